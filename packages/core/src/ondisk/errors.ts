@@ -1,0 +1,112 @@
+// The errors that core throws on purpose, and where in a filesystem something is.
+//
+// CorruptError       a decoder cannot go on: the reader tries another copy, else it becomes a finding
+// IncompatibleError  valid, but newer or otherwise unsupported: told by name
+// DeviceError        a disk or file failed
+// UsageError         the caller asked for something impossible
+// InvariantError     our own bug; no image can trip one
+//
+// `error` names are the reference's, verbatim: fsck errors (sb/errors_format.h) and the invalid_sb_* family (errcode.h).
+
+/** Where something is. Any subset; printed the same way everywhere by `locationText`. */
+export interface Location {
+  readonly device?: string;
+  /** 512-byte sector on the device. */
+  readonly sector?: number;
+  readonly btree?: string;
+  readonly level?: number;
+  readonly pos?: string;
+  /** A superblock section or struct member, such as `members_v2[3].bucket_size`. */
+  readonly field?: string;
+  readonly journalSeq?: number;
+  readonly path?: string;
+}
+
+/** `disk.img sector 8, members_v2[3].bucket_size` */
+export function locationText(where: Location): string {
+  const parts: string[] = [];
+  if (where.path !== undefined) parts.push(where.path);
+  if (where.btree !== undefined) {
+    parts.push(
+      [where.btree, where.pos, where.level === undefined ? '' : `level ${where.level}`].filter(Boolean).join(' '),
+    );
+  }
+  if (where.journalSeq !== undefined) parts.push(`journal entry ${where.journalSeq}`);
+  if (where.device !== undefined || where.sector !== undefined) {
+    parts.push([where.device, where.sector === undefined ? '' : `sector ${where.sector}`].filter(Boolean).join(' '));
+  }
+  if (where.field !== undefined) parts.push(where.field);
+  return parts.join(', ');
+}
+
+/** Bytes that cannot be what they should be. */
+export class CorruptError extends Error {
+  override readonly name = 'CorruptError';
+  constructor(
+    /** The reference's name for it, such as `invalid_sb_csum`. */
+    readonly error: string,
+    readonly where: Location,
+    /** What was found and what was expected. */
+    readonly detail: string,
+  ) {
+    super([locationText(where), detail].filter(Boolean).join(': '));
+  }
+}
+
+/** A valid filesystem that this version cannot handle as asked. */
+export class IncompatibleError extends Error {
+  override readonly name = 'IncompatibleError';
+  constructor(
+    readonly error: string,
+    readonly where: Location,
+    readonly detail: string,
+  ) {
+    super([locationText(where), detail].filter(Boolean).join(': '));
+  }
+}
+
+/** Why a device cannot be used; `io` is everything that the system reported while reading or writing. */
+export type DeviceErrorKind =
+  | 'missing'
+  | 'busy'
+  | 'permission'
+  | 'read-only'
+  | 'too-small'
+  | 'out-of-range'
+  | 'full'
+  | 'io';
+
+/** A disk or file failed, or cannot be used as asked. */
+export class DeviceError extends Error {
+  override readonly name = 'DeviceError';
+  constructor(
+    readonly kind: DeviceErrorKind,
+    readonly device: string,
+    readonly detail: string,
+    options?: { readonly cause?: unknown },
+  ) {
+    super(`${device}: ${detail}`, options);
+  }
+}
+
+/** The request itself is wrong: an option, a value, a combination. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+  constructor(
+    readonly detail: string,
+    /** The option or argument at fault, as the user writes it. */
+    readonly option?: string,
+  ) {
+    super(option === undefined ? detail : `${option}: ${detail}`);
+  }
+}
+
+/** A broken assumption of ours. */
+export class InvariantError extends Error {
+  override readonly name = 'InvariantError';
+}
+
+/** States an invariant of our own state; it stays on in production. */
+export function assert(condition: unknown, message: string): asserts condition {
+  if (!condition) throw new InvariantError(message);
+}
