@@ -1,1 +1,3 @@
-export {};
+// The package's door for programs. What bcachefs-ts offers is its binaries; the library is @bcachefs-ts/core.
+
+export { version } from './version.ts';

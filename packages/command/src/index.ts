@@ -1,1 +1,22 @@
-export {};
+// The public door of @bcachefs-ts/command: what a command is, and how one is run. Nothing else is imported from outside.
+
+export type { Palette } from './color.ts';
+export { type Command, type CommandDeclaration, defineCommand, defineStreamCommand, type Example } from './command.ts';
+export type { Context } from './context.ts';
+export { CommandFailed, describeError, type ErrorReport } from './errors.ts';
+export { EXIT, type ExitCodeRow, exitCodeTable } from './exit-codes.ts';
+export { main } from './node-host.ts';
+export type { Args, OptionSpec, OptionSpecs, OptionValue, PositionalSpec, WithOptions } from './option.ts';
+export { type TableOptionsRequest, tableOptions, tableOptionValues } from './option-table.ts';
+export { type Out, printable, type TableSpec } from './out.ts';
+export { type PassphraseSource, readNewPassphrase, readPassphrase } from './passphrase.ts';
+export {
+  type CommandEntry,
+  type CommandGroup,
+  defineProgram,
+  type Program,
+  type SingleCommandProgram,
+} from './program.ts';
+export { bytesText, durationText, type Task, type TaskSpec } from './progress.ts';
+export { type Collected, type RunOptions, runCli } from './testing.ts';
+export { type MountOption, parseBoolean, parseInteger, parseMountOptions, parseSize } from './values.ts';

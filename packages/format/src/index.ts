@@ -1,1 +1,3 @@
-export {};
+// The public door of @bcachefs-ts/format.
+
+export { formatCommand } from './command.ts';

@@ -1,1 +1,7 @@
-export {};
+// The public door of @bcachefs-ts/show-super: the superblock commands.
+
+export { removePassphraseCommand, setPassphraseCommand, unlockCommand } from './passphrase-commands.ts';
+export { recoverSuperCommand } from './recover-super.ts';
+export { resetCountersCommand } from './reset-counters.ts';
+export { setFsOptionCommand } from './set-fs-option.ts';
+export { type Shown, showSuperCommand } from './show-super/command.ts';

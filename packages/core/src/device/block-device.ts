@@ -1,6 +1,8 @@
 // What a device is to everything above: a fixed number of bytes that can be read, written and flushed. Synchronous
 // (a 4 KiB readSync takes 5 µs against 40 µs awaited, Node 20). Reads and writes are exact: all bytes or a DeviceError.
 
+import { assert, DeviceError } from '../ondisk/errors.ts';
+
 /** A disk, a partition, an image file, memory, or a wrapper around one of these. */
 export interface BlockDevice {
   /** What the user calls it: the path as given. */
@@ -27,9 +29,67 @@ export interface BlockDevice {
   close(): void;
 }
 
+/** A run of bytes on a device. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
 /** Reads `length` bytes at `offset` into a new array. */
 export function readBytes(device: BlockDevice, offset: number, length: number): Uint8Array {
+  // Checked before the buffer is made: a length taken from disk must not become an allocation.
+  checkRange(device, 'read', offset, length);
   const into = new Uint8Array(length);
   device.read(offset, into);
   return into;
+}
+
+/**
+ * The door of every read and write: the range lies inside the device.
+ * @throws DeviceError kind `out-of-range`
+ */
+export function checkRange(
+  device: Pick<BlockDevice, 'name' | 'sizeBytes'>,
+  verb: 'read' | 'write',
+  offset: number,
+  length: number,
+): void {
+  if (
+    Number.isSafeInteger(offset) &&
+    Number.isSafeInteger(length) &&
+    offset >= 0 &&
+    length >= 0 &&
+    offset <= device.sizeBytes - length
+  ) {
+    return;
+  }
+  throw new DeviceError(
+    'out-of-range',
+    device.name,
+    `cannot ${verb} ${length} bytes at byte ${offset}, expected a range inside the device's ${device.sizeBytes} bytes`,
+  );
+}
+
+/**
+ * The door of every write.
+ * @throws DeviceError kind `read-only` or `out-of-range`
+ */
+export function checkWrite(
+  device: Pick<BlockDevice, 'name' | 'sizeBytes' | 'writable'>,
+  offset: number,
+  length: number,
+): void {
+  if (!device.writable) {
+    throw new DeviceError(
+      'read-only',
+      device.name,
+      `cannot write ${length} bytes at byte ${offset}: it is open for reading only`,
+    );
+  }
+  checkRange(device, 'write', offset, length);
+}
+
+/** The size of a device that we make ourselves. */
+export function assertSize(sizeBytes: number): void {
+  assert(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0, `a device size is a whole number, got ${sizeBytes}`);
 }

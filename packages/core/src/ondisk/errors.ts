@@ -110,3 +110,14 @@ export class InvariantError extends Error {
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new InvariantError(message);
 }
+
+/** Runs a decoder and adds the place to a CorruptError that it throws; members named by the decoder itself win. */
+export function locate<T>(where: Location, decode: () => T): T {
+  try {
+    return decode();
+  } catch (thrown) {
+    if (thrown instanceof CorruptError)
+      throw new CorruptError(thrown.error, { ...where, ...thrown.where }, thrown.detail);
+    throw thrown;
+  }
+}

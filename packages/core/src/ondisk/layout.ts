@@ -181,3 +181,10 @@ export function array<T>(element: Codec<T>, length: number): Codec<readonly T[]>
 export function viewOf(source: Uint8Array): DataView {
   return new DataView(source.buffer, source.byteOffset, source.byteLength);
 }
+
+/** The sixteen bytes of a UUID in text form. */
+export function uuidBytes(text: string): Uint8Array {
+  const raw = new Uint8Array(uuid.size);
+  uuid.put(viewOf(raw), 0, text);
+  return raw;
+}

@@ -1,0 +1,71 @@
+// The list of commands. A line here is what `bcachefs --help` shows; the command itself is loaded when it is run. Names and
+// summaries are the commands' own, which a test compares.
+
+import { defineProgram } from '@bcachefs-ts/command';
+import { version } from '../version.ts';
+
+const making = 'Making filesystems';
+const superblock = 'Superblock';
+
+export const bcachefs = defineProgram({
+  name: 'bcachefs',
+  version,
+  summary: 'make and look into bcachefs filesystems, without the kernel and without root',
+  commands: [
+    {
+      name: 'format',
+      aliases: ['mkfs'],
+      summary: 'Make a new filesystem on one or more devices or image files',
+      heading: making,
+      load: async () => (await import('@bcachefs-ts/format')).formatCommand,
+    },
+    {
+      name: 'show-super',
+      summary: 'Print the superblock of devices or image files',
+      heading: superblock,
+      load: async () => (await import('@bcachefs-ts/show-super')).showSuperCommand,
+    },
+    {
+      name: 'recover-super',
+      summary: 'Restore a damaged superblock from one of its copies',
+      heading: superblock,
+      load: async () => (await import('@bcachefs-ts/show-super')).recoverSuperCommand,
+    },
+    {
+      name: 'set-fs-option',
+      summary: 'Change options that are stored in the superblock',
+      heading: superblock,
+      load: async () => (await import('@bcachefs-ts/show-super')).setFsOptionCommand,
+    },
+    {
+      name: 'reset-counters',
+      summary: 'Set the counters in the superblock back to zero',
+      heading: superblock,
+      load: async () => (await import('@bcachefs-ts/show-super')).resetCountersCommand,
+    },
+    {
+      name: 'unlock',
+      summary: 'Check the passphrase of an encrypted filesystem',
+      heading: 'Encryption',
+      load: async () => (await import('@bcachefs-ts/show-super')).unlockCommand,
+    },
+    {
+      name: 'set-passphrase',
+      summary: 'Change the passphrase of an encrypted filesystem',
+      heading: 'Encryption',
+      load: async () => (await import('@bcachefs-ts/show-super')).setPassphraseCommand,
+    },
+    {
+      name: 'remove-passphrase',
+      summary: 'Store the key of an encrypted filesystem without a passphrase',
+      heading: 'Encryption',
+      load: async () => (await import('@bcachefs-ts/show-super')).removePassphraseCommand,
+    },
+    {
+      name: 'fsck',
+      summary: 'Check and repair a filesystem (not in this version)',
+      hidden: true,
+      load: async () => (await import('./fsck.bcachefs.ts')).fsckCommand,
+    },
+  ],
+});

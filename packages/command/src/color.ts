@@ -1,0 +1,39 @@
+// When to colour and with what. chalk is loaded only where colour is wanted: it takes about 5 ms that a pipe needn't pay.
+
+export interface Palette {
+  bold(text: string): string;
+  dim(text: string): string;
+  red(text: string): string;
+  green(text: string): string;
+  yellow(text: string): string;
+  cyan(text: string): string;
+}
+
+export type ColorChoice = 'auto' | 'always' | 'never';
+
+const same = (text: string): string => text;
+
+/** No colour at all. */
+export const plainPalette: Palette = { bold: same, dim: same, red: same, green: same, yellow: same, cyan: same };
+
+/**
+ * `--color` decides; else FORCE_COLOR (anything but `0`), NO_COLOR (anything but empty) and TERM=dumb, in this order;
+ * else whether the stream is a terminal.
+ */
+export function wantsColor(
+  choice: ColorChoice,
+  env: Readonly<Record<string, string | undefined>>,
+  isTerminal: boolean,
+): boolean {
+  if (choice !== 'auto') return choice === 'always';
+  if (env.FORCE_COLOR !== undefined) return env.FORCE_COLOR !== '0';
+  if (env.NO_COLOR !== undefined && env.NO_COLOR !== '') return false;
+  if (env.TERM === 'dumb') return false;
+  return isTerminal;
+}
+
+export async function loadPalette(color: boolean): Promise<Palette> {
+  if (!color) return plainPalette;
+  const { Chalk } = await import('chalk');
+  return new Chalk({ level: 1 }); // The 16 colours that each terminal's theme chooses.
+}

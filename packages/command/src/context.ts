@@ -1,0 +1,26 @@
+// What a command can ask of the world while it runs, besides core.
+
+import type { Progress } from './progress.ts';
+import type { Prompt } from './prompt.ts';
+
+export interface Context {
+  /** The command's words: `format`, `device add`. */
+  readonly command: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** For results whose text and JSON need different work; the runner does the printing. */
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly progress: Progress;
+  readonly prompt: Prompt;
+  /** Wall-clock time: commands never read it elsewhere, so that tests can fix it. */
+  date(): Date;
+  /** One line on stderr at once, that --quiet leaves out; a JSON line with --json. */
+  warn(message: string): void;
+  /** All of standard input. */
+  readStdin(): Promise<Uint8Array>;
+  /**
+   * Runs `cleanup` if the process is told to stop (Ctrl-C, SIGTERM, SIGHUP) before the returned function is called.
+   * While any is registered, the process stops only between turns of the event loop: long synchronous work is finished.
+   */
+  onInterrupt(cleanup: () => void): () => void;
+}

@@ -1,0 +1,81 @@
+// What an error becomes: one clear line or one JSON object on stderr, and an exit code. Errors thrown on purpose say what
+// was found, what was expected and where; whatever else arrives is a bug of ours and keeps its stack.
+
+import { CorruptError, DeviceError, IncompatibleError, UsageError } from '@bcachefs-ts/core';
+import { EXIT } from './exit-codes.ts';
+import { Interrupted } from './host.ts';
+import { printable } from './out.ts';
+
+/** A command gives up for a reason that is nobody's bug; `exitCode` for the rare command that has its own. */
+export class CommandFailed extends Error {
+  override readonly name = 'CommandFailed';
+  readonly exitCode: number;
+  constructor(message: string, exitCode: number = EXIT.failed) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+export interface ErrorReport {
+  readonly kind: 'failed' | 'usage' | 'corrupt' | 'incompatible' | 'device' | 'interrupted' | 'bug';
+  readonly exitCode: number;
+  /** One line, safe for a terminal. */
+  readonly message: string;
+  /** What is known besides, for JSON. */
+  readonly details: Readonly<Record<string, unknown>>;
+  /** Only for bugs. */
+  readonly stack?: string;
+}
+
+/** Also for commands that go on after an error of one device, to report it the same way. */
+export function describeError(error: unknown): ErrorReport {
+  if (error instanceof UsageError) {
+    return report('usage', EXIT.usage, error.message, error.option === undefined ? {} : { option: error.option });
+  }
+  if (error instanceof CorruptError) {
+    return report('corrupt', EXIT.corrupt, error.message, { name: error.error, where: error.where });
+  }
+  if (error instanceof IncompatibleError) {
+    return report('incompatible', EXIT.incompatible, error.message, { name: error.error, where: error.where });
+  }
+  if (error instanceof DeviceError) {
+    return report('device', EXIT.device, error.message, { name: error.kind, device: error.device });
+  }
+  if (error instanceof CommandFailed) return report('failed', error.exitCode, error.message, {});
+  if (error instanceof Interrupted) return report('interrupted', EXIT.interrupted, 'interrupted', {});
+  if (isSystemError(error)) return systemErrorReport(error);
+  return bugReport(error);
+}
+
+function report(
+  kind: ErrorReport['kind'],
+  exitCode: number,
+  message: string,
+  details: Readonly<Record<string, unknown>>,
+): ErrorReport {
+  return { kind, exitCode, message: printable(message), details };
+}
+
+interface SystemError extends Error {
+  readonly code: string;
+  readonly syscall: string;
+  readonly path?: string;
+}
+
+/** An error of the operating system, as Node throws it for a file. */
+function isSystemError(error: unknown): error is SystemError {
+  return error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'string';
+}
+
+function systemErrorReport(error: SystemError): ErrorReport {
+  // Node's message is `ENOENT: no such file or directory, open 'x'`; the words in the middle are the system's.
+  const words = /^[A-Z0-9_]+: ([^,]+)/.exec(error.message)?.[1] ?? error.message;
+  const where = error.path ?? error.syscall;
+  return report('device', EXIT.device, `${where}: ${words}`, { name: error.code, device: where });
+}
+
+function bugReport(error: unknown): ErrorReport {
+  const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  const stack = error instanceof Error ? (error.stack ?? message) : message;
+  return { ...report('bug', EXIT.bug, message, {}), stack };
+}

@@ -1,0 +1,50 @@
+// What a command runs on: the streams, the environment, the clock, the signals. `node-host.ts` is the real process,
+// `testing.ts` collects in memory; nothing else in the project touches `process`.
+
+export interface Host {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdin: Input;
+  readonly stdout: Sink;
+  readonly stderr: Sink;
+  /** Milliseconds from a fixed point, never going back. */
+  now(): number;
+  /** Wall-clock time, for what is written to disk. */
+  date(): Date;
+  /** Calls `handle` instead of dying. A handler runs only between turns: synchronous work delays it. */
+  onSignal(handle: (signal: StopSignal) => void): void;
+  /** Ends the process at once. */
+  exit(code: number): void;
+}
+
+export type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
+
+export interface Sink {
+  readonly isTerminal: boolean;
+  /** Width of the terminal; 80 where there is none. */
+  readonly columns: number;
+  /**
+   * Returns when all of it is written.
+   * @throws PipeClosed when the reader has gone
+   */
+  write(text: string): void;
+}
+
+export interface Input {
+  readonly isTerminal: boolean;
+  /** Raw: keys arrive one by one, unechoed. */
+  setRaw(raw: boolean): void;
+  /** The next piece of input (a line from a terminal, or keys when raw); undefined at the end. */
+  read(): Promise<string | undefined>;
+  /** Everything up to the end. */
+  readAll(): Promise<Uint8Array>;
+}
+
+/** The reader of a pipe went away (`| head`): not an error, the rest of the output is simply unwanted. */
+export class PipeClosed extends Error {
+  override readonly name = 'PipeClosed';
+}
+
+/** The user pressed Ctrl-C at a prompt. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+}

@@ -1,0 +1,35 @@
+// How results become JSON: plain numbers, u64 above 2^53 as strings (never rounded), bytes as hex, keys in the order in
+// which the command builds them.
+
+/** A document that carries its schema's name and version in front. */
+export function jsonDocument(command: string, version: number, body: object): string {
+  return `${JSON.stringify({ schema: schemaName(command), version, ...body }, replaceValue, 2)}\n`;
+}
+
+/** One object on one line: events, errors, and the items of a stream. */
+export function jsonLine(value: object): string {
+  return `${JSON.stringify(value, replaceValue)}\n`;
+}
+
+/** `bcachefs-ts/show-super`; the words of a nested command are joined with dashes. */
+export function schemaName(command: string): string {
+  return `bcachefs-ts/${command.replaceAll(' ', '-')}`;
+}
+
+function replaceValue(_key: string, value: unknown): unknown {
+  if (typeof value === 'bigint') {
+    const exact = value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER);
+    return exact ? Number(value) : value.toString();
+  }
+  if (typeof value === 'number' && !Number.isFinite(value)) return value.toString();
+  if (value instanceof Uint8Array) return bytesToHex(value);
+  if (value instanceof Map) return Object.fromEntries(value);
+  if (value instanceof Set) return [...value];
+  return value;
+}
+
+function bytesToHex(bytes: Uint8Array): string {
+  let hex = '';
+  for (const byte of bytes) hex += byte.toString(16).padStart(2, '0');
+  return hex;
+}

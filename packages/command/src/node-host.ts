@@ -1,0 +1,107 @@
+// The real process: the only file of the project that uses its streams, signals and exit. They are touched lazily, since
+// `process.stdin` and its like take milliseconds to come to life, and output is written synchronously to the file descriptors, so that
+// ending the process cuts nothing off.
+
+import { writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import { type Host, type Input, PipeClosed, type Sink, type StopSignal } from './host.ts';
+import type { Program, SingleCommandProgram } from './program.ts';
+import { runProgram } from './run.ts';
+
+/** Runs the process's command line and ends the process. */
+export async function main(program: Program | SingleCommandProgram): Promise<void> {
+  const exitCode = await runProgram(program, process.argv.slice(2), nodeHost());
+  process.exit(exitCode);
+}
+
+function nodeHost(): Host {
+  return {
+    env: process.env,
+    stdin: new NodeInput(),
+    stdout: new FdSink(1),
+    stderr: new FdSink(2),
+    now: () => performance.now(),
+    date: () => new Date(),
+    onSignal(handle) {
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const satisfies StopSignal[]) {
+        process.on(signal, () => handle(signal));
+      }
+    },
+    exit: code => process.exit(code),
+  };
+}
+
+class FdSink implements Sink {
+  readonly isTerminal: boolean;
+  readonly #fd: 1 | 2;
+
+  constructor(fd: 1 | 2) {
+    this.#fd = fd;
+    this.isTerminal = isatty(fd);
+  }
+
+  get columns(): number {
+    if (!this.isTerminal) return 80;
+    return (this.#fd === 1 ? process.stdout : process.stderr).columns || 80;
+  }
+
+  write(text: string): void {
+    const bytes = new TextEncoder().encode(text);
+    let written = 0;
+    while (written < bytes.length) {
+      try {
+        written += writeSync(this.#fd, bytes, written);
+      } catch (error) {
+        const code = error instanceof Error && 'code' in error ? error.code : undefined;
+        // A pipe that another process made non-blocking and that is full for now.
+        if (code === 'EAGAIN') waitMs(2);
+        // EOF is what Windows says.
+        else if (code === 'EPIPE' || code === 'EOF') throw new PipeClosed('the reader has gone', { cause: error });
+        else throw error;
+      }
+    }
+  }
+}
+
+function waitMs(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+class NodeInput implements Input {
+  get isTerminal(): boolean {
+    return isatty(0);
+  }
+
+  setRaw(raw: boolean): void {
+    if (process.stdin.isTTY) process.stdin.setRawMode(raw);
+  }
+
+  read(): Promise<string | undefined> {
+    const { stdin } = process;
+    return new Promise((resolve, reject) => {
+      const finish = (text: string | undefined) => {
+        stdin.off('data', onData).off('end', onEnd).off('error', onError);
+        stdin.pause();
+        resolve(text);
+      };
+      const onData = (piece: Uint8Array | string) => finish(piece.toString());
+      const onEnd = () => finish(undefined);
+      const onError = (error: Error) => reject(error);
+      stdin.setEncoding('utf8');
+      stdin.on('data', onData).on('end', onEnd).on('error', onError);
+      stdin.resume();
+    });
+  }
+
+  async readAll(): Promise<Uint8Array> {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of process.stdin) pieces.push(piece);
+    const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+    let at = 0;
+    for (const piece of pieces) {
+      whole.set(piece, at);
+      at += piece.length;
+    }
+    return whole;
+  }
+}

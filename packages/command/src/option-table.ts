@@ -1,0 +1,106 @@
+// Command-line options for the filesystem's own options, from core's option table: a row becomes an option with its help, its
+// range and its default, so that nothing about an option is written twice.
+
+import {
+  type OptionName,
+  type OptionNumber,
+  type OptionRow,
+  type OptionValue,
+  optionAt,
+  optionToText,
+  parseOptionValue,
+  type Release,
+  UsageError,
+} from '@bcachefs-ts/core';
+import type { OptionSpec, OptionSpecs } from './option.ts';
+
+export interface TableOptionsRequest {
+  /** Whose ranges count. */
+  readonly release: Release;
+  /** The heading in help. */
+  readonly heading: string;
+  /** What the option is when it is not given, where help should say so. */
+  readonly defaultOf?: (name: OptionName) => OptionNumber | undefined;
+}
+
+/** One command-line option for each row. Their values arrive validated; see `tableOptionValues`. */
+export function tableOptions(rows: readonly OptionRow[], request: TableOptionsRequest): OptionSpecs {
+  return Object.fromEntries(rows.map(row => [row.name, tableOption(row, request)]));
+}
+
+function tableOption(row: OptionRow, { release, heading, defaultOf }: TableOptionsRequest): OptionSpec {
+  const { type } = optionAt(release, row);
+  const standard = defaultOf?.(row.name);
+  const help = `${lowerFirst(row.help)}${limits(row, release)}`;
+  if (type.kind === 'bool') {
+    return {
+      type: 'boolean',
+      help: standard === undefined ? help : `${help} (default ${standard ? 'yes' : 'no'})`,
+      heading,
+    };
+  }
+  return {
+    type: 'string',
+    value: (row.hint ?? 'value').toUpperCase(),
+    help: standard === undefined ? help : `${help} (default ${optionToText(row, standard, { choices: 'value' })})`,
+    heading,
+    parse: text => parseValue(row, text, release),
+    ...('choices' in type ? { hints: type.choices } : {}),
+  };
+}
+
+/** The parser names the option as the user spelled it, so an error says only what is wrong with the value. */
+function parseValue(row: OptionRow, text: string, release: Release): OptionValue {
+  try {
+    return parseOptionValue(row, text, release);
+  } catch (thrown) {
+    if (thrown instanceof UsageError) throw new UsageError(thrown.detail);
+    throw thrown;
+  }
+}
+
+/** The range of a number and the choices of a list, as part of the help. */
+function limits(row: OptionRow, release: Release): string {
+  const { type } = optionAt(release, row);
+  switch (type.kind) {
+    case 'uint': {
+      const show = (value: OptionNumber) => (type.human ? sizeText(value) : String(value));
+      return `, ${show(type.min)} to ${show(type.max)}`;
+    }
+    case 'choice':
+      return `: ${type.choices.join(', ')}`;
+    case 'compression':
+      return ': none, lz4, gzip, zstd, with :LEVEL up to 15';
+    default:
+      return '';
+  }
+}
+
+function sizeText(bytes: OptionNumber): string {
+  const units = ['', 'k', 'M', 'G', 'T', 'P', 'E'];
+  let value = BigInt(bytes);
+  let unit = 0;
+  while (value > 0n && value % 1024n === 0n) {
+    value /= 1024n;
+    unit++;
+  }
+  return `${value}${units[unit]}`;
+}
+
+function lowerFirst(text: string): string {
+  return /^[A-Z][a-z]/.test(text) ? text[0]!.toLowerCase() + text.slice(1) : text;
+}
+
+/** The values of the rows' options that were given; a bool's as 0 or 1. */
+export function tableOptionValues(
+  rows: readonly OptionRow[],
+  args: Readonly<Record<string, unknown>>,
+): ReadonlyMap<OptionName, OptionValue> {
+  const given = new Map<OptionName, OptionValue>();
+  for (const row of rows) {
+    const value = args[row.name];
+    if (value === undefined) continue;
+    given.set(row.name, typeof value === 'boolean' ? Number(value) : (value as OptionValue)); // from parseOptionValue
+  }
+  return given;
+}

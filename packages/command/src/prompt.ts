@@ -1,0 +1,113 @@
+// Questions to the person at the terminal. Without a terminal nothing is asked: the error names the option that answers.
+
+import { UsageError } from '@bcachefs-ts/core';
+import { type Input, Interrupted, type Sink } from './host.ts';
+
+export interface Unattended {
+  /** The option that answers the question when nobody is there: `--force`. */
+  readonly flag: string;
+}
+
+export class Prompt {
+  readonly #input: Input;
+  readonly #screen: Sink;
+  readonly #onInterrupt: (cleanup: () => void) => () => void;
+  /** Keys that arrived together with an earlier answer. */
+  #typedAhead: string[] = [];
+
+  constructor(input: Input, screen: Sink, onInterrupt: (cleanup: () => void) => () => void) {
+    this.#input = input;
+    this.#screen = screen;
+    this.#onInterrupt = onInterrupt;
+  }
+
+  /** Whether there is somebody to ask. */
+  get isAttended(): boolean {
+    return this.#input.isTerminal && this.#screen.isTerminal;
+  }
+
+  /**
+   * A question to be answered with yes; anything else is no.
+   * @throws UsageError naming `flag` without a terminal
+   */
+  async confirm(question: string, unattended: Unattended): Promise<boolean> {
+    this.#requireTerminal(question, unattended);
+    for (;;) {
+      this.#screen.write(`${question} [y/N] `);
+      const answer = (await this.#input.read())?.trim().toLowerCase();
+      if (answer === undefined) this.#screen.write('\n');
+      if (answer === 'y' || answer === 'yes') return true;
+      if (answer === undefined || answer === '' || answer === 'n' || answer === 'no') return false;
+      this.#screen.write("Please answer 'y' or 'n'.\n");
+    }
+  }
+
+  /**
+   * A passphrase, typed unseen.
+   * @throws UsageError naming `flag` without a terminal; Interrupted at Ctrl-C, with the terminal as it was
+   */
+  async passphrase(question: string, unattended: Unattended): Promise<string> {
+    this.#requireTerminal(question, unattended);
+    this.#screen.write(`${question}: `);
+    this.#input.setRaw(true);
+    const restore = () => this.#input.setRaw(false);
+    const release = this.#onInterrupt(restore);
+    try {
+      return await this.#readHidden();
+    } finally {
+      release();
+      restore();
+      this.#screen.write('\n');
+    }
+  }
+
+  /** A new passphrase, asked for twice until both agree. */
+  async newPassphrase(question: string, unattended: Unattended): Promise<string> {
+    for (;;) {
+      const first = await this.passphrase(question, unattended);
+      if (first === '') {
+        this.#screen.write('An empty passphrase protects nothing.\n');
+        continue;
+      }
+      if ((await this.passphrase(`${question} (again)`, unattended)) === first) return first;
+      this.#screen.write('The two were different.\n');
+    }
+  }
+
+  #requireTerminal(question: string, { flag }: Unattended): void {
+    if (this.isAttended) return;
+    throw new UsageError(`cannot ask '${question}' without a terminal; give ${flag} instead`);
+  }
+
+  async #readHidden(): Promise<string> {
+    let typed: string[] = [];
+    for (;;) {
+      if (this.#typedAhead.length === 0) {
+        const piece = await this.#input.read();
+        if (piece === undefined) throw new Interrupted('end of input');
+        this.#typedAhead = [...piece];
+      }
+      for (let key = this.#typedAhead.shift(); key !== undefined; key = this.#typedAhead.shift()) {
+        switch (key) {
+          case '\r':
+          case '\n':
+            return typed.join('');
+          case '\u0003': // Ctrl-C: a raw terminal sends no signal.
+            throw new Interrupted('Ctrl-C');
+          case '\u0004': // Ctrl-D
+            if (typed.length === 0) throw new Interrupted('Ctrl-D');
+            return typed.join('');
+          case '\u007f': // Backspace
+          case '\b':
+            typed.pop();
+            break;
+          case '\u0015': // Ctrl-U: start again.
+            typed = [];
+            break;
+          default:
+            if (key >= ' ') typed.push(key);
+        }
+      }
+    }
+  }
+}

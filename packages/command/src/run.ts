@@ -1,0 +1,186 @@
+// Runs one command line of a program: finds the command, reads its arguments, lets it work, and turns whatever happens
+// into output and an exit code. Nothing here touches the process; see `host.ts`.
+
+import { UsageError } from '@bcachefs-ts/core';
+import { loadPalette, wantsColor } from './color.ts';
+import type { Command } from './command.ts';
+import type { CommonArgs } from './common-options.ts';
+import type { Context } from './context.ts';
+import { describeError, type ErrorReport } from './errors.ts';
+import { EXIT } from './exit-codes.ts';
+import { type Host, PipeClosed, type StopSignal } from './host.ts';
+import { jsonLine, schemaName } from './json.ts';
+import { printable, SinkOut } from './out.ts';
+import { locate, type Program, type SingleCommandProgram, usageLine } from './program.ts';
+import { Progress } from './progress.ts';
+import { Prompt } from './prompt.ts';
+
+/** What is known about the running command when something goes wrong. */
+interface Running {
+  /** What the user typed to get here: `bcachefs device add`. */
+  title: string;
+  command: Command | undefined;
+  progress: Progress | undefined;
+}
+
+/**
+ * @param words the command line without the program's name
+ * @returns the exit code; never throws
+ */
+export async function runProgram(
+  program: Program | SingleCommandProgram,
+  words: readonly string[],
+  host: Host,
+): Promise<number> {
+  const running: Running = { title: program.name, command: undefined, progress: undefined };
+  try {
+    const { entry, path, rest } = locate(program, words);
+    running.title = path.length === 0 ? program.name : `${program.name} ${path.join(' ')}`;
+    const command = await entry.load();
+    running.command = command;
+    return await runCommand(command, path, rest, host, running);
+  } catch (error) {
+    if (error instanceof PipeClosed) return EXIT.ok;
+    try {
+      return reportError(error, running, program, host, isJson(words));
+    } catch (second) {
+      // Nobody reads stderr either.
+      if (second instanceof PipeClosed) return describeError(error).exitCode;
+      throw second;
+    }
+  }
+}
+
+async function runCommand(
+  command: Command,
+  path: readonly string[],
+  rest: readonly string[],
+  host: Host,
+  running: Running,
+): Promise<number> {
+  const { parseArguments } = await import('./parse.ts');
+  const args = parseArguments(command, rest, usageLine(running.title, command));
+  const common = args as unknown as CommonArgs; // parseArguments reads the common options with every command.
+  const { stdout, stderr } = host;
+
+  const progressMode = common.progress === 'json' ? 'json' : common.progress === 'never' ? 'none' : undefined;
+  const progress = new Progress(
+    stderr,
+    progressMode ?? (stderr.isTerminal && !common.quiet && !common.json ? 'terminal' : 'none'),
+    () => host.now(),
+  );
+  running.progress = progress;
+  const onInterrupt = interruptHandlers(host, progress);
+  const name = path.length === 0 ? command.name : path.join(' ');
+  const context: Context = {
+    command: name,
+    env: host.env,
+    json: common.json,
+    quiet: common.quiet,
+    progress,
+    prompt: new Prompt(host.stdin, stderr, onInterrupt),
+    date: () => host.date(),
+    readStdin: () => host.stdin.readAll(),
+    onInterrupt,
+    warn(message) {
+      if (common.quiet) return;
+      progress.clear();
+      const line = common.json
+        ? jsonLine({ schema: schemaName('warning'), version: 1, command: name, message })
+        : `${running.title}: warning: ${printable(message)}\n`;
+      stderr.write(line);
+    },
+  };
+
+  const out = new SinkOut(stdout, await loadPalette(wantsColor(common.color, host.env, stdout.isTerminal)));
+  try {
+    return await command.perform(context, args, { out, json: common.json, quiet: common.quiet });
+  } finally {
+    // What was printed before an error is still worth having.
+    progress.end();
+    out.flush();
+  }
+}
+
+/** Asks for the system's signals only while somebody wants to clean up: otherwise Ctrl-C simply kills. */
+function interruptHandlers(host: Host, progress: Progress): Context['onInterrupt'] {
+  const cleanups = new Set<() => void>();
+  const exitCodes: Readonly<Record<StopSignal, number>> = {
+    SIGINT: EXIT.interrupted,
+    SIGTERM: EXIT.terminated,
+    SIGHUP: EXIT.hangup,
+  };
+  let listening = false;
+  return cleanup => {
+    cleanups.add(cleanup);
+    if (!listening) {
+      listening = true;
+      host.onSignal(signal => {
+        progress.clear();
+        for (const each of [...cleanups].reverse()) each();
+        host.exit(exitCodes[signal]);
+      });
+    }
+    return () => cleanups.delete(cleanup);
+  };
+}
+
+/** @returns the exit code */
+function reportError(
+  error: unknown,
+  running: Running,
+  program: Program | SingleCommandProgram,
+  host: Host,
+  json: boolean,
+): number {
+  const found = describeError(error);
+  const exitCode = running.command?.exitCodeOf?.(error) ?? found.exitCode;
+  running.progress?.clear();
+  host.stderr.write(
+    json ? errorJson(found, exitCode, running, program) : errorText(found, error, running, program.version),
+  );
+  return exitCode;
+}
+
+function errorJson(
+  found: ErrorReport,
+  exitCode: number,
+  running: Running,
+  program: Program | SingleCommandProgram,
+): string {
+  const command = running.title.slice(program.name.length + 1);
+  return jsonLine({
+    schema: schemaName('error'),
+    version: 1,
+    program: program.name,
+    command: command === '' ? null : command,
+    error: found.kind,
+    message: found.message,
+    exit_code: exitCode,
+    ...found.details,
+    ...(found.stack === undefined ? {} : { stack: found.stack }),
+  });
+}
+
+function errorText(
+  found: ErrorReport,
+  error: unknown,
+  running: Running,
+  version: string,
+): string {
+  if (found.kind === 'bug') {
+    return (
+      `${running.title}: this is a bug in bcachefs-ts ${version}: ${found.message}\n${found.stack}\n` +
+      'Please report it, with the command line and if possible the image.\n'
+    );
+  }
+  if (found.kind === 'interrupted') return `${running.title}: interrupted\n`;
+  const hint = error instanceof UsageError ? ` (try '${running.title} --help')` : '';
+  return `${running.title}: ${found.message}${hint}\n`;
+}
+
+/** Whether errors are wanted as JSON, before anything is parsed. */
+function isJson(words: readonly string[]): boolean {
+  const end = words.indexOf('--');
+  return (end < 0 ? words : words.slice(0, end)).includes('--json');
+}

@@ -1,0 +1,53 @@
+// Values as people write them on a command line, read into what a command computes with. Each throws a UsageError that
+// says what was found and what was expected; the parser adds which option it was.
+
+import { UsageError } from '@bcachefs-ts/core';
+
+const SIZE_SUFFIXES = 'kmgtpe';
+
+/**
+ * A size in bytes: `4096`, `64k`, `1.5G`, `0x1000`, `2TiB`. Suffixes are powers of 1024, in either case.
+ * A u64 is never rounded: more than 2^53 bytes or a fraction of a byte is refused.
+ */
+export function parseSize(text: string): number {
+  const expected = 'expected a number of bytes such as 4096, 64k, 1.5G or 2T';
+  const found = /^(0x[0-9a-f]+|\d+(?:\.\d+)?)\s*(?:([kmgtpe])(?:i?b)?|b)?$/i.exec(text.trim());
+  if (found === null) throw new UsageError(`'${text}' is not a size, ${expected}`);
+  const [, digits, suffix] = found;
+  const bytes = Number(digits) * 1024 ** (suffix === undefined ? 0 : SIZE_SUFFIXES.indexOf(suffix.toLowerCase()) + 1);
+  if (bytes > Number.MAX_SAFE_INTEGER) throw new UsageError(`'${text}' is too large, at most 8P can be handled`);
+  if (!Number.isInteger(bytes)) throw new UsageError(`'${text}' is not a whole number of bytes, ${expected}`);
+  return bytes;
+}
+
+/** A whole number within the given limits, decimal or `0x` hexadecimal. */
+export function parseInteger(text: string, min = 0, max = Number.MAX_SAFE_INTEGER): number {
+  const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
+  const value = /^(-?\d+|0x[0-9a-f]+)$/i.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isSafeInteger(value)) throw new UsageError(`'${text}' is not a whole number, expected one ${range}`);
+  if (value < min || value > max) throw new UsageError(`${value} is out of range, expected a whole number ${range}`);
+  return value;
+}
+
+/** One entry of a mount-option string; `value` is undefined for a bare name. */
+export interface MountOption {
+  readonly name: string;
+  readonly value: string | undefined;
+}
+
+/** A mount-option string: `ro,errors=continue,compression=zstd:3`. */
+export function parseMountOptions(text: string): readonly MountOption[] {
+  return text.split(',').map(part => {
+    const equals = part.indexOf('=');
+    const name = equals < 0 ? part : part.slice(0, equals);
+    if (name === '') throw new UsageError(`'${text}' has an empty entry, expected NAME or NAME=VALUE between commas`);
+    return { name, value: equals < 0 ? undefined : part.slice(equals + 1) };
+  });
+}
+
+/** yes/no in the spellings that people and the kernel use. */
+export function parseBoolean(text: string): boolean {
+  if (/^(1|y|yes|true|on)$/i.test(text)) return true;
+  if (/^(0|n|no|false|off)$/i.test(text)) return false;
+  throw new UsageError(`'${text}' is neither yes nor no, expected 1, yes, true, on or 0, no, false, off`);
+}

@@ -1,0 +1,197 @@
+// The sizes of a new filesystem: blocks, buckets, btree nodes, and where each device's superblocks go. Pure arithmetic over
+// what was asked for and how large the devices are: nothing here depends on the host's memory, processors or kernel.
+// Follows bch2_pick_bucket_size and bch2_sb_layout_init of v1.36.1, whose choices are valid for metadata version 1.13 too.
+
+import { UsageError } from '../ondisk/errors.ts';
+import type { BchSbLayout } from '../ondisk/superblock.ts';
+import { superblockLayout } from '../superblock/layout.ts';
+import { SECTOR_BYTES } from '../util/sizes.ts';
+
+/** A member has at least this many buckets, or no kernel takes it. */
+export const BUCKETS_MIN = 512;
+/** And at most this many: the kernel keeps an array over them in one allocation. */
+export const BUCKETS_MAX = 2 ** 31 - 1 - 64;
+/** Bucket sizes are kept as a 16-bit number of sectors; the largest power of two that fits is 16 MiB. */
+const BUCKET_BYTES_MAX = 0xffff * SECTOR_BYTES;
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+const TIB = 1024 * GIB;
+
+/** Below this total, blocks of 512 bytes waste less than they cost. */
+const SMALL_FILESYSTEM_BYTES = GIB;
+/** fsck keeps about 24 bytes a bucket in memory; more buckets than this make it need more than a small machine has. */
+const BUCKETS_COMFORTABLE = 2 ** 24;
+const BTREE_NODE_BYTES_DEFAULT = 256 * KIB;
+const BUCKET_BYTES_SMALL = 64 * KIB;
+
+/** One device as far as its geometry goes. */
+export interface DeviceSize {
+  /** For messages. */
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** The device's own smallest efficient write, 0 where unknown. */
+  readonly physicalSectorBytes: number;
+  readonly logicalSectorBytes: number;
+  /** As asked for with --bucket_size. */
+  readonly bucketBytes?: number | undefined;
+}
+
+export interface GeometryRequest {
+  readonly devices: readonly DeviceSize[];
+  readonly blockBytes?: number | undefined;
+  readonly btreeNodeBytes?: number | undefined;
+  readonly encodedExtentMaxBytes: number;
+  readonly superblockBytes?: number | undefined;
+}
+
+export interface DeviceGeometry {
+  readonly bucketBytes: number;
+  readonly bucketCount: number;
+  readonly layout: BchSbLayout;
+}
+
+export interface Geometry {
+  readonly blockBytes: number;
+  readonly btreeNodeBytes: number;
+  readonly devices: readonly DeviceGeometry[];
+}
+
+/**
+ * Chooses all sizes that were not asked for, and checks those that were.
+ * @throws UsageError with the numbers when a device is too small or the sizes do not fit together
+ */
+export function planGeometry(request: GeometryRequest): Geometry {
+  const totalBytes = request.devices.reduce((sum, device) => sum + device.sizeBytes, 0);
+  const blockBytes = request.blockBytes ?? defaultBlockBytes(request.devices, totalBytes);
+  checkBlockSize(blockBytes, request.devices);
+
+  const wantedBucketBytes = preferredBucketBytes(request, blockBytes, totalBytes);
+  const bucketBytes = request.devices.map(
+    device => device.bucketBytes ?? fitBucketToDevice(device, wantedBucketBytes, blockBytes, request.btreeNodeBytes),
+  );
+  const btreeNodeBytes = request.btreeNodeBytes ?? Math.min(BTREE_NODE_BYTES_DEFAULT, ...bucketBytes);
+
+  return {
+    blockBytes,
+    btreeNodeBytes,
+    devices: request.devices.map((device, index) => {
+      const bucket = bucketBytes[index]!;
+      const bucketCount = Math.floor(device.sizeBytes / bucket);
+      checkBuckets(device, bucket, bucketCount, blockBytes, btreeNodeBytes);
+      return {
+        bucketBytes: bucket,
+        bucketCount,
+        layout: superblockLayout({
+          name: device.name,
+          sizeBytes: device.sizeBytes,
+          blockBytes,
+          bucketBytes: bucket,
+          superblockBytes: request.superblockBytes ?? defaultSuperblockBytes(device.sizeBytes),
+        }),
+      };
+    }),
+  };
+}
+
+/** 512 bytes for small filesystems, else 4096, and never less than a device's physical sectors. */
+function defaultBlockBytes(devices: readonly DeviceSize[], totalBytes: number): number {
+  const physical = Math.max(...devices.map(device => Math.max(device.physicalSectorBytes, device.logicalSectorBytes)));
+  return Math.max(totalBytes < SMALL_FILESYSTEM_BYTES ? 512 : 4096, physical);
+}
+
+function checkBlockSize(blockBytes: number, devices: readonly DeviceSize[]): void {
+  for (const device of devices) {
+    if (blockBytes < device.logicalSectorBytes) {
+      throw new UsageError(
+        `${blockBytes} bytes is smaller than the sectors of ${device.name} (${device.logicalSectorBytes} bytes)`,
+        '--block_size',
+      );
+    }
+  }
+}
+
+/** The bucket size that the whole filesystem would like, before the sizes of single devices are looked at. */
+function preferredBucketBytes(request: GeometryRequest, blockBytes: number, totalBytes: number): number {
+  return powerOfTwoAtLeast(
+    Math.max(
+      blockBytes,
+      request.btreeNodeBytes ?? 0,
+      // Encoded extents are fragmented when they are moved between buckets that hold few of them.
+      4 * request.encodedExtentMaxBytes,
+      totalBytes / BUCKETS_COMFORTABLE,
+      // Larger buckets are faster, up to 2 MiB from 2 TiB on.
+      Math.min(2 * MIB, (totalBytes / TIB) * MIB),
+    ),
+  );
+}
+
+/** Smaller buckets where a device would have too few of the preferred ones: at least 2048 of them, if it can be had. */
+function fitBucketToDevice(
+  device: DeviceSize,
+  wantedBytes: number,
+  blockBytes: number,
+  btreeNodeBytes: number | undefined,
+): number {
+  const smallestBytes = Math.max(blockBytes, btreeNodeBytes ?? 0);
+  if (device.sizeBytes < BUCKETS_MIN * smallestBytes) {
+    throw new UsageError(
+      `${device.name} is too small: ${device.sizeBytes} bytes, at least ${BUCKETS_MIN * smallestBytes} are needed ` +
+        `(${BUCKETS_MIN} buckets of ${smallestBytes} bytes)`,
+    );
+  }
+  let bucketBytes = Math.max(
+    Math.min(powerOfTwoAtMost(device.sizeBytes / (4 * BUCKETS_MIN)), wantedBytes),
+    smallestBytes,
+  );
+  while (bucketBytes < BUCKET_BYTES_SMALL && device.sizeBytes / (2 * bucketBytes) >= BUCKETS_MIN) bucketBytes *= 2;
+  return Math.min(bucketBytes, powerOfTwoAtMost(BUCKET_BYTES_MAX));
+}
+
+function checkBuckets(
+  device: DeviceSize,
+  bucketBytes: number,
+  bucketCount: number,
+  blockBytes: number,
+  btreeNodeBytes: number,
+): void {
+  const option = '--bucket_size';
+  if (bucketBytes % SECTOR_BYTES !== 0 || bucketBytes % blockBytes !== 0) {
+    throw new UsageError(`${bucketBytes} bytes is not a multiple of the block size, ${blockBytes} bytes`, option);
+  }
+  if (bucketBytes < btreeNodeBytes) {
+    throw new UsageError(`${bucketBytes} bytes cannot hold a btree node of ${btreeNodeBytes} bytes`, option);
+  }
+  if (bucketBytes > BUCKET_BYTES_MAX) {
+    throw new UsageError(`${bucketBytes} bytes, at most ${BUCKET_BYTES_MAX} are possible`, option);
+  }
+  if (bucketCount < BUCKETS_MIN) {
+    throw new UsageError(
+      `${device.name} has room for ${bucketCount} buckets of ${bucketBytes} bytes, at least ${BUCKETS_MIN} are needed ` +
+        `(${BUCKETS_MIN * bucketBytes} bytes, it has ${device.sizeBytes})`,
+      option,
+    );
+  }
+  if (bucketCount > BUCKETS_MAX) {
+    throw new UsageError(
+      `${device.name} would have ${bucketCount} buckets of ${bucketBytes} bytes, at most ${BUCKETS_MAX} are possible`,
+      option,
+    );
+  }
+}
+
+/** 1 MiB as the reference has it; less on devices where three of those would be a large part of the whole. */
+function defaultSuperblockBytes(deviceBytes: number): number {
+  return Math.min(MIB, Math.max(powerOfTwoAtMost(deviceBytes / 64), SUPERBLOCK_BYTES_MIN));
+}
+
+const SUPERBLOCK_BYTES_MIN = 64 * KIB;
+
+function powerOfTwoAtLeast(value: number): number {
+  return 2 ** Math.ceil(Math.log2(value));
+}
+
+function powerOfTwoAtMost(value: number): number {
+  return 2 ** Math.floor(Math.log2(value));
+}

@@ -1,0 +1,248 @@
+// Lays out a new filesystem in memory: from what was asked for to one finished superblock per device. Everything that can be
+// wrong with the request is found here, before the first write. What it makes is a filesystem that was never started: the
+// kernel fills in journal, btrees and root directory at the first mount. Mirrors bch2_format (c_src/libbcachefs.c).
+
+import { KEY_BYTES } from '../crypto/chacha20.ts';
+import { withBits } from '../ondisk/bits.ts';
+import { UsageError } from '../ondisk/errors.ts';
+import { FEATURES_AT_FORMAT } from '../ondisk/features.ts';
+import { memberBits } from '../ondisk/member-bits.ts';
+import { defaultOptionValue, isStoredInSuperblock, type OptionNumber, withOption } from '../ondisk/option-values.ts';
+import { type OptionName, options } from '../ondisk/options.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
+import { diskGroups, encodeDiskGroups, findLabel, withLabel } from '../ondisk/sb-fields/disk-groups.ts';
+
+import {
+  blankMember,
+  encodeMembersV1,
+  encodeMembersV2,
+  MEMBER_1_13_BYTES,
+  MEMBER_V1_BYTES,
+  type Member,
+} from '../ondisk/sb-fields/members.ts';
+import { BCHFS_MAGIC, SB_LABEL_BYTES, type Superblock, withSection } from '../ondisk/superblock.ts';
+import { encodeTarget, type Target } from '../ondisk/targets.ts';
+import { VERSION_CURRENT_WRITTEN, versionText } from '../ondisk/versions.ts';
+import { withPassphrase } from '../superblock/passphrase.ts';
+import { type RandomSource, randomUuid } from '../util/random.ts';
+import { bytesToSectors } from '../util/sizes.ts';
+import { type DeviceSize, type Geometry, planGeometry } from './geometry.ts';
+
+/** The options that name a label or a device. */
+export const targetOptions = ['foreground_target', 'background_target', 'promote_target', 'metadata_target'] as const;
+export type TargetOption = (typeof targetOptions)[number];
+
+export interface DeviceRequest extends DeviceSize {
+  /** Disk label path, such as `ssd.ssd1`. */
+  readonly label?: string | undefined;
+  /** How many replicas a copy on this device counts for, 0 to 2. */
+  readonly durability: number;
+  readonly discard: boolean;
+  /** Bits of data types: what may be stored on the device. */
+  readonly dataAllowed: number;
+}
+
+export interface FormatRequest {
+  /** In the order of their member indexes. */
+  readonly devices: readonly DeviceRequest[];
+  /** Options that were asked for; the rest takes its default. Sizes in bytes, as in the option table. */
+  readonly options: ReadonlyMap<OptionName, OptionNumber>;
+  /** Label paths or device names. */
+  readonly targets: Readonly<Partial<Record<TargetOption, string>>>;
+  readonly version: number;
+  /** At most 32 bytes of UTF-8. */
+  readonly fsLabel?: string | undefined;
+  /** External UUID; random when absent. */
+  readonly uuid?: string | undefined;
+  readonly superblockBytes?: number | undefined;
+  /** Present: encrypted. Without a passphrase the key stands in the superblock in the clear. */
+  readonly encryption?: { readonly passphrase: Uint8Array | undefined } | undefined;
+  /** Nanoseconds since 1970. */
+  readonly now: bigint;
+  readonly random: RandomSource;
+}
+
+export interface FormatPlan {
+  readonly geometry: Geometry;
+  /** One per device, in the order of the request, ready for `writeSuperblocks`. */
+  readonly superblocks: readonly Superblock[];
+}
+
+const NANOSECONDS_PER_SECOND = 1_000_000_000n;
+
+/**
+ * @throws UsageError when the request cannot be fulfilled, with the numbers
+ */
+export function planFormat(request: FormatRequest): FormatPlan {
+  if (request.version !== VERSION_CURRENT_WRITTEN) {
+    throw new UsageError(
+      `${versionText(request.version)} cannot be written, only ${versionText(VERSION_CURRENT_WRITTEN)} can`,
+      '--version',
+    );
+  }
+  if (request.devices.length === 0) throw new UsageError('a filesystem needs at least one device');
+  if (request.devices.length > DEVICES_MAX) {
+    throw new UsageError(`${request.devices.length} devices, a filesystem has at most ${DEVICES_MAX}`);
+  }
+  const optionValue = (name: OptionName) => request.options.get(name) ?? newFilesystemDefault(name);
+  const geometry = planGeometry({
+    devices: request.devices,
+    blockBytes: numberIfGiven(request.options.get('block_size')),
+    btreeNodeBytes: numberIfGiven(request.options.get('btree_node_size')),
+    encodedExtentMaxBytes: Number(optionValue('encoded_extent_max')),
+    superblockBytes: request.superblockBytes,
+  });
+
+  const chosen = new Map<OptionName, OptionNumber>([
+    ['block_size', geometry.blockBytes],
+    ['btree_node_size', geometry.btreeNodeBytes],
+  ]);
+
+  let sb = fixedPart(request, geometry);
+  for (const row of options.rows) {
+    // Every option that a superblock of this version stores gets its value, the ones that format does not offer included.
+    if (!isStoredInSuperblock(row, RELEASE) || isTargetOption(row.name)) continue;
+    sb = withOption(sb, row.name, chosen.get(row.name) ?? optionValue(row.name));
+  }
+  sb = withMembersAndLabels(sb, request, geometry);
+  for (const option of targetOptions) {
+    const wanted = request.targets[option];
+    if (wanted !== undefined) sb = withOption(sb, option, encodeTarget(resolveTarget(wanted, option, request, sb)));
+  }
+  if (request.encryption !== undefined) sb = withEncryption(sb, request.encryption.passphrase, request.random);
+
+  return {
+    geometry,
+    superblocks: geometry.devices.map((device, index) => ({ ...sb, dev_idx: index, layout: device.layout })),
+  };
+}
+
+/** The release whose options and storage count: that of the version that is written. */
+const RELEASE = '1.13';
+
+/** BCH_SB_MEMBERS_MAX of v1.13; later versions allow more. */
+const DEVICES_MAX = 64;
+
+/**
+ * Defaults of later releases that are better and mean the same to a 1.13 kernel: docs/format-defaults.md says why.
+ */
+const laterDefaults: ReadonlySet<OptionName> = new Set(['encoded_extent_max', 'inodes_32bit']);
+
+/** What an option is when it is not given. */
+export function newFilesystemDefault(name: OptionName): OptionNumber {
+  return defaultOptionValue(name, laterDefaults.has(name) ? '1.36' : RELEASE);
+}
+
+const isTargetOption = (name: OptionName): name is TargetOption => (targetOptions as readonly string[]).includes(name);
+
+const numberIfGiven = (value: number | bigint | undefined) => (value === undefined ? undefined : Number(value));
+
+/** Everything in front of the sections, before options. */
+function fixedPart(request: FormatRequest, geometry: Geometry): Superblock {
+  const { random, now } = request;
+  return {
+    csum: { lo: 0n, hi: 0n },
+    version: request.version,
+    version_min: request.version,
+    pad: new Uint8Array(4),
+    magic: BCHFS_MAGIC,
+    user_uuid: request.uuid ?? randomUuid(random),
+    uuid: randomUuid(random),
+    label: labelBytes(request.fsLabel ?? ''),
+    offset: 0n,
+    seq: 0,
+    block_size: bytesToSectors(geometry.blockBytes),
+    dev_idx: 0,
+    nr_devices: request.devices.length,
+    u64s: 0,
+    time_base_lo: now,
+    time_base_hi: 0,
+    time_precision: 1,
+    flags: Array.from({ length: 7 }, () => 0n),
+    write_time: now / NANOSECONDS_PER_SECOND,
+    features: [FEATURES_AT_FORMAT, 0n],
+    compat: [0n, 0n],
+    layout: geometry.devices[0]!.layout,
+    sections: [],
+  };
+}
+
+function labelBytes(label: string): Uint8Array {
+  const encoded = new TextEncoder().encode(label);
+  if (encoded.length > SB_LABEL_BYTES) {
+    throw new UsageError(
+      `${JSON.stringify(label)} is ${encoded.length} bytes long, at most ${SB_LABEL_BYTES} fit`,
+      '--fs_label',
+    );
+  }
+  const padded = new Uint8Array(SB_LABEL_BYTES);
+  padded.set(encoded);
+  return padded;
+}
+
+function withMembersAndLabels(sb: Superblock, request: FormatRequest, geometry: Geometry): Superblock {
+  let groups: Parameters<typeof withLabel>[0] = [];
+  const list = request.devices.map((device, index): Member => {
+    let group = 0;
+    if (device.label !== undefined) {
+      const labelled = withLabel(groups, device.label);
+      groups = labelled.groups;
+      group = labelled.index + 1;
+    }
+    const { bucketBytes, bucketCount } = geometry.devices[index]!;
+    return {
+      ...blankMember(),
+      uuid: randomUuid(request.random),
+      nbuckets: bucketCount,
+      bucket_size: bytesToSectors(bucketBytes),
+      flags: memberFlags(device, group),
+    };
+  });
+  const withV2 = withSection(
+    sb,
+    'members_v2',
+    encodeMembersV2({ member_bytes: MEMBER_1_13_BYTES, members: list, rest: new Uint8Array(0) }),
+  );
+  const withGroups = groups.length === 0 ? withV2 : withSection(withV2, 'disk_groups', encodeDiskGroups(groups));
+  return withSection(
+    withGroups,
+    'members_v1',
+    encodeMembersV1({ member_bytes: MEMBER_V1_BYTES, members: list, rest: new Uint8Array(0) }),
+  );
+}
+
+function memberFlags(device: DeviceRequest, group: number): bigint {
+  if (device.dataAllowed === 0)
+    throw new UsageError(`${device.name} would not be allowed to hold anything`, '--data_allowed');
+  if (!Number.isInteger(device.durability) || device.durability < 0 || device.durability > DURABILITY_MAX) {
+    throw new UsageError(`${device.durability}, expected 0 to ${DURABILITY_MAX}`, '--durability');
+  }
+  let words: readonly bigint[] = [0n];
+  words = withBits(words, memberBits.DISCARD, device.discard);
+  words = withBits(words, memberBits.DATA_ALLOWED, device.dataAllowed);
+  words = withBits(words, memberBits.DURABILITY, device.durability + 1);
+  words = withBits(words, memberBits.GROUP, group);
+  return words[0]!;
+}
+
+/** The field has two bits and holds the value plus one. The reference at 1.13 accepts more and stores something else. */
+const DURABILITY_MAX = 2;
+
+/** A device by its name, else a label path. */
+function resolveTarget(wanted: string, option: TargetOption, request: FormatRequest, sb: Superblock): Target {
+  const dev = request.devices.findIndex(device => device.name === wanted);
+  if (dev >= 0) return { type: 'dev', dev };
+  const group = findLabel(diskGroups(sb), wanted);
+  if (group !== undefined) return { type: 'group', group };
+  const labels = request.devices.flatMap(device => device.label ?? []);
+  throw new UsageError(
+    `${JSON.stringify(wanted)} is neither a label nor one of the devices; ` +
+      (labels.length === 0 ? 'no device has a label' : `the labels are ${labels.join(', ')}`),
+    `--${option}`,
+  );
+}
+
+function withEncryption(sb: Superblock, passphrase: Uint8Array | undefined, random: RandomSource): Superblock {
+  const flags = withBits(sb.flags, sbBits.ENCRYPTION_TYPE, 1);
+  return withPassphrase({ ...sb, flags }, random.bytes(KEY_BYTES), passphrase);
+}

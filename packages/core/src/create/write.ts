@@ -1,0 +1,35 @@
+// Puts a planned filesystem onto its devices: old signatures go first, then every superblock copy on every device.
+
+import type { BlockDevice } from '../device/block-device.ts';
+import { assert } from '../ondisk/errors.ts';
+import { SB_LAYOUT_SECTOR } from '../ondisk/superblock.ts';
+import { type Signature, type WipedRange, wipeSignatures } from '../probe/index.ts';
+import { writeSuperblocks } from '../superblock/write.ts';
+import { sectorsToBytes } from '../util/sizes.ts';
+import type { FormatPlan } from './plan.ts';
+
+/** One device to format, and what was recognised on it. */
+export interface FormatTarget {
+  readonly device: BlockDevice;
+  /** From `probeSignatures`: wiped, with all their backups. */
+  readonly signatures: readonly Signature[];
+}
+
+/**
+ * Writes a new filesystem. A crash in between leaves devices without a filesystem, never a half one: a superblock appears on a
+ * device only after everything that could contradict it is gone.
+ * @param targets in the order of the plan's superblocks
+ * @returns what was wiped, by device
+ */
+export function writeFormat(plan: FormatPlan, targets: readonly FormatTarget[]): WipedRange[][] {
+  assert(plan.superblocks.length === targets.length, 'one superblock for each device');
+  const wiped = targets.map(({ device, signatures }) => {
+    const ranges = wipeSignatures(device, signatures);
+    // Boot sectors and partition tables: nothing of ours is here, and what stays would confuse whoever looks.
+    device.write(0, new Uint8Array(sectorsToBytes(SB_LAYOUT_SECTOR)));
+    device.flush();
+    return ranges;
+  });
+  writeSuperblocks(targets.map(({ device }, index) => ({ device, sb: plan.superblocks[index]! })));
+  return wiped;
+}

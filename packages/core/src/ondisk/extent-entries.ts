@@ -1,0 +1,359 @@
+// What the values of extents, btree pointers and the like are made of: a row of entries of one to three 64-bit words each. An
+// entry's type is the number of its lowest set bit, which leaves the constrained entries more room for the rest. A checksum entry
+// applies to the pointers behind it, a stripe pointer to the next pointer.
+// Sources: data/extents_format.h, data/reconcile/format.h and bch2_bkey_ptrs_to_text in data/extents.c, v1.36.1.
+
+import type { PrintBuffer } from '../util/print-buffer.ts';
+import { bits, getBigBits, getBits } from './bits.ts';
+import { checksumOptions, checksumTypeText } from './checksum-types.ts';
+import { compressionText, compressionTypeText } from './compression-types.ts';
+import { viewOf } from './layout.ts';
+import { bitNames, type Row, type Table, table } from './table.ts';
+import { decodeTarget } from './targets.ts';
+
+interface ExtentEntryTypeRow extends Row {
+  readonly u64s: number;
+}
+
+const rows = [
+  { id: 0, name: 'ptr', u64s: 1 },
+  { id: 1, name: 'crc32', u64s: 1 },
+  { id: 2, name: 'crc64', u64s: 2 },
+  { id: 3, name: 'crc128', u64s: 3 },
+  { id: 4, name: 'stripe_ptr', u64s: 1 },
+  { id: 5, name: 'rebalance_v1', u64s: 1 },
+  { id: 6, name: 'flags', u64s: 1 },
+  { id: 7, name: 'reconcile', u64s: 1 },
+  { id: 8, name: 'reconcile_bp', u64s: 1 },
+] as const satisfies readonly ExtentEntryTypeRow[];
+
+export type ExtentEntryTypeName = (typeof rows)[number]['name'];
+export type ExtentEntryType = ExtentEntryTypeRow & { readonly name: ExtentEntryTypeName };
+
+/** Extent entry types. Filesystems from 1.32 on list the lengths in the superblock (extent_type_u64s), for older readers. */
+export const extentEntryTypes: Table<ExtentEntryType> = table<ExtentEntryType>('extent entry type', rows);
+
+/** BCH_EXTENT_FLAGS: bits of a `flags` entry. */
+export const extentFlags: Table<Row> = table<Row>('extent flag', [{ id: 0, name: 'poisoned' }]);
+
+/** BCH_RECONCILE_OPTS: bits of `need_rb`. */
+export const reconcileOptions: Table<Row> = table<Row>('reconcile option', [
+  { id: 0, name: 'data_replicas' },
+  { id: 1, name: 'data_checksum' },
+  { id: 2, name: 'erasure_code' },
+  { id: 3, name: 'background_compression' },
+  { id: 4, name: 'background_target' },
+  { id: 5, name: 'promote_target' },
+]);
+
+/** One copy of the data: where it is. */
+export interface ExtentPtr {
+  readonly type: 'ptr';
+  readonly cached: boolean;
+  /** Allocated, not written yet. */
+  readonly unwritten: boolean;
+  /** Sector on the device. */
+  readonly offset: number;
+  readonly dev: number;
+  /** The bucket's generation when the pointer was made: a newer one makes the pointer stale. */
+  readonly gen: number;
+}
+
+/** Checksum and compression of the data that the pointers behind it point to. Sizes in sectors. */
+export interface ExtentCrc {
+  readonly type: 'crc32' | 'crc64' | 'crc128';
+  readonly compressed_size: number;
+  readonly uncompressed_size: number;
+  readonly offset: number;
+  readonly nonce: number;
+  readonly csum_type: number;
+  readonly compression_type: number;
+  readonly csum_lo: bigint;
+  readonly csum_hi: bigint;
+}
+
+/** The next pointer is a block of a stripe. */
+export interface ExtentStripePtr {
+  readonly type: 'stripe_ptr';
+  readonly block: number;
+  readonly redundancy: number;
+  readonly idx: number;
+}
+
+/** Data options that the extent was written with, and (reconcile) which of them it does not meet. */
+export interface ExtentOptions {
+  readonly type: 'rebalance_v1' | 'reconcile';
+  /** Bits of reconcileOptions; 0 for rebalance_v1. */
+  readonly need_rb: number;
+  readonly hipri: boolean;
+  readonly pending: boolean;
+  readonly data_replicas: number;
+  readonly data_checksum: number;
+  readonly erasure_code: number;
+  readonly background_compression: number;
+  readonly background_target: number;
+  readonly promote_target: number;
+  /** Which of these come from the inode: bits of reconcileOptions. */
+  readonly from_inode: number;
+}
+
+export type ExtentEntry =
+  | ExtentPtr
+  | ExtentCrc
+  | ExtentStripePtr
+  | ExtentOptions
+  | { readonly type: 'flags'; readonly flags: bigint }
+  | { readonly type: 'reconcile_bp'; readonly idx: bigint }
+  /** Nothing behind it can be read: its length is not known. */
+  | { readonly type: 'unknown'; readonly word: bigint };
+
+/** The entries in these bytes, up to the first one that is unknown or cut off. */
+export function decodeExtentEntries(source: Uint8Array): readonly ExtentEntry[] {
+  const view = viewOf(source);
+  const entries: ExtentEntry[] = [];
+  for (let start = 0; start + 8 <= source.length; ) {
+    const word = view.getBigUint64(start, true);
+    const row = extentEntryTypes.byId(lowestSetBit(word));
+    if (row === undefined || start + 8 * row.u64s > source.length) {
+      entries.push({ type: 'unknown', word });
+      break;
+    }
+    const words = Array.from({ length: row.u64s }, (_, i) => view.getBigUint64(start + 8 * i, true));
+    entries.push(decoders[row.name](words));
+    start += 8 * row.u64s;
+  }
+  return entries;
+}
+
+/** 64 for zero. */
+function lowestSetBit(word: bigint): number {
+  for (let bit = 0; bit < 64; bit++) {
+    if ((word >> BigInt(bit)) & 1n) return bit;
+  }
+  return 64;
+}
+
+type Words = readonly bigint[];
+const flag = (words: Words, bit: number) => getBits(words, bits(0, bit, bit + 1)) !== 0;
+const field = (words: Words, lo: number, length: number) => getBits(words, bits(0, lo, lo + length));
+
+const decoders: { readonly [name in ExtentEntryTypeName]: (words: Words) => ExtentEntry } = {
+  ptr: words => ({
+    type: 'ptr',
+    cached: flag(words, 1),
+    unwritten: flag(words, 3),
+    offset: field(words, 4, 44),
+    dev: field(words, 48, 8),
+    gen: field(words, 56, 8),
+  }),
+  // Both sizes are stored minus one.
+  crc32: words => ({
+    type: 'crc32',
+    compressed_size: field(words, 2, 7) + 1,
+    uncompressed_size: field(words, 9, 7) + 1,
+    offset: field(words, 16, 7),
+    nonce: 0,
+    csum_type: field(words, 24, 4),
+    compression_type: field(words, 28, 4),
+    csum_lo: getBigBits(words, bits(0, 32, 64)),
+    csum_hi: 0n,
+  }),
+  crc64: words => ({
+    type: 'crc64',
+    compressed_size: field(words, 3, 9) + 1,
+    uncompressed_size: field(words, 12, 9) + 1,
+    offset: field(words, 21, 9),
+    nonce: field(words, 30, 10),
+    csum_type: field(words, 40, 4),
+    compression_type: field(words, 44, 4),
+    csum_lo: words[1]!,
+    csum_hi: getBigBits(words, bits(0, 48, 64)),
+  }),
+  crc128: words => ({
+    type: 'crc128',
+    compressed_size: field(words, 4, 13) + 1,
+    uncompressed_size: field(words, 17, 13) + 1,
+    offset: field(words, 30, 13),
+    nonce: field(words, 43, 13),
+    csum_type: field(words, 56, 4),
+    compression_type: field(words, 60, 4),
+    csum_lo: words[1]!,
+    csum_hi: words[2]!,
+  }),
+  stripe_ptr: words => ({
+    type: 'stripe_ptr',
+    block: field(words, 5, 8),
+    redundancy: field(words, 13, 4),
+    idx: field(words, 17, 47),
+  }),
+  rebalance_v1: words => ({
+    type: 'rebalance_v1',
+    need_rb: 0,
+    hipri: false,
+    pending: false,
+    promote_target: field(words, 15, 16),
+    erasure_code: field(words, 31, 1),
+    data_checksum: field(words, 32, 4),
+    data_replicas: field(words, 36, 4),
+    background_compression: field(words, 40, 8),
+    background_target: field(words, 48, 16),
+    from_inode: optionMask(words, {
+      promote_target: 9,
+      erasure_code: 10,
+      data_checksum: 11,
+      background_compression: 12,
+      data_replicas: 13,
+      background_target: 14,
+    }),
+  }),
+  flags: words => ({ type: 'flags', flags: getBigBits(words, bits(0, 7, 64)) }),
+  reconcile: words => ({
+    type: 'reconcile',
+    hipri: flag(words, 15),
+    pending: flag(words, 16),
+    need_rb: field(words, 17, 5),
+    from_inode: optionMask(words, {
+      data_replicas: 22,
+      data_checksum: 23,
+      erasure_code: 24,
+      background_compression: 25,
+      background_target: 26,
+      promote_target: 27,
+    }),
+    data_replicas: field(words, 28, 3),
+    data_checksum: field(words, 31, 4),
+    erasure_code: field(words, 35, 1),
+    background_compression: field(words, 36, 8),
+    background_target: field(words, 44, 10),
+    promote_target: field(words, 54, 10),
+  }),
+  reconcile_bp: words => ({ type: 'reconcile_bp', idx: getBigBits(words, bits(0, 9, 64)) }),
+};
+
+/** Single bits of the first word, gathered into a mask of reconcileOptions. */
+function optionMask(words: Words, positions: Record<string, number>): number {
+  let mask = 0;
+  for (const [option, bit] of Object.entries(positions)) {
+    if (flag(words, bit)) mask |= 1 << reconcileOptions.idOf(option);
+  }
+  return mask;
+}
+
+/** What printing a pointer needs to know about a member. */
+export interface ExtentDevice {
+  /** Such as `sda`. */
+  readonly name: string;
+  readonly isOnline: boolean;
+  readonly bucketSizeSectors: number;
+  readonly durability: number;
+  readonly isEvacuating: boolean;
+}
+
+/** What printing entries needs to know about the filesystem. */
+export interface ExtentTextContext {
+  device(index: number): ExtentDevice | undefined;
+  /** The path of a label, by its group index. */
+  label(group: number): string;
+}
+
+/** How many copies a key's pointers are worth. Mirrors bch2_bkey_durability_safe. */
+export function durabilityOf(entries: readonly ExtentEntry[], context: ExtentTextContext): number {
+  let durability = 0;
+  let stripe: ExtentStripePtr | undefined;
+  for (const entry of entries) {
+    if (entry.type === 'stripe_ptr') stripe = entry;
+    if (entry.type !== 'ptr') continue;
+    const device = context.device(entry.dev);
+    if (device !== undefined && !device.isEvacuating && !entry.cached) {
+      durability += stripe === undefined ? device.durability : stripe.redundancy + 1;
+    }
+    stripe = undefined;
+  }
+  return durability;
+}
+
+/** Prints entries as they stand in a key, one a line. Mirrors bch2_bkey_ptrs_to_text. */
+export function extentEntriesText(out: PrintBuffer, entries: readonly ExtentEntry[], context: ExtentTextContext): void {
+  out.print(`durability: ${durabilityOf(entries, context)} `);
+  for (const entry of entries) {
+    out.newline();
+    if (entry.type === 'unknown') out.print(`(unknown extent entry ${entry.word.toString(16).padStart(16, '0')})`);
+    else out.print(`${entry.type}: ${entryText(entry, context)}`);
+  }
+}
+
+function entryText(entry: Exclude<ExtentEntry, { type: 'unknown' }>, context: ExtentTextContext): string {
+  switch (entry.type) {
+    case 'ptr':
+      return ptrText(entry, context);
+    case 'crc32':
+    case 'crc64':
+    case 'crc128':
+      return (
+        `c_size ${entry.compressed_size} size ${entry.uncompressed_size} offset ${entry.offset} nonce ${entry.nonce} ` +
+        `csum ${checksumTypeText(entry.csum_type)} ${entry.csum_hi.toString(16)}:${entry.csum_lo.toString(16)}  ` +
+        `compress ${compressionTypeText(entry.compression_type)}`
+      );
+    case 'stripe_ptr':
+      return `idx ${entry.idx} block ${entry.block}`;
+    case 'rebalance_v1':
+    case 'reconcile':
+      return optionsText(entry, context);
+    case 'flags':
+      return bitNames(extentFlags, entry.flags).join(',');
+    case 'reconcile_bp':
+      return `idx ${entry.idx}`;
+  }
+}
+
+function ptrText(ptr: ExtentPtr, context: ExtentTextContext): string {
+  const device = context.device(ptr.dev);
+  let text: string;
+  if (device === undefined || device.bucketSizeSectors === 0) {
+    text = `${ptr.dev}:${ptr.offset} gen ${ptr.gen}`;
+  } else {
+    const bucket = Math.floor(ptr.offset / device.bucketSizeSectors);
+    const offset = ptr.offset % device.bucketSizeSectors;
+    text = `${device.name.padStart(6)} ${ptr.dev}:${bucket}:${offset} gen ${ptr.gen}`;
+    if (device.durability !== 1) text += ` d=${device.durability}`;
+  }
+  if (ptr.cached) text += ' cached';
+  if (ptr.unwritten) text += ' unwritten';
+  return text;
+}
+
+function optionsText(entry: ExtentOptions, context: ExtentTextContext): string {
+  let text = '';
+  const print = (option: string, label: string, value: number, valueText: string, always: boolean) => {
+    const fromInode = (entry.from_inode >> reconcileOptions.idOf(option)) & 1;
+    if (always || value !== 0 || fromInode) text += ` ${label}=${valueText}${fromInode ? ' (inode)' : ''}`;
+  };
+  print('data_replicas', 'replicas', entry.data_replicas, `${entry.data_replicas}`, true);
+  const checksum = checksumOptions.byId(entry.data_checksum)?.name ?? `(unknown csum_opt ${entry.data_checksum})`;
+  print('data_checksum', 'checksum', entry.data_checksum, checksum, true);
+  const { background_compression, background_target, promote_target, erasure_code } = entry;
+  print(
+    'background_compression',
+    'background_compression',
+    background_compression,
+    compressionText(background_compression),
+    false,
+  );
+  print('background_target', 'background_target', background_target, targetText(background_target, context), false);
+  print('promote_target', 'promote_target', promote_target, targetText(promote_target, context), false);
+  print('erasure_code', 'ec', erasure_code, `${erasure_code}`, false);
+  if (entry.type === 'rebalance_v1') return text.trimStart();
+
+  const pending = bitNames(reconcileOptions, BigInt(entry.need_rb)).join(',');
+  return `need_rb=${pending}${entry.hipri ? ' hipri' : ''}${entry.pending ? ' pending' : ''}${text}`;
+}
+
+/** A target of an extent, where the members are known by name. Mirrors bch2_target_to_text. */
+function targetText(value: number, context: ExtentTextContext): string {
+  const target = decodeTarget(value);
+  if (target.type === 'none') return 'none';
+  if (target.type === 'group') return context.label(target.group);
+  const device = context.device(target.dev);
+  if (device === undefined) return `invalid device ${target.dev}`;
+  return device.isOnline ? `/dev/${device.name}` : `offline device ${target.dev}`;
+}

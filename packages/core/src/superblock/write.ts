@@ -1,0 +1,121 @@
+// Writes superblocks: every copy that a member's layout lists, on every member, in an order that a crash cannot hurt.
+// All members' primaries first (each flushed), then their backups: whatever is cut off, each member has at least one whole
+// copy, and the members that did not get the new one are merely older, which is what a kernel expects after a crash of its
+// own. The C counterparts are bch2_write_super (sb/io.c) and bch2_super_write (c_src/libbcachefs.c).
+
+import { canChecksum, sealVstruct } from '../checksum/checksum.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import { getBits, withBits } from '../ondisk/bits.ts';
+import { metadataChecksumType } from '../ondisk/checksum-types.ts';
+import { assert, CorruptError } from '../ondisk/errors.ts';
+import { viewOf } from '../ondisk/layout.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
+import { members, withMembers } from '../ondisk/sb-fields/members.ts';
+import {
+  BCHFS_MAGIC,
+  BchSbLayout,
+  encodeSuperblock,
+  SB_LAYOUT_SECTOR,
+  SB_SECTOR,
+  type Superblock,
+  superblockMaxBytes,
+  withSections,
+} from '../ondisk/superblock.ts';
+import { roundUp, SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
+
+/** One member to be written: its device, and its superblock with its own `dev_idx` and `layout`. */
+export interface MemberToWrite {
+  readonly device: BlockDevice;
+  readonly sb: Superblock;
+}
+
+/**
+ * The bytes of one copy: offset, checksum and padding to whole sectors in place.
+ * @throws CorruptError invalid_sb_too_big when the sections have outgrown the room that the layout reserves
+ */
+export function superblockCopyBytes(sb: Superblock, sector: bigint): Uint8Array {
+  const csumType = metadataChecksumType(getBits(sb.flags, sbBits.META_CSUM_TYPE));
+  const encoded = encodeSuperblock({
+    ...sb,
+    offset: sector,
+    magic: BCHFS_MAGIC,
+    layout: { ...sb.layout, magic: BCHFS_MAGIC },
+    flags: withBits(sb.flags, sbBits.CSUM_TYPE, csumType),
+  });
+  const limit = superblockMaxBytes(sb);
+  if (encoded.length > limit) {
+    throw new CorruptError(
+      'ENOSPC_sb',
+      {},
+      `the superblock needs ${encoded.length} bytes, its layout reserves ${limit}`,
+    );
+  }
+  assert(canChecksum(csumType), `a superblock cannot have checksum type ${csumType}`);
+  sealVstruct(csumType, encoded);
+  const padded = new Uint8Array(roundUp(encoded.length, SECTOR_BYTES));
+  padded.set(encoded);
+  return padded;
+}
+
+/** Writes all copies on all members as they are given: sequence numbers and times are the caller's. */
+export function writeSuperblocks(targets: readonly MemberToWrite[]): void {
+  // Everything is encoded before the first write, so that a superblock that does not fit changes nothing.
+  const copies = targets.map(({ device, sb }) => ({
+    device,
+    layout: sb.layout,
+    copies: sb.layout.sb_offset
+      .slice(0, sb.layout.nr_superblocks)
+      .map(sector => ({ sector: Number(sector), bytes: superblockCopyBytes(sb, sector) })),
+  }));
+  const rounds = Math.max(...copies.map(target => target.copies.length));
+  for (let round = 0; round < rounds; round++) {
+    for (const { device, layout, copies: ofDevice } of copies) {
+      const copy = ofDevice[round];
+      if (copy === undefined) continue;
+      if (copy.sector === SB_SECTOR) device.write(sectorsToBytes(SB_LAYOUT_SECTOR), layoutBytes(layout));
+      device.write(sectorsToBytes(copy.sector), copy.bytes);
+      device.flush();
+    }
+  }
+}
+
+/** The layout block as it is kept in front of the first superblock. */
+export function layoutBytes(layout: BchSbLayout): Uint8Array {
+  const target = new Uint8Array(BchSbLayout.size);
+  BchSbLayout.put(viewOf(target), 0, { ...layout, magic: BCHFS_MAGIC });
+  return target;
+}
+
+/**
+ * The next generation of an edited filesystem-wide superblock, ready to write: one sequence number above every member's,
+ * recorded for each member that takes part (a kernel takes a member that is newer than the newest superblock believes for
+ * a split brain), the same write time everywhere.
+ * @param edited the newest superblock with the changes that are to apply to all members
+ * @param targets every member that is present, as read
+ * @param writeTime seconds since 1970
+ */
+export function nextGeneration(
+  edited: Superblock,
+  targets: readonly MemberToWrite[],
+  writeTime: bigint,
+): MemberToWrite[] {
+  assert(targets.length > 0, 'a superblock is written to at least one member');
+  const seq = Math.max(edited.seq, ...targets.map(({ sb }) => sb.seq)) + 1;
+  const present = new Set(targets.map(({ sb }) => sb.dev_idx));
+  const common = withMembers(
+    { ...edited, seq, write_time: writeTime },
+    members(edited).map((member, index) => (present.has(index) ? { ...member, seq } : member)),
+  );
+  return targets.map(({ device, sb }) => ({ device, sb: forMember(common, sb) }));
+}
+
+/** Sections that describe one device and stay its own: its journal buckets. */
+const SINGLE_DEVICE_SECTIONS: ReadonlySet<number> = new Set([0, 9]);
+
+/** The filesystem-wide superblock as this member stores it: with its own index, layout and journal section. */
+export function forMember(common: Superblock, own: Superblock): Superblock {
+  return withSections({ ...common, dev_idx: own.dev_idx, layout: own.layout }, [
+    ...common.sections.filter(section => !SINGLE_DEVICE_SECTIONS.has(section.type)),
+    ...own.sections.filter(section => SINGLE_DEVICE_SECTIONS.has(section.type)),
+  ]);
+}

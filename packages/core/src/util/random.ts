@@ -1,0 +1,44 @@
+// Where random bytes come from: the system, or a seed, so that a filesystem can be made again byte for byte.
+
+import { createHash, randomBytes } from 'node:crypto';
+
+/** A source of random bytes. */
+export interface RandomSource {
+  bytes(length: number): Uint8Array;
+}
+
+/** The system's generator: for everything that is not asked to be reproducible. */
+export const systemRandom: RandomSource = {
+  bytes: length => new Uint8Array(randomBytes(length)),
+};
+
+/**
+ * A reproducible source: SHA-256 over the seed and a block counter. Whoever knows the seed knows every byte, encryption keys
+ * included; the command that offers it says so.
+ */
+export function seededRandom(seed: string): RandomSource {
+  let block = 0;
+  let rest = new Uint8Array(0);
+  return {
+    bytes(length) {
+      const result = new Uint8Array(length);
+      for (let filled = 0; filled < length; ) {
+        if (rest.length === 0) rest = new Uint8Array(createHash('sha256').update(`${block++}\0${seed}`).digest());
+        const taken = rest.subarray(0, length - filled);
+        result.set(taken, filled);
+        filled += taken.length;
+        rest = rest.subarray(taken.length);
+      }
+      return result;
+    },
+  };
+}
+
+/** A version 4 UUID. */
+export function randomUuid(source: RandomSource): string {
+  const raw = source.bytes(16);
+  raw[6] = (raw[6]! & 0x0f) | 0x40;
+  raw[8] = (raw[8]! & 0x3f) | 0x80;
+  const hex = Array.from(raw, byte => byte.toString(16).padStart(2, '0')).join('');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}

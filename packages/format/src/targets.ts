@@ -1,0 +1,127 @@
+// The devices that format writes to: opened for writing, and looked at before anything is overwritten. Image files that format
+// made itself are removed again when it fails.
+
+import { rmSync } from 'node:fs';
+import {
+  CorruptError,
+  DeviceError,
+  type FileDevice,
+  type FormatPlan,
+  IncompatibleError,
+  openDevice,
+  probeSignatures,
+  readSuperblock,
+  type Signature,
+  UsageError,
+  type WipedRange,
+  writeFormat,
+} from '@bcachefs-ts/core';
+
+/** A device as the command line names it. */
+export interface ChosenDevice {
+  readonly path: string;
+  /** From --fs_size. */
+  readonly sizeBytes: number | undefined;
+}
+
+export interface FormatTarget {
+  readonly path: string;
+  readonly device: FileDevice;
+  /** How much of the device the filesystem takes. */
+  readonly sizeBytes: number;
+  readonly signatures: readonly Signature[];
+}
+
+/** Opens the devices, runs `use`, and closes them; if `use` fails, image files that were made for it are gone again. */
+export async function withFormatTargets<T>(
+  chosen: readonly ChosenDevice[],
+  use: (targets: readonly FormatTarget[]) => Promise<T>,
+): Promise<T> {
+  const opened: FileDevice[] = [];
+  try {
+    const targets = chosen.map(choice => {
+      const device = openTarget(choice);
+      opened.push(device);
+      return {
+        path: choice.path,
+        device,
+        sizeBytes: targetSize(choice, device),
+        signatures: device.created ? [] : probeSignatures(device),
+      };
+    });
+    return await use(targets);
+  } catch (thrown) {
+    for (const device of opened) if (device.created) rmSync(device.name, { force: true });
+    throw thrown;
+  } finally {
+    for (const device of opened) device.close();
+  }
+}
+
+function openTarget({ path, sizeBytes }: ChosenDevice): FileDevice {
+  try {
+    return openDevice(path, { write: true, ...(sizeBytes === undefined ? {} : { create: { sizeBytes } }) });
+  } catch (thrown) {
+    if (thrown instanceof DeviceError && thrown.kind === 'missing') {
+      throw new DeviceError(
+        'missing',
+        path,
+        'there is no such device or file; --fs_size=SIZE before it makes an image file',
+      );
+    }
+    throw thrown;
+  }
+}
+
+function targetSize({ path, sizeBytes }: ChosenDevice, device: FileDevice): number {
+  if (sizeBytes === undefined) return device.sizeBytes;
+  if (sizeBytes > device.sizeBytes && device.kind === 'block') {
+    throw new UsageError(`${sizeBytes} bytes, but ${path} has only ${device.sizeBytes}`, '--fs_size');
+  }
+  return sizeBytes;
+}
+
+/**
+ * Writes the planned filesystem.
+ * @param isReproducible the filesystem's random numbers come from a seed
+ * @returns what was wiped, by device
+ */
+export function formatTargets(
+  plan: FormatPlan,
+  targets: readonly FormatTarget[],
+  isReproducible: boolean,
+): readonly (readonly WipedRange[])[] {
+  for (const target of targets) if (isReproducible) forgetOldContents(target, plan.superblocks[0]!.uuid);
+  for (const { device, sizeBytes } of targets) if (device.sizeBytes < sizeBytes) device.setSize(sizeBytes);
+  return writeFormat(
+    plan,
+    targets.map(({ device, signatures }) => ({ device, signatures })),
+  );
+}
+
+/**
+ * With a seed, the internal UUID may be one that the device has seen before, and then journal entries and btree nodes of the
+ * older filesystem would look like the new one's own. An image file is emptied; a disk cannot be, so it is refused.
+ */
+function forgetOldContents({ device, sizeBytes }: FormatTarget, uuid: string): void {
+  if (device.kind === 'file') {
+    const size = Math.max(device.sizeBytes, sizeBytes);
+    device.setSize(0);
+    device.setSize(size);
+  } else if (oldInternalUuid(device) === uuid) {
+    throw new UsageError(
+      `${device.name} holds a filesystem made with the same seed, whose old journal could be taken for the new one's; ` +
+        'use another seed, or discard the device first',
+      '--seed',
+    );
+  }
+}
+
+function oldInternalUuid(device: FileDevice): string | undefined {
+  try {
+    return readSuperblock(device).sb.uuid;
+  } catch (thrown) {
+    if (thrown instanceof CorruptError || thrown instanceof IncompatibleError) return undefined;
+    throw thrown;
+  }
+}

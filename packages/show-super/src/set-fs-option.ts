@@ -1,0 +1,140 @@
+// set-fs-option: changes options in the superblock of an unmounted filesystem, on all members at once.
+
+import { defineCommand, type OptionSpec, type OptionSpecs } from '@bcachefs-ts/command';
+import {
+  changeableOptions,
+  editSuperblock,
+  isDeviceOption,
+  type MemberSet,
+  type OptionRow,
+  type OptionValue,
+  optionAt,
+  optionReleaseForVersion,
+  options,
+  optionToText,
+  parseOptionValue,
+  type Release,
+  type Superblock,
+  UsageError,
+  withDeviceOption,
+  withFilesystemOption,
+} from '@bcachefs-ts/core';
+import { degradedOption, devicesPositional, secondsOf, withMembers } from './members.ts';
+
+const RELEASES: readonly Release[] = ['1.13', '1.36', '1.39'];
+
+/** Every option that some version can change; which of them a filesystem has is known only when it is open. */
+const rows = options.rows.filter(row => RELEASES.some(release => changeableOptions(release).includes(row)));
+
+function specOf(row: OptionRow): OptionSpec {
+  const { type, scopes } = optionAt(row.until ?? '1.39', row);
+  const heading = scopes.includes('device') ? 'Device options' : 'Filesystem options';
+  const help = row.since === '1.13' ? row.help : `${row.help} (since ${row.since})`;
+  if (type.kind === 'bool') return { type: 'boolean', help, heading };
+  return {
+    type: 'string',
+    value: (row.hint ?? 'value').toUpperCase(),
+    help,
+    heading,
+    ...('choices' in type ? { hints: type.choices } : {}),
+  };
+}
+
+const optionSpecs: Record<never, OptionSpec> = Object.fromEntries(
+  rows.map(row => [row.name, specOf(row)]),
+) satisfies OptionSpecs;
+
+/** One option that was given, as the user wrote its value. */
+interface Wish {
+  readonly row: OptionRow;
+  readonly text: string;
+}
+
+export const setFsOptionCommand = defineCommand({
+  name: 'set-fs-option',
+  summary: 'Change options that are stored in the superblock',
+  description:
+    'Writes options into the superblocks of an unmounted filesystem: all copies on all members, which have to be named. ' +
+    'Options of devices change on the members chosen with --dev_idx, else on all that are named. What the layout of the ' +
+    'filesystem rests on (block size, btree node size, encryption) stays as format made it.',
+  examples: [
+    {
+      command: 'bcachefs set-fs-option --compression=zstd:3 --metadata_replicas=2 /dev/sda /dev/sdb',
+      does: 'Changes two options',
+    },
+    {
+      command: 'bcachefs set-fs-option --dev_idx=1 --durability=0 a.img b.img',
+      does: 'Makes the second member a cache',
+    },
+    {
+      command: 'bcachefs set-fs-option --label=ssd.fast --dev_idx=0 a.img b.img',
+      does: 'Gives the first member a disk label',
+    },
+  ],
+  positionals: devicesPositional,
+  options: {
+    dev_idx: {
+      type: 'number',
+      alias: 'd',
+      min: 0,
+      max: 255,
+      repeat: true,
+      help: 'member that device options are for; may be repeated',
+    },
+    ...degradedOption,
+    ...optionSpecs,
+  },
+  run(context, args) {
+    const given = args as Readonly<Record<string, unknown>>;
+    const wishes = rows.flatMap((row): Wish[] => {
+      const value = given[row.name];
+      return value === undefined
+        ? []
+        : [{ row, text: typeof value === 'boolean' ? String(Number(value)) : String(value) }];
+    });
+    if (wishes.length === 0) throw new UsageError('no option to change was given');
+    return withMembers(args.devices, true, set => {
+      const release = optionReleaseForVersion(set.newest.sb.version);
+      const changes = wishes.map(({ row, text }) => ({ row, value: parseChange(row, text, release) }));
+      const indexes = args.dev_idx.length > 0 ? args.dev_idx : set.members.map(member => member.sb.dev_idx);
+      const sb = editSuperblock(
+        set,
+        edited => changes.reduce((next, change) => applied(next, change, release, indexes, set), edited),
+        { now: secondsOf(context.date()), allowMissing: args.degraded },
+      );
+      return {
+        uuid: sb.user_uuid,
+        members: set.members.map(({ device }) => device.name),
+        seq: sb.seq,
+        changed: changes.map(({ row, value }) => ({
+          name: row.name,
+          value: optionToText(row, value, { choices: 'value' }),
+        })),
+      };
+    });
+  },
+  text({ changed, members }, out) {
+    for (const { name, value } of changed) out.line(`${name}: ${value}`);
+    out.line(`written to ${members.join(', ')}`);
+  },
+});
+
+function parseChange(row: OptionRow, text: string, release: Release): OptionValue {
+  if (!changeableOptions(release).includes(row)) {
+    throw new UsageError(`cannot be changed in a filesystem of this version`, `--${row.name}`);
+  }
+  return parseOptionValue(row, text, release);
+}
+
+function applied(
+  sb: Superblock,
+  { row, value }: { readonly row: OptionRow; readonly value: OptionValue },
+  release: Release,
+  indexes: readonly number[],
+  set: MemberSet,
+): Superblock {
+  if (isDeviceOption(row, release))
+    return indexes.reduce((next, index) => withDeviceOption(next, index, row, value), sb);
+  const devices = new Map(set.members.map(member => [member.device.name, member.sb.dev_idx]));
+  return withFilesystemOption(sb, row, value, release, devices);
+}

@@ -1,0 +1,108 @@
+// Checks what the compiler cannot: imports go only downward (docs/architecture.md, "Layers"), packages meet only at their
+// doors, and some things live in one place only. Prints each violation and exits with 1 when there is any.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Rooms of core, lowest tier first; inside a tier a room may import those to its left. */
+const coreTiers: readonly (readonly string[])[] = [
+  // util and ondisk know each other (formatting of disk values); the other rooms of the lowest tier may import both.
+  ['util', 'ondisk', 'crypto', 'checksum', 'compress'],
+  ['device', 'probe'],
+  ['superblock', 'journal', 'btree'],
+  ['alloc', 'snapshots', 'data', 'fs'],
+  ['create', 'recovery', 'lifecycle'],
+];
+const coreMutual: readonly (readonly [string, string])[] = [['util', 'ondisk']];
+
+/** Packages of the command line: siblings never import each other. */
+const packageImports: Readonly<Record<string, readonly string[]>> = {
+  core: [],
+  command: ['core'],
+  format: ['core', 'command'],
+  'show-super': ['core', 'command'],
+  bcachefs: ['core', 'command', 'format', 'show-super'],
+};
+
+/** Things that have exactly one home. */
+const onlyIn: readonly { readonly what: string; readonly pattern: RegExp; readonly home: string }[] = [
+  { what: 'yargs, chalk and cli-table3', pattern: /from '(yargs|chalk|cli-table3)/, home: 'packages/command/' },
+  { what: 'console and process.exit', pattern: /\bconsole\.|\bprocess\.exit\b/, home: 'packages/command/' },
+];
+
+const violations: string[] = [];
+
+function sourceFiles(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap(entry => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return entry.name === 'node_modules' || entry.name === 'dist' ? [] : sourceFiles(path);
+    return entry.name.endsWith('.ts') ? [path] : [];
+  });
+}
+
+function importsOf(text: string): string[] {
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(match => match[1]!);
+}
+
+function coreRoom(file: string): string {
+  const [room] = relative(join(root, 'packages/core/src'), file).split(sep);
+  return room?.endsWith('.ts') ? 'lifecycle' : (room ?? '');
+}
+
+function rank(room: string): [tier: number, place: number] | undefined {
+  for (const [tier, rooms] of coreTiers.entries()) {
+    const place = rooms.indexOf(room);
+    if (place >= 0) return [tier, place];
+  }
+  return undefined;
+}
+
+function checkCoreImport(file: string, target: string): void {
+  const [from, to] = [coreRoom(file), coreRoom(target)];
+  if (from === to || coreMutual.some(pair => pair.includes(from) && pair.includes(to))) return;
+  const [fromRank, toRank] = [rank(from), rank(to)];
+  const place = relative(root, file);
+  if (fromRank === undefined || toRank === undefined) {
+    violations.push(`${place}: the room ${fromRank === undefined ? from : to} is not in docs/architecture.md's layers`);
+  } else if (toRank[0] > fromRank[0] || (toRank[0] === fromRank[0] && toRank[1] > fromRank[1])) {
+    violations.push(`${place}: ${from} may not import ${to} (imports go only downward)`);
+  }
+}
+
+function checkFile(file: string): void {
+  const place = relative(root, file).split(sep).join('/');
+  const [, packageName = ''] = place.split('/');
+  const isTest = /\.(test|bench)\.ts$/.test(file);
+  const text = readFileSync(file, 'utf8');
+
+  for (const specifier of importsOf(text)) {
+    if (specifier.startsWith('.')) {
+      const target = resolve(dirname(file), specifier);
+      const targetPlace = relative(root, target).split(sep).join('/');
+      if (isTest && targetPlace.startsWith('test/support/')) continue;
+      if (!targetPlace.startsWith(`packages/${packageName}/`)) violations.push(`${place}: reaches out of its package to ${targetPlace}`);
+      else if (packageName === 'core' && !isTest) checkCoreImport(file, target);
+    } else if (specifier.startsWith('@bcachefs-ts/')) {
+      const [, other = ''] = specifier.split('/');
+      if (!packageImports[packageName]?.includes(other)) violations.push(`${place}: ${packageName} may not import ${other}`);
+      if (other === 'core' && specifier !== '@bcachefs-ts/core') violations.push(`${place}: core is entered by its door only`);
+    }
+  }
+  if (isTest) return;
+  const code = text.replace(/\/\/.*$|\/\*[\s\S]*?\*\//gm, '');
+  for (const { what, pattern, home } of onlyIn) {
+    if (!place.startsWith(home) && pattern.test(code)) violations.push(`${place}: ${what} belong into ${home}`);
+  }
+}
+
+for (const name of readdirSync(join(root, 'packages'))) {
+  if (packageImports[name] === undefined) violations.push(`packages/${name}: not listed in scripts/check-imports.ts`);
+  for (const file of sourceFiles(join(root, 'packages', name, 'src'))) checkFile(file);
+}
+
+for (const violation of violations) console.error(violation);
+console.error(violations.length === 0 ? 'imports: clean' : `imports: ${violations.length} violations`);
+process.exitCode = violations.length === 0 ? 0 : 1;
