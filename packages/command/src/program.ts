@@ -155,7 +155,7 @@ function locateInList(program: Program, words: readonly string[]): Located {
       return { entry: builtIn(program, 'version'), path: ['version'], rest: common(leading) };
     }
     if (asked && asksForHelp(words)) return help(program, path, words);
-    if (asked) throw missingCommand(program, path);
+    if (asked) throw new UsageError('a command is missing');
     const entry = findEntry(entries, word);
     if (entry === undefined) throw unknownCommand(word, entries);
     path.push(entry.name);
@@ -167,11 +167,6 @@ function locateInList(program: Program, words: readonly string[]): Located {
     if (entry.name !== 'help' && asksForHelp(rest)) return help(program, path, words);
     return { entry, path, rest };
   }
-}
-
-function missingCommand(program: Program, path: readonly string[]): UsageError {
-  const title = [program.name, ...path].join(' ');
-  return new UsageError(`a command is missing; '${title} --help' lists them all`);
 }
 
 function help(program: Program, path: readonly string[], words: readonly string[]): Located {

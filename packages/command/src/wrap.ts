@@ -26,8 +26,6 @@ export function* twoColumns(
     const lines = wrap(text, textWidth);
     if (term.length > widest) {
       yield { term: `  ${term}`, text: '' };
-      lines.unshift('');
-      lines.shift();
       for (const line of lines) yield { term: ' '.repeat(widest + 4), text: line };
       continue;
     }

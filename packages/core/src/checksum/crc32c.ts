@@ -110,7 +110,7 @@ const NATIVE_FROM_BYTES = 256;
 
 /**
  * Puts the native loop in front, if the optional dependency @node-rs/crc32 has a binding for this machine. Takes 5 to 12 ms
- * once, which the portable loop needs for some 20 MB.
+ * once, won back after 20 to 40 MB.
  * @returns whether it has
  */
 export function loadNativeCrc32c(): boolean {

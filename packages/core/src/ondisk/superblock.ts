@@ -206,7 +206,7 @@ function sectionsBytes(sections: readonly SbSection[]): number {
 }
 
 /** The label as text, up to its first NUL; bytes that are not UTF-8 come as U+FFFD. */
-export function labelText(label: Uint8Array): string {
+export function fsLabelText(label: Uint8Array): string {
   const end = label.indexOf(0);
   return new TextDecoder().decode(end < 0 ? label : label.subarray(0, end));
 }

@@ -19,7 +19,7 @@ import { fixedOnRead } from '../ondisk/sb-fixups.ts';
 import {
   BchSb,
   type BchSbLayout,
-  labelText,
+  fsLabelText,
   type SbSection,
   type Superblock,
   superblockMaxBytes,
@@ -39,7 +39,7 @@ export function superblockJson(sb: Superblock): JsonValue {
     internal_uuid: sb.uuid,
     magic: sb.magic,
     device_index: sb.dev_idx,
-    label: labelText(sb.label),
+    label: fsLabelText(sb.label),
     version: versionJson(sb.version),
     version_min: versionJson(sb.version_min),
     version_upgrade_complete: versionJson(getBits(fixed.flags, sbBits.VERSION_UPGRADE_COMPLETE)),

@@ -22,7 +22,7 @@ import { fixedOnRead } from '../ondisk/sb-fixups.ts';
 import {
   BchSb,
   type BchSbLayout,
-  labelText,
+  fsLabelText,
   type SbSection,
   type Superblock,
   sectionPayload,
@@ -112,7 +112,7 @@ function headerText(out: PrintBuffer, { sb, style, dateTime }: SbTextContext): v
   line('Internal UUID', sb.uuid);
   line('Magic number', sb.magic);
   line('Device index', sb.dev_idx);
-  line('Label', printable(labelText(sb.label)) || '(none)');
+  line('Label', printable(fsLabelText(sb.label)) || '(none)');
   line('Version', version(sb.version));
   line('Incompatible features allowed', version(getBits(sb.flags, sbBits.VERSION_INCOMPAT_ALLOWED)));
   line('Incompatible features in use', version(getBits(sb.flags, sbBits.VERSION_INCOMPAT)));

@@ -1,0 +1,166 @@
+import { InvariantError, UsageError } from '@bcachefs-ts/core';
+import { describe, expect, test } from 'vitest';
+import type { CommandDeclaration } from './command.ts';
+import { parseArguments } from './parse.ts';
+
+const declaration: CommandDeclaration = {
+  name: 'make',
+  summary: '',
+  positionals: { devices: { count: 'some', help: '' } },
+  options: {
+    force: { type: 'flag', alias: 'f', help: '' },
+    verbose: { type: 'flag', alias: 'v', help: '' },
+    acl: { type: 'boolean', help: '' },
+    inline_data: { type: 'boolean', default: true, help: '' },
+    fs_label: { type: 'string', alias: 'L', value: 'NAME', help: '' },
+    replicas: { type: 'number', alias: 'r', min: 1, max: 4, default: 1, help: '' },
+    block_size: { type: 'size', help: '' },
+    checksum: { type: 'choice', choices: ['none', 'crc32c', 'crc64'], help: '' },
+    option: { type: 'string', alias: 'o', repeat: true, parse: text => text.split(','), help: '' },
+    encrypted: { type: 'flag', conflictsWith: ['acl'], help: '' },
+    passphrase_file: { type: 'string', needs: ['encrypted'], help: '' },
+    label: { type: 'string', alias: 'l', each: 'devices', help: '' },
+    durability: { type: 'number', default: 1, each: 'devices', help: '' },
+    fs_size: { type: 'size', each: 'devices', once: true, help: '' },
+  },
+};
+
+const parse = (line: string, command = declaration) =>
+  parseArguments(command, line === '' ? [] : line.split(' '), 'make [options] <devices>...');
+
+describe('spelling', () => {
+  test.each([
+    ['--fs_label=x d', { fs_label: 'x' }],
+    ['--fs-label=x d', { fs_label: 'x' }],
+    ['--fs_label x d', { fs_label: 'x' }],
+    ['-L x d', { fs_label: 'x' }],
+    ['-Lx d', { fs_label: 'x' }],
+    ['-L=x d', { fs_label: 'x' }],
+    ['-fvLx d', { force: true, verbose: true, fs_label: 'x' }],
+    ['-fvL x d', { force: true, verbose: true, fs_label: 'x' }],
+    ['-vLf d', { force: false, verbose: true, fs_label: 'f' }],
+    ['--fs_label= d', { fs_label: '' }],
+    ['--fs_label=a=b d', { fs_label: 'a=b' }],
+    ['--fs_label=-x d', { fs_label: '-x' }],
+    ['--fs_label="x" d', { fs_label: '"x"' }],
+    ['--fs_label=a --fs_label=b d', { fs_label: 'b' }],
+    ['-r3 d', { replicas: 3 }],
+    ['d', { replicas: 1, fs_label: undefined, option: [], inline_data: true, acl: undefined }],
+    ['--acl d', { acl: true }],
+    ['--acl=no d', { acl: false }],
+    ['--no_acl d', { acl: false }],
+    ['--no-acl --acl d', { acl: true }],
+    ['--no-inline-data d', { inline_data: false }],
+    ['--block_size=4k d', { block_size: 4096 }],
+    ['-o a,b -oc d', { option: [['a', 'b'], ['c']] }],
+    ['--checksum=crc64 d', { checksum: 'crc64' }],
+  ])('%s', (line, expected) => {
+    expect(parse(line)).toMatchObject(expected);
+  });
+
+  test('flags do not swallow what follows', () => {
+    expect(parse('--force d -v e')).toMatchObject({ force: true, verbose: true });
+  });
+});
+
+describe('options for each device', () => {
+  const devices = (line: string) =>
+    (parse(line) as unknown as { devices: { word: string; options: Record<string, unknown> }[] }).devices.map(
+      ({ word, options }) => [word, options.label, options.durability, options.fs_size],
+    );
+
+  test.each([
+    ['a b', [['a', undefined, 1, undefined], ['b', undefined, 1, undefined]]],
+    ['--label=x a b', [['a', 'x', 1, undefined], ['b', 'x', 1, undefined]]],
+    ['a --label=x b', [['a', undefined, 1, undefined], ['b', 'x', 1, undefined]]],
+    [
+      '--label ssd.a --durability=2 --fs_size=1k a -l hdd.b b -f c',
+      [['a', 'ssd.a', 2, 1024], ['b', 'hdd.b', 2, undefined], ['c', 'hdd.b', 2, undefined]],
+    ],
+    ['-fl x a', [['a', 'x', 1, undefined]]],
+    ['--label=x -- -a b', [['-a', 'x', 1, undefined], ['b', 'x', 1, undefined]]],
+    ['--fs_size=1k a --label=y -- -b', [['a', undefined, 1, 1024], ['-b', 'y', 1, undefined]]],
+    ['--fs_label a --label b c', [['c', 'b', 1, undefined]]],
+  ])('%s', (line, expected) => {
+    expect(devices(line)).toEqual(expected);
+  });
+});
+
+describe('what is wrong, by name', () => {
+  test.each([
+    ['', '<devices> is missing; usage: make [options] <devices>...'],
+    ['--fs_lable=x d', 'unknown option --fs_lable, did you mean --fs_label?'],
+    ['--zzz d', 'unknown option --zzz'],
+    ['--no_fs_label d', 'unknown option --no_fs_label, did you mean --fs_label?'],
+    ['--noacl d', 'unknown option --noacl, did you mean --no_acl?'],
+    ['--=x d', 'unknown option --'],
+    ['--- d', 'unknown option ---'],
+    ['--__proto__=1 d', 'unknown option --__proto__'],
+    ['--constructor d', 'unknown option --constructor'],
+    ['-x d', 'unknown option -x'],
+    ['-fx d', 'unknown option -x in -fx'],
+    ['-force d', 'unknown option -o in -force, did you mean --force?'],
+    ['-5.img', 'unknown option -5 in -5.img'],
+    ['--force=yes d', "--force: takes no value, but 'yes' was given"],
+    ['--no_acl=yes d', "--no_acl: takes no value, but 'yes' was given"],
+    ['--acl=perhaps d', "--acl: 'perhaps' is neither yes nor no, expected 1, yes, true, on or 0, no, false, off"],
+    ['d --fs_label', '--fs_label: needs a value: --fs_label=NAME'],
+    ['d -fL', '--fs_label: needs a value: --fs_label=NAME'],
+    ['--fs_label --force d', '--fs_label: needs a value: --fs_label=NAME'],
+    ['--fs_label -- d', '--fs_label: needs a value: --fs_label=NAME'],
+    ['--replicas=9 d', '--replicas: 9 is out of range, expected a whole number from 1 to 4'],
+    ['--block_size=big d', "--block_size: 'big' is not a size, expected a number of bytes such as 4096, 64k, 1.5G or 2T"],
+    ['--checksum=crc32 d', "--checksum: 'crc32' is not known, expected none, crc32c or crc64; did you mean crc32c?"],
+    ['--checksum=toString d', "--checksum: 'toString' is not known, expected none, crc32c or crc64"],
+    ['--encrypted --acl d', '--encrypted: cannot be given together with --acl'],
+    ['--passphrase_file=p d', '--passphrase_file: makes sense only together with --encrypted'],
+    ['d --label=x', '--label: applies to the devices that come after it, but none does'],
+    ['--durability=x d', "--durability: 'x' is not a whole number, expected one of at least 0"],
+  ])('%s', (line, message) => {
+    expect(() => parse(line)).toThrow(expect.objectContaining({ name: 'UsageError', message }));
+  });
+
+  test('one word too many, and choices of words', () => {
+    const command: CommandDeclaration = {
+      ...declaration,
+      options: { required: { type: 'string', required: true, help: '' } },
+      positionals: {
+        shell: { count: 'one', choices: ['bash', 'zsh'], help: '' },
+        file: { count: 'optional', help: '' },
+      },
+    };
+    expect(parse('--required=x zsh', command)).toMatchObject({ shell: 'zsh', file: undefined });
+    expect(parse('--required=x zsh a', command)).toMatchObject({ shell: 'zsh', file: 'a' });
+    expect(() => parse('--required=x zsh a b', command)).toThrow("'b' is one word too many; usage: make");
+    expect(() => parse('--required=x csh', command)).toThrow("<shell>: 'csh' is not known, expected bash or zsh");
+    expect(() => parse('zsh', command)).toThrow('--required: is required: --required=TEXT');
+  });
+
+  test('a command cannot redeclare a common option', () => {
+    const command = { ...declaration, options: { json: { type: 'flag', help: '' } } } as const;
+    expect(() => parse('d', command)).toThrow(InvariantError);
+  });
+});
+
+test('any words give values or a UsageError, nothing else', () => {
+  // A linear congruential generator with a fixed seed: failures repeat.
+  let state = 20240101;
+  const random = (below: number) => {
+    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
+    return (state >>> 8) % below;
+  };
+  const pieces = ['--', '-', '=', 'fs_label', 'label', 'no_', 'acl', 'force', 'l', 'f', 'v', '1', '.', '_', '"', 'é', '\n', 'x'];
+  const wholes = ['dev', '--label=x', '--label', '--fs_size=1k', '-fv', '--', '--acl', '-l'];
+  for (let round = 0; round < 3000; round++) {
+    const words = Array.from({ length: random(6) }, () =>
+      random(2) === 0
+        ? wholes[random(wholes.length)]!
+        : Array.from({ length: random(5) }, () => pieces[random(pieces.length)]!).join(''),
+    );
+    try {
+      parseArguments(declaration, words, 'usage');
+    } catch (error) {
+      expect(error, `seed 20240101, words ${JSON.stringify(words)}`).toBeInstanceOf(UsageError);
+    }
+  }
+});
