@@ -1,49 +1,79 @@
 // Bundles the binaries: packages/bcachefs/dist/{bcachefs,mkfs.bcachefs,fsck.bcachefs}.js, each one ESM file with everything
-// in it. Without code splitting, esbuild turns `import()` into modules that are evaluated when they are first asked for:
-// a command that isn't run costs only the reading of its text. Numbers are in docs/adr/0004-command-line.md.
+// in it, of which only what a command uses is evaluated. Numbers are in docs/adr/0004-command-line.md.
 //
 //   scripts/run-ts bundle.ts
+//
+// Two passes of esbuild. The first splits: a chunk for each command that is loaded with `import()`, chunks for what several
+// of them share, and nothing that nobody uses. The second puts the chunks into one file, where each becomes a function that
+// runs when it is first imported. (One pass without splitting would evaluate all of a package for any name imported from
+// its door.)
 
 import { chmodSync, renameSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { isBuiltin } from 'node:module';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, type Plugin } from 'esbuild';
+import { type BuildOptions, build, type OutputFile, type Plugin } from 'esbuild';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const binFolder = join(root, 'packages/bcachefs/src/bin');
 const outFolder = join(root, 'packages/bcachefs/dist');
 const binaries = ['bcachefs', 'mkfs.bcachefs', 'fsck.bcachefs'];
 
+const common = {
+  absWorkingDir: root,
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20',
+  // Native speed-ups, loaded if they are installed.
+  external: ['@node-rs/*'],
+  legalComments: 'eof',
+  logLevel: 'warning',
+} as const satisfies BuildOptions;
+
 /**
- * Node's own modules come through `process.getBuiltinModule` when they are first used, instead of `import` statements that
+ * Node's own modules come through `process.getBuiltinModule` when a chunk needs them, instead of `import` statements that
  * all run before the first line: an imported builtin costs a walk through the ESM loader and a copy of all its exports.
  */
 const lazyBuiltins: Plugin = {
   name: 'lazy-builtins',
-  setup({ initialOptions, onResolve, onLoad }) {
-    if (initialOptions.format !== 'esm') throw new Error('lazy-builtins is meant for ESM output');
-    onResolve({ filter: /^node:/ }, ({ path }) => ({ path, namespace: 'builtin' }));
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /.*/ }, ({ path }) => (isBuiltin(path) ? { path, namespace: 'builtin' } : undefined));
     onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => ({
       contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
     }));
   },
 };
 
+/** The first pass's chunks, from memory. */
+function chunks(files: readonly OutputFile[]): Plugin {
+  const texts = new Map(files.map(file => [basename(file.path), file.text]));
+  return {
+    name: 'chunks',
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /^\.\// }, ({ path }) => ({ path: basename(path), namespace: 'chunk' }));
+      onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({ contents: texts.get(path)!, resolveDir: root }));
+    },
+  };
+}
+
+/** @returns the size, in words */
 async function bundle(name: string): Promise<string> {
-  const outfile = join(outFolder, `${name}.js`);
-  const unfinished = `${outfile}.new`;
-  await build({
+  const split = await build({
+    ...common,
     entryPoints: [join(binFolder, `${name}.ts`)],
-    outfile: unfinished,
-    absWorkingDir: root,
-    bundle: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20',
+    outdir: outFolder,
     conditions: ['@bcachefs-ts/source'],
-    plugins: [lazyBuiltins],
-    // Native speed-ups, loaded if they are installed.
-    external: ['@node-rs/*'],
+    splitting: true,
+    write: false,
+  });
+  const outfile = join(outFolder, `${name}.js`);
+  const unfinished = `${outfile}.${process.pid}`;
+  await build({
+    ...common,
+    entryPoints: [`./${name}.js`],
+    outfile: unfinished,
+    plugins: [lazyBuiltins, chunks(split.outputFiles)],
     banner: {
       // For dependencies in CommonJS, which ask for Node's modules without `node:`.
       js: "#!/usr/bin/env node\nconst require = process.getBuiltinModule('node:module').createRequire(import.meta.url);",
@@ -51,8 +81,6 @@ async function bundle(name: string): Promise<string> {
     // Names stay readable in stack traces; the rest is made small.
     minifySyntax: true,
     minifyWhitespace: true,
-    legalComments: 'eof',
-    logLevel: 'warning',
   });
   chmodSync(unfinished, 0o755);
   // A program that is started meanwhile sees the old bundle or the new one.

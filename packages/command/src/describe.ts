@@ -155,9 +155,7 @@ export function positionalTerm(positional: PositionalDescription): string {
 
 /** The help of a positional with its choices. */
 export function positionalHelp(positional: PositionalDescription): string {
-  return positional.choices === null
-    ? positional.help
-    : `${positional.help} (one of ${positional.choices.join(', ')})`;
+  return positional.choices === null ? positional.help : `${positional.help} (one of ${positional.choices.join(', ')})`;
 }
 
 /** Things in the order in which their headings first appear. */

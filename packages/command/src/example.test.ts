@@ -38,7 +38,8 @@ const mkfs = defineCommand({
     return { label: args.fs_label ?? null, devices: args.devices, sectors: 2n ** 60n };
   },
   text(result, out) {
-    for (const { word, options } of result.devices) out.line(`${word} ${options.label ?? '-'} ${options.fs_size ?? '-'}`);
+    for (const { word, options } of result.devices)
+      out.line(`${word} ${options.label ?? '-'} ${options.fs_size ?? '-'}`);
   },
 });
 

@@ -2,9 +2,11 @@
 
 export type { Palette } from './color.ts';
 export { type Command, type CommandDeclaration, defineCommand, defineStreamCommand, type Example } from './command.ts';
+export { commonOptions } from './common-options.ts';
 export type { Context } from './context.ts';
 export { CommandFailed, describeError, type ErrorReport } from './errors.ts';
 export { EXIT, type ExitCodeRow, exitCodeTable } from './exit-codes.ts';
+export { commandToMarkdown } from './markdown.ts';
 export { main } from './node-host.ts';
 export type { Args, OptionSpec, OptionSpecs, OptionValue, PositionalSpec, WithOptions } from './option.ts';
 export { type TableOptionsRequest, tableOptions, tableOptionValues } from './option-table.ts';
@@ -14,6 +16,7 @@ export {
   type CommandEntry,
   type CommandGroup,
   defineProgram,
+  listedEntries,
   type Program,
   type SingleCommandProgram,
 } from './program.ts';

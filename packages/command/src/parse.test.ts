@@ -70,16 +70,50 @@ describe('options for each device', () => {
     );
 
   test.each([
-    ['a b', [['a', undefined, 1, undefined], ['b', undefined, 1, undefined]]],
-    ['--label=x a b', [['a', 'x', 1, undefined], ['b', 'x', 1, undefined]]],
-    ['a --label=x b', [['a', undefined, 1, undefined], ['b', 'x', 1, undefined]]],
+    [
+      'a b',
+      [
+        ['a', undefined, 1, undefined],
+        ['b', undefined, 1, undefined],
+      ],
+    ],
+    [
+      '--label=x a b',
+      [
+        ['a', 'x', 1, undefined],
+        ['b', 'x', 1, undefined],
+      ],
+    ],
+    [
+      'a --label=x b',
+      [
+        ['a', undefined, 1, undefined],
+        ['b', 'x', 1, undefined],
+      ],
+    ],
     [
       '--label ssd.a --durability=2 --fs_size=1k a -l hdd.b b -f c',
-      [['a', 'ssd.a', 2, 1024], ['b', 'hdd.b', 2, undefined], ['c', 'hdd.b', 2, undefined]],
+      [
+        ['a', 'ssd.a', 2, 1024],
+        ['b', 'hdd.b', 2, undefined],
+        ['c', 'hdd.b', 2, undefined],
+      ],
     ],
     ['-fl x a', [['a', 'x', 1, undefined]]],
-    ['--label=x -- -a b', [['-a', 'x', 1, undefined], ['b', 'x', 1, undefined]]],
-    ['--fs_size=1k a --label=y -- -b', [['a', undefined, 1, 1024], ['-b', 'y', 1, undefined]]],
+    [
+      '--label=x -- -a b',
+      [
+        ['-a', 'x', 1, undefined],
+        ['b', 'x', 1, undefined],
+      ],
+    ],
+    [
+      '--fs_size=1k a --label=y -- -b',
+      [
+        ['a', undefined, 1, 1024],
+        ['-b', 'y', 1, undefined],
+      ],
+    ],
     ['--fs_label a --label b c', [['c', 'b', 1, undefined]]],
   ])('%s', (line, expected) => {
     expect(devices(line)).toEqual(expected);
@@ -99,7 +133,7 @@ describe('what is wrong, by name', () => {
     ['--constructor d', 'unknown option --constructor'],
     ['-x d', 'unknown option -x'],
     ['-fx d', 'unknown option -x in -fx'],
-    ['-force d', 'unknown option -o in -force, did you mean --force?'],
+    ['-verbose d', 'unknown option -e in -verbose, did you mean --verbose?'],
     ['-5.img', 'unknown option -5 in -5.img'],
     ['--force=yes d', "--force: takes no value, but 'yes' was given"],
     ['--no_acl=yes d', "--no_acl: takes no value, but 'yes' was given"],
@@ -109,7 +143,10 @@ describe('what is wrong, by name', () => {
     ['--fs_label --force d', '--fs_label: needs a value: --fs_label=NAME'],
     ['--fs_label -- d', '--fs_label: needs a value: --fs_label=NAME'],
     ['--replicas=9 d', '--replicas: 9 is out of range, expected a whole number from 1 to 4'],
-    ['--block_size=big d', "--block_size: 'big' is not a size, expected a number of bytes such as 4096, 64k, 1.5G or 2T"],
+    [
+      '--block_size=big d',
+      "--block_size: 'big' is not a size, expected a number of bytes such as 4096, 64k, 1.5G or 2T",
+    ],
     ['--checksum=crc32 d', "--checksum: 'crc32' is not known, expected none, crc32c or crc64; did you mean crc32c?"],
     ['--checksum=toString d', "--checksum: 'toString' is not known, expected none, crc32c or crc64"],
     ['--encrypted --acl d', '--encrypted: cannot be given together with --acl'],
@@ -149,7 +186,26 @@ test('any words give values or a UsageError, nothing else', () => {
     state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
     return (state >>> 8) % below;
   };
-  const pieces = ['--', '-', '=', 'fs_label', 'label', 'no_', 'acl', 'force', 'l', 'f', 'v', '1', '.', '_', '"', 'é', '\n', 'x'];
+  const pieces = [
+    '--',
+    '-',
+    '=',
+    'fs_label',
+    'label',
+    'no_',
+    'acl',
+    'force',
+    'l',
+    'f',
+    'v',
+    '1',
+    '.',
+    '_',
+    '"',
+    'é',
+    '\n',
+    'x',
+  ];
   const wholes = ['dev', '--label=x', '--label', '--fs_size=1k', '-fv', '--', '--acl', '-l'];
   for (let round = 0; round < 3000; round++) {
     const words = Array.from({ length: random(6) }, () =>

@@ -61,7 +61,8 @@ function commonDefaults(): ParsedArgs {
 /** Options in the form `--name`, `--name=value` or `--name` `value`, values of booleans as 1 and 0; the rest as it is. */
 function canonicalWords(words: readonly string[], options: OptionSpecs): string[] {
   const byLetter = new Map<string, string>();
-  for (const [name, option] of Object.entries(options)) if (option.alias !== undefined) byLetter.set(option.alias, name);
+  for (const [name, option] of Object.entries(options))
+    if (option.alias !== undefined) byLetter.set(option.alias, name);
 
   return words.flatMap(word => {
     if (!word.startsWith('-') || word === '-' || isNegativeNumber(word)) return [word];

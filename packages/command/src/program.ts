@@ -2,8 +2,9 @@
 // is run or asked about, so that starting one command costs nothing for the others.
 // `--help` and `--version`, wherever they stand, become the commands `help` and `version`.
 
-import { UsageError } from '@bcachefs-ts/core';
+import { assert, UsageError } from '@bcachefs-ts/core';
 import type { Command, CommandDeclaration } from './command.ts';
+import { commonOptions } from './common-options.ts';
 import type { PositionalSpec } from './option.ts';
 import { suggest } from './suggest.ts';
 
@@ -107,55 +108,56 @@ export function unknownCommand(word: string, entries: readonly Listed[]): UsageE
 
 export interface Located {
   readonly entry: Pick<CommandEntry, 'load'>;
-  /** The words that name the command; none for a program that is one command. */
-  readonly path: readonly string[];
   /** The command's own words. */
   readonly rest: readonly string[];
 }
 
 /**
  * Which command a command line means.
+ * @param path is given the words that name the command, also when the rest of them cannot be made out; none for a program
+ *   that is one command
  * @throws UsageError when it names none
  */
-export function locate(program: Program | SingleCommandProgram, words: readonly string[]): Located {
-  return 'load' in program ? locateSingle(program, words) : locateInList(program, words);
+export function locate(program: Program | SingleCommandProgram, words: readonly string[], path: string[]): Located {
+  return 'load' in program ? locateSingle(program, words) : locateInList(program, words, path);
 }
 
 function locateSingle(program: SingleCommandProgram, words: readonly string[]): Located {
   if (asksForHelp(words)) {
-    return {
-      entry: { load: async () => (await import('./help.ts')).singleHelpCommand(program) },
-      path: [],
-      rest: common(words),
-    };
+    const load = async () => (await import('./help.ts')).singleHelpCommand(program);
+    return { entry: { load }, rest: common(words) };
   }
   if (words[0] === '-V') {
-    return {
-      entry: { load: async () => (await import('./version-command.ts')).versionCommand(program) },
-      path: [],
-      rest: words.slice(1),
-    };
+    const load = async () => (await import('./version-command.ts')).versionCommand(program);
+    return { entry: { load }, rest: common(words) };
   }
-  return { entry: program, path: [], rest: words };
+  return { entry: program, rest: words };
 }
 
-function locateInList(program: Program, words: readonly string[]): Located {
+function locateInList(program: Program, words: readonly string[], path: string[]): Located {
+  const builtIn = (name: string, rest: readonly string[]): Located => {
+    const entry = findEntry(program.commands, name);
+    assert(entry !== undefined && !isGroup(entry), `${program.name} has no command '${name}'; see defineProgram`);
+    path.splice(0, path.length, name);
+    return { entry, rest };
+  };
+
   // Common options may stand before the command: `bcachefs --json show-super disk.img`.
-  let start = 0;
-  while (words[start]?.startsWith('-') && words[start] !== '--') {
-    start += words[start] === '--color' || words[start] === '--progress' ? 2 : 1;
+  let at = 0;
+  while (words[at]?.startsWith('-') && words[at] !== '--') {
+    at += words[at] === '--color' || words[at] === '--progress' ? 2 : 1;
   }
-  const leading = words.slice(0, start);
-  const path: string[] = [];
+  const leading = words.slice(0, at);
+
   let entries = program.commands;
-  for (let at = start; ; at++) {
+  for (; ; at++) {
     const word = words[at];
-    const asked = word === undefined || word.startsWith('-');
-    if (asked && leading.some(option => option === '--version' || option === '-V')) {
-      return { entry: builtIn(program, 'version'), path: ['version'], rest: common(leading) };
+    if (word === undefined || word.startsWith('-')) {
+      if (leading.some(option => option === '--version' || option === '-V')) return builtIn('version', common(leading));
+      if (asksForHelp(words)) return builtIn('help', [...common(words), ...path]);
+      checkLeading(leading);
+      throw new UsageError('a command is missing');
     }
-    if (asked && asksForHelp(words)) return help(program, path, words);
-    if (asked) throw new UsageError('a command is missing');
     const entry = findEntry(entries, word);
     if (entry === undefined) throw unknownCommand(word, entries);
     path.push(entry.name);
@@ -163,20 +165,24 @@ function locateInList(program: Program, words: readonly string[]): Located {
       entries = entry.commands;
       continue;
     }
-    const rest = [...leading, ...words.slice(at + 1)];
-    if (entry.name !== 'help' && asksForHelp(rest)) return help(program, path, words);
-    return { entry, path, rest };
+    const own = words.slice(at + 1);
+    if (entry.name !== 'help' && asksForHelp([...leading, ...own])) return builtIn('help', [...common(words), ...path]);
+    checkLeading(leading);
+    return { entry, rest: [...leading, ...own] };
   }
 }
 
-function help(program: Program, path: readonly string[], words: readonly string[]): Located {
-  return { entry: builtIn(program, 'help'), path: ['help'], rest: [...common(words), ...path] };
-}
-
-function builtIn(program: Program, name: string): CommandEntry {
-  const entry = findEntry(program.commands, name);
-  if (entry === undefined || isGroup(entry)) throw new UsageError(`${program.name} has no '${name}'`);
-  return entry;
+/** Only options that every command has may stand before the command. */
+function checkLeading(leading: readonly string[]): void {
+  const known = [...Object.keys(commonOptions).map(name => `--${name}`), '--version'];
+  for (const word of leading) {
+    const name = word.split('=', 1)[0]!;
+    if (!word.startsWith('-') || known.includes(name) || name === '-q') continue;
+    const meant = suggest(name, known);
+    throw new UsageError(
+      `unknown option ${name} before the command${meant === undefined ? '' : `, did you mean ${meant}?`}`,
+    );
+  }
 }
 
 function asksForHelp(words: readonly string[]): boolean {

@@ -130,12 +130,12 @@ export function progressText(spec: TaskSpec, done: number, elapsedMs: number): s
   return `${spec.what}: ${parts.join(', ')}`;
 }
 
-/** `1.2 GiB`: three significant digits at most, powers of 1024. */
+/** `1.2 GiB`: powers of 1024, rounded. */
 export function bytesText(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
   let value = bytes;
   let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
+  while (value >= 1024 && unit < units.length - 1) {
     value /= 1024;
     unit++;
   }

@@ -17,8 +17,8 @@ import { Prompt } from './prompt.ts';
 
 /** What is known about the running command when something goes wrong. */
 interface Running {
-  /** What the user typed to get here: `bcachefs device add`. */
-  title: string;
+  /** The words that have named the command so far. */
+  readonly path: string[];
   command: Command | undefined;
   progress: Progress | undefined;
 }
@@ -32,13 +32,12 @@ export async function runProgram(
   words: readonly string[],
   host: Host,
 ): Promise<number> {
-  const running: Running = { title: program.name, command: undefined, progress: undefined };
+  const running: Running = { path: [], command: undefined, progress: undefined };
   try {
-    const { entry, path, rest } = locate(program, words);
-    running.title = path.length === 0 ? program.name : `${program.name} ${path.join(' ')}`;
+    const { entry, rest } = locate(program, words, running.path);
     const command = await entry.load();
     running.command = command;
-    return await runCommand(command, path, rest, host, running);
+    return await runCommand(program.name, command, rest, host, running);
   } catch (error) {
     if (error instanceof PipeClosed) return EXIT.ok;
     try {
@@ -52,14 +51,15 @@ export async function runProgram(
 }
 
 async function runCommand(
+  programName: string,
   command: Command,
-  path: readonly string[],
   rest: readonly string[],
   host: Host,
   running: Running,
 ): Promise<number> {
   const { parseArguments } = await import('./parse.ts');
-  const args = parseArguments(command, rest, usageLine(running.title, command));
+  const title = titleOf(programName, running);
+  const args = parseArguments(command, rest, usageLine(title, command));
   const common = args as unknown as CommonArgs; // parseArguments reads the common options with every command.
   const { stdout, stderr } = host;
 
@@ -71,7 +71,7 @@ async function runCommand(
   );
   running.progress = progress;
   const onInterrupt = interruptHandlers(host, progress);
-  const name = path.length === 0 ? command.name : path.join(' ');
+  const name = running.path.length === 0 ? command.name : running.path.join(' ');
   const context: Context = {
     command: name,
     env: host.env,
@@ -87,7 +87,7 @@ async function runCommand(
       progress.clear();
       const line = common.json
         ? jsonLine({ schema: schemaName('warning'), version: 1, command: name, message })
-        : `${running.title}: warning: ${printable(message)}\n`;
+        : `${title}: warning: ${printable(message)}\n`;
       stderr.write(line);
     },
   };
@@ -100,6 +100,11 @@ async function runCommand(
     progress.end();
     out.flush();
   }
+}
+
+/** What was typed to get to the command: `bcachefs device add`. */
+function titleOf(programName: string, { path }: Running): string {
+  return [programName, ...path].join(' ');
 }
 
 /** Asks for the system's signals only while somebody wants to clean up: otherwise Ctrl-C simply kills. */
@@ -137,7 +142,9 @@ function reportError(
   const exitCode = running.command?.exitCodeOf?.(error) ?? found.exitCode;
   running.progress?.clear();
   host.stderr.write(
-    json ? errorJson(found, exitCode, running, program) : errorText(found, error, running, program.version),
+    json
+      ? errorJson(found, exitCode, running, program)
+      : errorText(found, error, titleOf(program.name, running), program.version),
   );
   return exitCode;
 }
@@ -148,12 +155,11 @@ function errorJson(
   running: Running,
   program: Program | SingleCommandProgram,
 ): string {
-  const command = running.title.slice(program.name.length + 1);
   return jsonLine({
     schema: schemaName('error'),
     version: 1,
     program: program.name,
-    command: command === '' ? null : command,
+    command: running.path.length === 0 ? null : running.path.join(' '),
     error: found.kind,
     message: found.message,
     exit_code: exitCode,
@@ -162,21 +168,16 @@ function errorJson(
   });
 }
 
-function errorText(
-  found: ErrorReport,
-  error: unknown,
-  running: Running,
-  version: string,
-): string {
+function errorText(found: ErrorReport, error: unknown, title: string, version: string): string {
   if (found.kind === 'bug') {
     return (
-      `${running.title}: this is a bug in bcachefs-ts ${version}: ${found.message}\n${found.stack}\n` +
+      `${title}: this is a bug in bcachefs-ts ${version}: ${found.message}\n${found.stack}\n` +
       'Please report it, with the command line and if possible the image.\n'
     );
   }
-  if (found.kind === 'interrupted') return `${running.title}: interrupted\n`;
-  const hint = error instanceof UsageError ? ` (try '${running.title} --help')` : '';
-  return `${running.title}: ${found.message}${hint}\n`;
+  if (found.kind === 'interrupted') return `${title}: interrupted\n`;
+  const hint = error instanceof UsageError ? ` (try '${title} --help')` : '';
+  return `${title}: ${found.message}${hint}\n`;
 }
 
 /** Whether errors are wanted as JSON, before anything is parsed. */

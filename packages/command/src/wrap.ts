@@ -15,13 +15,16 @@ export function wrap(text: string, width: number): string[] {
   return lines;
 }
 
+const NARROWEST_TEXT = 24;
+
 /** Two columns: terms on the left, explanations wrapped on the right. A term too long for its column gets its own line. */
 export function* twoColumns(
   rows: readonly { readonly term: string; readonly text: string }[],
   width: number,
 ): Generator<{ readonly term: string; readonly text: string }> {
-  const widest = Math.max(0, ...rows.map(row => row.term.length).filter(length => length <= 30));
-  const textWidth = Math.max(24, width - widest - 4);
+  const limit = Math.min(30, width - NARROWEST_TEXT - 4);
+  const widest = Math.max(0, ...rows.map(row => row.term.length).filter(length => length <= limit));
+  const textWidth = width - widest - 4;
   for (const { term, text } of rows) {
     const lines = wrap(text, textWidth);
     if (term.length > widest) {

@@ -14,6 +14,7 @@ export * from './device/overlay-device.ts';
 export * from './device/recording-device.ts';
 export * from './ondisk/bits.ts';
 export * from './ondisk/btrees.ts';
+export * from './ondisk/checksum-types.ts';
 export * from './ondisk/counters.ts';
 export * from './ondisk/data-types.ts';
 export * from './ondisk/errors.ts';

@@ -7,5 +7,5 @@ export const mkfsBcachefs: SingleCommandProgram = {
   name: 'mkfs.bcachefs',
   version,
   summary: 'make a new filesystem on one or more devices or image files',
-  load: async () => (await import('@bcachefs-ts/format')).formatCommand,
+  load: async () => (await import('../commands/format.ts')).command,
 };

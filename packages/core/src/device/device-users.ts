@@ -35,8 +35,11 @@ export type DeviceUser = UserOf &
     | { readonly kind: 'lock'; readonly pid: number | undefined }
   );
 
+/** What stands on top of the others (a mount through a loop device) comes first: it is what the user knows and must stop first. */
+const MESSAGE_ORDER: readonly DeviceUser['kind'][] = ['mount', 'swap', 'holder', 'lock', 'loop'];
+
 /**
- * Everything that uses what `path` leads to; mounts first. Empty when nothing does, or on systems without /proc.
+ * Everything that uses what `path` leads to, most visible first. Empty when nothing does, or on systems without /proc.
  * @param system a machine described by a test
  */
 export function deviceUsers(path: string, system: LinuxSystem = thisSystem): DeviceUser[] {
@@ -90,7 +93,7 @@ export function deviceUsers(path: string, system: LinuxSystem = thisSystem): Dev
       users.push({ kind: 'holder', through, holder: devicePath(system, holder.device), holderName: holder.name });
     }
   }
-  return users.sort((a, b) => Number(b.kind === 'mount') - Number(a.kind === 'mount'));
+  return users.sort((a, b) => MESSAGE_ORDER.indexOf(a.kind) - MESSAGE_ORDER.indexOf(b.kind));
 }
 
 /**
@@ -130,7 +133,6 @@ export function deviceUserText(user: DeviceUser): string {
 function refuse(path: string, users: readonly DeviceUser[]): void {
   const [first, ...more] = users;
   if (first === undefined) return;
-  // What stands above the others (a mount through a loop device) comes first, and is what the user knows.
   const others = more.length === 0 ? '' : ` (and ${more.length} other use${more.length === 1 ? '' : 's'} of it)`;
   throw new DeviceError('busy', path, deviceUserText(first) + others);
 }

@@ -8,6 +8,8 @@
 //                O_RDWR | O_NONBLOCK. Everyone opens first and looks second, so of two at least one sees the other:
 //                never two writers. Nothing is left behind by a crash.
 //
+// Measured: 7 ms with 80 processes and 600 open files, so about 10 µs for each of the latter.
+//
 // What it cannot see: processes of other users unless we are root, other machines, other PID namespaces.
 
 import { constants, fstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';

@@ -5,8 +5,8 @@
 
 import type { PrintBuffer } from '../util/print-buffer.ts';
 import { bits, getBigBits, getBits } from './bits.ts';
-import { checksumOptions, checksumTypeText } from './checksum-types.ts';
-import { compressionText, compressionTypeText } from './compression-types.ts';
+import { checksumOptions, checksumTypes, checksumTypeText } from './checksum-types.ts';
+import { compressionText, compressionTypes, compressionTypeText } from './compression-types.ts';
 import { viewOf } from './layout.ts';
 import { bitNames, type Row, type Table, table } from './table.ts';
 import { decodeTarget } from './targets.ts';
@@ -356,4 +356,36 @@ function targetText(value: number, context: ExtentTextContext): string {
   const device = context.device(target.dev);
   if (device === undefined) return `invalid device ${target.dev}`;
   return device.isOnline ? `/dev/${device.name}` : `offline device ${target.dev}`;
+}
+
+/** An entry as a plain value, numbers replaced by names where they have one. */
+export function extentEntryJson(entry: ExtentEntry): unknown {
+  switch (entry.type) {
+    case 'crc32':
+    case 'crc64':
+    case 'crc128': {
+      const { csum_lo, csum_hi, ...rest } = entry;
+      return {
+        ...rest,
+        csum_type: checksumTypes.nameOf(entry.csum_type),
+        compression_type: compressionTypes.nameOf(entry.compression_type),
+        csum: `${csum_hi.toString(16)}:${csum_lo.toString(16)}`,
+      };
+    }
+    case 'rebalance_v1':
+    case 'reconcile':
+      return {
+        ...entry,
+        need_rb: bitNames(reconcileOptions, BigInt(entry.need_rb)),
+        from_inode: bitNames(reconcileOptions, BigInt(entry.from_inode)),
+        data_checksum: checksumOptions.nameOf(entry.data_checksum),
+        background_compression: compressionText(entry.background_compression),
+      };
+    case 'flags':
+      return { type: entry.type, flags: bitNames(extentFlags, entry.flags) };
+    case 'unknown':
+      return { type: entry.type, word: entry.word.toString(16).padStart(16, '0') };
+    default:
+      return entry;
+  }
 }

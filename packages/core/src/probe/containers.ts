@@ -1,6 +1,7 @@
 // The table of what holds or helps other things: RAID members, volume managers, encryption, swap, caches. Sources: kernel headers
 // (md_p.h, swap.h, bcache.h), cryptsetup, lvm2, DRBD, and libblkid for the firmware RAIDs.
 
+import { isBitLockerToGo } from './filesystems.ts';
 import { fromEnd, fromStart, hex, type Place, type SignatureRow, type Superblock, text } from './signature.ts';
 
 const KIB = 1024;
@@ -158,7 +159,7 @@ export const CONTAINERS: readonly SignatureRow[] = [
     name: 'BitLocker',
     places: [fromStart(0)],
     magics: [text('-FVE-FS-', 3)],
-    alsoWipe: sb => (sb.has(hex('55aa', 510)) ? [{ offset: 510, length: 2 }] : []),
+    alsoWipe: bootSectorMarks,
   },
   {
     // BitLocker To Go looks like FAT32 to old systems; its own GUID tells.
@@ -166,8 +167,8 @@ export const CONTAINERS: readonly SignatureRow[] = [
     name: 'BitLocker',
     places: [fromStart(0)],
     magics: [text('MSWIN4.1', 3)],
-    check: sb => sb.guid(424) === '4967d63b-2e29-4ad8-8399-f6a339e3d001',
-    alsoWipe: sb => (sb.has(hex('55aa', 510)) ? [{ offset: 510, length: 2 }] : []),
+    check: isBitLockerToGo,
+    alsoWipe: bootSectorMarks,
   },
   {
     kind: 'crypto',
@@ -226,6 +227,14 @@ export const CONTAINERS: readonly SignatureRow[] = [
 function luksDetails(sb: Superblock): { version: string; label: string | undefined; uuid: string | undefined } {
   const version = sb.be16(6);
   return { version: `${version}`, label: version === 2 ? sb.text(24, 48) : undefined, uuid: sb.text(168, 40) };
+}
+
+/** What is left must not pass for FAT32 or a partition table. */
+function bootSectorMarks(sb: Superblock): { offset: number; length: number }[] {
+  const marks = [{ offset: 0, length: 3 }];
+  if (sb.has(text('FAT32   ', 0x52))) marks.push({ offset: 0x52, length: 8 });
+  if (sb.has(hex('55aa', 510))) marks.push({ offset: 510, length: 2 });
+  return marks;
 }
 
 /** LVM writes 32 characters and shows them as 6-4-4-4-4-4-6. */

@@ -309,7 +309,7 @@ function extName(sb: Superblock): string {
 /** 0x55aa is also in every partition table: a FAT boot sector has sensible numbers. Mirrors what the kernel's fat driver asks for. */
 export function isFat(sb: Superblock): boolean {
   if (sb.has(text('JFS     ', 0x36)) || sb.has(text('HPFS    ', 0x36))) return false; // OS/2 writes FAT-like boot sectors
-  if (sb.has(text('-FVE-FS-', 3))) return false; // BitLocker
+  if (sb.has(text('-FVE-FS-', 3)) || isBitLockerToGo(sb)) return false;
   const sectorBytes = sb.le16(11);
   const [sectorsPerCluster, reservedSectors, fats, media] = [sb.u8(13), sb.le16(14), sb.u8(16), sb.u8(21)];
   const fatSectors = sb.le16(22) || sb.le32(36);
@@ -324,6 +324,10 @@ export function isFat(sb: Superblock): boolean {
     (media >= 0xf8 || media === 0xf0) &&
     (sb.u8(0) === 0xeb || sb.u8(0) === 0xe9 || sb.has(hex('55aa', 510)))
   );
+}
+
+export function isBitLockerToGo(sb: Superblock): boolean {
+  return sb.guid(424) === '4967d63b-2e29-4ad8-8399-f6a339e3d001';
 }
 
 /** Two-byte magics in either byte order, so the counts must fit together. */

@@ -10,14 +10,7 @@ import { FILESYSTEMS } from './filesystems.ts';
 import { findOptical } from './optical-signature.ts';
 import { findBcachefs } from './own-signature.ts';
 import { PARTITION_TABLES } from './partition-tables.ts';
-import {
-  type Magic,
-  ProbeReader,
-  type Signature,
-  type SignatureFinder,
-  type SignatureRow,
-  signature,
-} from './signature.ts';
+import { ProbeReader, type Signature, type SignatureFinder, type SignatureRow, signature } from './signature.ts';
 import { findZfs } from './zfs-signature.ts';
 
 export type { Signature, SignatureKind } from './signature.ts';
@@ -77,7 +70,7 @@ export function wipeSignatures(device: BlockDevice, found: readonly Signature[])
 function probeRow(reader: ProbeReader, row: SignatureRow): Signature[] {
   const found: Signature[] = [];
   for (const base of new Set(row.places.map(place => place(reader)))) {
-    const marks = row.magics.filter(magic => hasMagic(reader, base, magic));
+    const marks = row.magics.filter(magic => base >= 0 && reader.has(base + magic.at, magic.bytes));
     if (marks.length === 0) continue;
     const superblock = reader.superblock(base, row.superblockBytes ?? DEFAULT_SUPERBLOCK_BYTES);
     if (superblock === undefined || row.check?.(superblock) === false) continue;
@@ -95,10 +88,6 @@ function probeRow(reader: ProbeReader, row: SignatureRow): Signature[] {
     );
   }
   return found;
-}
-
-function hasMagic(reader: ProbeReader, base: number, { at, bytes }: Magic): boolean {
-  return base >= 0 && reader.superblock(base + at, bytes.length)?.has({ at: 0, bytes }) === true;
 }
 
 /** A backup is the same thing as what it backs up, unless it says otherwise. */

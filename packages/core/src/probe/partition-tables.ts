@@ -1,7 +1,7 @@
 // The table of partition tables. A DOS table has only 0x55aa for a magic, which boot sectors of FAT, NTFS and exFAT have too.
 
 import { isPowerOfTwo } from '../util/sizes.ts';
-import { isFat } from './filesystems.ts';
+import { isBitLockerToGo, isFat } from './filesystems.ts';
 import { fromStart, hex, type Place, type SignatureRow, type Superblock, text } from './signature.ts';
 
 const SECTOR_SIZES = [512, 4096];
@@ -74,6 +74,7 @@ export const PARTITION_TABLES: readonly SignatureRow[] = [
 ];
 
 function isDosTable(sb: Superblock): boolean {
-  const isBootSector = ['NTFS    ', 'EXFAT   ', '-FVE-FS-'].some(name => sb.has(text(name, 3))) || isFat(sb);
+  const isBootSector =
+    ['NTFS    ', 'EXFAT   ', '-FVE-FS-'].some(name => sb.has(text(name, 3))) || isFat(sb) || isBitLockerToGo(sb);
   return !isBootSector && DOS_ENTRIES.every(entry => sb.u8(entry) === 0 || sb.u8(entry) === 0x80);
 }

@@ -39,7 +39,8 @@ interface Example {
   readonly uuid?: string;
   /** Pairs of offset (negative: from the end) and bytes. */
   readonly writes: readonly (readonly [number, Bytes])[];
-  /** What blkid calls it; null where Debian 12's blkid (2.38) wants more than this minimum or does not know the format. */
+  /** null where Debian 12's blkid (2.38) wants more than this minimum, or does not know the format;
+   * or what else it may call it. */
   readonly blkid?: string | null;
 }
 
@@ -333,6 +334,7 @@ const EXAMPLES: readonly Example[] = [
     label: 'old',
     uuid: UUID,
     writes: at(64 * KIB, [44, le(4096, 2)], [52, text('ReIsEr2Fs')], [84, hex(UUID_BYTES)], [100, text('old')]),
+    blkid: null,
   },
   {
     name: 'reiser4',
@@ -472,7 +474,7 @@ const EXAMPLES: readonly Example[] = [
   },
   { name: 'ufs', writes: at(8 * KIB, [48, le(8192, 4)], [52, le(1024, 4)], [1372, hex('54190100')]) },
   { name: 'ufs', writes: at(64 * KIB, [48, be(16384, 4)], [52, be(2048, 4)], [1372, hex('19540119')]) },
-  { name: 'hpfs', writes: [[8 * KIB, hex('49e895f9')]] },
+  { name: 'hpfs', writes: [[8 * KIB, hex('49e895f9')]], blkid: null },
   {
     name: 'vxfs',
     writes: [
@@ -571,6 +573,7 @@ const EXAMPLES: readonly Example[] = [
       [3, text('-FVE-FS-')],
       [510, hex('55aa')],
     ],
+    blkid: null,
   },
   {
     name: 'BitLocker', // To Go: a FAT32 boot sector
@@ -580,7 +583,7 @@ const EXAMPLES: readonly Example[] = [
       [3, text('MSWIN4.1')],
       [424, hex('3bd66749292ed84a8399f6a339e3d001')],
     ],
-    label: undefined as never,
+    blkid: 'vfat', // without the metadata behind it
   },
   {
     name: 'DM_verity_hash',
@@ -820,7 +823,7 @@ describe('probeSignatures', () => {
   });
 
   it('survives damage: what is behind a magic may be anything', () => {
-    for (let seed = 1; seed <= 20; seed++) {
+    for (let seed = 1; seed <= 4; seed++) {
       let state = seed;
       const random = () => {
         state ^= state << 13;
@@ -892,7 +895,9 @@ function blkidVersion(): string | undefined {
   }
 }
 
-describe.runIf(blkidVersion() !== undefined)('blkid', () => {
+const version = blkidVersion();
+
+describe.runIf(version !== undefined)('blkid', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-probe-'));
   const path = join(folder, 'disk.img');
   afterAll(() => rmSync(folder, { recursive: true }));
@@ -903,8 +908,9 @@ describe.runIf(blkidVersion() !== undefined)('blkid', () => {
       const lines = execFileSync('blkid', ['-p', '-o', 'export', path], { encoding: 'utf8' }).split('\n');
       const pairs = lines.map(line => /^([A-Z_]+)=(.*)$/.exec(line)).filter(match => match !== null);
       return Object.fromEntries(pairs.map(([, key = '', value = '']) => [key, value]));
-    } catch {
-      return {}; // exit status 2: nothing found
+    } catch (error) {
+      if (error instanceof Error && 'status' in error && error.status === 2) return {}; // nothing found
+      throw error;
     }
   }
 
@@ -917,17 +923,16 @@ describe.runIf(blkidVersion() !== undefined)('blkid', () => {
     closeSync(fd);
   }
 
-  it.each(numbered.filter(example => example.blkid !== null))(
-    'agrees on $title, and sees nothing after wiping',
-    example => {
-      const device = deviceOf(example);
-      writeOut(device);
-      const { TYPE, PTTYPE } = blkid();
-      expect([TYPE, PTTYPE]).toContain(example.blkid ?? example.name);
+  it.each(numbered)('agrees on $title, and sees nothing after wiping', example => {
+    const device = deviceOf(example);
+    writeOut(device);
+    const { TYPE, PTTYPE } = blkid();
+    // Later versions want more than our minimum here and there; what they may not do is to call it something else.
+    if (example.blkid === undefined && version?.includes(' 2.38')) expect([TYPE, PTTYPE]).toContain(example.name);
+    else if (TYPE !== undefined) expect([example.name, example.blkid]).toContain(TYPE);
 
-      wipeSignatures(device, probeSignatures(device));
-      writeOut(device);
-      expect(blkid()).toEqual({});
-    },
-  );
+    wipeSignatures(device, probeSignatures(device));
+    writeOut(device);
+    expect(blkid()).toEqual({});
+  });
 });

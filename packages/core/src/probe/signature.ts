@@ -155,6 +155,17 @@ export class ProbeReader implements Shape {
     return new Superblock(offset, this.#read(offset, length), this);
   }
 
+  /** Whether these bytes are there. Asked far more often than a superblock is wanted. */
+  has(offset: number, bytes: Uint8Array): boolean {
+    if (!Number.isSafeInteger(offset) || offset < 0 || offset > this.sizeBytes - bytes.length) return false;
+    const start = roundDown(offset, CHUNK_BYTES);
+    const chunk = this.#chunk(start);
+    if (offset + bytes.length > start + chunk.length)
+      return this.#read(offset, bytes.length).every((b, i) => b === bytes[i]);
+    for (let i = 0; i < bytes.length; i++) if (chunk[offset - start + i] !== bytes[i]) return false;
+    return true;
+  }
+
   #read(offset: number, length: number): Uint8Array {
     const into = new Uint8Array(length);
     for (let done = 0; done < length; ) {

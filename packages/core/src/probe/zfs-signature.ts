@@ -35,8 +35,7 @@ export function findZfs(reader: ProbeReader): Signature[] {
       pool = { ...found, ...pool };
     }
     for (let at = RING_AT; at < LABEL_BYTES; at += UBERBLOCK_BYTES) {
-      const uberblock = reader.superblock(label + at, 8);
-      if (uberblock !== undefined && UBERBLOCK_MAGICS.some(magic => uberblock.has(magic))) {
+      if (UBERBLOCK_MAGICS.some(magic => reader.has(label + at, magic.bytes))) {
         uberblocks.push({ offset: label + at, length: 8 });
       }
     }

@@ -21,7 +21,10 @@ const DURATION_UNITS = [
   { name: 's', seconds: 1 },
 ] as const;
 
-/** `90 s`, `2 h`: whole units of the largest kind of which there are at least two. Mirrors bch2_pr_time_units. */
+/**
+ * `90 s`, `2 h`: whole units of the largest kind of which there are at least two. Mirrors bch2_pr_time_units, whose year is seven
+ * years long by mistake; ours is not.
+ */
 export function durationText(seconds: number): string {
   if (seconds < 2) return seconds === 1 ? '1000 ms' : '0 ns';
   const unit = DURATION_UNITS.find(candidate => seconds >= 2 * candidate.seconds)!;

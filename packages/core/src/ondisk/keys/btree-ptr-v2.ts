@@ -3,7 +3,7 @@
 // Source: struct bch_btree_ptr_v2 in data/extents_format.h and data/extents.c, v1.36.1.
 
 import { type Bpos, bpos, bposText, compareBpos } from '../bpos.ts';
-import { decodeExtentEntries, extentEntriesText } from '../extent-entries.ts';
+import { decodeExtentEntries, extentEntriesText, extentEntryJson } from '../extent-entries.ts';
 import { at, layout, type Struct, u16, u64, viewOf } from '../layout.ts';
 import { type BtreePtr, btreePtrEntryProblems } from './btree-ptr.ts';
 import type { KeyKind } from './kind.ts';
@@ -60,6 +60,6 @@ export const btreePtrV2: KeyKind<BtreePtrV2> = {
     sectors_written: value.sectors_written,
     range_updated: (value.flags & BTREE_PTR_RANGE_UPDATED) !== 0,
     min_key: bposText(value.min_key),
-    entries: value.entries,
+    entries: value.entries.map(extentEntryJson),
   }),
 };

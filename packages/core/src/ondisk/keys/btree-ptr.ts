@@ -1,7 +1,7 @@
 // Key type btree_ptr: the pointer to a btree node before btree_ptr_v2, nothing but extent entries.
 // Source: data/extents_format.h and data/extents.c, v1.36.1.
 
-import { decodeExtentEntries, type ExtentEntry, extentEntriesText } from '../extent-entries.ts';
+import { decodeExtentEntries, type ExtentEntry, extentEntriesText, extentEntryJson } from '../extent-entries.ts';
 import type { KeyKind, KeyProblem } from './kind.ts';
 
 /** BKEY_BTREE_PTR_VAL_U64s_MAX without the fields of btree_ptr_v2, in u64s: four replicas and two reconcile entries. */
@@ -20,7 +20,7 @@ export const btreePtr: KeyKind<BtreePtr> = {
   encode: value => value.entryBytes,
   validate: value => btreePtrEntryProblems(value, 'btree_ptr_val_too_big'),
   text: (out, value, context) => extentEntriesText(out, value.entries, context),
-  json: value => ({ entries: value.entries }),
+  json: value => ({ entries: value.entries.map(extentEntryJson) }),
 };
 
 /** What both types of btree pointers ask of their entries. */

@@ -11,7 +11,7 @@ import { array, at, bytes, layout, type Struct, u64, viewOf } from '../layout.ts
 import { memberBits } from '../member-bits.ts';
 import { SB_LABEL_BYTES, type Superblock, sectionPayload } from '../superblock.ts';
 import { decodeTarget } from '../targets.ts';
-import { problem, type SbFieldKind, type SbProblem } from './kind.ts';
+import { PROBLEMS_MAX, problem, type SbFieldKind, type SbProblem } from './kind.ts';
 import { memberAt, members } from './members.ts';
 
 /** struct bch_disk_group: one component of a label path. */
@@ -172,8 +172,9 @@ export const diskGroupsField: SbFieldKind<readonly BchDiskGroup[]> = {
       else if (isDeletedGroup(group)) wrong(`members[${i}].group`, `disk ${i} has deleted label ${index}`);
     });
     const seen = new Set<string>();
-    groups.forEach((group, i) => {
-      if (isDeletedGroup(group)) return;
+    for (const [i, group] of groups.entries()) {
+      if (problems.length >= PROBLEMS_MAX) break;
+      if (isDeletedGroup(group)) continue;
       const label = groupLabel(group);
       if (label === '') wrong(`disk_groups[${i}]`, `label ${i} empty`);
       if (parentGroup(group) >= groups.length) {
@@ -182,7 +183,7 @@ export const diskGroupsField: SbFieldKind<readonly BchDiskGroup[]> = {
       const identity = `${parentGroup(group) + 1}.${label}`;
       if (seen.has(identity)) wrong(`disk_groups[${i}]`, `duplicate label ${identity}`);
       seen.add(identity);
-    });
+    }
     return problems;
   },
   text(out, groups) {

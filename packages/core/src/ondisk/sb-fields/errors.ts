@@ -5,7 +5,7 @@ import type { PrintBuffer } from '../../util/print-buffer.ts';
 import { bits, getBits } from '../bits.ts';
 import { fsckErrors, fsckErrorText } from '../fsck-errors.ts';
 import { array, at, layout, u64, viewOf } from '../layout.ts';
-import { problem, type SbFieldKind, type SbProblem } from './kind.ts';
+import { PROBLEMS_MAX, problem, type SbFieldKind, type SbProblem } from './kind.ts';
 
 export interface ErrorCount {
   readonly id: number;
@@ -69,7 +69,8 @@ export function decodeErrorsV2(payload: Uint8Array): readonly ErrorCount[] {
 
 function validate(value: readonly ErrorCount[], field: string): SbProblem[] {
   const problems: SbProblem[] = [];
-  value.forEach((entry, i) => {
+  for (const [i, entry] of value.entries()) {
+    if (problems.length >= PROBLEMS_MAX) break;
     const wrong = (detail: string) => problems.push(problem('invalid_sb_errors', `${field}[${i}]`, detail));
     const name = fsckErrorText(entry.id);
     if (entry.count === 0) wrong(`an entry with count 0 (id ${name})`);
@@ -77,7 +78,7 @@ function validate(value: readonly ErrorCount[], field: string): SbProblem[] {
       wrong(`first occurrence after last (id ${name})`);
     const next = value[i + 1];
     if (next !== undefined && entry.id >= next.id) wrong(`entries out of order: ${entry.id} before ${next.id}`);
-  });
+  }
   return problems;
 }
 

@@ -4,12 +4,16 @@
 import { extentEntryTypes } from '../extent-entries.ts';
 import { problem, type SbFieldKind } from './kind.ts';
 
+/** A type is the number of a 64-bit word's lowest set bit. */
+const TYPES_MAX = 64;
+
 /** Lengths in u64s by entry type, up to the first zero. */
 export const extentTypeU64sField: SbFieldKind<readonly number[]> = {
   name: 'extent_type_u64s',
   decode(payload) {
-    const end = payload.indexOf(0);
-    return [...(end < 0 ? payload : payload.subarray(0, end))];
+    const lengths = payload.subarray(0, TYPES_MAX);
+    const end = lengths.indexOf(0);
+    return [...(end < 0 ? lengths : lengths.subarray(0, end))];
   },
   validate(value) {
     const wrong = extentEntryTypes.rows.find(row => (value[row.id] ?? row.u64s) !== row.u64s);

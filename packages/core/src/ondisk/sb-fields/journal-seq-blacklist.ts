@@ -2,7 +2,7 @@
 // keys of such entries, which must not be believed. Source: journal/seq_blacklist_format.h and journal/seq_blacklist.c, v1.36.1.
 
 import { at, count64, layout, type Struct, viewOf } from '../layout.ts';
-import { problem, type SbFieldKind, type SbProblem } from './kind.ts';
+import { PROBLEMS_MAX, problem, type SbFieldKind, type SbProblem } from './kind.ts';
 
 /** struct journal_seq_blacklist_entry. */
 export const JournalSeqBlacklistEntry = layout('journal_seq_blacklist_entry', 16, {
@@ -32,12 +32,13 @@ export const journalSeqBlacklistField: SbFieldKind<readonly JournalSeqBlacklistE
   },
   validate(value) {
     const problems: SbProblem[] = [];
-    value.forEach(({ start, end }, i) => {
+    for (const [i, { start, end }] of value.entries()) {
+      if (problems.length >= PROBLEMS_MAX) break;
       const wrong = (detail: string) => problems.push(problem(`invalid_sb_${FIELD}`, `${FIELD}[${i}]`, detail));
       if (start >= end) wrong(`start is not before end: ${start} >= ${end}`);
       const next = value[i + 1];
       if (next !== undefined && end > next.start) wrong(`out of order with the next entry: ${end} > ${next.start}`);
-    });
+    }
     return problems;
   },
   text(out, value) {

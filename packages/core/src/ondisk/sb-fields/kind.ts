@@ -14,6 +14,9 @@ export interface SbProblem {
   readonly detail: string;
 }
 
+/** Validation stops after this many in one section: a damaged megabyte has tens of thousands. */
+export const PROBLEMS_MAX = 16;
+
 /** @param field the section, or a struct member inside it */
 export function problem(error: string, field: string, detail: string): SbProblem {
   return { error, where: { field }, detail };

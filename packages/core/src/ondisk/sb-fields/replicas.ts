@@ -7,7 +7,7 @@ import { CorruptError } from '../errors.ts';
 import { MEMBER_INVALID } from '../member-states.ts';
 import { dataTypeText, type ReplicasEntry, replicasEntryJson, replicasEntryText } from '../replicas-entry.ts';
 import { type Superblock, sectionPayload } from '../superblock.ts';
-import { problem, type SbFieldKind, type SbProblem } from './kind.ts';
+import { PROBLEMS_MAX, problem, type SbFieldKind, type SbProblem } from './kind.ts';
 import { memberAlive, members } from './members.ts';
 
 /** data_type, nr_devs and (not in v0) nr_required. */
@@ -18,7 +18,7 @@ function decodeEntries(payload: Uint8Array, field: 'replicas_v0' | 'replicas'): 
   const headerBytes = HEADER_BYTES[field];
   const entries: ReplicasEntry[] = [];
   for (let start = 0; start < payload.length && payload[start] !== 0; ) {
-    const [dataType = 0, nrDevs = 0, nrRequired = 0] = payload.subarray(start, start + headerBytes);
+    const nrDevs = payload[start + 1] ?? 0;
     const end = start + headerBytes + nrDevs;
     if (end > payload.length) {
       throw new CorruptError(
@@ -28,9 +28,9 @@ function decodeEntries(payload: Uint8Array, field: 'replicas_v0' | 'replicas'): 
       );
     }
     entries.push({
-      data_type: dataType,
-      nr_required: field === 'replicas' ? nrRequired : 1,
-      devs: [...payload.subarray(start + headerBytes, end)],
+      data_type: payload[start]!,
+      nr_required: field === 'replicas' ? payload[start + 2]! : 1,
+      devs: Array.from(payload.subarray(start + headerBytes, end)),
     });
     start = end;
   }
@@ -66,7 +66,8 @@ function validateEntries(entries: readonly ReplicasEntry[], field: string, sb: S
   const problems: SbProblem[] = [];
   const seen = new Set<string>();
   const alive = members(sb).map(memberAlive);
-  entries.forEach((entry, i) => {
+  for (const [i, entry] of entries.entries()) {
+    if (problems.length >= PROBLEMS_MAX) break;
     const wrong = (detail: string, error = 'invalid_replicas_entry') =>
       problems.push(problem(error, `${field}[${i}]`, `${detail} in entry ${replicasEntryText(entry)}`));
     if (entry.devs.length === 0) wrong('no devices');
@@ -74,11 +75,10 @@ function validateEntries(entries: readonly ReplicasEntry[], field: string, sb: S
     const missing = entry.devs.find(dev => dev !== MEMBER_INVALID && !alive[dev]);
     if (missing !== undefined) wrong(`invalid device ${missing}`);
 
-    const sorted = { ...entry, devs: [...entry.devs].sort((a, b) => a - b) };
-    const identity = replicasEntryText(sorted);
+    const identity = replicasEntryText({ ...entry, devs: [...entry.devs].sort((a, b) => a - b) });
     if (seen.has(identity)) wrong('duplicate', 'invalid_sb_replicas');
     seen.add(identity);
-  });
+  }
   return problems;
 }
 

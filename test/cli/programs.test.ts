@@ -1,0 +1,67 @@
+// The list of commands agrees with the commands, and every command says what a user needs.
+
+import { commandToMarkdown, listedEntries, runCli } from '@bcachefs-ts/command';
+import { describe, expect, test } from 'vitest';
+import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
+
+const entries = [...listedEntries(bcachefs.commands)];
+
+describe.each(entries.map(each => [each.words.join(' '), each] as const))('%s', (_name, { words, entry }) => {
+  test('is listed by its own name and summary', async () => {
+    const { name, summary } = await entry.load();
+    expect({ name: entry.name, summary: entry.summary }).toEqual({ name, summary });
+    expect(summary).toMatch(/^[A-Z].*[^.]$/);
+  });
+
+  test('explains itself', async () => {
+    const command = await entry.load();
+    const { exitCode, stdout, stderr } = await runCli(bcachefs, [...words, '--help']);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    expect(stdout).toContain(`Usage: bcachefs ${words.join(' ')} [options]`);
+    for (const [option, spec] of Object.entries(command.options)) {
+      expect(spec.help.length, `--${option} has a help text`).toBeGreaterThan(4);
+      expect(spec.help, `--${option}: a phrase without a full stop`).not.toMatch(/\.$/);
+    }
+    for (const example of command.examples ?? []) {
+      expect(example.command).toMatch(/^(bcachefs|mkfs\.bcachefs|fsck\.bcachefs|source <\(bcachefs) /);
+    }
+    expect(commandToMarkdown('bcachefs', words, command)).toContain(`# bcachefs ${words.join(' ')}\n`);
+  });
+
+  test('has examples, if it works on devices', async () => {
+    const command = await entry.load();
+    if (Object.values(command.positionals).some(spec => spec.file)) expect(command.examples?.length).toBeGreaterThan(0);
+  });
+});
+
+test('the list of commands', async () => {
+  const { stdout } = await runCli(bcachefs, ['--help']);
+  expect(stdout).toMatchInlineSnapshot(`
+    "bcachefs: make and look into bcachefs filesystems, without the kernel and without root
+
+    Usage: bcachefs <command> [options] ...
+
+    Making filesystems:
+      format, mkfs  Make a new filesystem on one or more devices or image files
+
+    Superblock:
+      show-super      Print the superblock of devices or image files
+      recover-super   Restore a damaged superblock from one of its copies
+      set-fs-option   Change options that are stored in the superblock
+      reset-counters  Set the counters in the superblock back to zero
+
+    Encryption:
+      unlock             Check the passphrase of an encrypted filesystem
+      set-passphrase     Change the passphrase of an encrypted filesystem
+      remove-passphrase  Store the key of an encrypted filesystem without a
+                         passphrase
+
+    About this program:
+      completions  Print a script that completes command lines in bash, zsh or fish
+      help         Explain a command
+      version      Print the version
+
+    'bcachefs <command> --help' explains a command and gives examples.
+    "
+  `);
+});

@@ -1,0 +1,210 @@
+// Damaged and hostile superblocks: whatever is on the disk, opening and printing it ends in a value or in one of the errors that
+// core throws on purpose, soon, and without an output out of proportion. Half of the mutants get a right checksum again, since
+// only those reach the decoders.
+
+import {
+  BchSb,
+  type BlockDevice,
+  CorruptError,
+  checksumTypes,
+  DeviceError,
+  encryptionOf,
+  IncompatibleError,
+  MemoryDevice,
+  openDevice,
+  openMembers,
+  planFormat,
+  planRecovery,
+  readBytes,
+  readSuperblock,
+  type Superblock,
+  sealVstruct,
+  seededRandom,
+  superblockBytes,
+  superblockCopyBytes,
+  superblockJson,
+  superblockText,
+  UsageError,
+  VERSION_CURRENT_WRITTEN,
+  viewOf,
+} from '@bcachefs-ts/core';
+import { describe, expect, test } from 'vitest';
+import { fixture, fixtureNames } from '../support/fixtures.ts';
+import { type Random, randomFrom, testSeed } from '../support/random.ts';
+
+const SB_OFFSET_BYTES = 4096;
+const DEVICE_BYTES = 2 * 2 ** 20;
+const SLOWEST_MS = 2000;
+const LONGEST_OUTPUT = 4 * 2 ** 20;
+const MUTANTS = process.env.BCACHEFS_LONG_TESTS === '1' ? 40_000 : 3_000;
+
+/** Superblocks of our own making, with every section that format writes. */
+function ownSuperblocks(): Uint8Array[] {
+  const device = (name: string, label?: string) => ({
+    name,
+    label,
+    sizeBytes: 2 ** 30,
+    physicalSectorBytes: 0,
+    logicalSectorBytes: 512,
+    durability: 1,
+    discard: true,
+    dataAllowed: 0b11100,
+  });
+  const common = {
+    options: new Map(),
+    version: VERSION_CURRENT_WRITTEN,
+    now: 1_700_000_000_000_000_000n,
+    random: seededRandom('fuzz'),
+  };
+  const plans = [
+    planFormat({ ...common, devices: [device('a')], targets: {} }),
+    planFormat({
+      ...common,
+      devices: [device('a', 'ssd.a'), device('b', 'hdd.b.c'), device('c')],
+      targets: { foreground_target: 'ssd', promote_target: 'c' },
+      encryption: { passphrase: undefined },
+      fsLabel: 'fuzz',
+    }),
+  ];
+  return plans.map(plan => superblockCopyBytes(plan.superblocks[0]!, 8n));
+}
+
+const EXTREMES = [
+  0n,
+  1n,
+  0x7fn,
+  0xffn,
+  0xffffn,
+  0x7fff_ffffn,
+  0xffff_ffffn,
+  1n << 53n,
+  (1n << 63n) - 1n,
+  (1n << 64n) - 1n,
+];
+
+/** Changes a few bytes, at random or where lengths are. */
+function mutate(original: Uint8Array, random: Random): Uint8Array {
+  const bytes = original.slice();
+  const view = viewOf(bytes);
+  for (let changes = 1 + random.below(6); changes > 0; changes--) {
+    const at = random.below(3) === 0 ? random.below(bytes.length) : 752 + random.below(Math.max(1, bytes.length - 752));
+    switch (random.below(5)) {
+      case 0:
+        bytes[at]! ^= 1 << random.below(8);
+        break;
+      case 1:
+        bytes[at] = random.pick([0, 1, 0x7f, 0x80, 0xff]);
+        break;
+      case 2:
+        if (at + 8 <= bytes.length) view.setBigUint64(at, random.pick(EXTREMES), true);
+        break;
+      case 3:
+        if (at + 4 <= bytes.length) view.setUint32(at & ~3, Number(random.pick(EXTREMES) & 0xffff_ffffn), true);
+        break;
+      default: {
+        const from = random.below(bytes.length);
+        bytes.copyWithin(at, from, from + random.below(64));
+      }
+    }
+  }
+  return random.below(2) === 0 ? bytes : resealed(bytes);
+}
+
+/** With its checksum computed again, where the length that it claims allows that. */
+function resealed(bytes: Uint8Array): Uint8Array {
+  const view = viewOf(bytes);
+  const size = superblockBytes(view, 0);
+  const type = Number((view.getBigUint64(BchSb.offset.flags, true) >> 2n) & 0x3fn);
+  const row = checksumTypes.byId(type);
+  if (size <= bytes.length && row !== undefined && !row.isEncryption) sealVstruct(type, bytes.subarray(0, size));
+  return bytes;
+}
+
+function deviceWith(bytes: Uint8Array): MemoryDevice {
+  const device = new MemoryDevice(DEVICE_BYTES, { name: 'mutant' });
+  device.write(SB_OFFSET_BYTES, bytes.subarray(0, Math.min(bytes.length, DEVICE_BYTES - SB_OFFSET_BYTES)));
+  return device;
+}
+
+const isTyped = (thrown: unknown): boolean =>
+  [CorruptError, IncompatibleError, DeviceError, UsageError].some(kind => thrown instanceof kind);
+
+/** Everything that the commands do with a superblock that they only read. Returns how long the longest output was. */
+function exercise(device: BlockDevice): number {
+  let longest = 0;
+  const attempt = (what: () => string | undefined) => {
+    try {
+      longest = Math.max(longest, what()?.length ?? 0);
+    } catch (thrown) {
+      if (!isTyped(thrown)) throw thrown;
+    }
+  };
+  const render = (sb: Superblock) => {
+    attempt(() => superblockText(sb, { layout: true, fields: 'all' }));
+    attempt(() => superblockText(sb, { style: '1.39' }));
+    attempt(() => JSON.stringify(superblockJson(sb)));
+    attempt(() => encryptionOf(sb));
+  };
+  attempt(() => {
+    const { sb } = readSuperblock(device);
+    render(sb);
+    return undefined;
+  });
+  attempt(() => void openMembers([device]));
+  attempt(() => void planRecovery(device));
+  return longest;
+}
+
+/** Superblocks that kernels have written, with sections that format does not make; none where there are no reference images. */
+function keptSuperblocks(): Uint8Array[] {
+  return ['multi4-tiers', 'unclean', 'quota', 'encrypted', 'u103-2dev', 'u136-basic', 'misc-1.39', 'ec-1.39']
+    .filter(name => fixtureNames().includes(name))
+    .map(name => {
+      const device = openDevice(fixture(name).images[0]!, { write: false });
+      try {
+        const header = readBytes(device, SB_OFFSET_BYTES, BchSb.size);
+        return readBytes(device, SB_OFFSET_BYTES, superblockBytes(viewOf(header), 0));
+      } finally {
+        device.close();
+      }
+    });
+}
+
+const originals = [...ownSuperblocks(), ...keptSuperblocks()];
+
+describe('mutated superblocks', () => {
+  const seed = testSeed();
+
+  test(`${MUTANTS} mutants end in a value or a typed error (TEST_SEED=${seed})`, { timeout: 600_000 }, () => {
+    const random = randomFrom(seed);
+    for (let nr = 0; nr < MUTANTS; nr++) {
+      const device = deviceWith(mutate(random.pick(originals), random));
+      const started = performance.now();
+      let longest: number;
+      try {
+        longest = exercise(device);
+      } catch (cause) {
+        throw new Error(
+          `mutant ${nr} of TEST_SEED=${seed}: ${cause instanceof Error ? cause.message : String(cause)}`,
+          { cause },
+        );
+      }
+      expect(performance.now() - started, `time of mutant ${nr}`).toBeLessThan(SLOWEST_MS);
+      expect(longest, `output of mutant ${nr}`).toBeLessThan(LONGEST_OUTPUT);
+    }
+  });
+
+  test('a mutant is not always refused: the decoders are reached', () => {
+    const random = randomFrom(1);
+    let accepted = 0;
+    for (let nr = 0; nr < 300; nr++) {
+      try {
+        readSuperblock(deviceWith(mutate(random.pick(originals), random)));
+        accepted++;
+      } catch (thrown) {
+        expect(isTyped(thrown)).toBe(true);
+      }
+    }
+    expect(accepted).toBeGreaterThan(50);
+  });
+});
