@@ -1,12 +1,36 @@
 import { defineConfig } from 'vitest/config';
 
 // Tests import the packages' sources directly: no build stands between an edit and its test.
-export default defineConfig({
+const common = {
   resolve: { conditions: ['@bcachefs-ts/source'] },
   ssr: { resolve: { conditions: ['@bcachefs-ts/source', 'node', 'import', 'default'] } },
+};
+
+export default defineConfig({
   test: {
-    include: ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts', 'scripts/**/*.test.ts'],
-    testTimeout: 20_000,
-    pool: 'forks',
+    projects: [
+      {
+        ...common,
+        test: {
+          name: 'unit',
+          include: ['packages/*/src/**/*.test.ts', 'scripts/**/*.test.ts', 'test/**/*.test.ts'],
+          exclude: ['test/kernel/**', '**/node_modules/**'],
+          testTimeout: 30_000,
+          pool: 'forks',
+        },
+      },
+      {
+        ...common,
+        test: {
+          name: 'kernel',
+          include: ['test/kernel/**/*.test.ts'],
+          // One machine at a time, after everything else: an emulated kernel wants both cores for itself.
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+          testTimeout: 120_000,
+          pool: 'forks',
+        },
+      },
+    ],
   },
 });

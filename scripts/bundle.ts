@@ -88,4 +88,13 @@ async function bundle(name: string): Promise<string> {
   return `${name} ${Math.ceil(statSync(outfile).size / 1024)} KiB`;
 }
 
-console.log(`bundled ${(await Promise.all(binaries.map(bundle))).join(', ')}`);
+try {
+  const sizes: string[] = [];
+  // One after the other: a mistake in a source is then reported once.
+  for (const name of binaries) sizes.push(await bundle(name));
+  console.log(`bundled ${sizes.join(', ')}`);
+} catch (error) {
+  // esbuild has printed what it found in the sources.
+  if (!(error instanceof Error && 'errors' in error)) throw error;
+  process.exitCode = 1;
+}

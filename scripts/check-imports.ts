@@ -83,12 +83,15 @@ function checkFile(file: string): void {
       const target = resolve(dirname(file), specifier);
       const targetPlace = relative(root, target).split(sep).join('/');
       if (isTest && targetPlace.startsWith('test/support/')) continue;
-      if (!targetPlace.startsWith(`packages/${packageName}/`)) violations.push(`${place}: reaches out of its package to ${targetPlace}`);
+      if (!targetPlace.startsWith(`packages/${packageName}/`))
+        violations.push(`${place}: reaches out of its package to ${targetPlace}`);
       else if (packageName === 'core' && !isTest) checkCoreImport(file, target);
     } else if (specifier.startsWith('@bcachefs-ts/')) {
       const [, other = ''] = specifier.split('/');
-      if (!packageImports[packageName]?.includes(other)) violations.push(`${place}: ${packageName} may not import ${other}`);
-      if (other === 'core' && specifier !== '@bcachefs-ts/core') violations.push(`${place}: core is entered by its door only`);
+      if (!packageImports[packageName]?.includes(other))
+        violations.push(`${place}: ${packageName} may not import ${other}`);
+      if (other === 'core' && specifier !== '@bcachefs-ts/core')
+        violations.push(`${place}: core is entered by its door only`);
     }
   }
   if (isTest) return;

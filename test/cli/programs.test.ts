@@ -23,7 +23,7 @@ describe.each(entries.map(each => [each.words.join(' '), each] as const))('%s', 
       expect(spec.help, `--${option}: a phrase without a full stop`).not.toMatch(/\.$/);
     }
     for (const example of command.examples ?? []) {
-      expect(example.command).toMatch(/^(bcachefs|mkfs\.bcachefs|fsck\.bcachefs|source <\(bcachefs) /);
+      expect(example.command).toMatch(/\bbcachefs /);
     }
     expect(commandToMarkdown('bcachefs', words, command)).toContain(`# bcachefs ${words.join(' ')}\n`);
   });
@@ -45,7 +45,7 @@ test('the list of commands', async () => {
       format, mkfs  Make a new filesystem on one or more devices or image files
 
     Superblock:
-      show-super      Print the superblock of devices or image files
+      show-super      Print the superblock of a device or image
       recover-super   Restore a damaged superblock from one of its copies
       set-fs-option   Change options that are stored in the superblock
       reset-counters  Set the counters in the superblock back to zero

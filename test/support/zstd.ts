@@ -70,6 +70,16 @@ function unzstdPieces(source: string, onPiece: (piece: Uint8Array) => void): voi
     onPiece(node.zstdDecompressSync(packed, { params }));
     return;
   }
-  const { Decompress } = createRequire(import.meta.url)('fzstd') as Fzstd;
+  const { Decompress } = requireFzstd();
   new Decompress(onPiece).push(packed, true);
+}
+
+function requireFzstd(): Fzstd {
+  try {
+    return createRequire(import.meta.url)('fzstd');
+  } catch (error) {
+    throw new Error('fixtures are zstd-compressed: install zstd, or use Node 22.15 or newer, or add fzstd', {
+      cause: error,
+    });
+  }
 }

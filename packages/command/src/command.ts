@@ -98,9 +98,18 @@ export function defineStreamCommand<const P extends PositionalSpecs, const O ext
     stream: true,
     async perform(context, args, { out, json, quiet }) {
       if (json) out.write(jsonLine({ schema: schemaName(context.command), version: spec.schemaVersion ?? 1 }));
-      for await (const item of spec.run(context, args as Args<P, O>)) {
+      const items = spec.run(context, args as Args<P, O>);
+      const print = (item: Item): void | Promise<void> => {
         if (json) out.write(jsonLine(spec.json?.(item) ?? item));
-        else if (!quiet) await spec.text(item, out);
+        else if (!quiet) return spec.text(item, out);
+      };
+      if (Symbol.iterator in items) {
+        for (const item of items) {
+          const printing = print(item);
+          if (printing !== undefined) await printing; // Awaiting every item would cost more than printing it.
+        }
+      } else {
+        for await (const item of items) await print(item);
       }
       context.progress.end();
       return EXIT.ok;

@@ -66,11 +66,12 @@ export function singleHelpCommand(program: SingleCommandProgram): Command {
 async function findTopic(program: Program, words: readonly string[], json: boolean): Promise<Topic> {
   let entries: readonly Listed[] = program.commands;
   let summary = program.summary;
-  for (const [i, word] of words.entries()) {
+  const path: string[] = [];
+  for (const word of words) {
     const entry = findEntry(entries, word);
     if (entry === undefined) throw unknownCommand(word, entries);
+    path.push(entry.name);
     if (!isGroup(entry)) {
-      const path = [...words.slice(0, i), entry.name];
       return { kind: 'command', command: describeCommand([program.name, ...path].join(' '), path, await entry.load()) };
     }
     entries = entry.commands;
@@ -78,11 +79,11 @@ async function findTopic(program: Program, words: readonly string[], json: boole
   }
   return {
     kind: 'list',
-    title: [program.name, ...words].join(' '),
+    title: [program.name, ...path].join(' '),
     version: program.version,
     summary,
     entries: describeEntries(entries),
-    commands: json ? await describeTree(program, entries, words) : [],
+    commands: json ? await describeTree(program, entries, path) : [],
   };
 }
 

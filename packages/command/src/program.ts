@@ -166,7 +166,10 @@ function locateInList(program: Program, words: readonly string[], path: string[]
       continue;
     }
     const own = words.slice(at + 1);
-    if (entry.name !== 'help' && asksForHelp([...leading, ...own])) return builtIn('help', [...common(words), ...path]);
+    if (asksForHelp([...leading, ...own])) {
+      const topic = entry.name === 'help' ? own.filter(each => !each.startsWith('-')) : [];
+      return builtIn('help', [...common(words), ...(topic.length > 0 ? topic : path)]);
+    }
     checkLeading(leading);
     return { entry, rest: [...leading, ...own] };
   }

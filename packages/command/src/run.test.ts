@@ -1,5 +1,6 @@
 // The runner: output, errors and exit codes of small commands, as a shell would see them.
 
+import { readFileSync } from 'node:fs';
 import { CorruptError, DeviceError, IncompatibleError, InvariantError, UsageError } from '@bcachefs-ts/core';
 import { describe, expect, test } from 'vitest';
 import {
@@ -111,10 +112,12 @@ describe('finding the command', () => {
       ['numbers', 'count', '-h'],
       ['n', 'count', '--bogus', '-h'],
       ['--help', 'n', 'count'],
+      ['help', 'n', 'count', '--help'],
     ]) {
       expect(await runCli(program, words)).toEqual({ exitCode: 0, stdout, stderr: '' });
     }
     expect((await runCli(program, ['numbers', '--help'])).stdout).toContain('tool numbers <command>');
+    expect((await runCli(program, ['help', '-h'])).stdout).toContain('Usage: tool help [options] [command]...');
     expect((await runCli(program, ['-h'])).stdout).toBe((await runCli(program, ['help'])).stdout);
   });
 
@@ -221,6 +224,11 @@ describe('errors', () => {
     expect(await runCli(command, [])).toMatchObject({ exitCode: 16 });
   });
 
+  test('docs/cli.md has the table', () => {
+    const page = readFileSync(new URL('../../../docs/cli.md', import.meta.url), 'utf8');
+    for (const { code, means } of exitCodeTable) expect(page).toContain(`\n| ${code} | ${means} |\n`);
+  });
+
   test('the table names each code once', () => {
     expect(exitCodeTable.map(row => row.code)).toEqual(Object.values(EXIT));
     expect(new Set(Object.values(EXIT)).size).toBe(exitCodeTable.length);
@@ -246,6 +254,21 @@ describe('output', () => {
     expect((await runCli(count, ['--json', '--to=2'])).stdout).toBe(
       '{"schema":"bcachefs-ts/count","version":1}\n{"n":1}\n{"n":2}\n',
     );
+  });
+
+  test('a stream of things that take time', async () => {
+    const slow = defineStreamCommand({
+      name: 'slow',
+      summary: 'Take time',
+      ...nothing,
+      async *run() {
+        yield { n: 1 };
+        await Promise.resolve();
+        yield { n: 2 };
+      },
+      text: (item, out) => out.table({ rows: [['n', item.n]] }),
+    });
+    expect((await runCli(slow, [])).stdout).toBe('n  1\nn  2\n');
   });
 
   test('a closed pipe ends quietly', async () => {

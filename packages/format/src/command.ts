@@ -173,7 +173,7 @@ export const formatCommand = defineCommand({
       each: 'devices',
       heading: DEVICE_HEADING,
       parse: text => Number(parseOptionValue(option('data_allowed'), text, RELEASE)),
-      help: 'what may be stored on the device: journal, btree, user (default all)',
+      help: 'what may be stored on the device: journal, btree, user (default all; user for a cache)',
     },
     ...filesystemOptionSpecs,
   },
@@ -207,29 +207,37 @@ export const formatCommand = defineCommand({
       };
       const plan = planFormat(request);
       checkReplicas(request, args.force);
+      if (plan.geometry.blockBytes > PAGE_BYTES) {
+        context.warn(
+          `blocks of ${plan.geometry.blockBytes} bytes: kernels with pages of ${PAGE_BYTES} bytes refuse to mount it`,
+        );
+      }
       if (!args.force) await askBeforeOverwriting(context, found);
-      const wiped = formatTargets(plan, found, args.seed !== undefined);
+      const formatted = formatTargets(plan, found, args.seed !== undefined);
       return {
         plan,
-        wiped,
+        ...formatted,
         devices: found.map(({ path, device }) => ({ path, isCreated: device.created })),
         verbose: args.verbose,
       };
     });
   },
-  text({ plan, devices, wiped, verbose }, out) {
-    const [sb] = plan.superblocks;
+  text({ superblocks, devices, wiped, verbose }, out) {
     for (const [index, ranges] of wiped.entries()) {
       for (const range of ranges)
         out.line(`${devices[index]!.path}: wiped ${printable(range.name)} at byte ${range.offset}`);
     }
     out.write(
-      superblockText(sb!, { layout: verbose, fields: ['members_v2'], memberName: index => devices[index]?.path }),
+      superblockText(superblocks[0]!, {
+        layout: verbose,
+        fields: ['members_v2'],
+        memberName: index => devices[index]?.path,
+      }),
     );
   },
-  json({ plan, devices, wiped }) {
+  json({ plan, superblocks, devices, wiped }) {
     return {
-      uuid: plan.superblocks[0]!.user_uuid,
+      uuid: superblocks[0]!.user_uuid,
       devices: devices.map((device, index) => ({
         path: device.path,
         index,
@@ -240,7 +248,7 @@ export const formatCommand = defineCommand({
       })),
       block_size: plan.geometry.blockBytes,
       btree_node_size: plan.geometry.btreeNodeBytes,
-      superblock: superblockJson(plan.superblocks[0]!),
+      superblock: superblockJson(superblocks[0]!),
     };
   },
 });
@@ -286,16 +294,25 @@ function deviceRequest(
     label,
     durability: durability ?? 1,
     discard: discard ?? true,
-    dataAllowed: data_allowed ?? ALL_DATA,
+    dataAllowed: data_allowed ?? (durability === 0 ? CACHE_DATA : ALL_DATA),
   };
 }
+
+/** Linux 6.12 refuses blocks that are larger than its pages; nearly all machines have this size. */
+const PAGE_BYTES = 4096;
 
 /** journal, btree and user: bits 2 to 4 of the data types. */
 const ALL_DATA = 0b11100;
 
+/**
+ * A device of durability 0 is a cache and keeps user data only. The reference allows all, but then Linux 6.12 counts the
+ * device's journal buckets as free journal space that it may not use, and stops with its journal full (seen at 96 MiB).
+ */
+const CACHE_DATA = 0b10000;
+
 /** Nanoseconds since 1970: SOURCE_DATE_EPOCH where it is set, else now. */
 function creationTime(context: Context): bigint {
-  const epoch = context.env['SOURCE_DATE_EPOCH'];
+  const epoch = context.env.SOURCE_DATE_EPOCH;
   if (epoch === undefined || epoch === '') return BigInt(context.date().getTime()) * 1_000_000n;
   if (!/^\d{1,11}$/.test(epoch)) {
     throw new UsageError(`${JSON.stringify(epoch)}, expected whole seconds since 1970`, 'SOURCE_DATE_EPOCH');

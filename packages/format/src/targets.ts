@@ -1,7 +1,8 @@
 // The devices that format writes to: opened for writing, and looked at before anything is overwritten. Image files that format
 // made itself are removed again when it fails.
 
-import { rmSync } from 'node:fs';
+import { existsSync, realpathSync, rmSync } from 'node:fs';
+import { resolve } from 'node:path';
 import {
   CorruptError,
   DeviceError,
@@ -12,6 +13,7 @@ import {
   probeSignatures,
   readSuperblock,
   type Signature,
+  type Superblock,
   UsageError,
   type WipedRange,
   writeFormat,
@@ -32,11 +34,22 @@ export interface FormatTarget {
   readonly signatures: readonly Signature[];
 }
 
+/** @throws UsageError when two words mean the same file or device */
+function refuseTwins(chosen: readonly ChosenDevice[]): void {
+  const seen = new Set<string>();
+  for (const { path } of chosen) {
+    const real = existsSync(path) ? realpathSync(path) : resolve(path);
+    if (seen.has(real)) throw new UsageError(`${path} is named twice`);
+    seen.add(real);
+  }
+}
+
 /** Opens the devices, runs `use`, and closes them; if `use` fails, image files that were made for it are gone again. */
 export async function withFormatTargets<T>(
   chosen: readonly ChosenDevice[],
   use: (targets: readonly FormatTarget[]) => Promise<T>,
 ): Promise<T> {
+  refuseTwins(chosen);
   const opened: FileDevice[] = [];
   try {
     const targets = chosen.map(choice => {
@@ -81,22 +94,22 @@ function targetSize({ path, sizeBytes }: ChosenDevice, device: FileDevice): numb
   return sizeBytes;
 }
 
+export interface Formatted {
+  /** By device. */
+  readonly wiped: readonly (readonly WipedRange[])[];
+  /** By device, as read back. */
+  readonly superblocks: readonly Superblock[];
+}
+
 /**
- * Writes the planned filesystem.
+ * Writes the planned filesystem, and reads back what it wrote.
  * @param isReproducible the filesystem's random numbers come from a seed
- * @returns what was wiped, by device
  */
-export function formatTargets(
-  plan: FormatPlan,
-  targets: readonly FormatTarget[],
-  isReproducible: boolean,
-): readonly (readonly WipedRange[])[] {
+export function formatTargets(plan: FormatPlan, targets: readonly FormatTarget[], isReproducible: boolean): Formatted {
   for (const target of targets) if (isReproducible) forgetOldContents(target, plan.superblocks[0]!.uuid);
   for (const { device, sizeBytes } of targets) if (device.sizeBytes < sizeBytes) device.setSize(sizeBytes);
-  return writeFormat(
-    plan,
-    targets.map(({ device, signatures }) => ({ device, signatures })),
-  );
+  const wiped = writeFormat(plan, targets);
+  return { wiped, superblocks: targets.map(({ device }) => readSuperblock(device).sb) };
 }
 
 /**

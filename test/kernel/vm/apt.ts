@@ -116,7 +116,9 @@ export class PackageLists {
       'Debug::NoLocking': '1',
       'APT::Sandbox::User': '', // the folder may be readable for this user only
       'Acquire::Languages': 'none',
-      'Acquire::Retries': '3',
+      'Acquire::Retries': '2',
+      'Acquire::http::Timeout': '30',
+      'Acquire::https::Timeout': '30',
     };
     const lists = new PackageLists(Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]));
     await run('apt-get', [...lists.options, '-q', '--error-on=any', 'update']);

@@ -53,6 +53,8 @@ const BENIGN: readonly RegExp[] = [
   /^done starting filesystem$/,
   /^shutting down$/,
   /^shutdown complete$/,
+  // Said about the machine, not about the filesystem: emulation is slow.
+  /^hrtimer: interrupt took \d+ ns$/,
 ];
 
 /** @param allow further lines (without the prefix) that are no complaints where they are expected */

@@ -174,7 +174,8 @@ async function findKernel(work: string): Promise<{ lists: PackageLists; kernelPa
       const kernelPackages = kernelsByPreference(await lists.namesStarting(`linux-image-${KERNEL_SERIES}`));
       if (kernelPackages.length > 0) return { lists, kernelPackages: kernelPackages.slice(0, 2) };
     } catch (error) {
-      trouble = error;
+      if (number === 0) networkTrouble(error);
+      trouble = error; // the archive may not have that suite
     }
   }
   if (trouble) networkTrouble(trouble);

@@ -19,7 +19,7 @@ export class CommandFailure extends Error {
     readonly status: number | string,
     readonly output: string,
   ) {
-    super(`${command}: ended with ${status}: ${lastLines(output, 5).join(' | ')}`);
+    super(`${command} ended with ${status}: ${lastLines(output, 3).join(' | ')}`);
   }
 }
 
@@ -47,12 +47,15 @@ export function run(command: string, args: readonly string[], options: CommandOp
     child.on('error', error => reject(new CommandFailure(command, error.message, stderr)));
     child.on('close', (status, signal) => {
       if (status === 0) resolve(stdout);
-      else
-        reject(
-          new CommandFailure([command, ...args].join(' ').slice(0, 300), status ?? signal ?? '?', stderr || stdout),
-        );
+      else reject(new CommandFailure(briefly(command, args), status ?? signal ?? '?', stderr || stdout));
     });
   });
+}
+
+/** `apt-get download x` of all that is on the command line: settings (-o NAME=VALUE) and options left out. */
+function briefly(command: string, args: readonly string[]): string {
+  const words = args.filter((word, index) => !word.startsWith('-') && args[index - 1] !== '-o');
+  return [path.basename(command), ...words].join(' ').slice(0, 120);
 }
 
 /** Where a command is, from PATH and the system's own folders; undefined if it is not installed. */

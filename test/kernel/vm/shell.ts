@@ -23,7 +23,8 @@ export async function runShell({ disks, memoryMb, ...request }: ShellOptions): P
   await withScratchFolder(async scratch => {
     const job = path.join(scratch, 'job');
     const results = path.join(scratch, 'results');
-    const { rows = 24, columns = 80 } = process.stdout;
+    const rows = process.stdout.rows || 24; // 0 where a terminal does not know its size
+    const columns = process.stdout.columns || 80;
     writeJobDisk(job, {
       disks: Object.fromEntries(disks.map((disk, index) => [`disk${index}`, disk.name])),
       shell: { ...request, rows, columns, terminal: process.env.TERM ?? 'dumb' },
@@ -37,7 +38,7 @@ export async function runShell({ disks, memoryMb, ...request }: ShellOptions): P
         ...disks.map((disk, index) => ({ ...disk, serial: `disk${index}` })),
       ],
       memoryMb,
-      cpus: 2,
+      cpus: 1,
       scratchFolder: scratch,
       timeoutSeconds: Number.POSITIVE_INFINITY,
       interactive: true,

@@ -63,7 +63,8 @@ interface StepFields {
   setOption: { path: string; option: string; value: string | null };
   /** Inode flags as FS_IOC_SETFLAGS takes them. */
   setFlags: { path: string; flags: number };
-  setProject: { path: string; project: number };
+  /** `inherit`: what is made below it will belong to the project too. */
+  setProject: { path: string; project: number; inherit?: boolean };
   chmod: { path: string; mode: number };
   chown: { path: string; uid: number; gid: number };
   utimens: { path: string; atimeNs: bigint; mtimeNs: bigint };

@@ -21,7 +21,7 @@ export const bcachefs = defineProgram({
     },
     {
       name: 'show-super',
-      summary: 'Print the superblock of devices or image files',
+      summary: 'Print the superblock of a device or image',
       heading: superblock,
       load: async () => (await import('../commands/show-super.ts')).command,
     },

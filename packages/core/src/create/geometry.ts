@@ -9,6 +9,11 @@ import { SECTOR_BYTES } from '../util/sizes.ts';
 
 /** A member has at least this many buckets, or no kernel takes it. */
 export const BUCKETS_MIN = 512;
+/**
+ * Linux 6.12 takes smaller devices too, down to 3 MiB, but hangs as soon as their journal of eight tiny buckets is full
+ * (seen at 4 to 7 MiB); at 8 MiB it works.
+ */
+export const DEVICE_BYTES_MIN = 8 * 2 ** 20;
 /** And at most this many: the kernel keeps an array over them in one allocation. */
 export const BUCKETS_MAX = 2 ** 31 - 1 - 64;
 /** Bucket sizes are kept as a 16-bit number of sectors; the largest power of two that fits is 16 MiB. */
@@ -63,6 +68,13 @@ export interface Geometry {
  * @throws UsageError with the numbers when a device is too small or the sizes do not fit together
  */
 export function planGeometry(request: GeometryRequest): Geometry {
+  for (const { name, sizeBytes } of request.devices) {
+    if (sizeBytes < DEVICE_BYTES_MIN) {
+      throw new UsageError(
+        `${name} is too small: ${sizeBytes} bytes, at least ${DEVICE_BYTES_MIN} are needed (a kernel hangs on smaller ones)`,
+      );
+    }
+  }
   const totalBytes = request.devices.reduce((sum, device) => sum + device.sizeBytes, 0);
   const blockBytes = request.blockBytes ?? defaultBlockBytes(request.devices, totalBytes);
   checkBlockSize(blockBytes, request.devices);

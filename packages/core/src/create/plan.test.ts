@@ -138,7 +138,12 @@ describe('planFormat', () => {
     [
       'a device that is too small',
       { devices: [device({ sizeBytes: 100 * KIB })] },
-      'disk.img is too small: 102400 bytes, at least 262144 are needed (512 buckets of 512 bytes)',
+      'disk.img is too small: 102400 bytes, at least 8388608 are needed (a kernel hangs on smaller ones)',
+    ],
+    [
+      'a device that is too small for its btree nodes',
+      { devices: [device({ sizeBytes: 16 * MIB })], options: new Map([['btree_node_size', 256 * KIB]]) },
+      'disk.img is too small: 16777216 bytes, at least 134217728 are needed (512 buckets of 262144 bytes)',
     ],
     [
       'too few buckets',

@@ -11,7 +11,7 @@ import {
   withMemberOption,
   withOption,
 } from '../ondisk/option-values.ts';
-import { isOptionKnownTo, type OptionRow, optionAt, options } from '../ondisk/options.ts';
+import { isOptionKnownTo, type OptionName, type OptionRow, optionAt, options } from '../ondisk/options.ts';
 import type { Release } from '../ondisk/releases.ts';
 import { diskGroups, encodeDiskGroups, findLabel, withLabel } from '../ondisk/sb-fields/disk-groups.ts';
 import { blankExt, decodeExt, encodeExt } from '../ondisk/sb-fields/ext.ts';
@@ -22,12 +22,15 @@ import { encodeTarget, type Target } from '../ondisk/targets.ts';
 /** The options that can be changed in the superblock of an existing filesystem. */
 export function changeableOptions(release: Release): readonly OptionRow[] {
   return options.rows.filter(row => {
-    if (!isOptionKnownTo(release, row)) return false;
+    if (!isOptionKnownTo(release, row) || FIXED_AT_FORMAT.has(row.name)) return false;
     const { scopes, storage } = optionAt(release, row);
-    const isStored = storage.in !== 'nowhere' || row.name === 'label';
-    return isStored && (scopes.includes('mount') || scopes.includes('runtime')) && !scopes.includes('hidden');
+    if (storage.in === 'nowhere') return row.name === 'label';
+    return isDeviceOption(row, release) || scopes.includes('mount') || scopes.includes('runtime');
   });
 }
+
+/** What the layout of a device rests on. */
+const FIXED_AT_FORMAT: ReadonlySet<OptionName> = new Set(['bucket_size', 'fs_size']);
 
 /** Whether the option belongs to members rather than to the filesystem. */
 export function isDeviceOption(row: OptionRow, release: Release): boolean {

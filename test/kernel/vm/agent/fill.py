@@ -79,7 +79,7 @@ def _large_files(tree):
     tree.write('large/mixed', tree.content('text', mixed))
     for _ in range(12):  # overwrites inside what is there, aligned and not
         tree.write('large/mixed', tree.content('random', 1 + tree.number(20_000)), at=tree.number(max(1, mixed)))
-    tree.write('large/shrunk', tree.content('random', 50_000))
+    tree.write('large/shrunk', tree.content('random', 30_000))
     os.truncate(tree.path('large/shrunk'), 12_345)
     tree.write('large/grown', tree.content('random', 5_000))
     os.truncate(tree.path('large/grown'), 300_000)
@@ -161,17 +161,18 @@ def _sparse_and_preallocated(tree):
     tree.write('ranges/sparse', tree.content('random', 5_000), at=(16 << 20) + 1)
     os.truncate(tree.path('ranges/sparse'), 1 << 40)
     block = 4096
+    some = 4 * block if tree.size >= 2 << 20 else block
     changes = {
-        'allocated': ('allocate', 0, 24 * block),
-        'kept-size': ('keep-size', 40 * block, 16 * block),
-        'punched': ('punch-hole', 8 * block, 6 * block),
-        'punched-unaligned': ('punch-hole', 1_000, 60_000),
-        'zeroed': ('zero-range', 3 * block + 17, 9 * block),
-        'collapsed': ('collapse-range', 8 * block, 4 * block),
-        'inserted': ('insert-range', 4 * block, 5 * block),
+        'allocated': ('allocate', 0, 6 * some),
+        'kept-size': ('keep-size', 10 * some, 4 * some),
+        'punched': ('punch-hole', 2 * some, 2 * some),
+        'punched-unaligned': ('punch-hole', 1_000, 4 * some - 5_000),
+        'zeroed': ('zero-range', 3 * block + 17, 2 * some + 1_000),
+        'collapsed': ('collapse-range', 2 * some, some),
+        'inserted': ('insert-range', some, some + block),
     }
     for name, (mode, offset, length) in changes.items():
-        tree.write(f'ranges/{name}', b'' if name == 'allocated' else tree.content('random', 32 * block))
+        tree.write(f'ranges/{name}', b'' if name == 'allocated' else tree.content('random', 8 * some))
         tree.with_file(f'ranges/{name}', os.fsync)
         tree.with_file(f'ranges/{name}', lambda fd: linux.fallocate(fd, mode, offset, length))
 

@@ -161,8 +161,14 @@ def get_project(fd):
     return struct.unpack_from('<I', fcntl.ioctl(fd, FS_IOC_FSGETXATTR, bytes(28)), 12)[0]
 
 
-def set_project(fd, project):
+FS_XFLAG_PROJINHERIT = 0x200
+
+
+def set_project(fd, project, inherit):
+    """What get_project says of it changes only with the next mount, unless project quotas are on."""
     attributes = bytearray(fcntl.ioctl(fd, FS_IOC_FSGETXATTR, bytes(28)))
+    flags = struct.unpack_from('<I', attributes, 0)[0] & ~FS_XFLAG_PROJINHERIT
+    struct.pack_into('<I', attributes, 0, flags | (FS_XFLAG_PROJINHERIT if inherit else 0))
     struct.pack_into('<I', attributes, 12, project)
     fcntl.ioctl(fd, FS_IOC_FSSETXATTR, bytes(attributes))
 

@@ -31,6 +31,8 @@ def run(request, devices, out):
         print('Unmounted.' if request['mount'] and not failed else '')
     except OSError as error:
         print(f'Unmounting failed: {error}')
+    with open('/proc/sys/kernel/printk', 'w') as console_level:
+        console_level.write('1')  # no farewell from the kernel
     out.write({'type': 'done'})
 
 

@@ -270,8 +270,8 @@ def set_flags(context, path, flags):
 
 
 @step('setProject')
-def set_project(context, path, project):
-    with_descriptor(path, lambda fd: linux.set_project(fd, project))
+def set_project(context, path, project, inherit=False):
+    with_descriptor(path, lambda fd: linux.set_project(fd, project, inherit))
 
 
 @step('chmod')

@@ -2,10 +2,11 @@
 // never throw at all, in bounded time and with a bounded amount of output. FUZZ_SEED and FUZZ_ROUNDS choose another run.
 
 import { expect, test } from 'vitest';
-import { superblockJson } from '../../superblock/json.ts';
-import { superblockText } from '../../superblock/text.ts';
-import { CorruptError } from '../errors.ts';
-import { sbFieldIds } from '../sb-field-ids.ts';
+import { CorruptError } from '../ondisk/errors.ts';
+import { sbFieldIds } from '../ondisk/sb-field-ids.ts';
+import { encodeDiskGroups, withLabel } from '../ondisk/sb-fields/disk-groups.ts';
+import { sbFieldKind } from '../ondisk/sb-fields/index.ts';
+import { blankMember, encodeMembersV1, encodeMembersV2 } from '../ondisk/sb-fields/members.ts';
 import {
   BCHFS_MAGIC,
   BchSb,
@@ -13,10 +14,9 @@ import {
   encodeSuperblock,
   type SbSection,
   type Superblock,
-} from '../superblock.ts';
-import { encodeDiskGroups, withLabel } from './disk-groups.ts';
-import { sbFieldKind } from './index.ts';
-import { blankMember, encodeMembersV1, encodeMembersV2 } from './members.ts';
+} from '../ondisk/superblock.ts';
+import { superblockJson } from './json.ts';
+import { superblockText } from './text.ts';
 
 const seed = Number(process.env.FUZZ_SEED ?? 20_260_728);
 const rounds = Number(process.env.FUZZ_ROUNDS ?? 2000);
