@@ -6,7 +6,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
-import { type Case, caseNamed, KernelFailure, type RunResult, resultOf, runInKernel, unlockKey } from './vm/index.ts';
+import {
+  type Case,
+  caseNamed,
+  compareManifests,
+  KernelFailure,
+  type RunResult,
+  resultOf,
+  runInKernel,
+  unlockKey,
+} from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
 
 const MIB = 2 ** 20;
@@ -156,6 +165,9 @@ function steps({ nr, format, images }: Prepared): Case {
     steps: [
       { do: 'mount', disks, ...options, ...key },
       { do: 'fill', sizeBytes: format.fillBytes ?? 4 * MIB, subvolumes: true },
+      // What the kernel has in memory can be some milliseconds away from the times that it writes.
+      { do: 'sync' },
+      { do: 'dropCaches' },
       { do: 'manifest', as: 'before' },
       { do: 'umount' },
       { do: 'mount', disks, ...options, ...key },
@@ -188,7 +200,7 @@ kernelSuite('format', () => {
     if (!outcome.ok) throw new KernelFailure({ ...result, cases: [outcome] });
     const before = resultOf(outcome, 'before').manifest;
     expect(before?.length).toBeGreaterThan(10);
-    expect(resultOf(outcome, 'after').manifest).toEqual(before);
+    expect(compareManifests(resultOf(outcome, 'after').manifest!, before!)).toEqual([]);
     expect(resultOf(outcome, 'fsck').fsck).toMatchObject({ mounted: true, complaints: [] });
 
     for (const image of images) {

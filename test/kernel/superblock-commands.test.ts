@@ -127,7 +127,7 @@ kernelSuite('superblock commands', () => {
       ],
     });
     if (!after.ok) throw new KernelFailure(after);
-    expect(resultOf(caseNamed(after, 'pair'), 'options').stdout.trim().split('\n')).toEqual([
+    expect(resultOf(caseNamed(after, 'pair'), 'options').stdout.trim().split(/ *\n/)).toEqual([
       'compression zstd:7',
       'foreground_target ssd',
       'background_target hdd',

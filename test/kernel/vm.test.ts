@@ -22,7 +22,10 @@ import {
 } from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
 
-const scratch = mkdtempSync(path.join(tmpdir(), 'bcachefs-ts-vm-test-'));
+let scratch = '';
+beforeAll(() => {
+  scratch = mkdtempSync(path.join(tmpdir(), 'bcachefs-ts-vm-test-'));
+});
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
 kernelSuite('the kernel machine', () => {

@@ -138,7 +138,7 @@ class Run {
   readonly #timeoutSeconds: number;
   #bootSeconds = 0;
   #kernelRelease = '';
-  #silentBoots = 0;
+  #bootsForNothing = 0;
 
   constructor(
     private readonly options: RunOptions,
@@ -236,7 +236,7 @@ class Run {
   #take(records: readonly ReadRecord[], end: QemuEnd): void {
     const machineEnd = howItEnded(records, end);
     this.#ends.push(machineEnd);
-    if (!records.some(({ record }) => record.type === 'booted')) this.#didNotBoot(end, machineEnd);
+    const before = this.#stepsDone();
     let begun: { case: number; step: number } | undefined;
     for (const { record, payload } of records) {
       this.#kernelLog.push(...('log' in record ? record.log : []));
@@ -248,6 +248,12 @@ class Run {
       }
     }
     if (machineEnd !== 'poweroff' && begun) this.#machineStopped(begun, machineEnd, end);
+    if (this.#stepsDone() === before) this.#cameToNothing(end, machineEnd);
+  }
+
+  /** Grows with every boot that did something. */
+  #stepsDone(): number {
+    return this.#progress.reduce((sum, one) => sum + one.steps.length + (one.ended === undefined ? 0 : 1), 0);
   }
 
   #takeEnd(record: AgentRecord & { type: 'end' | 'caseEnd' }, payload: Uint8Array): void {
@@ -287,11 +293,12 @@ class Run {
     }
   }
 
-  #didNotBoot(end: QemuEnd, machineEnd: MachineEnd): void {
+  /** Neither a step nor a case came to its end: the machine, or the agent in it, does not work. */
+  #cameToNothing(end: QemuEnd, machineEnd: MachineEnd): void {
     if (this.#secondsLeft() <= 0) return; // complete() says so of every case
-    if (++this.#silentBoots < 3 && end.killedBecause === undefined && end.status === 0) return; // once more
+    if (++this.#bootsForNothing < 3 && end.killedBecause === undefined && end.status === 0) return; // once more
     const lines = [...end.stderr.trim().split('\n'), ...end.console.trim().split('\n').slice(-25)];
-    throw new Error(`the machine did not come up (${machineEnd}, qemu ended with ${end.status}):\n${lines.join('\n')}`);
+    throw new Error(`the machine does not work (${machineEnd}, qemu ended with ${end.status}):\n${lines.join('\n')}`);
   }
 }
 

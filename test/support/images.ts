@@ -1,0 +1,77 @@
+// The project's own small images: made by our format and filled by a real Linux kernel (scripts/make-test-images.ts), kept
+// compressed in test/images, so that tests which need a real filesystem run without the reference images.
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
+import type { Step } from '../kernel/vm/steps.ts';
+
+export interface TestImage {
+  readonly name: string;
+  /** One for each member: the names of its files. */
+  readonly devices: readonly string[];
+  /** Words of the format command; DEV0, DEV1… are its images. */
+  readonly format: readonly string[];
+  /** What the kernel did after mounting it; an umount is part of it, or it is unclean. */
+  readonly steps: readonly Step[];
+  readonly passphrase?: string;
+}
+
+const fill: Step = { do: 'fill', sizeBytes: 256 * 1024, subvolumes: true };
+const umount: Step = { do: 'umount' };
+
+export const testImages: readonly TestImage[] = [
+  {
+    name: 'basic',
+    devices: ['basic'],
+    format: ['--fs_label=basic', '--fs_size=8M', 'DEV0'],
+    steps: [fill, umount],
+  },
+  {
+    name: 'multi',
+    devices: ['multi.dev0', 'multi.dev1'],
+    format: [
+      ...['--replicas=2', '--compression=zstd', '--foreground_target=ssd', '--usrquota'],
+      ...['--label=ssd.fast', '--fs_size=16M', 'DEV0', '--label=hdd.slow', '--fs_size=16M', 'DEV1'],
+    ],
+    steps: [fill, umount],
+  },
+  {
+    name: 'encrypted',
+    devices: ['encrypted'],
+    format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--fs_size=8M', 'DEV0'],
+    steps: [{ do: 'write', path: 'secret', content: 'for nobody else' }, umount],
+    passphrase: 'correct horse',
+  },
+  {
+    name: 'unclean',
+    devices: ['unclean'],
+    format: ['--fs_label=unclean', '--fs_size=8M', 'DEV0'],
+    steps: [
+      { do: 'write', path: 'kept', content: 'on disk before the power went\n', fsync: true },
+      { do: 'crashAfterFsync', path: 'last', sizeBytes: 8192 },
+    ],
+  },
+];
+
+const folder = join(dirname(dirname(fileURLToPath(import.meta.url))), 'images');
+
+/** Unpacks images into a new folder that `use` may write to; it is gone afterwards. */
+export async function withTestImage<T>(name: string, use: (paths: readonly string[]) => Promise<T>): Promise<T> {
+  const image = testImages.find(one => one.name === name);
+  if (image === undefined) throw new Error(`there is no test image ${name}`);
+  const scratch = mkdtempSync(join(tmpdir(), 'bcachefs-ts-image-'));
+  try {
+    return await use(
+      image.devices.map(device => {
+        const path = join(scratch, `${device}.img`);
+        writeFileSync(path, gunzipSync(readFileSync(join(folder, `${device}.img.gz`))));
+        return path;
+      }),
+    );
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
