@@ -9,8 +9,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { runInKernel, type Step, unlockKey } from '../test/kernel/vm/index.ts';
-import { testImages } from '../test/support/images.ts';
 import { succeed } from '../test/support/cli.ts';
+import { testImages } from '../test/support/images.ts';
 
 const target = join(dirname(dirname(fileURLToPath(import.meta.url))), 'test/images');
 const wanted = process.argv.slice(2);
@@ -22,9 +22,13 @@ try {
     const paths = image.devices.map(device => join(folder, `${device}.img`));
     writeFileSync(join(folder, 'passphrase'), `${image.passphrase ?? ''}\n`);
     const words = image.format.map(word =>
-      word.replace('PASSPHRASE', join(folder, 'passphrase')).replace(/^DEV(\d)$/, (_, nr: string) => paths[Number(nr)]!),
+      word
+        .replace('PASSPHRASE', join(folder, 'passphrase'))
+        .replace(/^DEV(\d)$/, (_, nr: string) => paths[Number(nr)]!),
     );
-    await succeed('format', [`--seed=test/images/${image.name}`, ...words], { env: { SOURCE_DATE_EPOCH: '1700000000' } });
+    await succeed('format', [`--seed=test/images/${image.name}`, ...words], {
+      env: { SOURCE_DATE_EPOCH: '1700000000' },
+    });
     const key = image.passphrase === undefined ? {} : { key: unlockKey(paths[0]!, image.passphrase) };
     const mount: Step = { do: 'mount', disks: image.devices, ...key };
     await runInKernel({

@@ -58,16 +58,23 @@ export const testImages: readonly TestImage[] = [
 
 const folder = join(dirname(dirname(fileURLToPath(import.meta.url))), 'images');
 
-/** Unpacks images into a new folder that `use` may write to; it is gone afterwards. */
-export async function withTestImage<T>(name: string, use: (paths: readonly string[]) => Promise<T>): Promise<T> {
+/** The contents of an image's devices. */
+export function testImageContents(name: string): readonly Uint8Array[] {
   const image = testImages.find(one => one.name === name);
   if (image === undefined) throw new Error(`there is no test image ${name}`);
+  return image.devices.map(device => gunzipSync(readFileSync(join(folder, `${device}.img.gz`))));
+}
+
+/** Unpacks images into a new folder that `use` may write to; it is gone afterwards. */
+export async function withTestImage<T>(name: string, use: (paths: readonly string[]) => Promise<T>): Promise<T> {
+  const contents = testImageContents(name);
+  const devices = testImages.find(one => one.name === name)?.devices ?? [];
   const scratch = mkdtempSync(join(tmpdir(), 'bcachefs-ts-image-'));
   try {
     return await use(
-      image.devices.map(device => {
+      devices.map((device, nr) => {
         const path = join(scratch, `${device}.img`);
-        writeFileSync(path, gunzipSync(readFileSync(join(folder, `${device}.img.gz`))));
+        writeFileSync(path, contents[nr]!);
         return path;
       }),
     );
