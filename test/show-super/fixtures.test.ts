@@ -3,7 +3,8 @@
 
 import { MemoryDevice, readSuperblock, type SbFieldName, type Superblock, superblockText } from '@bcachefs-ts/core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { imageHead, type ReferenceRun, showSuperFixtures, whyNoFixtures } from './fixture-heads.ts';
+import { imageHead, whyNoFixtures } from '../support/fixtures.ts';
+import { type ReferenceRun, showSuperFixtures } from './reference-runs.ts';
 
 if (whyNoFixtures !== undefined) console.warn(`show-super fixtures skipped: ${whyNoFixtures}`);
 

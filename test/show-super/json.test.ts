@@ -9,7 +9,8 @@ import { BCHFS_MAGIC, BchSb, superblockJson } from '@bcachefs-ts/core';
 import { showSuperCommand } from '@bcachefs-ts/show-super';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { imageHead, showSuperFixtures, whyNoFixtures } from './fixture-heads.ts';
+import { imageHead, whyNoFixtures } from '../support/fixtures.ts';
+import { showSuperFixtures } from './reference-runs.ts';
 
 const schemaFile = fileURLToPath(new URL('../../docs/json/show-super.schema.json', import.meta.url));
 const schema = JSON.parse(readFileSync(schemaFile, 'utf8'));

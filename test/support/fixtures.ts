@@ -2,6 +2,7 @@
 // repository, in the folder that BCACHEFS_FIXTURES names or in ../shared/fixtures; its README describes the files.
 // Images are decompressed once into the user's cache folder, sparse and read-only. Copy before writing: `copySparse`.
 
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmodSync, closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, renameSync, rmSync, statSync,
@@ -9,7 +10,7 @@ import {
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { unzstd, unzstdToFile } from './zstd.ts';
+import { hasZstdCommand, unzstd, unzstdToFile } from './zstd.ts';
 
 export { copySparse } from './sparse.ts';
 
@@ -123,4 +124,47 @@ export function fileSha256(file: string): string {
     closeSync(fd);
   }
   return hash.digest('hex');
+}
+
+/** The image files of all fixtures: `multi2.dev0.img`. */
+export function fixtureImageFiles(): string[] {
+  const folder = fixturesDir();
+  if (!folder) return [];
+  return readdirSync(folder)
+    .filter(name => name.endsWith('.img.zst'))
+    .map(name => name.slice(0, -'.zst'.length));
+}
+
+/** Enough for the superblocks at sectors 8 and 2056, each up to 1 MiB long. */
+const HEAD_BYTES = 4 * 2 ** 20;
+
+/** Why tests that only need the heads of images cannot run; undefined when they can. */
+export const whyNoFixtures: string | undefined =
+  fixturesDir() === undefined
+    ? 'no reference images here: set BCACHEFS_FIXTURES to their folder'
+    : hasZstdCommand()
+      ? undefined
+      : 'the program zstd is needed to unpack the reference images';
+
+const heads = new Map<string, Uint8Array>();
+
+/**
+ * The first bytes of an image, by the name that it has in a sidecar. Unpacking all of every image takes forty seconds, all heads
+ * four; each is unpacked once for each test file that asks.
+ */
+export function imageHead(image: string, lengthBytes: number = HEAD_BYTES): Uint8Array {
+  const known = heads.get(`${image} ${lengthBytes}`);
+  if (known !== undefined) return known;
+  const folder = fixturesDir() ?? '';
+  // A single device of a 1.39 fixture is called dev0 in its sidecar, but not on disk.
+  const packed = [image, image.replace('.dev0', '')].map(name => path.join(folder, `${name}.zst`)).find(existsSync);
+  if (packed === undefined) throw new Error(`there is no reference image ${image}`);
+  // zstd is cut off once there is enough, so its exit status says nothing.
+  const { stdout } = spawnSync('sh', ['-c', `zstd -dcq --long=27 "$0" | head -c ${lengthBytes}`, packed], {
+    maxBuffer: 2 * lengthBytes,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const head = new Uint8Array(stdout);
+  heads.set(`${image} ${lengthBytes}`, head);
+  return head;
 }

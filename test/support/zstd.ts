@@ -12,7 +12,7 @@ const TEXT_LIMIT_BYTES = 256 << 20;
 
 /** Decompresses a .zst file into a sparse file. */
 export function unzstdToFile(source: string, target: string): void {
-  if (hasCommand()) {
+  if (hasZstdCommand()) {
     execFileSync('zstd', ['-q', '-d', '-f', '--sparse', `--long=${WINDOW_LOG}`, source, '-o', target]);
     return;
   }
@@ -31,7 +31,7 @@ export function unzstdToFile(source: string, target: string): void {
 
 /** Decompresses a .zst file into memory. */
 export function unzstd(source: string): Buffer {
-  if (hasCommand()) {
+  if (hasZstdCommand()) {
     return execFileSync('zstd', ['-q', '-d', '-c', `--long=${WINDOW_LOG}`, source], { maxBuffer: TEXT_LIMIT_BYTES });
   }
   const pieces: Uint8Array[] = [];
@@ -41,7 +41,7 @@ export function unzstd(source: string): Buffer {
 
 let commandFound: boolean | undefined;
 
-function hasCommand(): boolean {
+export function hasZstdCommand(): boolean {
   if (commandFound === undefined) {
     try {
       execFileSync('zstd', ['--version'], { stdio: 'ignore' });

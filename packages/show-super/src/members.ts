@@ -35,8 +35,8 @@ export function secondsOf(date: Date): bigint {
 }
 
 /** Members that are not there are an error, unless this option is given. */
-export const degradedOption = {
-  degraded: {
+export const allowMissingOption = {
+  allow_missing: {
     type: 'flag',
     help: 'go on when members are missing; they keep the old state until a kernel brings them up to date',
   },

@@ -1,16 +1,8 @@
 // set-passphrase, remove-passphrase and unlock: the passphrase of an encrypted filesystem, offline.
 
-import { CommandFailed, defineCommand, readNewPassphrase, readPassphrase } from '@bcachefs-ts/command';
-import {
-  editSuperblock,
-  encryptionOf,
-  type MemberSet,
-  masterKey,
-  type Superblock,
-  UsageError,
-  withPassphrase,
-} from '@bcachefs-ts/core';
-import { degradedOption, devicesPositional, secondsOf, withMembers } from './members.ts';
+import { CommandFailed, type Context, defineCommand, readNewPassphrase, readPassphrase } from '@bcachefs-ts/command';
+import { editSuperblock, encryptionOf, masterKey, UsageError, withPassphrase } from '@bcachefs-ts/core';
+import { allowMissingOption, devicesPositional, secondsOf, withMembers } from './members.ts';
 
 const passphraseFile = {
   type: 'string',
@@ -19,15 +11,22 @@ const passphraseFile = {
   help: 'read the current passphrase from this file instead of asking',
 } as const;
 
-function currentKey(sb: Superblock, passphrase: Uint8Array | undefined): Uint8Array {
-  const key = masterKey(sb, passphrase);
-  if (key === undefined) throw new CommandFailed('the passphrase is wrong');
-  return key;
-}
-
-/** What the commands say about the filesystem that they changed. */
-function changed(set: MemberSet, sb: Superblock) {
-  return { uuid: sb.user_uuid, members: set.members.map(({ device }) => device.name), seq: sb.seq };
+/** Seals the master key with the new passphrase, or leaves it in the clear without one, on every member. */
+function reseal(
+  context: Context,
+  { devices, allow_missing }: { readonly devices: readonly string[]; readonly allow_missing: boolean },
+  old: Uint8Array | undefined,
+  next: Uint8Array | undefined,
+) {
+  return withMembers(devices, true, set => {
+    const key = masterKey(set.newest.sb, old);
+    if (key === undefined) throw new CommandFailed('the passphrase is wrong; nothing was changed');
+    const sb = editSuperblock(set, edited => withPassphrase(edited, key, next), {
+      now: secondsOf(context.date()),
+      allowMissing: allow_missing,
+    });
+    return { uuid: sb.user_uuid, members: set.members.map(({ device }) => device.name), seq: sb.seq };
+  });
 }
 
 /** Refuses filesystems without encryption before anything is asked. */
@@ -35,7 +34,7 @@ function neededEncryption(words: readonly string[]): 'passphrase' | 'no passphra
   return withMembers(words, false, ({ newest }) => {
     const encryption = encryptionOf(newest.sb);
     if (encryption !== 'none') return encryption;
-    throw new UsageError(`${newest.device.name} is not encrypted; encryption is chosen when a filesystem is made`);
+    throw new CommandFailed(`${newest.device.name} is not encrypted; encryption is chosen when a filesystem is made`);
   });
 }
 
@@ -60,7 +59,7 @@ export const setPassphraseCommand = defineCommand({
   options: {
     passphrase_file: passphraseFile,
     new_passphrase_file: { type: 'string', value: 'FILE', file: true, help: 'read the new passphrase from this file' },
-    ...degradedOption,
+    ...allowMissingOption,
   },
   async run(context, args) {
     const before = neededEncryption(args.devices);
@@ -77,14 +76,7 @@ export const setPassphraseCommand = defineCommand({
       flag: '--new_passphrase_file',
       question: 'Enter new passphrase',
     });
-    return withMembers(args.devices, true, set => {
-      const key = currentKey(set.newest.sb, old);
-      const sb = editSuperblock(set, edited => withPassphrase(edited, key, next), {
-        now: secondsOf(context.date()),
-        allowMissing: args.degraded,
-      });
-      return changed(set, sb);
-    });
+    return reseal(context, args, old, next);
   },
   text(result, out) {
     out.line(`The passphrase of ${result.uuid} was changed on ${result.members.join(', ')}.`);
@@ -99,24 +91,17 @@ export const removePassphraseCommand = defineCommand({
     'more, and anyone who has the devices can read the data. set-passphrase puts a passphrase back.',
   examples: [{ command: 'bcachefs remove-passphrase /dev/sda', does: 'Asks for the passphrase and removes it' }],
   positionals: devicesPositional,
-  options: { passphrase_file: passphraseFile, ...degradedOption },
+  options: { passphrase_file: passphraseFile, ...allowMissingOption },
   async run(context, args) {
     if (neededEncryption(args.devices) === 'no passphrase') {
-      throw new UsageError('the filesystem has no passphrase; its key is in the clear already');
+      throw new CommandFailed('the filesystem has no passphrase; its key is in the clear already');
     }
     const old = await readPassphrase(context, {
       file: args.passphrase_file,
       flag: '--passphrase_file',
       question: 'Enter passphrase',
     });
-    return withMembers(args.devices, true, set => {
-      const key = currentKey(set.newest.sb, old);
-      const sb = editSuperblock(set, edited => withPassphrase(edited, key, undefined), {
-        now: secondsOf(context.date()),
-        allowMissing: args.degraded,
-      });
-      return changed(set, sb);
-    });
+    return reseal(context, args, old, undefined);
   },
   text(result, out) {
     out.line(`The passphrase of ${result.uuid} was removed on ${result.members.join(', ')}.`);

@@ -2,7 +2,7 @@
 
 import { defineCommand } from '@bcachefs-ts/command';
 import { type CounterName, counters, editSuperblock, UsageError, withCountersReset } from '@bcachefs-ts/core';
-import { degradedOption, devicesPositional, secondsOf, withMembers } from './members.ts';
+import { allowMissingOption, devicesPositional, secondsOf, withMembers } from './members.ts';
 
 export const resetCountersCommand = defineCommand({
   name: 'reset-counters',
@@ -23,13 +23,13 @@ export const resetCountersCommand = defineCommand({
       hints: counters.rows.map(row => row.name),
       help: 'only these, separated by commas',
     },
-    ...degradedOption,
+    ...allowMissingOption,
   },
   run(context, args) {
     return withMembers(args.devices, true, set => {
       const sb = editSuperblock(set, edited => withCountersReset(edited, args.counters), {
         now: secondsOf(context.date()),
-        allowMissing: args.degraded,
+        allowMissing: args.allow_missing,
       });
       return {
         uuid: sb.user_uuid,

@@ -19,7 +19,7 @@ import {
   withDeviceOption,
   withFilesystemOption,
 } from '@bcachefs-ts/core';
-import { degradedOption, devicesPositional, secondsOf, withMembers } from './members.ts';
+import { allowMissingOption, devicesPositional, secondsOf, withMembers } from './members.ts';
 
 const RELEASES: readonly Release[] = ['1.13', '1.36', '1.39'];
 
@@ -81,7 +81,7 @@ export const setFsOptionCommand = defineCommand({
       repeat: true,
       help: 'member that device options are for; may be repeated',
     },
-    ...degradedOption,
+    ...allowMissingOption,
     ...optionSpecs,
   },
   run(context, args) {
@@ -100,7 +100,7 @@ export const setFsOptionCommand = defineCommand({
       const sb = editSuperblock(
         set,
         edited => changes.reduce((next, change) => applied(next, change, release, indexes, set), edited),
-        { now: secondsOf(context.date()), allowMissing: args.degraded },
+        { now: secondsOf(context.date()), allowMissing: args.allow_missing },
       );
       return {
         uuid: sb.user_uuid,
@@ -123,7 +123,12 @@ function parseChange(row: OptionRow, text: string, release: Release): OptionValu
   if (!changeableOptions(release).includes(row)) {
     throw new UsageError(`cannot be changed in a filesystem of this version`, `--${row.name}`);
   }
-  return parseOptionValue(row, text, release);
+  try {
+    return parseOptionValue(row, text, release);
+  } catch (thrown) {
+    if (thrown instanceof UsageError) throw new UsageError(thrown.detail, `--${row.name}`);
+    throw thrown;
+  }
 }
 
 function applied(

@@ -2,11 +2,9 @@
 // entry, btree node and extent of the encrypted ones, down to the contents of files. Structs are picked apart by hand here,
 // so that nothing above this room is needed. The images are not part of the project; without them these tests are skipped.
 
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { fixture, fixtureImageFiles, imageHead, whyNoFixtures } from '../../../../test/support/fixtures.ts';
 import { chacha20 } from '../crypto/chacha20.ts';
 import { deriveKey, isKeySealed, openKey } from '../crypto/keys.ts';
 import { btreeNonce, extentNonce, journalNonce, nonceAdd, sbKeyNonce } from '../crypto/nonce.ts';
@@ -16,27 +14,17 @@ import { BCHFS_MAGIC, BchSb, BchSbField, SB_SECTOR } from '../ondisk/superblock.
 import { canChecksum, checksum, verifyVstruct } from './checksum.ts';
 import { csumEquals } from './csum.ts';
 
-const folder =
-  process.env.BCACHEFS_FIXTURES ?? fileURLToPath(new URL('../../../../../shared/fixtures', import.meta.url));
-const zstd = spawnSync('zstd', ['--version']).status === 0;
-const available = existsSync(folder) && zstd;
-const why = available ? '' : ` (skipped: ${zstd ? 'no reference images' : 'no zstd'} here)`;
+/** More than any of the images has. */
+const WHOLE_IMAGE_BYTES = 256 << 20;
+const why = whyNoFixtures === undefined ? '' : ` (skipped: ${whyNoFixtures})`;
 
-/** The first bytes of an image. */
-function imageHead(name: string, lengthBytes = 256 << 20): Uint8Array {
-  const source = `zstd -dc --long=27 "$1" 2>/dev/null | head -c ${lengthBytes}`;
-  const run = spawnSync('sh', ['-c', source, 'sh', `${folder}/${name}.zst`], { maxBuffer: lengthBytes + 1 });
-  return new Uint8Array(run.stdout);
-}
-
-describe.skipIf(!available)(`superblocks of the reference images${why}`, () => {
+describe.skipIf(whyNoFixtures !== undefined)(`superblocks of the reference images${why}`, () => {
   it('carry the checksums that we compute', { timeout: 120_000 }, () => {
     const typesSeen = new Map<number, number>();
     const bad: string[] = [];
-    for (const file of readdirSync(folder).filter(entry => entry.endsWith('.img.zst'))) {
-      const image = file.replace('.zst', '');
+    for (const image of fixtureImageFiles()) {
       // The last copy is at the end of the device: looked at where types other than the usual one occur.
-      const bytes = imageHead(image, image.startsWith('csum-') ? 256 << 20 : 4 << 20);
+      const bytes = imageHead(image, image.startsWith('csum-') ? WHOLE_IMAGE_BYTES : undefined);
       const view = viewOf(bytes);
       const sectors = [SB_SECTOR, 2056, 4096, ...BchSb.get(view, SB_SECTOR * 512).layout.sb_offset.map(Number)];
       for (const sector of new Set(sectors)) {
@@ -70,7 +58,7 @@ interface Tally {
   wrong: string[];
 }
 
-describe.skipIf(!available)(`encrypted reference images${why}`, () => {
+describe.skipIf(whyNoFixtures !== undefined)(`encrypted reference images${why}`, () => {
   it.each([
     ['encrypted', { journalEntries: 11, nodes: 13, extents: 31, extentCsumTypes: [3], compressed: 0, files: 9 }],
     ['encrypted-unclean', { journalEntries: 5, nodes: 9, extents: 20, extentCsumTypes: [3], compressed: 0, files: 12 }],
@@ -99,7 +87,7 @@ function examine(name: string): Tally {
     files: 0,
     wrong: [],
   };
-  const image = imageHead(`${name}.img`);
+  const image = imageHead(`${name}.img`, WHOLE_IMAGE_BYTES);
   const key = masterKey(image);
   const view = viewOf(image);
   const sbMagic = view.getBigUint64(SB_SECTOR * 512 + BchSb.offset.uuid, true);
@@ -207,9 +195,7 @@ interface ManifestFile {
 }
 
 function manifestFiles(name: string): Map<string, ManifestFile> {
-  const { entries } = JSON.parse(readFileSync(`${folder}/${name}.manifest.json`, 'utf8')) as {
-    entries: ManifestFile[];
-  };
+  const entries = fixture(name).readManifest<ManifestFile>();
   return new Map(entries.filter(entry => entry.type === 'reg').map(entry => [entry.ino, entry]));
 }
 

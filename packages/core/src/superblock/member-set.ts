@@ -69,7 +69,9 @@ export function editSuperblock(
   if (set.missing.length > 0 && !options.allowMissing) {
     const { sb } = set.newest;
     const names = set.missing.map(index => `member ${index} (${members(sb)[index]!.uuid})`).join(', ');
-    throw new UsageError(`the filesystem has ${sb.nr_devices} members; name all of them: ${names} missing`);
+    throw new UsageError(
+      `the filesystem has ${sb.nr_devices} members; name all of them: ${names} missing (or --allow_missing)`,
+    );
   }
   refuseProblems(set.newest.sb, { device: set.newest.device.name });
   const next = nextGeneration(edit(set.newest.sb), set.members, options.now);
