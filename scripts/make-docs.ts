@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { commandToMarkdown, listedEntries } from '@bcachefs-ts/command';
 import * as core from '@bcachefs-ts/core';
 import { bcachefs } from '../packages/bcachefs/src/programs/bcachefs.ts';
+import { allLayouts } from './layouts.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const docs = join(root, 'docs');
@@ -56,22 +57,8 @@ function optionPage(): void {
   );
 }
 
-interface AnyLayout {
-  readonly type: string;
-  readonly size: number;
-  readonly fields: Readonly<
-    Record<string, { readonly at: number; readonly codec: { readonly type: string; readonly size: number } }>
-  >;
-}
-
-const isLayout = (value: unknown): value is AnyLayout =>
-  typeof value === 'object' && value !== null && 'fields' in value && 'offset' in value && 'size' in value;
-
 function structPage(): void {
-  const layouts = Object.values<unknown>(core)
-    .filter(isLayout)
-    .toSorted((a, b) => a.type.localeCompare(b.type));
-  const sections = layouts.map(layout =>
+  const sections = allLayouts.map(layout =>
     [
       `## struct ${layout.type}`,
       '',

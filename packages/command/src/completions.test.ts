@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { hasShell } from '../../../test/support/shells.ts';
 import { defineCommand, defineProgram, runCli } from './index.ts';
 
 const make = defineCommand({
@@ -48,8 +49,6 @@ beforeAll(() => {
   writeFileSync(join(folder, 'disk2.img'), '');
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-const hasShell = (shell: string) => spawnSync(shell, ['-c', 'exit 0']).status === 0;
 
 function ask(shell: string, args: readonly string[]): string[] {
   const run = spawnSync(shell, args, { cwd: folder, encoding: 'utf8', timeout: 10_000 });

@@ -2,6 +2,7 @@
 // range and its default, so that nothing about an option is written twice.
 
 import {
+  exactText,
   type OptionName,
   type OptionNumber,
   type OptionRow,
@@ -64,7 +65,7 @@ function limits(row: OptionRow, release: Release): string {
   const { type } = optionAt(release, row);
   switch (type.kind) {
     case 'uint': {
-      const show = (value: OptionNumber) => (type.human ? sizeText(value) : String(value));
+      const show = (value: OptionNumber) => (type.human ? exactText(value) : String(value));
       return `, ${show(type.min)} to ${show(type.max)}`;
     }
     case 'choice':
@@ -74,17 +75,6 @@ function limits(row: OptionRow, release: Release): string {
     default:
       return '';
   }
-}
-
-function sizeText(bytes: OptionNumber): string {
-  const units = ['', 'k', 'M', 'G', 'T', 'P', 'E'];
-  let value = BigInt(bytes);
-  let unit = 0;
-  while (value > 0n && value % 1024n === 0n) {
-    value /= 1024n;
-    unit++;
-  }
-  return `${value}${units[unit]}`;
 }
 
 function lowerFirst(text: string): string {

@@ -10,8 +10,8 @@ describe('parseSize', () => {
     ['64K', 65536],
     ['1.5G', 1610612736],
     ['2TiB', 2199023255552],
-    ['2tb', 2199023255552],
-    ['512b', 512],
+    ['2TB', 2000000000000],
+    ['512B', 512],
     ['1 M', 1048576],
     ['0x1000', 4096],
     ['7P', 7 * 1024 ** 5],
@@ -24,9 +24,10 @@ describe('parseSize', () => {
     ['12Q', "'12Q' is not a size, expected a number of bytes such as 4096, 64k, 1.5G or 2T"],
     ['-1', "'-1' is not a size, expected a number of bytes such as 4096, 64k, 1.5G or 2T"],
     ['1.3', "'1.3' is not a whole number of bytes, expected a number of bytes such as 4096, 64k, 1.5G or 2T"],
-    ['16E', "'16E' is too large, at most 8P can be handled"],
+    ['15E', "'15E' is too large, at most 8P can be handled"],
+    ['2tb', "'2tb' is not a size, expected a number of bytes such as 4096, 64k, 1.5G or 2T"],
     ['9007199254740993', "'9007199254740993' is too large, at most 8P can be handled"],
-    ['9'.repeat(400), `'${'9'.repeat(400)}' is too large, at most 8P can be handled`],
+    ['9'.repeat(400), `'${'9'.repeat(40)}' is not a size, expected a number of bytes such as 4096, 64k, 1.5G or 2T`],
   ])('%s is refused', (text, message) => {
     expect(() => parseSize(text)).toThrow(new UsageError(message));
   });

@@ -1,23 +1,25 @@
 // Values as people write them on a command line, read into what a command computes with. Each throws a UsageError that
 // says what was found and what was expected; the parser adds which option it was.
 
-import { UsageError } from '@bcachefs-ts/core';
-
-const SIZE_SUFFIXES = 'kmgtpe';
+import { parseHuman, UsageError } from '@bcachefs-ts/core';
 
 /**
- * A size in bytes: `4096`, `64k`, `1.5G`, `0x1000`, `2TiB`. Suffixes are powers of 1024, in either case.
+ * A size in bytes, read as the reference does: `4096`, `64k`, `1.5G`, `2TiB` are powers of 1024, `100MB` of 1000; and `0x1000`.
  * A u64 is never rounded: more than 2^53 bytes or a fraction of a byte is refused.
  */
 export function parseSize(text: string): number {
   const expected = 'expected a number of bytes such as 4096, 64k, 1.5G or 2T';
-  const found = /^(0x[0-9a-f]+|\d+(?:\.\d+)?)\s*(?:([kmgtpe])(?:i?b)?|b)?$/i.exec(text.trim());
-  if (found === null) throw new UsageError(`'${text}' is not a size, ${expected}`);
-  const [, digits, suffix] = found;
-  const bytes = Number(digits) * 1024 ** (suffix === undefined ? 0 : SIZE_SUFFIXES.indexOf(suffix.toLowerCase()) + 1);
-  if (bytes > Number.MAX_SAFE_INTEGER) throw new UsageError(`'${text}' is too large, at most 8P can be handled`);
-  if (!Number.isInteger(bytes)) throw new UsageError(`'${text}' is not a whole number of bytes, ${expected}`);
-  return bytes;
+  const trimmed = text.trim();
+  // Longer texts are no sizes, and would be echoed in full.
+  const isSize = /^(0[xX][0-9a-fA-F]{1,16}|\d{1,20}(\.\d{1,19})? ?([kKMGTPE](iB|B)?|B)?)$/.test(trimmed);
+  if (!isSize) throw new UsageError(`'${text.slice(0, 40)}' is not a size, ${expected}`);
+  if (/^[\d.]+ ?B?$/.test(trimmed) && trimmed.includes('.')) {
+    throw new UsageError(`'${text}' is not a whole number of bytes, ${expected}`);
+  }
+  const bytes = trimmed.toLowerCase().startsWith('0x') ? BigInt(trimmed) : parseHuman(trimmed);
+  if (bytes > BigInt(Number.MAX_SAFE_INTEGER))
+    throw new UsageError(`'${text}' is too large, at most 8P can be handled`);
+  return Number(bytes);
 }
 
 /** A whole number within the given limits, decimal or `0x` hexadecimal. */

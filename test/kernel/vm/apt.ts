@@ -161,12 +161,20 @@ const COMMANDS = [
   { command: 'zstd', package: 'zstd' },
 ] as const;
 
+interface PackagedCommand {
+  readonly command: string;
+  readonly package: string;
+}
+
 /**
- * Installs what is missing of the commands above.
+ * Installs what is missing of some commands, by default those that the machine needs.
  * @throws MachineUnavailable where that takes a root we are not, or the network fails
  */
-export async function installMissingCommands(progress: (line: string) => void): Promise<void> {
-  const missing = COMMANDS.filter(row => !findCommand(row.command)).map(row => row.package);
+export async function installMissingCommands(
+  progress: (line: string) => void,
+  commands: readonly PackagedCommand[] = COMMANDS,
+): Promise<void> {
+  const missing = commands.filter(row => !findCommand(row.command)).map(row => row.package);
   if (missing.length === 0) return;
   const byHand = `run as root: apt-get install --no-install-recommends ${missing.join(' ')}`;
   if (process.getuid?.() !== 0) throw new MachineUnavailable(`${missing.join(', ')} not installed`, byHand);
