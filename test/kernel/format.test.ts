@@ -25,7 +25,8 @@ interface FormatCase {
   readonly name: string;
   readonly args: readonly string[];
   readonly fillBytes?: number;
-  readonly mountOptions?: string;
+  /** Sectors of the disks that the machine gets; 512 bytes when absent. */
+  readonly sectorBytes?: number;
   readonly passphrase?: string;
   /** What show-super prints of it afterwards, among the rest. */
   readonly shows?: readonly RegExp[];
@@ -50,6 +51,7 @@ const formatCases: readonly FormatCase[] = [
   one('blocks of 4k', ['--block_size=4k'], [/block_size: +4.00k/]),
   one('btree nodes of 64k', ['--btree_node_size=64k'], [/btree_node_size: +64.0k/]),
   one('buckets of 32k', ['--bucket_size=32k'], [/Bucket size: +32.0k/, /btree_node_size: +32.0k/]),
+  one('buckets that are no power of two', ['--bucket_size=192k'], [/Bucket size: +192k/, /btree_node_size: +128k/]),
   ...['none', 'crc32c', 'crc64', 'xxhash'].map(type =>
     one(
       `checksums ${type}`,
@@ -132,6 +134,7 @@ const formatCases: readonly FormatCase[] = [
   },
   one('encrypted without a passphrase', ['--encrypted', '--no_passphrase'], [/Sections: .*crypt/]),
   { name: 'the smallest image, 8 MiB', args: ['--fs_size=8M', 'DEV0'], fillBytes: MIB / 4, shows: [/Size: +8.00M/] },
+  { name: 'a disk with sectors of 4 KiB', args: ['--block_size=4k', small, 'DEV0'], sectorBytes: 4096 },
   { name: 'a sparse image of 8 TiB', args: ['--fs_size=8T', 'DEV0'], shows: [/Size: +8.00T/, /Bucket size: +2.00M/] },
 ];
 
@@ -159,15 +162,14 @@ const diskName = (nr: number, device: number) => `case${nr}.dev${device}`;
 function steps({ nr, format, images }: Prepared): Case {
   const disks = images.map((_, device) => diskName(nr, device));
   const key = format.passphrase === undefined ? {} : { key: unlockKey(images[0]!, format.passphrase) };
-  const options = format.mountOptions === undefined ? {} : { options: format.mountOptions };
   return {
     name: format.name,
     steps: [
-      { do: 'mount', disks, ...options, ...key },
+      { do: 'mount', disks, ...key },
       { do: 'fill', sizeBytes: format.fillBytes ?? 4 * MIB, subvolumes: true },
       { do: 'manifest', as: 'before' },
       { do: 'umount' },
-      { do: 'mount', disks, ...options, ...key },
+      { do: 'mount', disks, ...key },
       { do: 'manifest', as: 'after' },
       { do: 'umount' },
       { do: 'fsck', disks, as: 'fsck', timeoutSeconds: 180, ...key },
@@ -185,7 +187,13 @@ kernelSuite('format', () => {
   beforeAll(async () => {
     for (const { words } of cases) await succeed('format', words);
     result = await runInKernel({
-      disks: cases.flatMap(({ nr, images }) => images.map((path, device) => ({ name: diskName(nr, device), path }))),
+      disks: cases.flatMap(({ nr, format, images }) =>
+        images.map((path, device) => ({
+          name: diskName(nr, device),
+          path,
+          logicalBlockBytes: format.sectorBytes ?? 512,
+        })),
+      ),
       cases: cases.map(steps),
       timeoutSeconds: 900,
       failures: 'return',

@@ -5,7 +5,8 @@
 import { UsageError } from '../ondisk/errors.ts';
 import type { BchSbLayout } from '../ondisk/superblock.ts';
 import { superblockLayout } from '../superblock/layout.ts';
-import { SECTOR_BYTES } from '../util/sizes.ts';
+import { SUPERBLOCK_BYTES_MAX } from '../superblock/read.ts';
+import { isPowerOfTwo, SECTOR_BYTES } from '../util/sizes.ts';
 
 /** A member has at least this many buckets, or no kernel takes it. */
 export const BUCKETS_MIN = 512;
@@ -79,11 +80,14 @@ export function planGeometry(request: GeometryRequest): Geometry {
   const blockBytes = request.blockBytes ?? defaultBlockBytes(request.devices, totalBytes);
   checkBlockSize(blockBytes, request.devices);
 
+  checkSuperblockSize(request.superblockBytes);
   const wantedBucketBytes = preferredBucketBytes(request, blockBytes, totalBytes);
   const bucketBytes = request.devices.map(
     device => device.bucketBytes ?? fitBucketToDevice(device, wantedBucketBytes, blockBytes, request.btreeNodeBytes),
   );
-  const btreeNodeBytes = request.btreeNodeBytes ?? Math.min(BTREE_NODE_BYTES_DEFAULT, ...bucketBytes);
+  // Buckets may have any size, btree nodes only powers of two.
+  const btreeNodeBytes =
+    request.btreeNodeBytes ?? Math.min(BTREE_NODE_BYTES_DEFAULT, ...bucketBytes.map(powerOfTwoAtMost));
 
   return {
     blockBytes,
@@ -193,11 +197,22 @@ function checkBuckets(
   }
 }
 
+function checkSuperblockSize(bytes: number | undefined): void {
+  if (bytes === undefined) return;
+  if (!isPowerOfTwo(bytes) || bytes < SUPERBLOCK_BYTES_MIN || bytes > SUPERBLOCK_BYTES_MAX) {
+    throw new UsageError(
+      `${bytes} bytes, expected a power of two from ${SUPERBLOCK_BYTES_MIN} to ${SUPERBLOCK_BYTES_MAX}`,
+      '--superblock_size',
+    );
+  }
+}
+
 /** 1 MiB as the reference has it; less on devices where three of those would be a large part of the whole. */
 function defaultSuperblockBytes(deviceBytes: number): number {
   return Math.min(MIB, Math.max(powerOfTwoAtMost(deviceBytes / 64), SUPERBLOCK_BYTES_MIN));
 }
 
+/** Enough for 64 members with labels, and for what kernels add. */
 const SUPERBLOCK_BYTES_MIN = 64 * KIB;
 
 function powerOfTwoAtLeast(value: number): number {

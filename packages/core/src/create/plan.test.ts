@@ -123,6 +123,14 @@ describe('planFormat', () => {
     expect(bytes('x')).not.toEqual(bytes('y'));
   });
 
+  test('takes buckets of any size, with btree nodes that fit', () => {
+    const { geometry } = planFormat(request({ devices: [device({ bucketBytes: 192 * KIB })] }));
+    expect(geometry).toMatchObject({
+      btreeNodeBytes: 128 * KIB,
+      devices: [{ bucketBytes: 192 * KIB, bucketCount: 5461 }],
+    });
+  });
+
   test('puts three superblocks on each device, the last in a bucket near its end', () => {
     const { layout } = planFormat(request()).superblocks[0]!;
     expect(layout.sb_offset.slice(0, 4)).toEqual([8n, 2056n, 2095104n, 0n]);
@@ -169,6 +177,16 @@ describe('planFormat', () => {
       'a label that is too long',
       { fsLabel: 'ä'.repeat(17) },
       `--fs_label: "${'ä'.repeat(17)}" is 34 bytes long, at most 32 fit`,
+    ],
+    [
+      'superblocks of an odd size',
+      { superblockBytes: 300 * KIB },
+      '--superblock_size: 307200 bytes, expected a power of two from 65536 to 33554432',
+    ],
+    [
+      'buckets that are not whole blocks',
+      { devices: [device({ bucketBytes: 130 * KIB })], options: new Map([['block_size', 4096]]) },
+      '--bucket_size: 133120 bytes is not a multiple of the block size, 4096 bytes',
     ],
     ['durability that would wrap', { devices: [device({ durability: 3 })] }, '--durability: 3, expected 0 to 2'],
   ])('refuses %s', (_, changes, message) => {

@@ -51,8 +51,10 @@ export interface SuperblockReading extends SuperblockCopy {
   readonly failures: readonly SuperblockFailure[];
 }
 
+const MIB = 2 ** 20;
+
 /** Superblocks are at most this large; with the buckets they are rounded to, this far from either end of the device. */
-export const SCAN_BYTES_DEFAULT = 64 * 2 ** 20;
+export const SCAN_BYTES_DEFAULT = 64 * MIB;
 /** Searching more than this of each end is the whole device on most machines. */
 export const SCAN_BYTES_MAX = Number.MAX_SAFE_INTEGER / 4;
 
@@ -87,7 +89,8 @@ export function readSuperblock(device: BlockDevice, scanBytes: number = SCAN_BYT
   throw new CorruptError(
     first.error,
     { device: device.name },
-    `no bcachefs superblock found; ${failures.map(failure => `sector ${failure.sector}: ${failure.message}`).join('; ')}`,
+    `no bcachefs superblock found: ${failures.map(failure => `sector ${failure.sector}: ${failure.message}`).join('; ')}; ` +
+      `none in the first and last ${Math.round(scanBytes / MIB)} MiB either`,
   );
 }
 
