@@ -4,8 +4,11 @@
 import { spawnSync } from 'node:child_process';
 import { installMissingCommands } from '../kernel/vm/apt.ts';
 
-export function hasShell(name: string): boolean {
-  return spawnSync(name, ['--version']).status === 0;
+/** Why tests of a shell cannot run, for their title; empty when they can. */
+export function whyNot(shell: string): string {
+  return spawnSync(shell, ['--version']).status === 0
+    ? ''
+    : ` (skipped: ${shell} is not installed; with CI=true it is)`;
 }
 
 if (process.env.CI === 'true' || process.env.BCACHEFS_REQUIRE_KERNEL === '1') {

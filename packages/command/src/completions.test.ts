@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { hasShell } from '../../../test/support/shells.ts';
+import { whyNot } from '../../../test/support/shells.ts';
 import { defineCommand, defineProgram, runCli } from './index.ts';
 
 const make = defineCommand({
@@ -106,7 +106,7 @@ describe('bash', () => {
   });
 });
 
-describe.runIf(hasShell('fish'))('fish', () => {
+describe.skipIf(whyNot('fish'))(`fish${whyNot('fish')}`, () => {
   test.each([
     ['tool ', commands],
     ['tool device ', ['add', 'remove']],
@@ -121,7 +121,7 @@ describe.runIf(hasShell('fish'))('fish', () => {
   });
 });
 
-describe.runIf(hasShell('zsh'))('zsh', () => {
+describe.skipIf(whyNot('zsh'))(`zsh${whyNot('zsh')}`, () => {
   test('the script loads and defines a function for each command', async () => {
     const script = await saveScript('zsh');
     const functions = ask('zsh', [

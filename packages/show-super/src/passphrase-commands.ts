@@ -121,7 +121,7 @@ export const unlockCommand = defineCommand({
   ],
   positionals: { device: { count: 'one', file: true, help: 'a device or image of the filesystem' } },
   options: {
-    check: { type: 'flag', alias: 'c', required: true, help: 'check, and change nothing' },
+    check: { type: 'flag', alias: 'c', help: 'check, and change nothing; the only thing that can be done here' },
     file: { type: 'string', alias: 'f', value: 'FILE', file: true, help: 'check the passphrase in this file' },
     ask: { type: 'flag', conflictsWith: ['file'], help: 'ask for a passphrase and check it' },
   },
