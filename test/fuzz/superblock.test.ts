@@ -8,15 +8,19 @@ import {
   CorruptError,
   checksumTypes,
   DeviceError,
+  editSuperblock,
   encryptionOf,
   IncompatibleError,
   MemoryDevice,
+  masterKey,
   openDevice,
   openMembers,
+  option,
   planFormat,
   planRecovery,
   readBytes,
   readSuperblock,
+  recoverSuperblock,
   type Superblock,
   sealVstruct,
   seededRandom,
@@ -27,6 +31,11 @@ import {
   UsageError,
   VERSION_CURRENT_WRITTEN,
   viewOf,
+  withCountersReset,
+  withDeviceOption,
+  withFilesystemOption,
+  withOption,
+  withPassphrase,
 } from '@bcachefs-ts/core';
 import { describe, expect, test } from 'vitest';
 import { fixture, fixtureNames } from '../support/fixtures.ts';
@@ -153,6 +162,15 @@ function exercise(device: BlockDevice): number {
   });
   attempt(() => void openMembers([device]));
   attempt(() => void planRecovery(device));
+  // And what the commands that write do with it, on this device that nobody needs.
+  const edit = (change: (sb: Superblock) => Superblock) =>
+    attempt(() => void editSuperblock(openMembers([device]), change, { now: 1_800_000_000n, allowMissing: true }));
+  edit(sb => withCountersReset(withOption(sb, 'errors', 1)));
+  edit(sb => withDeviceOption(sb, sb.dev_idx, option('label'), 'a.b.c'));
+  edit(sb => withDeviceOption(sb, 0, option('durability'), 2));
+  edit(sb => withFilesystemOption(sb, option('promote_target'), 'ssd', '1.13', new Map()));
+  edit(sb => withPassphrase(sb, masterKey(sb, undefined) ?? new Uint8Array(32), undefined));
+  attempt(() => void recoverSuperblock(device, planRecovery(device)));
   return longest;
 }
 

@@ -178,4 +178,34 @@ kernelSuite('superblock commands', () => {
       }
     },
   );
+
+  test.skipIf(fixtureNames().length === 0)(
+    'filesystems that others made keep their verdict after an edit (reference images)',
+    async () => {
+      const edited = [
+        'u103-2dev',
+        'u103-basic',
+        'multi3-r2',
+        'multi4-tiers',
+        'unclean',
+        'quota',
+        'encrypted-wide-lz4',
+      ].map(name => {
+        const { images, json } = fixture(name);
+        const copies = images.map(image => copySparse(image, folder));
+        const key = json.passphrase === null ? {} : { key: unlockKey(copies[0]!, json.passphrase) };
+        return { name, images: copies, ...key };
+      });
+      for (const { images } of edited) {
+        await succeed('set-fs-option', ['--journal_flush_delay=700', '--gc_reserve_percent=10', ...images]);
+        await succeed('reset-counters', images);
+      }
+      const originals = edited.map(({ name, ...rest }) => ({ ...rest, name, images: fixture(name).images }));
+      const [before, after] = [await kernelFsckAll(originals), await kernelFsckAll(edited)];
+      for (const { name } of edited) {
+        expect(after.get(name)?.complaints, name).toEqual(before.get(name)?.complaints);
+        expect(after.get(name), name).toMatchObject({ mounted: true });
+      }
+    },
+  );
 });

@@ -15,7 +15,7 @@ import { isOptionKnownTo, type OptionName, type OptionRow, optionAt, options } f
 import type { Release } from '../ondisk/releases.ts';
 import { diskGroups, encodeDiskGroups, findLabel, withLabel } from '../ondisk/sb-fields/disk-groups.ts';
 import { blankExt, decodeExt, encodeExt } from '../ondisk/sb-fields/ext.ts';
-import { type Member, memberAt, withMember } from '../ondisk/sb-fields/members.ts';
+import { BchMember, type Member, memberAt, memberBytes, withMember } from '../ondisk/sb-fields/members.ts';
 import { type Superblock, sectionPayload, withSection } from '../ondisk/superblock.ts';
 import { encodeTarget, type Target } from '../ondisk/targets.ts';
 
@@ -79,6 +79,8 @@ export function withDeviceOption(sb: Superblock, index: number, row: OptionRow, 
   if (memberAt(sb, index) === undefined) throw new UsageError(`the filesystem has no member ${index}`, '--dev_idx');
   if (row.name === 'label') return withMemberLabel(sb, index, String(value));
   if (row.name === 'failure_domain') {
+    if (memberBytes(sb) < BchMember.size)
+      throw new UsageError('this filesystem keeps no room for it', '--failure_domain');
     const name = new Uint8Array(32);
     name.set(new TextEncoder().encode(String(value)));
     return withMember(sb, index, member => ({ ...member, failure_domain: name }));

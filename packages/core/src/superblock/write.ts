@@ -8,9 +8,9 @@ import type { BlockDevice } from '../device/block-device.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
 import { metadataChecksumType } from '../ondisk/checksum-types.ts';
 import { assert, CorruptError } from '../ondisk/errors.ts';
-import { viewOf } from '../ondisk/layout.ts';
+import { count64, viewOf } from '../ondisk/layout.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
-import { members, withMembers } from '../ondisk/sb-fields/members.ts';
+import { BchMember, memberBytes, members, withMembers } from '../ondisk/sb-fields/members.ts';
 import {
   BCHFS_MAGIC,
   BchSbLayout,
@@ -101,11 +101,16 @@ export function nextGeneration(
 ): MemberToWrite[] {
   assert(targets.length > 0, 'a superblock is written to at least one member');
   const seq = Math.max(edited.seq, ...targets.map(({ sb }) => sb.seq)) + 1;
+  const next = { ...edited, seq, write_time: writeTime };
+  // Before metadata version 1.4 members had no sequence numbers, and no room for them.
+  const hasMemberSeq = memberBytes(edited) >= BchMember.offset.seq + count64.size;
   const present = new Set(targets.map(({ sb }) => sb.dev_idx));
-  const common = withMembers(
-    { ...edited, seq, write_time: writeTime },
-    members(edited).map((member, index) => (present.has(index) ? { ...member, seq } : member)),
-  );
+  const common = hasMemberSeq
+    ? withMembers(
+        next,
+        members(edited).map((member, index) => (present.has(index) ? { ...member, seq } : member)),
+      )
+    : next;
   return targets.map(({ device, sb }) => ({ device, sb: forMember(common, sb) }));
 }
 

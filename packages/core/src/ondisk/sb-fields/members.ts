@@ -99,6 +99,11 @@ function membersField(sb: Superblock): MembersField | undefined {
   return v1 === undefined ? undefined : decodeMembersV1(v1);
 }
 
+/** How many bytes of each member the superblock keeps: what lies beyond reads as zero and cannot be set. */
+export function memberBytes(sb: Superblock): number {
+  return membersField(sb)?.member_bytes ?? 0;
+}
+
 /** A copy of the superblock with one member changed, in whichever of the two sections it has. The slot must be there. */
 export function withMember(sb: Superblock, index: number, change: (member: Member) => Member): Superblock {
   const field = membersField(sb);
