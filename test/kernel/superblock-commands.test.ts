@@ -147,6 +147,38 @@ kernelSuite('superblock commands', () => {
     });
   });
 
+  test('a member without any superblock gets one from another member, and nothing is lost', async () => {
+    const pair = [file('first.img'), file('second.img')];
+    await succeed('format', ['--fs_size=96M', pair[0]!, '--fs_size=96M', pair[1]!]);
+    const disks = pair.map((path, nr) => ({ name: `dev${nr}`, path }));
+    const mount = { do: 'mount', disks: ['dev0', 'dev1'] } as const;
+    const filled = await runInKernel({
+      disks,
+      steps: [mount, { do: 'fill', sizeBytes: 4 * MIB }, { do: 'manifest', as: 'manifest' }, { do: 'umount' }],
+    });
+    const { places } = JSON.parse(await succeed('recover-super', ['--json', '--dry_run', pair[1]!]));
+    damage(pair[1]!, 3584, new Uint8Array(512));
+    for (const { sector } of places) damage(pair[1]!, sector * 512, new Uint8Array(8192));
+    expect((await run('show-super', [pair[1]!])).exitCode).toBe(3);
+
+    await succeed('recover-super', ['--yes', `--src_device=${pair[0]}`, '--dev_idx=1', pair[1]!]);
+    const after = await runInKernel({
+      disks,
+      steps: [
+        // The kernel's first repair makes a new journal and miscounts its buckets, the second one mends that.
+        { do: 'fsck', disks: ['dev0', 'dev1'], fixErrors: true },
+        { do: 'fsck', disks: ['dev0', 'dev1'], fixErrors: true },
+        mount,
+        { do: 'manifest', as: 'manifest' },
+        { do: 'umount' },
+        { do: 'fsck', disks: ['dev0', 'dev1'], as: 'fsck' },
+      ],
+    });
+    const [before, now] = [filled, after].map(result => resultOf(result, 'manifest').manifest!);
+    expect(compareManifests(now!, before!, { ignore: ['ctime_ns'] })).toEqual([]);
+    expect(resultOf(after, 'fsck').fsck).toMatchObject({ mounted: true, complaints: [] });
+  });
+
   const damaged = ['sb-backup-bitflip', 'sb-head-zeroed', 'sb-primary-bitflip', 'sb-primary-zeroed'];
   test.skipIf(fixtureNames().length === 0)(
     'recover-super mends damaged superblocks so that the kernel mounts them (reference images)',
