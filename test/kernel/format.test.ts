@@ -192,6 +192,7 @@ kernelSuite('format', () => {
           name: diskName(nr, device),
           path,
           logicalBlockBytes: format.sectorBytes ?? 512,
+          physicalBlockBytes: format.sectorBytes ?? 512,
         })),
       ),
       cases: cases.map(steps),

@@ -9,11 +9,11 @@ import {
   type OptionRow,
   type OptionValue,
   optionAt,
-  optionReleaseForVersion,
   options,
   optionToText,
   parseOptionValue,
   type Release,
+  releaseForWriting,
   type Superblock,
   UsageError,
   withDeviceOption,
@@ -94,7 +94,7 @@ export const setFsOptionCommand = defineCommand({
     });
     if (wishes.length === 0) throw new UsageError('no option to change was given');
     return withMembers(args.devices, true, set => {
-      const release = optionReleaseForVersion(set.newest.sb.version);
+      const release = releaseForWriting(set.newest.sb.version);
       const changes = wishes.map(({ row, text }) => ({ row, value: parseChange(row, text, release) }));
       const indexes = args.dev_idx.length > 0 ? args.dev_idx : set.members.map(member => member.sb.dev_idx);
       const sb = editSuperblock(

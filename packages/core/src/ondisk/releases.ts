@@ -40,8 +40,3 @@ export function releaseForWriting(version: number): Release {
 export function releaseForVersion(version: number): Exclude<Release, '1.13'> {
   return version > ((1 << 10) | 36) ? '1.39' : '1.36';
 }
-
-/** The release whose options a filesystem of this metadata version can have. */
-export function optionReleaseForVersion(version: number): Release {
-  return version <= ((1 << 10) | 13) ? '1.13' : releaseForVersion(version);
-}

@@ -6,10 +6,13 @@ import { getBits } from '../ondisk/bits.ts';
 import { checksumTypes } from '../ondisk/checksum-types.ts';
 import { CorruptError, type Location } from '../ondisk/errors.ts';
 import { incompatFeatures } from '../ondisk/features.ts';
+import { storedOptionProblems } from '../ondisk/option-values.ts';
+import { releaseForWriting } from '../ondisk/releases.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { sbFieldIds } from '../ondisk/sb-field-ids.ts';
 import { sbFieldKind } from '../ondisk/sb-fields/index.ts';
 import type { SbProblem } from '../ondisk/sb-fields/kind.ts';
+import { fixedOnRead } from '../ondisk/sb-fixups.ts';
 import {
   BCACHE_MAGIC,
   BCHFS_MAGIC,
@@ -62,6 +65,10 @@ export function superblockProblems(sb: Superblock, where: Location, readSector?:
   const csumType = getBits(sb.flags, sbBits.CSUM_TYPE);
   if (checksumTypes.byId(csumType) === undefined) {
     found('invalid_sb_csum_type', 'flags[0].csum_type', `checksum type ${csumType} is not known`);
+  }
+  const release = releaseForWriting(sb.version);
+  for (const { option, error, detail } of storedOptionProblems(fixedOnRead(sb, release), release)) {
+    found(error, `option ${option}`, detail);
   }
   problems.push(...layoutProblems(sb.layout, { ...where, field: 'layout' }));
   problems.push(...sectionProblems(sb, where));

@@ -32,6 +32,12 @@ const membersV2: SbSection = {
   payload: Uint8Array.from([144, 0, 0, 0, 0, 0, 0, 0, ...member(1), ...member(2)]),
 };
 
+/** The defaults of version 1.13, as the reference's format stores them. */
+const DEFAULT_FLAGS = [
+  ...[0x8111_1100_8010_0100n, 0x0111_c102n, 0n, 0xfa_3000_0000n],
+  ...[0x1_0000_0064n, 0x1e_0000n, 0n],
+];
+
 /** A superblock of two members without a checksum (csum type none), as format --no_initialize writes it. */
 function superblock(change: Partial<Superblock> = {}): Superblock {
   const blank = BchSb.get(new DataView(new ArrayBuffer(BchSb.size)), 0);
@@ -48,6 +54,7 @@ function superblock(change: Partial<Superblock> = {}): Superblock {
     block_size: 8,
     nr_devices: 2,
     time_precision: 1,
+    flags: DEFAULT_FLAGS,
     layout: { ...blank.layout, magic: BCHFS_MAGIC, sb_max_size_bits: 11, nr_superblocks: 2, sb_offset },
     sections: [membersV2, { type: 9, payload: Uint8Array.of(17, ...Array(7).fill(0), 8, ...Array(7).fill(0)) }],
     ...change,
