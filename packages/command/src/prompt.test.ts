@@ -47,21 +47,21 @@ describe('passphrase', () => {
   test('keys one by one, backspace, Ctrl-U, and the terminal as it was', async () => {
     const { prompt, events, cleanups } = terminal(['x\u0015', 'sex\u007f', 'cr', 'ét\r']);
     expect(await prompt.passphrase('Passphrase', flag)).toBe('secrét');
-    expect(events).toEqual(['Passphrase: ', '<raw>', '<cooked>', '\n']);
+    expect(events).toEqual(['<raw>', 'Passphrase: ', '<cooked>', '\n']);
     expect(cleanups).toEqual([]);
   });
 
   test.each(['abc\u0003', '\u0004'])('%j interrupts and restores the terminal', async keys => {
     const { prompt, events } = terminal([keys]);
     await expect(prompt.passphrase('Passphrase', flag)).rejects.toThrow(Interrupted);
-    expect(events).toEqual(['Passphrase: ', '<raw>', '<cooked>', '\n']);
+    expect(events).toEqual(['<raw>', 'Passphrase: ', '<cooked>', '\n']);
   });
 
   test('a signal from outside restores the terminal', async () => {
     const { prompt, events, cleanups } = terminal(['abc\r']);
     const answer = prompt.passphrase('Passphrase', flag);
     for (const cleanup of cleanups) cleanup();
-    expect(events).toEqual(['Passphrase: ', '<raw>', '<cooked>']);
+    expect(events).toEqual(['<raw>', 'Passphrase: ', '<cooked>']);
     await answer;
   });
 

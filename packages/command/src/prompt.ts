@@ -48,11 +48,12 @@ export class Prompt {
    */
   async passphrase(question: string, unattended: Unattended): Promise<string> {
     this.#requireTerminal(question, unattended);
-    this.#screen.write(`${question}: `);
+    // First unseen, then the question: whoever answers at once must not find it echoed.
     this.#input.setRaw(true);
     const restore = () => this.#input.setRaw(false);
     const release = this.#onInterrupt(restore);
     try {
+      this.#screen.write(`${question}: `);
       return await this.#readHidden();
     } finally {
       release();
