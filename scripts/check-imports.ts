@@ -24,7 +24,8 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
   command: ['core'],
   format: ['core', 'command'],
   'show-super': ['core', 'command'],
-  bcachefs: ['core', 'command', 'format', 'show-super'],
+  dump: ['core', 'command'],
+  bcachefs: ['core', 'command', 'format', 'show-super', 'dump'],
 };
 
 /** Things that have exactly one home. */

@@ -50,6 +50,10 @@ test('the list of commands', async () => {
       set-fs-option   Change options that are stored in the superblock
       reset-counters  Set the counters in the superblock back to zero
 
+    Looking into filesystems:
+      list          Print the keys of a btree, or its nodes
+      list_journal  Print the contents of the journal
+
     Encryption:
       unlock             Check the passphrase of an encrypted filesystem
       set-passphrase     Change the passphrase of an encrypted filesystem

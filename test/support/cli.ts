@@ -1,6 +1,7 @@
 // Runs a command of the program in this process, as a test: exit code, stdout and stderr come back as text.
 
 import { type Collected, type RunOptions, runCli } from '@bcachefs-ts/command';
+import { listCommand, listJournalCommand } from '@bcachefs-ts/dump';
 import { formatCommand } from '@bcachefs-ts/format';
 import {
   recoverSuperCommand,
@@ -14,6 +15,8 @@ import {
 
 const commands = {
   format: formatCommand,
+  list: listCommand,
+  list_journal: listJournalCommand,
   'recover-super': recoverSuperCommand,
   'remove-passphrase': removePassphraseCommand,
   'reset-counters': resetCountersCommand,

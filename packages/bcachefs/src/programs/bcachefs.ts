@@ -6,6 +6,7 @@ import { version } from '../version.ts';
 
 const making = 'Making filesystems';
 const superblock = 'Superblock';
+const looking = 'Looking into filesystems';
 
 export const bcachefs = defineProgram({
   name: 'bcachefs',
@@ -42,6 +43,18 @@ export const bcachefs = defineProgram({
       summary: 'Set the counters in the superblock back to zero',
       heading: superblock,
       load: async () => (await import('../commands/reset-counters.ts')).command,
+    },
+    {
+      name: 'list',
+      summary: 'Print the keys of a btree, or its nodes',
+      heading: looking,
+      load: async () => (await import('../commands/list.ts')).command,
+    },
+    {
+      name: 'list_journal',
+      summary: 'Print the contents of the journal',
+      heading: looking,
+      load: async () => (await import('../commands/list-journal.ts')).command,
     },
     {
       name: 'unlock',

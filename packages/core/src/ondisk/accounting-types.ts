@@ -3,7 +3,7 @@
 // Source: BCH_DISK_ACCOUNTING_TYPES in disk_accounting_format.h (v1.13.0) and alloc/accounting_format.h (v1.39.2).
 
 import type { ReleasedRow } from './releases.ts';
-import { type Table, table } from './table.ts';
+import { type Row, type Table, table } from './table.ts';
 
 interface AccountingTypeRow extends ReleasedRow {
   /** Counters in the value at 1.39; 1.13 does not check their number, and 1.36 has one for `snapshot`. */
@@ -28,3 +28,15 @@ export type AccountingTypeName = (typeof rows)[number]['name'];
 export type AccountingType = AccountingTypeRow & { readonly name: AccountingTypeName };
 
 export const accountingTypes: Table<AccountingType> = table<AccountingType>('accounting type', rows);
+
+/** What a reconcile_work counter counts: BCH_RECONCILE_ACCOUNTING in data/reconcile/format.h, v1.39.2. */
+export const reconcileAccountingTypes: Table<Row> = table<Row>('reconcile accounting type', [
+  { id: 0, name: 'replicas' },
+  { id: 1, name: 'checksum' },
+  { id: 2, name: 'erasure_code' },
+  { id: 3, name: 'compression' },
+  { id: 4, name: 'target' },
+  { id: 5, name: 'high_priority' },
+  { id: 6, name: 'pending' },
+  { id: 7, name: 'stripes' }, // since 1.39
+]);

@@ -50,7 +50,12 @@ export function bposText(pos: Bpos): string {
   if (compareBpos(pos, POS_MIN) === 0) return 'POS_MIN';
   if (compareBpos(pos, POS_MAX) === 0) return 'POS_MAX';
   if (compareBpos(pos, SPOS_MAX) === 0) return 'SPOS_MAX';
-  const u64 = (value: bigint) => (value === 0xffff_ffff_ffff_ffffn ? 'U64_MAX' : `${value}`);
   const snapshot = bposSnapshot(pos);
-  return `${u64(bposInode(pos))}:${u64(bposOffset(pos))}:${snapshot === MAX ? 'U32_MAX' : snapshot}`;
+  return `${u64Text(pos[3]!, pos[4]!)}:${u64Text(pos[1]!, pos[2]!)}:${snapshot === MAX ? 'U32_MAX' : snapshot}`;
+}
+
+/** Bigints only where a number would be rounded. */
+function u64Text(low: number, high: number): string {
+  if (high < 0x20_0000) return `${high * 0x1_0000_0000 + low}`;
+  return low === MAX && high === MAX ? 'U64_MAX' : `${(BigInt(high) << 32n) | BigInt(low)}`;
 }

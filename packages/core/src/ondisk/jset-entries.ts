@@ -10,7 +10,7 @@ import { btrees } from './btrees.ts';
 import { CorruptError } from './errors.ts';
 import { fsUsageTypes, type JsetEntryTypeName, jsetEntryTypes } from './jset-entry-types.ts';
 import { keyJson, keyText } from './keys/index.ts';
-import type { KeyTextContext } from './keys/kind.ts';
+import type { KeyFormat, KeyTextContext } from './keys/kind.ts';
 import { at, bytes, count64, i64, layout, type Struct, u8, u16, u32, u64, viewOf } from './layout.ts';
 import { nameAt, type Release } from './releases.ts';
 import { dataTypeText, type ReplicasEntry, replicasEntryJson, replicasEntryText } from './replicas-entry.ts';
@@ -275,24 +275,31 @@ function btreeText(id: number, style: Release): string {
   return row === undefined ? `(unknown btree ${id})` : nameAt(style, row);
 }
 
-/** A sub-entry as a plain value. */
-export function jsetEntryJson(entry: JsetEntry): unknown {
+/**
+ * A sub-entry as a plain value.
+ * @param format of the filesystem that it is from: what its keys mean can depend on that
+ */
+export function jsetEntryJson(entry: JsetEntry, format: KeyFormat = {}): unknown {
   const type = jsetEntryTypes.nameOf(entry.type);
   try {
     const value = decodeJsetEntry(entry);
-    return value === undefined ? { type, raw: toHex(entry.payload) } : { type, ...valueJson(entry, value) };
+    return value === undefined ? { type, raw: toHex(entry.payload) } : { type, ...valueJson(entry, value, format) };
   } catch (thrown) {
     if (!(thrown instanceof CorruptError)) throw thrown;
     return { type, error: thrown.error, detail: thrown.detail, raw: toHex(entry.payload) };
   }
 }
 
-function valueJson(entry: JsetEntry, value: JsetEntryValue): Record<string, unknown> {
+function valueJson(entry: JsetEntry, value: JsetEntryValue, format: KeyFormat): Record<string, unknown> {
   switch (value.type) {
     case 'none':
       return {};
     case 'keys':
-      return { btree: btrees.nameOf(entry.btree_id), level: entry.level, keys: value.keys.map(keyJson) };
+      return {
+        btree: btrees.nameOf(entry.btree_id),
+        level: entry.level,
+        keys: value.keys.map(key => keyJson(key, format)),
+      };
     case 'usage':
       return { usage: fsUsageTypes.nameOf(value.usage), v: value.v };
     case 'data_usage':

@@ -83,6 +83,12 @@ describe('indent', () => {
   });
 });
 
+test('text as it is', () => {
+  const out = new PrintBuffer().pushTabStop(8);
+  out.indented(() => out.print('a').printAsIs('\n\tb\r').print('\nc'));
+  expect(out.toString()).toBe('  a\n\tb\r\n  c');
+});
+
 test('control characters in names are shown, not obeyed', () => {
   expect(printable('a\x1b[2J\nb\x7f\u009bü')).toBe('a\\x1b[2J\\x0ab\\x7f\\x9bü');
 });

@@ -29,16 +29,20 @@ export class PrintBuffer {
 
   /** Appends text; \n, \t and \r in it act as described above. */
   print(text: string): this {
+    if (text.includes('\t') || text.includes('\r')) return this.#printWithTabs(text);
     let start = 0;
-    for (let i = 0; i < text.length; i++) {
-      const char = text.charCodeAt(i);
-      if (char !== 10 && char !== 9 && char !== 13) continue;
-      this.#line += text.slice(start, i);
-      start = i + 1;
-      if (char === 10) this.newline();
-      else this.#control(char === 9 ? '\t' : '\r');
+    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', start)) {
+      this.#line += text.slice(start, end);
+      this.newline();
+      start = end + 1;
     }
-    this.#line += text.slice(start);
+    this.#line += start === 0 ? text : text.slice(start);
+    return this;
+  }
+
+  /** Appends text in which \n, \t and \r are nothing special. */
+  printAsIs(text: string): this {
+    this.#line += text;
     return this;
   }
 
@@ -104,6 +108,20 @@ export class PrintBuffer {
 
   toString(): string {
     return [...this.#finished, this.#line].join('\n');
+  }
+
+  #printWithTabs(text: string): this {
+    let start = 0;
+    for (let i = 0; i < text.length; i++) {
+      const char = text.charCodeAt(i);
+      if (char !== 10 && char !== 9 && char !== 13) continue;
+      this.#line += text.slice(start, i);
+      start = i + 1;
+      if (char === 10) this.newline();
+      else this.#control(char === 9 ? '\t' : '\r');
+    }
+    this.#line += text.slice(start);
+    return this;
   }
 
   #control(char: '\t' | '\r'): void {

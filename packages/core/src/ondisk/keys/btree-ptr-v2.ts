@@ -38,8 +38,8 @@ export const btreePtrV2: KeyKind<BtreePtrV2> = {
     target.set(value.entryBytes, BchBtreePtrV2.size);
     return target;
   },
-  validate(value, k) {
-    const problems = btreePtrEntryProblems(value, 'btree_ptr_v2_val_too_big');
+  validate(value, k, context) {
+    const problems = btreePtrEntryProblems(value, 'btree_ptr_v2_val_too_big', k, context);
     if (compareBpos(value.min_key, k.p) >= 0) {
       problems.push({
         error: 'btree_ptr_v2_min_key_bad',

@@ -68,7 +68,7 @@ export const cleanField: SbFieldKind<Clean> = {
   json: value => ({
     flags: value.flags,
     journal_seq: value.journal_seq,
-    entries: value.entries.filter(entry => !isPadding(entry)).map(jsetEntryJson),
+    entries: value.entries.filter(entry => !isPadding(entry)).map(entry => jsetEntryJson(entry)),
     ...(value.damage === undefined ? {} : { error: value.damage.error, detail: value.damage.detail }),
   }),
 };

@@ -90,7 +90,10 @@ function text(out: PrintBuffer, value: readonly ErrorCount[], line: (entry: Erro
   for (const entry of newestFirst) line(entry);
 }
 
-const json = (value: readonly ErrorCount[]) => ({
+/** A count of errors_v2, which says whether there may have been more. */
+export const errorCountText = (count: number): string => (count >= COUNT_MAX_V2 ? `${count}+` : `${count}`);
+
+export const errorsJson = (value: readonly ErrorCount[]) => ({
   entries: value.map(({ id, count, first, last }) => ({
     error: fsckErrors.nameOf(id),
     id,
@@ -114,7 +117,7 @@ export const errorsField: SbFieldKind<readonly ErrorCount[]> = {
         .tab()
         .print(`${dateTime(last)}\n`);
     }),
-  json,
+  json: errorsJson,
 };
 
 export const errorsV2Field: SbFieldKind<readonly ErrorCount[]> = {
@@ -124,11 +127,11 @@ export const errorsV2Field: SbFieldKind<readonly ErrorCount[]> = {
   text: (out, value, { style, dateTime }) =>
     text(out, value, ({ id, count, first, last }) => {
       out.print(fsckErrorText(id, style)).tab();
-      out.print(count >= COUNT_MAX_V2 ? `${count}+` : `${count}`).tab();
+      out.print(errorCountText(count)).tab();
       out
         .print(dateTime(first ?? 0))
         .tab()
         .print(`${dateTime(last)}\n`);
     }),
-  json,
+  json: errorsJson,
 };

@@ -1,0 +1,29 @@
+// What reading the journal found wrong and went on from: the reader's own findings, by the reference's names for them.
+
+import type { CorruptError, Location } from '../ondisk/errors.ts';
+
+export interface JournalProblem {
+  /** The reference's name for it: an fsck error, such as `journal_entries_missing`. */
+  readonly error: string;
+  readonly where: Location;
+  /** What was found and what was expected. */
+  readonly detail: string;
+}
+
+/** A damaged journal can have something wrong in every key: more than this are only counted. */
+export const JOURNAL_PROBLEMS_MAX = 1000;
+
+export class JournalProblems {
+  readonly list: JournalProblem[] = [];
+  /** How many were found after the list was full. */
+  notListed = 0;
+
+  add(error: string, where: Location, detail: string): void {
+    if (this.list.length < JOURNAL_PROBLEMS_MAX) this.list.push({ error, where, detail });
+    else this.notListed++;
+  }
+
+  addError(thrown: CorruptError, where: Location): void {
+    this.add(thrown.error, { ...where, ...thrown.where }, thrown.detail);
+  }
+}

@@ -1,0 +1,171 @@
+// What key types made of extent entries have in common: extent, reflink_v, btree_ptr, btree_ptr_v2.
+// Source: bch2_bkey_ptrs_validate and extent_ptr_validate in data/extents.c, v1.36.1; data/reconcile/trigger.c, v1.36.1.
+
+import type { Bkey } from '../bkey.ts';
+import { checksumTypes } from '../checksum-types.ts';
+import { compressionTypes } from '../compression-types.ts';
+import { type ExtentCrc, type ExtentEntry, type ExtentPtr, reconcileOptions } from '../extent-entries.ts';
+import { keyTypes } from './key-types.ts';
+import type { KeyProblem, KeyValidateContext } from './kind.ts';
+
+/** BCH_BKEY_PTRS_MAX. */
+const PTRS_MAX = 16;
+/** BCH_SB_MEMBER_INVALID: a pointer to a member that was removed, or to a block of a stripe that is gone. */
+export const MEMBER_INVALID = 255;
+
+const EXTENT = keyTypes.idOf('extent');
+const BTREE_PTRS: readonly number[] = [keyTypes.idOf('btree_ptr'), keyTypes.idOf('btree_ptr_v2')];
+const INCOMPRESSIBLE = compressionTypes.idOf('incompressible');
+const NEED_REPLICAS = 1 << reconcileOptions.idOf('data_replicas');
+
+/** What is wrong with the entries of a key, in the order in which the reference looks. */
+export function extentPtrsProblems(
+  entries: readonly ExtentEntry[],
+  k: Bkey,
+  context: KeyValidateContext = {},
+): KeyProblem[] {
+  const problems: KeyProblem[] = [];
+  const wrong = (error: string, detail: string) => problems.push({ error, detail });
+  const isBtreePtr = BTREE_PTRS.includes(k.type);
+  const ptrs = entries.filter(entry => entry.type === 'ptr');
+  let sizeOnDisk = isBtreePtr ? (context.btreeNodeSectors ?? 0) : k.size;
+  let nonce: number | undefined;
+  let crcSincePtr = false;
+  let stripeSincePtr = false;
+  let isWritten = false;
+  let isUnwritten = false;
+  let isSomewhere = false;
+  let isSomewhereDirty = false;
+
+  entries.forEach((entry, i) => {
+    if (isBtreePtr && !['ptr', 'reconcile', 'reconcile_bp', 'unknown'].includes(entry.type)) {
+      wrong('btree_ptr_has_non_ptr', `an entry of type ${entry.type}, expected only pointers`);
+      return;
+    }
+    switch (entry.type) {
+      case 'unknown':
+        wrong('extent_ptrs_invalid_entry', `an entry of unknown type: ${entry.word.toString(16).padStart(16, '0')}`);
+        break;
+      case 'ptr':
+        problems.push(...ptrProblems(entry, ptrs, sizeOnDisk, context));
+        if (entry.cached && stripeSincePtr) {
+          wrong('ptr_cached_and_erasure_coded', `the pointer to device ${entry.dev} is cached and in a stripe`);
+        }
+        if (entry.dev !== MEMBER_INVALID) {
+          if (entry.unwritten) isUnwritten = true;
+          else isWritten = true;
+        }
+        if (entry.dev !== MEMBER_INVALID || stripeSincePtr) {
+          isSomewhere = true;
+          if (!entry.cached) isSomewhereDirty = true;
+        }
+        stripeSincePtr = false;
+        crcSincePtr = false;
+        break;
+      case 'crc32':
+      case 'crc64':
+      case 'crc128':
+        problems.push(...crcProblems(entry, k, context));
+        if (checksumTypes.byId(entry.csum_type)?.isEncryption) {
+          if (nonce !== undefined && nonce !== entry.offset + entry.nonce) {
+            wrong(
+              'ptr_crc_nonce_mismatch',
+              `offset and nonce add up to ${entry.offset + entry.nonce}, expected ${nonce}`,
+            );
+          }
+          nonce ??= entry.offset + entry.nonce;
+        }
+        if (crcSincePtr) wrong('ptr_crc_redundant', 'two checksums without a pointer between them');
+        crcSincePtr = true;
+        sizeOnDisk = entry.compressed_size;
+        break;
+      case 'stripe_ptr':
+        if (stripeSincePtr) wrong('ptr_stripe_redundant', 'two stripe pointers without a pointer between them');
+        stripeSincePtr = true;
+        break;
+      case 'reconcile':
+        if (entry.pending && entry.need_rb === 0) wrong('extent_reconcile_bad_pending', 'pending, but nothing to do');
+        if (entry.hipri && (entry.need_rb & NEED_REPLICAS) === 0) {
+          wrong('extent_reconcile_bad_hipri', 'of high priority, but not for data_replicas');
+        }
+        if (entry.data_replicas === 0) wrong('extent_reconcile_bad_replicas', 'data_replicas is 0');
+        break;
+      case 'flags':
+        if (i !== 0) wrong('extent_flags_not_at_start', `flags are entry ${i}, expected 0`);
+        break;
+    }
+  });
+
+  if (ptrs.length === 0) wrong('extent_ptrs_no_ptrs', 'no pointer');
+  if (ptrs.length > PTRS_MAX) {
+    wrong('extent_ptrs_too_many_ptrs', `${ptrs.length} pointers, expected ${PTRS_MAX} or fewer`);
+  }
+  if (isWritten && isUnwritten) {
+    wrong('extent_ptrs_written_and_unwritten', 'some pointers are written, some unwritten');
+  }
+  if (k.type !== EXTENT && isUnwritten) wrong('extent_ptrs_unwritten', 'an unwritten pointer, expected none');
+  if (crcSincePtr) wrong('extent_ptrs_redundant_crc', 'a checksum without a pointer behind it');
+  if (stripeSincePtr) wrong('extent_ptrs_redundant_stripe', 'a stripe pointer without a pointer behind it');
+  if (!isBtreePtr && ptrs.length > 0) {
+    if (!isSomewhere) wrong('extent_ptrs_all_invalid', 'all pointers are to devices that were removed');
+    else if (context.writing && !isSomewhereDirty) wrong('extent_ptrs_all_invalid', 'all pointers are cached');
+  }
+  return problems;
+}
+
+function ptrProblems(
+  ptr: ExtentPtr,
+  ptrs: readonly ExtentPtr[],
+  sizeOnDisk: number,
+  context: KeyValidateContext,
+): KeyProblem[] {
+  if (ptr.dev === MEMBER_INVALID) return [];
+  const problems: KeyProblem[] = [];
+  // Said once, at the first of them.
+  if (ptrs.find(other => other.dev === ptr.dev) === ptr && ptrs.some(other => other !== ptr && other.dev === ptr.dev)) {
+    problems.push({ error: 'ptr_to_duplicate_device', detail: `several pointers to device ${ptr.dev}` });
+  }
+  const device = context.device?.(ptr.dev);
+  if (device === undefined || device.bucketSizeSectors === 0) return problems;
+  const bucket = Math.floor(ptr.offset / device.bucketSizeSectors);
+  const offset = ptr.offset % device.bucketSizeSectors;
+  const place = `device ${ptr.dev} sector ${ptr.offset}`;
+  if (bucket >= device.bucketCount) {
+    const detail = `${place} is in bucket ${bucket}, expected less than ${device.bucketCount}`;
+    problems.push({ error: 'ptr_after_last_bucket', detail });
+  }
+  if (bucket < device.firstBucket) {
+    const detail = `${place} is in bucket ${bucket}, expected ${device.firstBucket} or more`;
+    problems.push({ error: 'ptr_before_first_bucket', detail });
+  }
+  if (offset + sizeOnDisk > device.bucketSizeSectors) {
+    const detail = `${place}: ${sizeOnDisk} sectors at sector ${offset} of a bucket of ${device.bucketSizeSectors}`;
+    problems.push({ error: 'ptr_spans_multiple_buckets', detail });
+  }
+  return problems;
+}
+
+function crcProblems(crc: ExtentCrc, k: Bkey, context: KeyValidateContext): KeyProblem[] {
+  const problems: KeyProblem[] = [];
+  const wrong = (error: string, detail: string) => problems.push({ error, detail });
+  if (checksumTypes.byId(crc.csum_type) === undefined) {
+    wrong('ptr_crc_csum_type_unknown', `checksum type ${crc.csum_type} is not known`);
+  }
+  if (compressionTypes.byId(crc.compression_type) === undefined) {
+    wrong('ptr_crc_compression_type_unknown', `compression type ${crc.compression_type} is not known`);
+  }
+  if (crc.offset + k.size > crc.uncompressed_size) {
+    const detail = `${k.size} sectors at offset ${crc.offset} of ${crc.uncompressed_size}`;
+    wrong('ptr_crc_uncompressed_size_too_small', detail);
+  }
+  const isCompressed = crc.compression_type !== 0 && crc.compression_type !== INCOMPRESSIBLE;
+  const max = context.encodedExtentMaxSectors;
+  if (context.writing && max !== undefined && (crc.csum_type !== 0 || isCompressed) && crc.uncompressed_size > max) {
+    wrong('ptr_crc_uncompressed_size_too_big', `${crc.uncompressed_size} sectors, expected ${max} or fewer`);
+  }
+  if (!isCompressed && crc.compressed_size !== crc.uncompressed_size) {
+    const detail = `not compressed, but ${crc.compressed_size} sectors on disk and ${crc.uncompressed_size} of data`;
+    wrong('ptr_crc_uncompressed_size_mismatch', detail);
+  }
+  return problems;
+}
