@@ -200,12 +200,25 @@ export function scanForSuperblocks(device: BlockDevice, scanBytes: number = SCAN
           [0, roundDown(scanBytes, SECTOR_BYTES)],
           [tailStart, sectorAligned],
         ];
-  return ranges.flatMap(([start, end]) => scanRange(device, start, end));
+  const budget = { candidates: SCAN_CANDIDATES_MAX, bytes: SCAN_CANDIDATE_BYTES_MAX };
+  return ranges.flatMap(([start, end]) => scanRange(device, start, end, budget));
 }
 
-const SCAN_CHUNK_BYTES = 4 * 2 ** 20;
+const SCAN_CHUNK_BYTES = 4 * MIB;
 
-function scanRange(device: BlockDevice, start: number, end: number): SuperblockCopy[] {
+/**
+ * A device has a handful of superblocks. One that was made to have a magic in every sector, each claiming the greatest possible
+ * length, would otherwise keep us reading for hours; a scan ends when these are used up.
+ */
+const SCAN_CANDIDATES_MAX = 256;
+const SCAN_CANDIDATE_BYTES_MAX = 256 * MIB;
+
+interface ScanBudget {
+  candidates: number;
+  bytes: number;
+}
+
+function scanRange(device: BlockDevice, start: number, end: number, budget: ScanBudget): SuperblockCopy[] {
   const copies: SuperblockCopy[] = [];
   for (let chunkStart = start; chunkStart < end; chunkStart += SCAN_CHUNK_BYTES) {
     const chunk = readBytes(device, chunkStart, Math.min(SCAN_CHUNK_BYTES, end - chunkStart));
@@ -213,12 +226,15 @@ function scanRange(device: BlockDevice, start: number, end: number): SuperblockC
     for (let at = 0; at + SECTOR_BYTES <= chunk.length; at += SECTOR_BYTES) {
       // The magic's first word alone rules out nearly every sector.
       if (view.getUint32(at + BchSb.offset.magic, true) !== MAGIC_FIRST_WORD) continue;
+      budget.candidates--;
+      budget.bytes -= Math.min(superblockBytes(view, at), SUPERBLOCK_BYTES_MAX);
+      if (budget.candidates < 0 || budget.bytes < 0) return copies;
       const sector = (chunkStart + at) / SECTOR_BYTES;
       try {
         copies.push(readSuperblockAt(device, sector, 'scan'));
       } catch (thrown) {
         if (thrown instanceof IncompatibleError) continue;
-        failureOf(thrown, sector);
+        failureOf(thrown, sector); // Not a copy after all; our own bugs and failing disks go on up.
       }
     }
   }
