@@ -25,7 +25,8 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
   format: ['core', 'command'],
   'show-super': ['core', 'command'],
   dump: ['core', 'command'],
-  bcachefs: ['core', 'command', 'format', 'show-super', 'dump'],
+  files: ['core', 'command'],
+  bcachefs: ['core', 'command', 'format', 'show-super', 'dump', 'files'],
 };
 
 /** Things that have exactly one home. */

@@ -6,6 +6,13 @@ export { commonOptions } from './common-options.ts';
 export type { Context } from './context.ts';
 export { CommandFailed, describeError, type ErrorReport } from './errors.ts';
 export { EXIT, type ExitCodeRow, exitCodeTable } from './exit-codes.ts';
+export {
+  devicesPositional,
+  openForReading,
+  PASSPHRASE_VARIABLE,
+  passphraseFor,
+  passphraseOption,
+} from './filesystem-argument.ts';
 export { commandToMarkdown } from './markdown.ts';
 export { main } from './node-host.ts';
 export type { Args, OptionSpec, OptionSpecs, OptionValue, PositionalSpec, WithOptions } from './option.ts';

@@ -12,6 +12,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { BtreeView } from './btree/iterate.ts';
 import { NodeReader } from './btree/node-read.ts';
+import type { FilesystemSource } from './btree/source.ts';
 import type { BlockDevice } from './device/block-device.ts';
 import { openDevice } from './device/file-device.ts';
 import { type ReplayState, readReplayState } from './journal/replay.ts';
@@ -40,7 +41,7 @@ export interface OpenFilesystemOptions {
   readonly unvalidated?: boolean;
 }
 
-export class Filesystem {
+export class Filesystem implements FilesystemSource {
   readonly #devices: readonly BlockDevice[];
   readonly #byIndex: ReadonlyMap<number, BlockDevice>;
   readonly #reader: NodeReader;

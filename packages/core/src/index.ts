@@ -4,6 +4,7 @@ export * from './btree/iterate.ts';
 export * from './btree/node.ts';
 export * from './btree/node-read.ts';
 export * from './btree/node-text.ts';
+export * from './btree/source.ts';
 export * from './checksum/checksum.ts';
 export * from './checksum/csum.ts';
 export * from './compress/decompress.ts';

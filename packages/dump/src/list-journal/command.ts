@@ -1,6 +1,13 @@
 // list_journal: prints the journal, oldest entry first. Reads only; the btrees are not looked at, so that it works where they are lost.
 
-import { type Context, defineStreamCommand, parseBoolean } from '@bcachefs-ts/command';
+import {
+  type Context,
+  defineStreamCommand,
+  devicesPositional,
+  parseBoolean,
+  passphraseFor,
+  passphraseOption,
+} from '@bcachefs-ts/command';
 import {
   type BlockDevice,
   bkeyText,
@@ -30,7 +37,6 @@ import {
   releaseForVersion,
   UsageError,
 } from '@bcachefs-ts/core';
-import { devicesPositional, passphraseFor, passphraseOption } from '../open.ts';
 import { parseBtrees, parseFunctions, parsePosRanges, parseSeqBounds, type SeqBounds } from './arguments.ts';
 import {
   allSubEntries,

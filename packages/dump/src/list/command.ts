@@ -1,7 +1,15 @@
 // list: prints the keys of a btree, or its nodes. Reads only. What is damaged is left out, told on stderr, and makes the exit code 1.
 // Mirrors src/commands/list.rs, v1.36.1; --fsck is the checker's.
 
-import { CommandFailed, type Context, defineStreamCommand, type Out } from '@bcachefs-ts/command';
+import {
+  CommandFailed,
+  type Context,
+  defineStreamCommand,
+  devicesPositional,
+  type Out,
+  openForReading,
+  passphraseOption,
+} from '@bcachefs-ts/command';
 import {
   type Bpos,
   BTREE_MAX_DEPTH,
@@ -29,7 +37,6 @@ import {
   versionNumber,
   type WalkOptions,
 } from '@bcachefs-ts/core';
-import { devicesPositional, openForReading, passphraseOption } from '../open.ts';
 import { parsePosition } from '../position.ts';
 
 /** One thing to print. */

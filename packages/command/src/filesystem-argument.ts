@@ -1,6 +1,5 @@
 // Opens the filesystem that a command line names, for reading: all members that are there, and the passphrase where one is needed.
 
-import { type Context, readPassphrase } from '@bcachefs-ts/command';
 import {
   type BlockDevice,
   encryptionOf,
@@ -12,6 +11,8 @@ import {
   openDevice,
   openMembers,
 } from '@bcachefs-ts/core';
+import type { Context } from './context.ts';
+import { readPassphrase } from './passphrase.ts';
 
 /** Where a passphrase may come from, besides the terminal. */
 export const PASSPHRASE_VARIABLE = 'BCACHEFS_PASSPHRASE';
