@@ -2,9 +2,9 @@
 //
 //   docs/commands/*.md   one page for each command, from its declaration
 //   docs/options.md      the filesystem and device options, from the option table
-//   docs/format/*.md     on-disk structs and tables, from their layouts
+//   docs/format/*.md     the on-disk format: pages that people write, with regions that are filled in (format-regions.ts)
 //
-// With --check it writes nothing and fails when a file would change.
+// With --check it writes nothing and fails when a file would change. Either way it fails when docs/format lacks something.
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { commandToMarkdown, listedEntries } from '@bcachefs-ts/command';
 import * as core from '@bcachefs-ts/core';
 import { bcachefs } from '../packages/bcachefs/src/programs/bcachefs.ts';
-import { allLayouts } from './layouts.ts';
+import { filledPages, formatProblems } from './format-regions.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const docs = join(root, 'docs');
@@ -20,6 +20,8 @@ const docs = join(root, 'docs');
 /** Generated files by path; folders in `ownedFolders` hold nothing else. */
 const files = new Map<string, string>();
 const ownedFolders = ['commands', 'format'];
+/** What pages lack, for people. */
+const problems: string[] = [];
 
 async function commandPages(): Promise<void> {
   const index = ['# Commands', '', '| Command | |', '|---|---|'];
@@ -57,61 +59,19 @@ function optionPage(): void {
   );
 }
 
-function structPage(): void {
-  const sections = allLayouts.map(layout =>
-    [
-      `## struct ${layout.type}`,
-      '',
-      `${layout.size} bytes.`,
-      '',
-      '| Offset | Bytes | Type | Member |',
-      '|---:|---:|---|---|',
-      ...Object.entries(layout.fields).map(
-        ([name, { at, codec }]) => `| ${at} | ${codec.size} | ${codec.type} | \`${name}\` |`,
-      ),
-      '',
-    ].join('\n'),
-  );
-  const intro =
-    'All integers are little-endian. `count64` is a u64 that counts something. What the members mean stands beside their declarations.';
-  files.set('format/structs.md', ['# On-disk structs', '', intro, '', ...sections].join('\n'));
-}
-
-function tablePage(): void {
-  const tables: [string, core.Table<core.Row & { readonly since?: string }>][] = [
-    ['Metadata versions', core.versions],
-    ['Superblock sections', core.sbFieldIds],
-    ['Incompatible features', core.incompatFeatures],
-    ['Compat features', core.compatFeatures],
-    ['Btrees', core.btrees],
-    ['Key types', core.keyTypes],
-    ['Data types', core.dataTypes],
-    ['Checksum types', core.checksumTypes],
-    ['Member states', core.memberStates],
-    ['Recovery passes, in the order in which they run', core.passes],
-    ['Persistent counters', core.counters],
-    ['fsck errors', core.fsckErrors],
-  ];
-  const sections = tables.map(([title, { rows }]) =>
-    [
-      `## ${title}`,
-      '',
-      '| Number | Name | Since |',
-      '|---:|---|---|',
-      ...rows.map(
-        row =>
-          `| ${title === 'Metadata versions' ? core.versionNumber(row.id) : row.id} | \`${row.name}\` | ${row.since ?? ''} |`,
-      ),
-      '',
-    ].join('\n'),
-  );
-  files.set('format/tables.md', ['# Tables of named numbers', '', ...sections].join('\n'));
+/** Pages that people write; the regions between their marks are filled in. */
+async function formatPages(): Promise<void> {
+  const folder = join(docs, 'format');
+  const names = readdirSync(folder).filter(name => name.endsWith('.md'));
+  await core.loadCompression();
+  const pages = filledPages(new Map(names.map(name => [name, readFileSync(join(folder, name), 'utf8')])));
+  for (const [name, text] of pages) files.set(`format/${name}`, text);
+  problems.push(...formatProblems(pages));
 }
 
 await commandPages();
 optionPage();
-structPage();
-tablePage();
+await formatPages();
 
 const present = ownedFolders.flatMap(folder => {
   mkdirSync(join(docs, folder), { recursive: true });
@@ -129,10 +89,13 @@ function read(path: string): string | undefined {
   }
 }
 
+for (const problem of problems) console.error(problem);
+if (problems.length > 0) process.exitCode = 1;
+
 if (process.argv.includes('--check')) {
   for (const path of [...changed, ...stale])
     console.error(`${relative(root, join(docs, path))} is out of date: npm run docs`);
-  process.exitCode = changed.length + stale.length === 0 ? 0 : 1;
+  if (changed.length + stale.length > 0) process.exitCode = 1;
 } else {
   for (const path of changed) writeFileSync(join(docs, path), files.get(path)!);
   for (const path of stale) rmSync(join(docs, path));
