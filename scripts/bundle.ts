@@ -25,8 +25,8 @@ const common = {
   format: 'esm',
   platform: 'node',
   target: 'node20',
-  // Native speed-ups, loaded if they are installed.
-  external: ['@node-rs/*'],
+  // Native speed-ups and system calls, loaded if they are installed.
+  external: ['@node-rs/*', 'koffi'],
   legalComments: 'eof',
   logLevel: 'warning',
 } as const satisfies BuildOptions;

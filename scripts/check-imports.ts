@@ -14,7 +14,7 @@ const coreTiers: readonly (readonly string[])[] = [
   ['device', 'probe'],
   ['superblock', 'journal', 'btree'],
   ['alloc', 'snapshots', 'data', 'fs'],
-  ['create', 'recovery', 'lifecycle'],
+  ['create', 'recovery', 'dump', 'explain', 'lifecycle'],
 ];
 const coreMutual: readonly (readonly [string, string])[] = [['util', 'ondisk']];
 

@@ -1,7 +1,16 @@
 // Runs a command of the program in this process, as a test: exit code, stdout and stderr come back as text.
 
 import { type Collected, type RunOptions, runCli } from '@bcachefs-ts/command';
-import { listCommand, listJournalCommand } from '@bcachefs-ts/dump';
+import {
+  dumpCommand,
+  explainCommand,
+  fsUsageCommand,
+  listCommand,
+  listJournalCommand,
+  locateCommand,
+  undumpCommand,
+} from '@bcachefs-ts/dump';
+import { catCommand, lsCommand, statCommand, tarCommand, treeCommand } from '@bcachefs-ts/files';
 import { formatCommand } from '@bcachefs-ts/format';
 import {
   recoverSuperCommand,
@@ -14,15 +23,25 @@ import {
 } from '@bcachefs-ts/show-super';
 
 const commands = {
+  cat: catCommand,
+  dump: dumpCommand,
   format: formatCommand,
+  explain: explainCommand,
+  'fs usage': fsUsageCommand,
+  ls: lsCommand,
+  stat: statCommand,
+  tar: tarCommand,
+  tree: treeCommand,
   list: listCommand,
   list_journal: listJournalCommand,
+  locate: locateCommand,
   'recover-super': recoverSuperCommand,
   'remove-passphrase': removePassphraseCommand,
   'reset-counters': resetCountersCommand,
   'set-fs-option': setFsOptionCommand,
   'set-passphrase': setPassphraseCommand,
   'show-super': showSuperCommand,
+  undump: undumpCommand,
   unlock: unlockCommand,
 };
 export type CommandName = keyof typeof commands;
@@ -30,6 +49,12 @@ export type CommandName = keyof typeof commands;
 /** Runs a command whatever comes out of it. */
 export function run(command: CommandName, words: readonly string[], options?: RunOptions): Promise<Collected> {
   return runCli(commands[command], words, options);
+}
+
+/** Runs a command whose result is bytes. */
+export async function runForBytes(command: CommandName, words: readonly string[], options?: RunOptions) {
+  const { stdoutBytes = new Uint8Array(0), ...others } = await run(command, words, options);
+  return { ...others, stdoutBytes };
 }
 
 /** Runs a command that must succeed, and gives back what it printed. */

@@ -8,28 +8,25 @@
 //     fs.close();
 //   }
 
-import { existsSync, readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { BtreeView } from './btree/iterate.ts';
+import { NodeCache } from './btree/node-cache.ts';
 import { NodeReader } from './btree/node-read.ts';
 import type { FilesystemSource } from './btree/source.ts';
 import type { BlockDevice } from './device/block-device.ts';
-import { openDevice } from './device/file-device.ts';
 import { type ReplayState, readReplayState } from './journal/replay.ts';
 import { getBits } from './ondisk/bits.ts';
 import { btreeNodeMagic } from './ondisk/btree-node.ts';
 import { type BtreeName, btrees } from './ondisk/btrees.ts';
-import { DeviceError, UsageError } from './ondisk/errors.ts';
+import { UsageError } from './ondisk/errors.ts';
 import type { KeyTextContext, KeyValidateContext } from './ondisk/keys/kind.ts';
-import { viewOf } from './ondisk/layout.ts';
 import { releaseForVersion } from './ondisk/releases.ts';
 import { sbBits } from './ondisk/sb-bits.ts';
 import { textDevices } from './ondisk/sb-fields/devices.ts';
 import { members } from './ondisk/sb-fields/members.ts';
-import { hasSuperblockMagic, SB_SECTOR, type Superblock } from './ondisk/superblock.ts';
-import { type MemberSet, openMembers } from './superblock/member-set.ts';
+import type { Superblock } from './ondisk/superblock.ts';
+import { findMembers } from './superblock/find-members.ts';
+import { type MemberSet, missingText } from './superblock/member-set.ts';
 import { encryptionOf, masterKey } from './superblock/passphrase.ts';
-import { SECTOR_BYTES } from './util/sizes.ts';
 import { dateTimeText } from './util/time.ts';
 
 export interface OpenFilesystemOptions {
@@ -37,6 +34,8 @@ export interface OpenFilesystemOptions {
   readonly passphrase?: Uint8Array | undefined;
   /** Open although members are missing: what is only on them cannot be read. */
   readonly degraded?: boolean;
+  /** The external UUID of the filesystem that is meant, where the words name devices of others too. */
+  readonly uuid?: string | undefined;
   /** Leave values unjudged: every key is given as it stands. */
   readonly unvalidated?: boolean;
 }
@@ -45,6 +44,7 @@ export class Filesystem implements FilesystemSource {
   readonly #devices: readonly BlockDevice[];
   readonly #byIndex: ReadonlyMap<number, BlockDevice>;
   readonly #reader: NodeReader;
+  readonly #cache: NodeCache;
 
   /** @param key the master key of an encrypted filesystem */
   constructor(
@@ -68,6 +68,7 @@ export class Filesystem implements FilesystemSource {
       isBlacklisted: seq => replay.blacklist.has(seq),
       values: unvalidated ? undefined : validateContext(sb),
     });
+    this.#cache = new NodeCache(this.#reader);
   }
 
   /** The newest superblock. */
@@ -87,7 +88,7 @@ export class Filesystem implements FilesystemSource {
   /** A btree by its name or its number. One that the filesystem does not have is empty. */
   btree(which: BtreeName | number): BtreeView {
     const id = typeof which === 'number' ? which : btrees.idOf(which);
-    return new BtreeView(id, this.replay.roots.get(id), this.#reader, this.replay.overlay);
+    return new BtreeView(id, this.replay.roots.get(id), this.#cache, this.replay.overlay);
   }
 
   /** What the text of its keys needs: members are called by their files' names. */
@@ -124,16 +125,15 @@ export class Filesystem implements FilesystemSource {
 /**
  * Opens a filesystem for reading.
  * @param words paths of its members in any order: devices, images, several joined by `:`, or a directory of images
- * @throws UsageError when the members do not belong together, one is missing (see `degraded`), or the passphrase is missing or wrong
+ * @throws UsageError when the members do not belong together (see `uuid`), one is missing (see `degraded`), or the passphrase is missing or wrong
  * @throws DeviceError, CorruptError, IncompatibleError when it cannot be opened
  */
 export function openFilesystem(words: readonly string[], options: OpenFilesystemOptions = {}): Filesystem {
-  const opened: BlockDevice[] = [];
+  const set = findMembers(words, { uuid: options.uuid });
   try {
-    for (const path of memberPaths(words)) opened.push(openDevice(path, { write: false }));
-    return filesystemOf(openMembers(opened), options);
+    return filesystemOf(set, options);
   } catch (thrown) {
-    for (const device of opened) device.close();
+    for (const { device } of set.members) device.close();
     throw thrown;
   }
 }
@@ -144,13 +144,6 @@ export function filesystemOf(set: MemberSet, options: OpenFilesystemOptions = {}
   if (set.missing.length > 0 && !options.degraded) throw new UsageError(missingText(set));
   const key = keyOf(sb, options.passphrase);
   return new Filesystem(set, readReplayState(set, key), key, options);
-}
-
-/** Which members are missing, for people. */
-export function missingText({ newest, missing }: MemberSet): string {
-  const known = members(newest.sb);
-  const names = missing.map(index => `member ${index} (${known[index]?.uuid ?? 'unknown'})`).join(', ');
-  return `the filesystem has ${newest.sb.nr_devices} members: ${names} missing`;
 }
 
 function keyOf(sb: Superblock, passphrase: Uint8Array | undefined): Uint8Array | undefined {
@@ -183,44 +176,4 @@ function validateContext(sb: Superblock): KeyValidateContext {
     btreeNodeSectors: nodeSectorsOf(sb),
     encodedExtentMaxSectors: 2 ** getBits(sb.flags, sbBits.ENCODED_EXTENT_MAX_BITS),
   };
-}
-
-/** Paths of members: lists taken apart at their colons, directories replaced by the members in them. */
-export function memberPaths(words: readonly string[]): readonly string[] {
-  // A file whose name has a colon stands for itself.
-  const paths = words.flatMap(word => (word.includes(':') && !existsSync(word) ? word.split(':') : [word]));
-  return paths.flatMap(path => (isDirectory(path) ? membersInFolder(path) : [path]));
-}
-
-function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-}
-
-/** The files in a folder that begin as members of a filesystem do, in the order of their names. */
-function membersInFolder(folder: string): readonly string[] {
-  let names: readonly string[];
-  try {
-    names = readdirSync(folder).toSorted();
-  } catch (cause) {
-    throw new DeviceError('io', folder, `cannot be listed: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      cause,
-    });
-  }
-  const found = names.map(name => join(folder, name)).filter(isMember);
-  if (found.length === 0) throw new UsageError(`no member of a bcachefs filesystem is in ${folder}`);
-  return found;
-}
-
-function isMember(path: string): boolean {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat === undefined || !(stat.isFile() || stat.isBlockDevice())) return false;
-  const device = openDevice(path, { write: false });
-  try {
-    const head = new Uint8Array((SB_SECTOR + 2) * SECTOR_BYTES);
-    if (device.sizeBytes < head.length) return false;
-    device.read(0, head);
-    return hasSuperblockMagic(viewOf(head), SB_SECTOR * SECTOR_BYTES);
-  } finally {
-    device.close();
-  }
 }

@@ -19,7 +19,7 @@ import { BchBtreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { type BtreeNode, DELETED } from './node.ts';
-import type { NodeReader } from './node-read.ts';
+import type { NodeSupply } from './node-cache.ts';
 
 /** What was lost on the way: a node, or part of one. */
 export type Damage = CorruptError | DeviceError;
@@ -46,14 +46,14 @@ const BTREE_PTR_V2 = keyTypes.idOf('btree_ptr_v2');
 
 /** One btree of an open filesystem. */
 export class BtreeView {
-  readonly #reader: NodeReader;
+  readonly #reader: NodeSupply;
   readonly #overlay: JournalOverlay;
 
   constructor(
     readonly id: number,
     /** Undefined for a btree that was never made, and one whose root was lost. */
     readonly root: BtreeRoot | undefined,
-    reader: NodeReader,
+    reader: NodeSupply,
     overlay: JournalOverlay,
   ) {
     this.#reader = reader;
@@ -175,7 +175,10 @@ export class BtreeView {
   #read(level: number, ptr: Key, options: WalkOptions): BtreeNode | undefined {
     let node: BtreeNode;
     try {
-      node = this.#reader.read(this.id, level, ptr, { salvage: options.onDamage !== undefined });
+      const salvage = options.onDamage !== undefined;
+      // A walk over all would only push out what is asked for again and again: the nodes above the leaves, and leaves that were looked into.
+      const keep = level > 0 || isLookup(options);
+      node = this.#reader.read(this.id, level, ptr, { salvage, keep });
     } catch (thrown) {
       if (!(thrown instanceof CorruptError || thrown instanceof DeviceError)) throw thrown;
       tell(thrown, options);
@@ -254,6 +257,11 @@ interface Interior extends Visit {
 function tell(damage: Damage, { onDamage }: WalkOptions): void {
   if (onDamage === undefined) throw damage;
   onDamage(damage);
+}
+
+/** Whether a walk stays within one inode. */
+function isLookup({ from, to }: WalkOptions): boolean {
+  return from !== undefined && to !== undefined && from[3] === to[3] && from[4] === to[4];
 }
 
 /** Where a pointer says that its node starts; btree_ptr does not say it. */

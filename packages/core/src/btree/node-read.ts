@@ -173,6 +173,27 @@ function expectation(
   return { replicas, expected };
 }
 
+/**
+ * Where the replicas of a node are, and what its pointer says about it: all that can be known of it without reading it.
+ * @param level the node's own
+ * @throws CorruptError when the key is no pointer to a node
+ */
+export function btreePtrPlaces(
+  btree: number,
+  level: number,
+  ptr: Key,
+): {
+  readonly replicas: readonly ExtentPtr[];
+  /** Undefined for btree_ptr. */
+  readonly seq: bigint | undefined;
+  /** 0 where it is not known. */
+  readonly sectorsWritten: number;
+} {
+  const where = { btree: btrees.nameOf(btree), level, pos: bposText(ptr.k.p) };
+  const { replicas, expected } = locate(where, () => expectation(btree, level, ptr, where));
+  return { replicas, seq: expected.v2?.seq, sectorsWritten: expected.v2?.sectors_written ?? 0 };
+}
+
 /** The first failure speaks; the others are added. */
 function allFailed(failures: readonly (CorruptError | DeviceError)[], where: Location): CorruptError | DeviceError {
   const corrupt = failures.find(failure => failure instanceof CorruptError);

@@ -68,6 +68,20 @@ export class BtreeNode {
     assert(keys.rows.byteOffset === 0 && bytes.byteOffset === 0, 'a node is at the start of its memory');
   }
 
+  /** The node as it was read, decrypted: not to be changed. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
+  /** What it takes in memory, nearly: the node itself, its keys, and those of its bsets. */
+  get memoryBytes(): number {
+    let total = this.#byteMemory.byteLength + this.#rowMemory.byteLength;
+    for (const { keys } of this.facts.bsets) {
+      if (keys.rows.buffer !== this.#rowMemory) total += keys.rows.buffer.byteLength;
+    }
+    return total;
+  }
+
   /** The position of key number `index`: five words of the node's own array, not to be changed. */
   position(index: number): Bpos {
     const from = index * ROW_WORDS + ROW.position;

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { DeviceError } from '../ondisk/errors.ts';
 import { readBytes } from './block-device.ts';
-import { openDevice, searchSize } from './file-device.ts';
+import { openDevice, openFile, searchSize } from './file-device.ts';
 import { isMarked } from './writer-marker.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-device-'));
@@ -94,7 +94,7 @@ describe('openDevice', () => {
   });
 
   it('does not write what was opened for reading', () => {
-    const device = openDevice(imageOf(new Uint8Array(512)), { write: false });
+    const device = openFile(imageOf(new Uint8Array(512)), { write: false });
     expect(kindOf(() => device.write(0, Uint8Array.of(1)))).toBe('read-only');
     expect(kindOf(() => device.setSize(1))).toBe('read-only');
     device.flush();

@@ -25,6 +25,7 @@ import { assert, DeviceError, UsageError } from '../ondisk/errors.ts';
 import { assertSize, type BlockDevice, checkRange, checkWrite } from './block-device.ts';
 import { assertNotInUse } from './device-users.ts';
 import { blockFacts, deviceNumber, thisSystem } from './linux-system.ts';
+import { throughQcow2 } from './qcow2-device.ts';
 import { systemError, systemErrorCode } from './system-error.ts';
 import { assertOnlyWriter, WRITER_FLAGS } from './writer-marker.ts';
 
@@ -40,11 +41,27 @@ export interface OpenDeviceOptions {
 }
 
 /**
- * Opens an image file or a block device.
+ * Opens an image file or a block device. One that is opened for reading may be a qcow2 file, and is the device in it then
+ * (qcow2-device.ts says how that is told); for writing, files are taken as they stand.
  * @throws DeviceError kind `missing`, `busy`, `permission`, `read-only`, `full` or `io`
  * @throws UsageError when the path is neither an image file nor a block device
+ * @throws CorruptError, IncompatibleError for a qcow2 file that cannot be read
  */
-export function openDevice(path: string, options: OpenDeviceOptions): FileDevice {
+export function openDevice(path: string, options: OpenDeviceOptions & { readonly write: true }): FileDevice;
+export function openDevice(path: string, options: OpenDeviceOptions): BlockDevice;
+export function openDevice(path: string, options: OpenDeviceOptions): BlockDevice {
+  const file = openFile(path, options);
+  if (options.write) return file;
+  try {
+    return throughQcow2(file);
+  } catch (thrown) {
+    file.close();
+    throw thrown;
+  }
+}
+
+/** The same, as the bytes stand: a qcow2 file is a file. */
+export function openFile(path: string, options: OpenDeviceOptions): FileDevice {
   const exclusive = options.exclusive ?? options.write;
   const found = statIfPresent(path);
   if (found === undefined) {

@@ -7,7 +7,7 @@ import { getBits } from '../ondisk/bits.ts';
 import { BTREE_ID_MAX, BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
 import { CorruptError, IncompatibleError, type Location } from '../ondisk/errors.ts';
 import { decodeJsetEntry, type JsetEntries, type JsetEntry } from '../ondisk/jset-entries.ts';
-import { jsetEntryTypes } from '../ondisk/jset-entry-types.ts';
+import { fsUsageTypes, jsetEntryTypes } from '../ondisk/jset-entry-types.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { KeyValidateContext } from '../ondisk/keys/kind.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
@@ -20,12 +20,24 @@ import { journalKeys } from './keys.ts';
 import { type BtreeRoot, type JournalOverlay, NO_OVERLAY, OverlayBuilder } from './overlay.ts';
 import { type JournalProblem, JournalProblems } from './problem.ts';
 
+/** What goes on counting from one journal entry to the next. */
+export interface JournalClocks {
+  /** The greatest version that a key was given; nonces are made of it, so the next one must be greater. */
+  readonly keyVersion: bigint;
+  /** Sectors read and written in the filesystem's life: io_time of buckets counts in them. */
+  readonly read: bigint;
+  readonly write: bigint;
+}
+
+const NO_CLOCKS: JournalClocks = { keyVersion: 0n, read: 0n, write: 0n };
+
 export interface ReplayState {
   /** What the roots come from; nothing is there yet in a filesystem that no kernel has completed. */
   readonly from: 'clean' | 'journal' | 'uninitialized';
   /** By btree id; ids that are not known here too. */
   readonly roots: ReadonlyMap<number, BtreeRoot>;
   readonly overlay: JournalOverlay;
+  readonly clocks: JournalClocks;
   /** Journal entries that were lost: bsets of such a journal_seq do not count. */
   readonly blacklist: SeqBlacklist;
   /** The newest journal entry that counts; a clean filesystem's last one. */
@@ -48,7 +60,11 @@ const TYPE = {
   blacklist: jsetEntryTypes.idOf('blacklist'),
   blacklistV2: jsetEntryTypes.idOf('blacklist_v2'),
   rewind: jsetEntryTypes.idOf('rewind'),
+  usage: jsetEntryTypes.idOf('usage'),
+  clock: jsetEntryTypes.idOf('clock'),
 } as const;
+
+const KEY_VERSION = fsUsageTypes.idOf('key_version');
 
 const ROOT_TYPES: readonly number[] = [keyTypes.idOf('btree_ptr'), keyTypes.idOf('btree_ptr_v2')];
 
@@ -71,6 +87,7 @@ export const NO_REPLAY: ReplayState = {
   from: 'uninitialized',
   roots: new Map(),
   overlay: NO_OVERLAY,
+  clocks: NO_CLOCKS,
   blacklist: new SeqBlacklist([]),
   lastSeq: 0,
   journal: undefined,
@@ -102,6 +119,7 @@ function stateOfClean(sb: Superblock, clean: Clean, problems: JournalProblems): 
     from: 'clean',
     roots: replay.roots,
     overlay: NO_OVERLAY,
+    clocks: replay.clocks,
     blacklist: SeqBlacklist.of(sb).with(replay.blacklisted),
     lastSeq: clean.journal_seq,
     journal: undefined,
@@ -132,6 +150,7 @@ function stateOfJournal(sb: Superblock, journal: JournalReading, problems: Journ
     from: 'journal',
     roots: replay.roots,
     overlay: replay.overlay.finish(),
+    clocks: replay.clocks,
     blacklist: journal.blacklist.with([...replay.blacklisted, skipped]),
     lastSeq: last.seq,
     journal,
@@ -150,6 +169,7 @@ class Replay {
   readonly roots = new Map<number, BtreeRoot>();
   readonly overlay = new OverlayBuilder();
   readonly blacklisted: SeqRange[] = [];
+  clocks = NO_CLOCKS;
   readonly #context: KeyValidateContext;
   readonly #problems: JournalProblems;
 
@@ -171,6 +191,10 @@ class Replay {
         case TYPE.blacklist:
         case TYPE.blacklistV2:
           this.#blacklist(entry, where);
+          break;
+        case TYPE.usage:
+        case TYPE.clock:
+          this.#clock(entry, where);
           break;
         case TYPE.rewind:
           // A rewind that a crash cut short goes on with the keys that were overwritten, which nothing here does.
@@ -210,6 +234,21 @@ class Replay {
       this.#problems.add('journal_entry_btree_root_bad_size', place, `${found}, a root is one pointer`);
     }
     this.roots.set(btree, { btree, level, key: isRoot ? key : undefined, seq });
+  }
+
+  /** A later entry counts more; the key version never goes back. */
+  #clock(entry: JsetEntry, where: Location): void {
+    try {
+      const value = decodeJsetEntry(entry);
+      const { clocks } = this;
+      if (value?.type === 'clock') this.clocks = { ...clocks, [value.rw === 0 ? 'read' : 'write']: value.time };
+      else if (value?.type === 'usage' && value.usage === KEY_VERSION && value.v > clocks.keyVersion) {
+        this.clocks = { ...clocks, keyVersion: value.v };
+      }
+    } catch (thrown) {
+      if (!(thrown instanceof CorruptError)) throw thrown;
+      this.#problems.addError(thrown, where);
+    }
   }
 
   #blacklist(entry: JsetEntry, where: Location): void {

@@ -83,8 +83,12 @@ export function* scanJournal(source: ScanSource): Generator<FoundJset> {
   }
 }
 
-/** The journal section, when it can be believed. */
-function journalRangesOf({ device, sb, problems }: ScanSource): readonly JournalRange[] {
+/** The buckets that the journal section names, when it can be believed. */
+export function journalRangesOf({
+  device,
+  sb,
+  problems,
+}: Pick<ScanSource, 'device' | 'sb' | 'problems'>): readonly JournalRange[] {
   const v2 = sectionPayload(sb, 'journal_v2');
   const v1 = sectionPayload(sb, 'journal');
   const where = { device: device.name, field: v2 === undefined ? 'journal' : 'journal_v2' };

@@ -3,11 +3,13 @@
 // from the top down: inode, offset, snapshot, size, version. Each is stored in as few bits as the node needs, minus an offset that
 // all keys of the node share. A key whose format number is 1 is not packed.
 //
-// Unpacked keys stand in rows of a Uint32Array, so that a node's keys are one array: see ROW. Nothing here uses bigints.
-// Source: struct bkey_format in bcachefs_format.h; get_inc_field, bch2_bkey_format_invalid and
-// bch2_bkey_format_field_overflows in btree/bkey.c, v1.36.1.
+// Unpacked keys stand in rows of a Uint32Array, so that a node's keys are one array: see ROW. No key's field is ever a bigint here,
+// apart from versions, which are nearly all zero.
+// Source: struct bkey_format in bcachefs_format.h; get_inc_field, set_inc_field, bch2_bkey_pack_key, bch2_bkey_format_done,
+// bch2_bkey_format_invalid and bch2_bkey_format_field_overflows in btree/bkey.c, v1.36.1 (the same as v1.13.0 in all of these).
 
-import { BKEY_U64S, KEY_FORMAT_CURRENT } from './bkey.ts';
+import { BKEY_U64S, type Bkey, KEY_FORMAT_CURRENT } from './bkey.ts';
+import type { Bpos } from './bpos.ts';
 import { array, at, layout, type Struct, u8, u64 } from './layout.ts';
 
 /** struct bkey_format. */
@@ -140,4 +142,183 @@ function bitsAt(words: Uint32Array, from: number, bit: number, width: number): n
   let value = words[word]! >>> shift;
   if (shift + width > 32) value |= words[word + 1]! << (32 - shift);
   return width === 32 ? value >>> 0 : value & (2 ** width - 1);
+}
+
+/** So many bits more for sizes, so that extents can be merged later. */
+const SIZE_SPARE_BITS = 4;
+const SIZE_FIELD = 3;
+
+/** Collects what the keys of a node have in common: struct bkey_format_state. */
+export class BkeyFormatBuilder {
+  /** Least and greatest value of each field: low words, then high words. */
+  readonly #least = new Uint32Array(2 * UNPACKED_BITS.length).fill(0xffff_ffff);
+  readonly #greatest = new Uint32Array(2 * UNPACKED_BITS.length);
+
+  constructor() {
+    // A size of 0 can always be stored: whiteouts and deletions have one.
+    this.#least[2 * SIZE_FIELD] = 0;
+    this.#least[2 * SIZE_FIELD + 1] = 0;
+  }
+
+  /** A position that the format has to hold, such as the ends of the node. */
+  addPosition(p: Bpos): void {
+    this.#add(0, p[3]!, p[4]!);
+    this.#add(1, p[1]!, p[2]!);
+    this.#add(2, p[0]!, 0);
+  }
+
+  addKey(k: Bkey): void {
+    this.addPosition(k.p);
+    this.#add(SIZE_FIELD, k.size, 0);
+    this.#add(4, k.bversion_hi, 0);
+    if (k.bversion_lo === 0n) this.#add(5, 0, 0);
+    else this.#add(5, Number(k.bversion_lo & 0xffff_ffffn), Number(k.bversion_lo >> 32n));
+  }
+
+  #add(field: number, lo: number, hi: number): void {
+    const least = this.#least;
+    const greatest = this.#greatest;
+    const i = 2 * field;
+    if (hi < least[i + 1]! || (hi === least[i + 1]! && lo < least[i]!)) {
+      least[i] = lo;
+      least[i + 1] = hi;
+    }
+    if (hi > greatest[i + 1]! || (hi === greatest[i + 1]! && lo > greatest[i]!)) {
+      greatest[i] = lo;
+      greatest[i + 1] = hi;
+    }
+  }
+
+  /** The format that the kernel would choose: as few bits as hold everything, then rounded up where that costs nothing. */
+  finish(): BkeyFormat {
+    const bits_per_field: number[] = [];
+    const field_offset: bigint[] = [];
+    let bits = HEADER_BITS;
+    for (const [i, unpackedBits] of UNPACKED_BITS.entries()) {
+      const greatest = wide(this.#greatest, i);
+      const least = lesser(wide(this.#least, i), greatest);
+      const width = bitLength(greatest - least);
+      bits_per_field.push(width);
+      field_offset.push(offsetFor(width, unpackedBits, least));
+      bits += width;
+    }
+    const size = bits_per_field[SIZE_FIELD]!;
+    if (size > 0) {
+      const spare = Math.min(SIZE_SPARE_BITS, 32 - size);
+      bits_per_field[SIZE_FIELD] = size + spare;
+      bits += spare;
+    }
+    const key_u64s = Math.ceil(bits / 64);
+    let left = 64 * key_u64s - bits;
+    for (const [i, unpackedBits] of UNPACKED_BITS.entries()) {
+      const width = bits_per_field[i]!;
+      const more = (8 - (width % 8)) % 8;
+      if (more > left) continue;
+      bits_per_field[i] = width + more;
+      field_offset[i] = offsetFor(width + more, unpackedBits, field_offset[i]!);
+      left -= more;
+    }
+    return { key_u64s, nr_fields: UNPACKED_BITS.length, bits_per_field, field_offset };
+  }
+}
+
+/** The greatest offset from which `width` bits do not reach past the unpacked field. Mirrors set_format_field. */
+function offsetFor(width: number, unpackedBits: number, wanted: bigint): bigint {
+  const highest = (1n << BigInt(unpackedBits)) - (1n << BigInt(width));
+  return lesser(wanted, highest);
+}
+
+const wide = (words: Uint32Array, field: number): bigint =>
+  (BigInt(words[2 * field + 1]!) << 32n) | BigInt(words[2 * field]!);
+
+function lesser(a: bigint, b: bigint): bigint {
+  if (a < b) return a;
+  return b;
+}
+
+const bitLength = (value: bigint): number => (value === 0n ? 0 : value.toString(2).length);
+
+/** Packs the headers of keys of one node. */
+export class KeyPacker {
+  readonly keyU64s: number;
+  /** For each field: its lowest bit in the key, its width, and its offset in two words. */
+  readonly #fields: readonly {
+    readonly bit: number;
+    readonly width: number;
+    readonly offsetLo: number;
+    readonly offsetHi: number;
+  }[];
+
+  /** @param format sound, see bkeyFormatProblem */
+  constructor(format: BkeyFormat) {
+    this.keyU64s = format.key_u64s;
+    let bit = 64 * format.key_u64s;
+    this.#fields = UNPACKED_BITS.map((_, i) => {
+      const width = format.bits_per_field[i]!;
+      const offset = format.field_offset[i]!;
+      bit -= width;
+      return { bit, width, offsetLo: Number(offset & 0xffff_ffffn), offsetHi: Number(offset >> 32n) };
+    });
+  }
+
+  /**
+   * Packs one key's header, with its u64s and type, format 0. Mirrors bch2_bkey_pack_key.
+   * @param words zero from `from` on, for `keyU64s` 64-bit words
+   * @returns false when a field does not fit; the words are then zero again
+   */
+  pack(k: Bkey, words: Uint32Array, from: number): boolean {
+    const { p } = k;
+    const hasVersion = k.bversion_lo !== 0n;
+    const fits =
+      this.#put(words, from, 0, p[3]!, p[4]!) &&
+      this.#put(words, from, 1, p[1]!, p[2]!) &&
+      this.#put(words, from, 2, p[0]!, 0) &&
+      this.#put(words, from, 3, k.size, 0) &&
+      this.#put(words, from, 4, k.bversion_hi, 0) &&
+      this.#put(
+        words,
+        from,
+        5,
+        hasVersion ? Number(k.bversion_lo & 0xffff_ffffn) : 0,
+        hasVersion ? Number(k.bversion_lo >> 32n) : 0,
+      );
+    if (!fits) {
+      words.fill(0, from, from + 2 * this.keyU64s);
+      return false;
+    }
+    words[from]! |= (k.u64s - BKEY_U64S + this.keyU64s) | (k.type << 16);
+    return true;
+  }
+
+  /** Whether `pack` would succeed. */
+  fits(k: Bkey): boolean {
+    return this.pack(k, this.#scratch.fill(0), 0);
+  }
+
+  readonly #scratch = new Uint32Array(BKEY_WORDS);
+
+  #put(words: Uint32Array, from: number, field: number, lo: number, hi: number): boolean {
+    const { bit, width, offsetLo, offsetHi } = this.#fields[field]!;
+    let low = lo - offsetLo;
+    let high = hi - offsetHi;
+    if (low < 0) {
+      low += 0x1_0000_0000;
+      high--;
+    }
+    if (high < 0) return false;
+    if (width <= 32) {
+      if (high !== 0 || low >= 2 ** width) return false;
+    } else if (high >= 2 ** (width - 32)) return false;
+    if (width > 0) putBits(words, from, bit, Math.min(width, 32), low);
+    if (width > 32) putBits(words, from, bit + 32, width - 32, high);
+    return true;
+  }
+}
+
+/** Stores `width` bits, 1 to 32, at bit number `bit` of the integer that starts at word `from`; zero so far. */
+function putBits(words: Uint32Array, from: number, bit: number, width: number, value: number): void {
+  const word = from + (bit >>> 5);
+  const shift = bit & 31;
+  words[word]! |= value << shift;
+  if (shift + width > 32) words[word + 1]! |= value >>> (32 - shift);
 }

@@ -41,6 +41,16 @@ export const btreeNodeLevel = (node: BtreeNodeHeader): number => Number((node.fl
 /** BTREE_NODE_NEW_EXTENT_OVERWRITE: extents are never cut in place; every leaf of an extents btree since 2020. */
 export const hasNewExtentOverwrite = (node: BtreeNodeHeader): boolean => ((node.flags >> 8n) & 1n) === 1n;
 
+/** BTREE_NODE_SEQ: how many nodes stood in this place before it; nothing depends on it when a node is read. */
+export const btreeNodeGeneration = (node: BtreeNodeHeader): number => Number(node.flags >> 32n);
+
+/** The flags of a node as it is written today. */
+export function btreeNodeFlags(btree: number, level: number, generation: number): bigint {
+  const id = BigInt(btree & 0xf) | (BigInt(btree >>> 4) << 9n);
+  const NEW_EXTENT_OVERWRITE = 0x100n;
+  return id | (BigInt(level) << 4n) | NEW_EXTENT_OVERWRITE | (BigInt(generation) << 32n);
+}
+
 const BSET_MAGIC = 0x9013_5c78_b99e_07f5n;
 
 /** The magic of all btree nodes of a filesystem. @param uuid the superblock's internal uuid */

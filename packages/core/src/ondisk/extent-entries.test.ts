@@ -1,9 +1,14 @@
 // The decoder of extent entries against a plain one with bigints, over random words. What entries look like as text is in
 // keys/keys.test.ts and keys/reference-keys.test.ts.
 
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { randomFrom, testSeed } from '../../../../test/support/random.ts';
-import { decodeExtentEntries, decodeExtentPtr } from './extent-entries.ts';
+import {
+  decodeExtentEntries,
+  decodeExtentPtr,
+  encodeExtentEntries,
+  type WritableExtentEntry,
+} from './extent-entries.ts';
 import { viewOf } from './layout.ts';
 
 /** Bits `lo` (inclusive) to `hi` (exclusive). */
@@ -127,3 +132,34 @@ test(`entries of random words (TEST_SEED=${seed})`, () => {
     expect(decodeExtentPtr(words[0]!)).toEqual(plainPtr(words[0]!));
   }
 });
+
+describe('encodeExtentEntries', () => {
+  test('gives back what was decoded', () => {
+    const entries: WritableExtentEntry[] = [
+      { ...checksummed, type: 'crc32', csum_lo: 0xfedc_ba98n, csum_hi: 0n, nonce: 0 },
+      { type: 'ptr', cached: true, unwritten: false, offset: 2 ** 44 - 1, dev: 255, gen: 17 },
+      { ...checksummed, type: 'crc64', compressed_size: 512, csum_hi: 0xabcdn, nonce: 1023 },
+      { type: 'stripe_ptr', block: 200, redundancy: 2, idx: 2 ** 47 - 1 },
+      { type: 'ptr', cached: false, unwritten: true, offset: 0, dev: 0, gen: 0 },
+      { ...checksummed, type: 'crc128', uncompressed_size: 8192, offset: 8191, nonce: 8191 },
+      { type: 'ptr', cached: false, unwritten: false, offset: 2 ** 33 + 5, dev: 3, gen: 255 },
+    ];
+    expect(decodeExtentEntries(encodeExtentEntries(entries))).toEqual(entries);
+  });
+
+  test('refuses what does not fit', () => {
+    const crc = { ...checksummed, type: 'crc32', uncompressed_size: 129, csum_lo: 1n, csum_hi: 0n } as const;
+    expect(() => encodeExtentEntries([crc])).toThrow('128 fits into 7 bits');
+  });
+});
+
+const checksummed = {
+  compressed_size: 1,
+  uncompressed_size: 128,
+  offset: 127,
+  nonce: 0,
+  csum_type: 5,
+  compression_type: 3,
+  csum_lo: 2n ** 64n - 1n,
+  csum_hi: 2n ** 64n - 2n,
+} as const;

@@ -6,6 +6,7 @@
 import type { PrintBuffer } from '../util/print-buffer.ts';
 import { checksumOptions, checksumTypes, checksumTypeText } from './checksum-types.ts';
 import { compressionText, compressionTypes, compressionTypeText } from './compression-types.ts';
+import { assert } from './errors.ts';
 import { viewOf } from './layout.ts';
 import { bitNames, type Row, type Table, table } from './table.ts';
 import { decodeTarget } from './targets.ts';
@@ -253,6 +254,91 @@ function optionMask(words: Words, positions: Record<string, number>): number {
     if (flag(words, bit)) mask |= 1 << reconcileOptions.idOf(option);
   }
   return mask;
+}
+
+/** The word of a pointer. */
+export function encodeExtentPtr({ cached, unwritten, offset, dev, gen }: ExtentPtr): bigint {
+  return packed(0, [
+    [1, 1, Number(cached)],
+    [3, 1, Number(unwritten)],
+    [4, 44, offset],
+    [48, 8, dev],
+    [56, 8, gen],
+  ]);
+}
+
+/** Entries that can be written: the others are a later version's. */
+export type WritableExtentEntry = Extract<ExtentEntry, { type: 'ptr' | 'crc32' | 'crc64' | 'crc128' | 'stripe_ptr' }>;
+
+/** The bytes of these entries, which an extent's value consists of. */
+export function encodeExtentEntries(entries: readonly WritableExtentEntry[]): Uint8Array {
+  const words = entries.flatMap(wordsOf);
+  const target = new Uint8Array(8 * words.length);
+  const view = viewOf(target);
+  for (const [i, word] of words.entries()) view.setBigUint64(8 * i, word, true);
+  return target;
+}
+
+function wordsOf(entry: WritableExtentEntry): bigint[] {
+  switch (entry.type) {
+    case 'ptr':
+      return [encodeExtentPtr(entry)];
+    case 'crc32':
+      return [
+        packed(1, [
+          [2, 7, entry.compressed_size - 1],
+          [9, 7, entry.uncompressed_size - 1],
+          [16, 7, entry.offset],
+          [24, 4, entry.csum_type],
+          [28, 4, entry.compression_type],
+          [32, 32, Number(entry.csum_lo)],
+        ]),
+      ];
+    case 'crc64':
+      return [
+        packed(2, [
+          [3, 9, entry.compressed_size - 1],
+          [12, 9, entry.uncompressed_size - 1],
+          [21, 9, entry.offset],
+          [30, 10, entry.nonce],
+          [40, 4, entry.csum_type],
+          [44, 4, entry.compression_type],
+          [48, 16, Number(entry.csum_hi)],
+        ]),
+        entry.csum_lo,
+      ];
+    case 'crc128':
+      return [
+        packed(3, [
+          [4, 13, entry.compressed_size - 1],
+          [17, 13, entry.uncompressed_size - 1],
+          [30, 13, entry.offset],
+          [43, 13, entry.nonce],
+          [56, 4, entry.csum_type],
+          [60, 4, entry.compression_type],
+        ]),
+        entry.csum_lo,
+        entry.csum_hi,
+      ];
+    case 'stripe_ptr':
+      return [
+        packed(4, [
+          [5, 8, entry.block],
+          [13, 4, entry.redundancy],
+          [17, 47, entry.idx],
+        ]),
+      ];
+  }
+}
+
+/** One word: the bit that says its type, and fields at their places. */
+function packed(type: number, fields: readonly (readonly [start: number, length: number, value: number])[]): bigint {
+  let word = 1n << BigInt(type);
+  for (const [start, length, value] of fields) {
+    assert(Number.isInteger(value) && value >= 0 && value < 2 ** length, `${value} fits into ${length} bits`);
+    word |= BigInt(value) << BigInt(start);
+  }
+  return word;
 }
 
 /** What printing a pointer needs to know about a member. */

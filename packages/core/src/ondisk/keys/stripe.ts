@@ -49,6 +49,20 @@ function blockcountsOffset(header: Struct<typeof BchStripe>): number | undefined
   return BchStripe.size + header.nr_blocks * (PTR_BYTES + csumsPerBlock(header) * type.sizeBytes);
 }
 
+/**
+ * The value with another count of sectors in use of one block.
+ * @returns undefined when the value does not hold it or the checksum type is not known
+ */
+export function withBlockcount(value: Stripe, block: number, sectors: number): Uint8Array | undefined {
+  const countsAt = blockcountsOffset(value);
+  if (countsAt === undefined || block >= value.nr_blocks) return undefined;
+  const at = countsAt + block * BLOCKCOUNT_BYTES;
+  if (at + BLOCKCOUNT_BYTES > value.bytes.length) return undefined;
+  const changed = value.bytes.slice();
+  viewOf(changed).setUint16(at, sectors, true);
+  return changed;
+}
+
 /** How many checksums each block has. Mirrors stripe_csums_per_device. */
 export function csumsPerBlock(header: Struct<typeof BchStripe>): number {
   return Math.ceil(header.sectors / 2 ** header.csum_granularity_bits);

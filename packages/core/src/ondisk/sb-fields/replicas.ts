@@ -37,7 +37,7 @@ function decodeEntries(payload: Uint8Array, field: 'replicas_v0' | 'replicas'): 
   return entries;
 }
 
-function encodeEntries(entries: readonly ReplicasEntry[], field: 'replicas_v0' | 'replicas'): Uint8Array {
+export function encodeReplicas(entries: readonly ReplicasEntry[], field: 'replicas_v0' | 'replicas'): Uint8Array {
   return Uint8Array.from(
     entries.flatMap(({ data_type, nr_required, devs }) =>
       field === 'replicas' ? [data_type, devs.length, nr_required, ...devs] : [data_type, devs.length, ...devs],
@@ -86,7 +86,7 @@ function kind(field: 'replicas_v0' | 'replicas'): SbFieldKind<readonly ReplicasE
   return {
     name: field,
     decode: payload => decodeEntries(payload, field),
-    encode: value => encodeEntries(value, field),
+    encode: value => encodeReplicas(value, field),
     validate: (value, sb) => validateEntries(value, field, sb),
     text(out, value) {
       const v0Text = (entry: ReplicasEntry) =>

@@ -1,0 +1,336 @@
+// What becomes of a btree when its changes are written: which nodes are replaced, and by which. Leaves with changes are merged with
+// them and divided anew; then their parents, which get other children, up to the root. Nodes are never changed in place, so every node on
+// the way from a change to the root is a new one. Neighbours that change are taken together, and a leaf that would be left nearly
+// empty takes in its neighbour. This is a plan: where the new nodes lie is not known yet, and planning again after
+// more changes costs nothing but time.
+//
+// Source: the purpose of bch2_btree_split, bch2_btree_increase_depth and __bch2_foreground_maybe_merge in btree_update_interior.c,
+// v1.13.0; the thresholds are theirs.
+
+import { BKEY_U64S, type Bkey, type Key } from '../ondisk/bkey.ts';
+import { BkeyFormatBuilder, KeyPacker } from '../ondisk/bkey-format.ts';
+import { type Bpos, bpos, bposText, compareBpos, POS_MIN, SPOS_MAX } from '../ondisk/bpos.ts';
+import { BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
+import { assert, CorruptError, IncompatibleError } from '../ondisk/errors.ts';
+import { BchBtreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { viewOf } from '../ondisk/layout.ts';
+import { type BtreeView, bposPredecessor, bposSuccessor } from './iterate.ts';
+import type { KeyMap } from './key-map.ts';
+import { ChangedBtree, makeKey } from './transaction.ts';
+
+/** A node that is to be written. */
+export interface PlannedNode {
+  readonly level: number;
+  /** Both ends belong to the node. */
+  readonly minKey: Bpos;
+  readonly maxKey: Bpos;
+  /** What a leaf holds, in order; empty above the leaves. */
+  readonly keys: readonly Key[];
+  /** What an interior node points to, in order: nodes that stay, by their pointers, and new ones. */
+  readonly children: readonly (Key | PlannedNode)[];
+  /** BTREE_NODE_SEQ: one more than that of the node that it replaces. */
+  readonly generation: number;
+}
+
+export interface ReplacedNode {
+  readonly level: number;
+  /** The pointer to it. */
+  readonly ptr: Key;
+}
+
+export interface BtreeRebuild {
+  readonly btree: number;
+  /** New nodes by level, from the leaves up, each in order; the last level is the root alone. */
+  readonly levels: readonly (readonly PlannedNode[])[];
+  readonly replaced: readonly ReplacedNode[];
+}
+
+export interface RebuildRoom {
+  /** See nodeCapacityU64s. */
+  readonly capacityU64s: number;
+  /** How many replicas a pointer to a new node has. */
+  readonly replicas: number;
+  /** Positions above level 0 whose pointers the journal has changed: their nodes are replaced too. */
+  readonly dirtyPointers?: (level: number) => readonly Bpos[];
+  /** Not fewer nodes of a level than this, where there are keys enough: a plan that is made again does not shrink. */
+  readonly atLeast?: readonly number[];
+}
+
+/** Neighbouring nodes that are replaced together. */
+interface Run extends NodeRange {
+  readonly nodes: readonly PlannedNode[];
+}
+
+/** A run before it is divided. */
+interface RunContents extends NodeRange {
+  readonly items: readonly Item[];
+  readonly generation: number;
+}
+
+interface NodeRange {
+  readonly min: Bpos;
+  readonly max: Bpos;
+}
+
+/** A key of a node to be: a real one, or the pointer to a new node. */
+type Item =
+  | { readonly k: Bkey; readonly key: Key; readonly node?: undefined }
+  | { readonly k: Bkey; readonly key?: undefined; readonly node: PlannedNode };
+
+interface NodePlace extends NodeRange {
+  readonly ptr: Key;
+}
+
+const BTREE_PTR_V2 = keyTypes.idOf('btree_ptr_v2');
+
+/** A node is filled this far at most when it is made, so that a few more keys do not divide it again at once. */
+const FILL = 3 / 4;
+/** Above this, a leaf is divided; below MERGE, it takes in its neighbour. */
+const SPLIT = 7 / 8;
+const MERGE = 1 / 3;
+
+/**
+ * Plans one btree.
+ * @param changes of level 0; deletions as keys of type `deleted`
+ * @throws CorruptError, DeviceError when a node that is needed cannot be read
+ * @throws IncompatibleError for nodes that old versions point to without saying where they start
+ */
+export function planRebuild(view: BtreeView, changes: KeyMap, room: RebuildRoom): BtreeRebuild {
+  const replaced: ReplacedNode[] = [];
+  const levels: (readonly PlannedNode[])[] = [];
+  let runs = divideRuns(leafContents(view, changes, room, replaced), 0, room);
+  levels.push(nodesOf(runs));
+  const rootLevel = view.root?.level ?? 0;
+  for (let level = 1; level <= rootLevel; level++) {
+    runs = divideRuns(interiorContents(view, level, runs, room, replaced), level, room);
+    levels.push(nodesOf(runs));
+  }
+  while (levels.at(-1)!.length > 1) {
+    const level = levels.length;
+    assert(level < BTREE_MAX_DEPTH, `the btree ${btrees.nameOf(view.id)} needs no more levels than there are`);
+    const items = levels[level - 1]!.map(node => itemOfNode(node, room.replicas));
+    runs = divideRuns([{ min: POS_MIN, max: SPOS_MAX, items, generation: 0 }], level, room);
+    levels.push(nodesOf(runs));
+  }
+  return { btree: view.id, levels, replaced };
+}
+
+const nodesOf = (runs: readonly Run[]): readonly PlannedNode[] => runs.flatMap(run => run.nodes);
+
+/** The leaves with changes, merged with them. */
+function leafContents(view: BtreeView, changes: KeyMap, room: RebuildRoom, replaced: ReplacedNode[]): RunContents[] {
+  const contentsOf = (min: Bpos, max: Bpos) => [...mergedItems(view, changes, min, max)];
+  if (view.root === undefined) {
+    return [{ min: POS_MIN, max: SPOS_MAX, items: contentsOf(POS_MIN, SPOS_MAX), generation: 0 }];
+  }
+  const dirty = dirtyLeaves(view, changes);
+  const neighbours = groupsOf(dirty).flatMap(group => neighbourToMerge(view, group, room, contentsOf));
+  const places = sortedPlaces([...dirty, ...neighbours]);
+  for (const { ptr } of places) replaced.push({ level: 0, ptr });
+  return groupsOf(places).map(({ min, max }) => ({ min, max, items: contentsOf(min, max), generation: 1 }));
+}
+
+function dirtyLeaves(view: BtreeView, changes: KeyMap): NodePlace[] {
+  const leaves: NodePlace[] = [];
+  let change = changes.seek(POS_MIN);
+  while (change !== undefined) {
+    const leaf = placeOf(view, 0, change.k.p);
+    leaves.push(leaf);
+    const next = successor(leaf.max);
+    change = next === undefined ? undefined : changes.seek(next);
+  }
+  return leaves;
+}
+
+/** The leaf that a group takes in when little is left of it; none where both do not fit into one node. */
+function neighbourToMerge(
+  view: BtreeView,
+  { min, max }: NodeRange,
+  { capacityU64s }: RebuildRoom,
+  contentsOf: (min: Bpos, max: Bpos) => Item[],
+): NodePlace[] {
+  const items = contentsOf(min, max);
+  if (itemsU64s(items, min, max) > MERGE * capacityU64s) return [];
+  const after = successor(max);
+  const before = compareBpos(min, POS_MIN) === 0 ? undefined : bposPredecessor(min);
+  for (const pos of [after, before]) {
+    if (pos === undefined) continue;
+    const leaf = placeOf(view, 0, pos);
+    // An empty node goes, whatever its neighbour holds.
+    if (items.length === 0) return [leaf];
+    const ends: [Bpos, Bpos] = pos === after ? [min, leaf.max] : [leaf.min, max];
+    if (itemsU64s(contentsOf(...ends), ...ends) <= SPLIT * capacityU64s) return [leaf];
+  }
+  return [];
+}
+
+/** The interior nodes above nodes that are replaced, with their new children. */
+function interiorContents(
+  view: BtreeView,
+  level: number,
+  below: readonly Run[],
+  room: RebuildRoom,
+  replaced: ReplacedNode[],
+): RunContents[] {
+  const dirty = [...below.map(run => run.min), ...below.map(run => run.max), ...(room.dirtyPointers?.(level) ?? [])];
+  const places = new Map<string, NodePlace>();
+  for (const pos of dirty) {
+    const place = placeOf(view, level, pos);
+    places.set(bposText(place.max), place);
+  }
+  // A run may reach over several nodes: those between its ends are on the way from one to the other.
+  for (const { min, max } of below) {
+    for (let pos = successor(placeOf(view, level, min).max); pos !== undefined && compareBpos(pos, max) <= 0; ) {
+      const place = placeOf(view, level, pos);
+      places.set(bposText(place.max), place);
+      pos = successor(place.max);
+    }
+  }
+  const sorted = sortedPlaces([...places.values()]);
+  for (const { ptr } of sorted) replaced.push({ level, ptr });
+  return groupsOf(sorted).map(({ min, max }) => {
+    const within = below.filter(run => compareBpos(run.max, min) >= 0 && compareBpos(run.min, max) <= 0);
+    const items: Item[] = [];
+    let next = 0;
+    for (const key of view.keys({ level, from: min, to: max })) {
+      while (next < within.length && compareBpos(within[next]!.max, key.k.p) < 0) next++;
+      const run = within[next];
+      if (run === undefined || compareBpos(key.k.p, run.min) < 0) items.push({ k: key.k, key });
+      else if (compareBpos(key.k.p, run.max) === 0) {
+        for (const node of run.nodes) items.push(itemOfNode(node, room.replicas));
+      }
+    }
+    return { min, max, items, generation: 1 };
+  });
+}
+
+/** Cuts each run into nodes. */
+function divideRuns(contents: readonly RunContents[], level: number, room: RebuildRoom): Run[] {
+  const counts = contents.map(({ items, min, max }) => nodesNeeded(itemsU64s(items, min, max), room.capacityU64s));
+  let missing = (room.atLeast?.[level] ?? 0) - counts.reduce((sum, count) => sum + count, 0);
+  return contents.map(({ items, min, max, generation }, index) => {
+    const more = Math.max(0, Math.min(missing, items.length - counts[index]!));
+    missing -= more;
+    const count = counts[index]! + more;
+    return { min, max, nodes: divide(items, count, min, max).map(part => plannedNode(part, level, generation)) };
+  });
+}
+
+const nodesNeeded = (u64s: number, capacityU64s: number): number =>
+  u64s <= SPLIT * capacityU64s ? 1 : Math.ceil(u64s / (FILL * capacityU64s));
+
+interface Part extends NodeRange {
+  readonly items: readonly Item[];
+}
+
+/** Parts of about the same size, `count` of them; each ends at the position of its last key. */
+function divide(items: readonly Item[], count: number, min: Bpos, max: Bpos): Part[] {
+  if (count === 1) return [{ items, min, max }];
+  const packer = packerFor(items, min, max);
+  const total = items.reduce((sum, { k }) => sum + packedU64s(k, packer), 0);
+  const parts: Part[] = [];
+  let start = 0;
+  let from = min;
+  let size = 0;
+  for (let i = 0; i < items.length; i++) {
+    size += packedU64s(items[i]!.k, packer);
+    const left = items.length - 1 - i;
+    const partsLeft = count - 1 - parts.length;
+    const isFull = size >= ((parts.length + 1) * total) / count || left === partsLeft;
+    if (partsLeft === 0 || !isFull) continue;
+    const to = items[i]!.k.p;
+    parts.push({ items: items.slice(start, i + 1), min: from, max: to });
+    start = i + 1;
+    from = bposSuccessor(to);
+  }
+  parts.push({ items: items.slice(start), min: from, max });
+  assert(parts.length === count, `${items.length} keys make ${count} nodes, not ${parts.length}`);
+  return parts;
+}
+
+function plannedNode({ items, min, max }: Part, level: number, generation: number): PlannedNode {
+  const keys: Key[] = [];
+  const children: (Key | PlannedNode)[] = [];
+  for (const item of items) {
+    if (level > 0) children.push(item.node ?? item.key);
+    else {
+      assert(item.node === undefined, 'a leaf holds keys');
+      keys.push(item.key);
+    }
+  }
+  return { level, minKey: min, maxKey: max, keys, children, generation };
+}
+
+/** The room that items take, in u64s, packed in the format that holds all of them: no part of them takes more. */
+function itemsU64s(items: readonly Item[], min: Bpos, max: Bpos): number {
+  const packer = packerFor(items, min, max);
+  let u64s = 0;
+  for (const { k } of items) u64s += packedU64s(k, packer);
+  return u64s;
+}
+
+function packerFor(items: readonly Item[], min: Bpos, max: Bpos): KeyPacker {
+  const format = new BkeyFormatBuilder();
+  format.addPosition(min);
+  format.addPosition(max);
+  for (const { k } of items) format.addKey(k);
+  return new KeyPacker(format.finish());
+}
+
+const packedU64s = (k: Bkey, { keyU64s }: KeyPacker): number => k.u64s - BKEY_U64S + Math.min(keyU64s, BKEY_U64S);
+
+/** The keys of a range as they will be. */
+function* mergedItems(view: BtreeView, changes: KeyMap, from: Bpos, to: Bpos): Generator<Item> {
+  for (const key of new ChangedBtree(view, changes).keys({ from, to })) yield { k: key.k, key };
+}
+
+/** A pointer to a new node, as large as it will be; where it points is not known yet. */
+function itemOfNode(node: PlannedNode, replicas: number): Item {
+  return { k: makeKey(BTREE_PTR_V2, node.maxKey, new Uint8Array(BchBtreePtrV2.size + 8 * replicas)).k, node };
+}
+
+/** The node of a level that holds a position. */
+function placeOf(view: BtreeView, level: number, pos: Bpos): NodePlace {
+  const { root } = view;
+  assert(root?.key !== undefined && level <= root.level, `the btree ${view.name} has a level ${level}`);
+  if (level === root.level) return { ptr: root.key, min: POS_MIN, max: SPOS_MAX };
+  for (const ptr of view.keys({ level: level + 1, from: pos }))
+    return { ptr, min: minKeyOf(ptr, view.name), max: ptr.k.p };
+  throw new CorruptError(
+    'btree_node_topology_gap_between_nodes',
+    { btree: view.name, level },
+    `no node holds the position ${bposText(pos)}`,
+  );
+}
+
+function minKeyOf(ptr: Key, btree: string): Bpos {
+  if (ptr.k.type !== BTREE_PTR_V2) {
+    throw new IncompatibleError(
+      'btree_ptr',
+      { btree },
+      'a pointer of an old kind, which does not say where its node starts',
+    );
+  }
+  return bpos.get(viewOf(ptr.value), BchBtreePtrV2.offset.min_key);
+}
+
+const sortedPlaces = (places: readonly NodePlace[]): NodePlace[] => {
+  const sorted = places.toSorted((a, b) => compareBpos(a.max, b.max));
+  return sorted.filter((place, i) => i === 0 || compareBpos(place.max, sorted[i - 1]!.max) !== 0);
+};
+
+/** Neighbours taken together. */
+function groupsOf(places: readonly NodePlace[]): NodeRange[] {
+  const groups: { min: Bpos; max: Bpos }[] = [];
+  for (const { min, max } of places) {
+    const last = groups.at(-1);
+    const next = last === undefined ? undefined : successor(last.max);
+    if (last !== undefined && next !== undefined && compareBpos(next, min) === 0) last.max = max;
+    else groups.push({ min, max });
+  }
+  return groups;
+}
+
+/** Undefined behind the last position. */
+const successor = (pos: Bpos): Bpos | undefined => (compareBpos(pos, SPOS_MAX) === 0 ? undefined : bposSuccessor(pos));

@@ -1,0 +1,506 @@
+// From the key of an extent to its bytes. Entries stand in order: a checksum entry applies to the pointers behind it, a stripe pointer
+// to the next one. Each pointer is a copy of the same data, possibly encoded in another way. What one checksum covers, the encoded
+// extent, is read, verified, decrypted and decompressed as a whole, whichever part of it is wanted; the key may show only a part (the
+// live part) of it. Copies are tried from the most to the least trustworthy, blocks of stripes are rebuilt where they cannot be read;
+// what had failed before a copy was good is reported, so that who reads knows that it healed.
+//
+// Unlike the reference, which refuses them, a copy whose bucket has a newer generation is used as a last resort if its checksum is right:
+// that the bytes are the ones that were written is what a checksum says. Cached pointers that are stale are never looked at.
+// Sources: io_read.c, extents.c (bch2_bkey_pick_read_device), v1.13.0; data/read.c, data/extents.c, v1.39.2.
+
+import type { Damage } from '../btree/iterate.ts';
+import type { FilesystemSource } from '../btree/source.ts';
+import { canChecksum, checksum } from '../checksum/checksum.ts';
+import { type Csum, csumEquals, csumText, NO_CSUM } from '../checksum/csum.ts';
+import { decompress, UNCOMPRESSED_BYTES_MAX } from '../compress/decompress.ts';
+import { chacha20 } from '../crypto/chacha20.ts';
+import { extentNonce } from '../crypto/nonce.ts';
+import type { Bkey, Key } from '../ondisk/bkey.ts';
+import { bposText } from '../ondisk/bpos.ts';
+import { checksumTypes, checksumTypeText } from '../ondisk/checksum-types.ts';
+import { compressionTypes } from '../ondisk/compression-types.ts';
+import { assert, CorruptError, DeviceError, type Location, locate } from '../ondisk/errors.ts';
+import {
+  decodeExtentEntries,
+  type ExtentCrc,
+  type ExtentEntry,
+  type ExtentPtr,
+  type ExtentStripePtr,
+  extentFlags,
+} from '../ondisk/extent-entries.ts';
+import { keyError, keyErrorReasons } from '../ondisk/keys/error.ts';
+import { BchIndirectInlineData } from '../ondisk/keys/inline-data.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { BchReflinkV } from '../ondisk/keys/reflink-v.ts';
+import { SECTOR_BYTES } from '../util/sizes.ts';
+import { BucketGens } from './bucket-gens.ts';
+import type { DataError, ReplicaFailure } from './finding.ts';
+import { StripeReader } from './stripes.ts';
+
+export interface ExtentReadOptions {
+  /** The btree that the key is from, for messages. */
+  readonly btree?: string;
+  /**
+   * Told of each copy that fails while others are left to try, and of the last one. Members that are missing count as a failure only
+   * when no other copy is good.
+   */
+  readonly onReplicaFailure?: ((failure: ReplicaFailure) => void) | undefined;
+  /** Give bytes that fail their checksum, and those of extents that are marked as damaged. */
+  readonly ignoreErrors?: boolean | undefined;
+}
+
+/** What a key of the extents or reflink btree stands for. */
+export type ExtentContent =
+  | { readonly kind: 'data'; readonly entries: readonly ExtentEntry[] }
+  | { readonly kind: 'inline'; readonly bytes: Uint8Array }
+  /** Space that is promised, or allocated and not written yet: zeroes. */
+  | { readonly kind: 'reserved' | 'unwritten' }
+  | { readonly kind: 'hole' }
+  /** A key that points on into the reflink btree. */
+  | { readonly kind: 'reflink' }
+  | { readonly kind: 'lost'; readonly error: CorruptError };
+
+const POISONED = 1n << BigInt(extentFlags.idOf('poisoned'));
+
+/** @param btree for the message of what is lost */
+export function extentContent({ k, value }: Key, btree = 'extents'): ExtentContent {
+  const lost = (error: string, detail: string): ExtentContent => ({
+    kind: 'lost',
+    error: new CorruptError(error, { btree, pos: bposText(k.p) }, detail),
+  });
+  const name = keyTypes.byId(k.type)?.name;
+  switch (name) {
+    case 'extent':
+      return pointersContent(decodeExtentEntries(value));
+    case 'reflink_v':
+      if (value.length < BchReflinkV.size) return lost('bkey_val_size_too_small', `a value of ${value.length} bytes`);
+      return pointersContent(decodeExtentEntries(value.subarray(BchReflinkV.size)));
+    case 'inline_data':
+      return { kind: 'inline', bytes: value };
+    case 'indirect_inline_data':
+      return { kind: 'inline', bytes: value.subarray(BchIndirectInlineData.size) };
+    case 'reservation':
+      return { kind: 'reserved' };
+    case 'reflink_p':
+      return { kind: 'reflink' };
+    case 'deleted':
+    case 'whiteout':
+    case 'extent_whiteout':
+      return { kind: 'hole' };
+    case 'error': {
+      const { reason } = keyError.decode(value);
+      const why = reason === undefined ? '' : `: ${keyErrorReasons.nameOf(reason)}`;
+      return lost('key_type_error', `the data was lost before and the key says so${why}`);
+    }
+    default:
+      return lost('bkey_invalid_type_for_btree', `a key of type ${keyTypes.nameOf(k.type)}, expected an extent`);
+  }
+}
+
+/** One unwritten pointer is enough for the reference. */
+function pointersContent(entries: readonly ExtentEntry[]): ExtentContent {
+  const isUnwritten = entries.some(entry => entry.type === 'ptr' && entry.unwritten);
+  return isUnwritten ? { kind: 'unwritten' } : { kind: 'data', entries };
+}
+
+/** How the bytes are stored that a pointer points to. Sizes in sectors. Mirrors struct bch_extent_crc_unpacked. */
+interface Encoding {
+  readonly csumType: number;
+  readonly csum: Csum;
+  readonly compressionType: number;
+  readonly isCompressed: boolean;
+  readonly compressedSectors: number;
+  readonly uncompressedSectors: number;
+  /** Where the live part begins in what was encoded. */
+  readonly offsetSectors: number;
+  readonly nonceSectors: number;
+}
+
+interface Replica {
+  readonly ptr: ExtentPtr;
+  readonly encoding: Encoding;
+  readonly stripePtr: ExtentStripePtr | undefined;
+}
+
+interface Attempt extends Replica {
+  readonly isRebuild: boolean;
+  /** Why it is believed only with a checksum. */
+  readonly doubt: string | undefined;
+}
+
+/** The encoded extent that was decoded last. */
+interface Decoded {
+  readonly ptr: ExtentPtr;
+  readonly encoding: Encoding;
+  readonly versionLo: bigint;
+  readonly versionHi: number;
+  readonly bytes: Uint8Array;
+  /** What failed before it was good. */
+  readonly failures: readonly ReplicaFailure[];
+}
+
+/** What is wanted: a part of the live part of a key. */
+interface Want {
+  readonly k: Bkey;
+  readonly where: Location;
+  /** Bytes from the start of the key. */
+  readonly offset: number;
+  readonly into: Uint8Array;
+}
+
+const NO_BYTES = new Uint8Array(0);
+const INCOMPRESSIBLE = compressionTypes.idOf('incompressible');
+
+/** Reads extents of one filesystem. Keeps its buffers: up to 8 MiB. `loadCompression()` has to have been awaited. */
+export class DataReader {
+  readonly #gens: BucketGens;
+  readonly #stripes: StripeReader;
+  #scratch = NO_BYTES;
+  #decoded: Decoded | undefined;
+
+  /** @param options `onDamage`: told of parts of the alloc btree that are lost, where generations stand */
+  constructor(
+    readonly source: FilesystemSource,
+    options: { readonly onDamage?: ((damage: Damage) => void) | undefined } = {},
+  ) {
+    this.#gens = new BucketGens(source, options.onDamage);
+    this.#stripes = new StripeReader(source, this.#gens);
+  }
+
+  /**
+   * Reads a part of what a key covers. What is not stored (reserved, unwritten) is zeroes.
+   * @param key of type extent, reflink_v, inline_data, indirect_inline_data, reservation, error, …; not reflink_p
+   * @param offset bytes from the start of the key
+   * @param into as much as is wanted, inside of the key; on errors what it holds is undefined
+   * @returns with `ignoreErrors`, the error that was ignored
+   * @throws CorruptError data_read_csum_err, data_decompress_err_…, extent_poisoned, key_type_error, …
+   * @throws DeviceError when the members with the copies are missing or fail
+   */
+  read(key: Key, offset: number, into: Uint8Array, options: ExtentReadOptions = {}): DataError | undefined {
+    const { k } = key;
+    const { btree = 'extents' } = options;
+    assert(offset >= 0 && offset + into.length <= k.size * SECTOR_BYTES, 'what is read is inside of the key');
+    if (into.length === 0) return undefined;
+    const content = extentContent(key, btree);
+    switch (content.kind) {
+      case 'inline':
+        into.fill(0);
+        into.set(content.bytes.subarray(offset, offset + into.length));
+        return undefined;
+      case 'lost':
+        throw content.error;
+      case 'data':
+        return this.#readData(content.entries, { k, where: { btree, pos: bposText(k.p) }, offset, into }, options);
+      case 'reflink':
+        assert(false, 'a reflink_p has no bytes of its own: the indirect extent has');
+        return undefined;
+      default:
+        into.fill(0);
+        return undefined;
+    }
+  }
+
+  #readData(entries: readonly ExtentEntry[], want: Want, options: ExtentReadOptions): DataError | undefined {
+    const isPoisoned = entries.some(entry => entry.type === 'flags' && (entry.flags & POISONED) !== 0n);
+    const poison = isPoisoned
+      ? new CorruptError(
+          'extent_poisoned',
+          want.where,
+          'the extent is marked as damaged: its data had been lost before',
+        )
+      : undefined;
+    if (poison !== undefined && !options.ignoreErrors) throw poison;
+
+    const replicas = replicasOf(entries, want.k);
+    if (this.#fromDecoded(replicas, want, options)) return poison;
+    const { attempts, failures, isDirty } = this.#attempts(replicas, want);
+    // Nothing but cached copies that are gone: the reference gives zeroes.
+    if (!isDirty && attempts.length === 0) {
+      want.into.fill(0);
+      return poison;
+    }
+    const told: ReplicaFailure[] = [];
+    for (const attempt of attempts) {
+      try {
+        this.#attempt(attempt, want, true, told);
+        return poison;
+      } catch (thrown) {
+        const failure = { error: asDataError(thrown, want.where), device: attempt.ptr.dev };
+        failures.push(failure);
+        told.push(failure);
+        options.onReplicaFailure?.(failure);
+      }
+    }
+    const error = allFailed(failures, want.where);
+    if (!options.ignoreErrors) throw error;
+    for (const attempt of attempts) {
+      try {
+        this.#attempt(attempt, want, false, []);
+        return poison ?? error;
+      } catch (thrown) {
+        // It failed in the same way before, and was reported then.
+        asDataError(thrown, want.where);
+      }
+    }
+    throw error;
+  }
+
+  /** The last extent again: files that were overwritten show several parts of one. */
+  #fromDecoded(replicas: readonly Replica[], want: Want, options: ExtentReadOptions): boolean {
+    const decoded = this.#decoded;
+    if (decoded === undefined) return false;
+    if (want.k.bversion_lo !== decoded.versionLo || want.k.bversion_hi !== decoded.versionHi) return false;
+    const found = replicas.find(({ ptr, encoding }) => isSameEncoded(ptr, encoding, decoded));
+    if (found === undefined || liveProblem(found.encoding, want.k) !== undefined) return false;
+    for (const failure of decoded.failures) options.onReplicaFailure?.(failure);
+    const start = found.encoding.offsetSectors * SECTOR_BYTES + want.offset;
+    want.into.set(decoded.bytes.subarray(start, start + want.into.length));
+    return true;
+  }
+
+  /** What can be tried, best first, and what cannot. */
+  #attempts(
+    replicas: readonly Replica[],
+    want: Want,
+  ): { readonly attempts: readonly Attempt[]; readonly failures: ReplicaFailure[]; readonly isDirty: boolean } {
+    const direct: Attempt[] = [];
+    const rebuilds: Attempt[] = [];
+    const failures: ReplicaFailure[] = [];
+    let isDirty = false;
+    for (const replica of replicas) {
+      const { ptr, encoding, stripePtr } = replica;
+      if (!ptr.cached) isDirty = true;
+      const isPresent = this.source.device(ptr.dev) !== undefined;
+      const age = ptr.cached || (isPresent && encoding.csumType === 0) ? this.#gens.ageOf(ptr) : 'current';
+      if (ptr.cached && (age === 'stale' || !isPresent)) continue;
+      const doubt =
+        age === 'current'
+          ? undefined
+          : age === 'stale'
+            ? 'its bucket has been used for something else since'
+            : 'whether its bucket has been used for something else since was lost';
+      if (isPresent) direct.push({ ...replica, isRebuild: false, doubt });
+      else failures.push({ error: missingMember(ptr.dev), device: ptr.dev });
+      if (stripePtr !== undefined) rebuilds.push({ ...replica, isRebuild: true, doubt: undefined });
+    }
+    // Stable: replicas of one rank stay in the order of the key.
+    direct.sort((a, b) => rankOf(a, want) - rankOf(b, want));
+    const sure = direct.filter(attempt => attempt.doubt === undefined);
+    const doubtful = direct.filter(attempt => attempt.doubt !== undefined);
+    return { attempts: [...sure, ...rebuilds, ...doubtful], failures, isDirty };
+  }
+
+  #attempt(attempt: Attempt, want: Want, isVerified: boolean, failures: readonly ReplicaFailure[]): void {
+    const { ptr, encoding, stripePtr } = attempt;
+    const { k, offset, into } = want;
+    const device = attempt.isRebuild ? undefined : this.source.device(ptr.dev);
+    const where: Location = {
+      ...want.where,
+      device: device?.name ?? `member ${ptr.dev}`,
+      sector: ptr.offset,
+    };
+    const problem = liveProblem(encoding, k);
+    if (problem !== undefined) throw new CorruptError(problem.error, where, problem.detail);
+    const fill = (skipBytes: number, target: Uint8Array): void => {
+      if (device !== undefined) device.read(ptr.offset * SECTOR_BYTES + skipBytes, target);
+      else if (stripePtr !== undefined) this.#rebuild(ptr, stripePtr, skipBytes, target, want.where);
+      else throw missingMember(ptr.dev);
+    };
+
+    const liveAt = encoding.offsetSectors * SECTOR_BYTES + offset;
+    if (encoding.csumType === 0 && !encoding.isCompressed) {
+      if (isVerified && attempt.doubt !== undefined) {
+        throw new CorruptError('data_read_ptr_stale_dirty', where, `without a checksum, and ${attempt.doubt}`);
+      }
+      fill(liveAt, into);
+      return;
+    }
+    const outputBytes = encoding.uncompressedSectors * SECTOR_BYTES;
+    if (!encoding.isCompressed && liveAt === 0 && into.length === outputBytes) {
+      fill(0, into);
+      this.#verifyAndDecrypt(into, encoding, k, where, isVerified);
+      return;
+    }
+    const raw = this.#buffer(encoding.compressedSectors * SECTOR_BYTES);
+    fill(0, raw);
+    this.#verifyAndDecrypt(raw, encoding, k, where, isVerified);
+    const bytes = encoding.isCompressed
+      ? locate(where, () => decompress(encoding.compressionType, raw, outputBytes))
+      : raw;
+    into.set(bytes.subarray(liveAt, liveAt + into.length));
+    if (isVerified) {
+      const { bversion_lo: versionLo, bversion_hi: versionHi } = k;
+      this.#decoded = { ptr, encoding, versionLo, versionHi, bytes, failures: [...failures] };
+    }
+  }
+
+  /** Stripes are rebuilt in whole sectors; bytes may be wanted. */
+  #rebuild(ptr: ExtentPtr, stripePtr: ExtentStripePtr, skipBytes: number, target: Uint8Array, where: Location): void {
+    const first = Math.floor(skipBytes / SECTOR_BYTES);
+    const sectors = Math.ceil((skipBytes + target.length) / SECTOR_BYTES) - first;
+    const start = skipBytes - first * SECTOR_BYTES;
+    const isWhole = start === 0 && target.length === sectors * SECTOR_BYTES;
+    const buffer = isWhole ? target : new Uint8Array(sectors * SECTOR_BYTES);
+    this.#stripes.rebuild({ stripePtr, ptr, skipSectors: first, where }, buffer);
+    if (!isWhole) target.set(buffer.subarray(start, start + target.length));
+  }
+
+  /** @param raw the encoded extent, decrypted in place */
+  #verifyAndDecrypt(raw: Uint8Array, encoding: Encoding, k: Bkey, where: Location, isVerified: boolean): void {
+    const { csumType } = encoding;
+    if (csumType === 0) return;
+    const isEncrypted = checksumTypes.byId(csumType)?.isEncryption ?? false;
+    const { key } = this.source;
+    const nonce = isEncrypted
+      ? extentNonce(
+          { hi: k.bversion_hi, lo: k.bversion_lo },
+          {
+            compressionType: encoding.compressionType,
+            uncompressedSectors: encoding.uncompressedSectors,
+            nonceSectors: encoding.nonceSectors,
+          },
+        )
+      : undefined;
+    const mac = key === undefined || nonce === undefined ? undefined : { key, nonce };
+    if (!canChecksum(csumType, mac)) {
+      if (isEncrypted) {
+        throw new CorruptError('data_read_no_encryption_key', where, 'encrypted data, and the filesystem has no key');
+      }
+      throw new CorruptError('ptr_crc_csum_type_unknown', where, `checksum type ${checksumTypeText(csumType)}`);
+    }
+    if (isVerified) {
+      const computed = checksum(csumType, raw, mac);
+      if (!csumEquals(computed, encoding.csum)) {
+        const found = csumText(csumType, computed);
+        const expected = csumText(csumType, encoding.csum);
+        const detail = `${checksumTypeText(csumType)} of ${raw.length} bytes is ${found}, expected ${expected}`;
+        throw new CorruptError('data_read_csum_err', where, detail);
+      }
+    }
+    if (mac !== undefined) chacha20(mac.key, mac.nonce, raw);
+  }
+
+  /** Room for one encoded extent; what the last one left there is gone. */
+  #buffer(bytes: number): Uint8Array {
+    this.#decoded = undefined;
+    assert(bytes <= UNCOMPRESSED_BYTES_MAX, 'sizes of extents have 13 bits');
+    if (this.#scratch.length < bytes) this.#scratch = new Uint8Array(Math.max(bytes, 2 ** 17));
+    return this.#scratch.subarray(0, bytes);
+  }
+}
+
+/** Each pointer with the checksum entry that applies to it. Mirrors bkey_for_each_ptr_decode. */
+function replicasOf(entries: readonly ExtentEntry[], k: Bkey): readonly Replica[] {
+  const replicas: Replica[] = [];
+  let encoding: Encoding = {
+    csumType: 0,
+    csum: NO_CSUM,
+    compressionType: 0,
+    isCompressed: false,
+    compressedSectors: k.size,
+    uncompressedSectors: k.size,
+    offsetSectors: 0,
+    nonceSectors: 0,
+  };
+  let stripePtr: ExtentStripePtr | undefined;
+  for (const entry of entries) {
+    switch (entry.type) {
+      case 'crc32':
+      case 'crc64':
+      case 'crc128':
+        encoding = encodingOf(entry);
+        break;
+      case 'stripe_ptr':
+        stripePtr = entry;
+        break;
+      case 'ptr':
+        replicas.push({ ptr: entry, encoding, stripePtr });
+        stripePtr = undefined;
+        break;
+    }
+  }
+  return replicas;
+}
+
+function encodingOf(crc: ExtentCrc): Encoding {
+  return {
+    csumType: crc.csum_type,
+    csum: { lo: crc.csum_lo, hi: crc.csum_hi },
+    compressionType: crc.compression_type,
+    isCompressed: crc.compression_type !== 0 && crc.compression_type !== INCOMPRESSIBLE,
+    compressedSectors: crc.compressed_size,
+    uncompressedSectors: crc.uncompressed_size,
+    offsetSectors: crc.offset,
+    nonceSectors: crc.nonce,
+  };
+}
+
+/** Why the sizes contradict each other. Keys with these faults are dropped on reading; who reads without judging meets them here. */
+function liveProblem(encoding: Encoding, k: Bkey): { readonly error: string; readonly detail: string } | undefined {
+  const { offsetSectors, uncompressedSectors, compressedSectors, isCompressed, compressionType } = encoding;
+  if (compressionTypes.byId(compressionType) === undefined) {
+    return { error: 'ptr_crc_compression_type_unknown', detail: `compression type ${compressionType}` };
+  }
+  if (offsetSectors + k.size > uncompressedSectors) {
+    const detail = `${k.size} sectors at offset ${offsetSectors} of ${uncompressedSectors}`;
+    return { error: 'ptr_crc_uncompressed_size_too_small', detail };
+  }
+  if (!isCompressed && compressedSectors !== uncompressedSectors) {
+    const detail = `not compressed, but ${compressedSectors} sectors on disk and ${uncompressedSectors} of data`;
+    return { error: 'ptr_crc_uncompressed_size_mismatch', detail };
+  }
+  return undefined;
+}
+
+/** Lower is better: copies that are not only cached first, then those of which less has to be read. */
+function rankOf({ ptr, encoding }: Attempt, { into }: Want): number {
+  const isEncoded = encoding.csumType !== 0 || encoding.isCompressed;
+  const bytes = isEncoded ? encoding.compressedSectors * SECTOR_BYTES : into.length;
+  const cost = encoding.isCompressed ? 2 * bytes : bytes;
+  return (ptr.cached ? 2 ** 40 : 0) + cost;
+}
+
+/** Whether a replica is the encoded extent that was decoded, whatever part of it is live. */
+function isSameEncoded(ptr: ExtentPtr, encoding: Encoding, decoded: Decoded): boolean {
+  const other = decoded.encoding;
+  return (
+    ptr.dev === decoded.ptr.dev &&
+    ptr.offset === decoded.ptr.offset &&
+    ptr.gen === decoded.ptr.gen &&
+    encoding.csumType === other.csumType &&
+    encoding.compressionType === other.compressionType &&
+    encoding.compressedSectors === other.compressedSectors &&
+    encoding.uncompressedSectors === other.uncompressedSectors &&
+    encoding.nonceSectors === other.nonceSectors &&
+    csumEquals(encoding.csum, other.csum)
+  );
+}
+
+const missingMember = (device: number) =>
+  new DeviceError('missing', `member ${device}`, 'it is not among the devices that were given');
+
+/** @throws what is no fault of the data */
+function asDataError(thrown: unknown, where: Location): DataError {
+  if (thrown instanceof CorruptError) {
+    return thrown.where.pos === undefined
+      ? new CorruptError(thrown.error, { ...where, ...thrown.where }, thrown.detail)
+      : thrown;
+  }
+  if (thrown instanceof DeviceError) return thrown;
+  throw thrown;
+}
+
+/** What is wrong with the bytes speaks first, else what is wrong with a device; the others are added. */
+function allFailed(failures: readonly ReplicaFailure[], where: Location): DataError {
+  const errors = failures.map(failure => failure.error);
+  const first = errors.find(error => error instanceof CorruptError) ?? errors[0];
+  if (first === undefined) return new CorruptError('extent_ptrs_no_ptrs', where, 'an extent without a copy');
+  const others = errors.filter(error => error !== first).map(error => error.message);
+  const rest = others.length === 0 ? '' : `; other copies: ${others.join('; ')}`;
+  if (first instanceof CorruptError) return new CorruptError(first.error, first.where, `${first.detail}${rest}`);
+  const place =
+    others.length === 0
+      ? `the only copy of ${where.btree} ${where.pos} is on it`
+      : `copies of ${where.btree} ${where.pos}`;
+  return new DeviceError(first.kind, first.device, `${first.detail}: ${place}${rest}`, { cause: first });
+}

@@ -1,0 +1,30 @@
+// What the tree of files does not allow, in the words that errno has for it.
+
+import { UsageError } from '../ondisk/errors.ts';
+
+const words = {
+  EEXIST: 'file exists',
+  EINVAL: 'invalid argument',
+  EISDIR: 'is a directory',
+  EMLINK: 'too many links',
+  ENAMETOOLONG: 'file name too long',
+  ENODATA: 'no such attribute',
+  ENOENT: 'no such file or directory',
+  ENOTDIR: 'not a directory',
+  ENOTEMPTY: 'directory not empty',
+  ERANGE: 'too large for a key',
+  EROFS: 'the subvolume is read-only',
+  EXDEV: 'would cross from one subvolume or set of options to another',
+} as const;
+
+export type FileErrorCode = keyof typeof words;
+
+/** A change that was refused; nothing was changed. */
+export class FileError extends UsageError {
+  constructor(
+    readonly code: FileErrorCode,
+    what: string,
+  ) {
+    super(`${what}: ${words[code]}`);
+  }
+}

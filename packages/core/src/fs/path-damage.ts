@@ -1,0 +1,36 @@
+// Says where in the tree of files something was lost, and says it once: a lost node of a btree is met again by every file that needs it.
+
+import type { Damage } from '../btree/iterate.ts';
+import { CorruptError } from '../ondisk/errors.ts';
+import type { OnDamage } from '../snapshots/damage.ts';
+import { printableBytes } from '../util/byte-text.ts';
+
+/** How many losses are remembered; behind that some may be told again. */
+const TOLD_MAX = 10_000;
+
+export class DamageTeller {
+  readonly #onDamage: OnDamage | undefined;
+  readonly #told = new Set<string>();
+
+  constructor(onDamage: OnDamage | undefined) {
+    this.#onDamage = onDamage;
+  }
+
+  /** A listener for what is met at a path, from the root; undefined where nobody listens. */
+  at(path: Uint8Array | undefined): OnDamage | undefined {
+    const listener = this.#onDamage;
+    if (listener === undefined) return undefined;
+    return damage => {
+      const { message } = damage;
+      if (this.#told.has(message)) return;
+      if (this.#told.size >= TOLD_MAX) this.#told.clear();
+      this.#told.add(message);
+      listener(path === undefined ? damage : withPath(damage, path));
+    };
+  }
+}
+
+function withPath(damage: Damage, path: Uint8Array): Damage {
+  if (!(damage instanceof CorruptError) || damage.where.path !== undefined) return damage;
+  return new CorruptError(damage.error, { path: `/${printableBytes(path)}`, ...damage.where }, damage.detail);
+}

@@ -1,0 +1,287 @@
+// A filesystem open for writing: it commits transactions, one after the other, each wholly or not at all.
+//
+// The order of a commit. What may be lost at any point is what comes after it:
+//   1. The superblock stops saying that the filesystem is clean, and says what the new state needs it to say (replicas entries, where
+//      btree nodes may be). The newest journal entry is the old state; if a clean filesystem's journal lacks it, it is written first.
+//   2. New nodes are written where nothing is. Flush.
+//   3. One journal entry with all roots is written to another bucket than the old one. Flush: this is the commit.
+//   4. The superblock says clean again, with the same roots.
+// A crash before 3 leaves the old state, a crash behind it the new one, and every kernel mounts either.
+//
+// Source: bch2_fs_mark_dirty and bch2_fs_mark_clean in sb-clean.c, bch2_journal_pos_from_member_info_set in journal_io.c, v1.13.0.
+
+import { CommitPlan, type NodeAllocator, type WrittenNodes } from './btree/commit.ts';
+import { deletedKey, Transaction, type Triggers } from './btree/transaction.ts';
+import { Filesystem } from './filesystem.ts';
+import { SeqBlacklist, type SeqRange } from './journal/blacklist.ts';
+import { type JournalReading, readJournal } from './journal/journal.ts';
+import type { BtreeRoot } from './journal/overlay.ts';
+import { type JournalClocks, readReplayState } from './journal/replay.ts';
+import {
+  datetimeEntry, encodeJset, type JournalPlace, journalPlaces, metaChecksumType, stateEntries,
+} from './journal/write.ts'; // biome-ignore format: one line of names
+import { getBits, withBits } from './ondisk/bits.ts';
+import { btreeNodeMagic } from './ondisk/btree-node.ts';
+import { BTREE_ID_MAX } from './ondisk/btrees.ts';
+import { assert, CorruptError, IncompatibleError, UsageError } from './ondisk/errors.ts';
+import { compatFeatures, FEATURES_ALWAYS, incompatFeatures } from './ondisk/features.ts';
+import type { JsetEntry } from './ondisk/jset-entries.ts';
+import { viewOf } from './ondisk/layout.ts';
+import { sbBits } from './ondisk/sb-bits.ts';
+import { encodeClean } from './ondisk/sb-fields/clean.ts';
+import { journalSeqBlacklistField } from './ondisk/sb-fields/journal-seq-blacklist.ts';
+import { members, withMembers } from './ondisk/sb-fields/members.ts';
+import { type Superblock, withSection } from './ondisk/superblock.ts';
+import { VERSION_CURRENT_WRITTEN, versionNumber } from './ondisk/versions.ts';
+import { editSuperblock, type MemberSet, memberSetOf, missingText, openMember } from './superblock/member-set.ts';
+import type { RandomSource } from './util/random.ts';
+import { SECTOR_BYTES, sectorsToBytes } from './util/sizes.ts';
+
+/** The only version that is understood well enough to be written. */
+const WRITABLE_VERSION = VERSION_CURRENT_WRITTEN;
+
+/** After a crash, numbers of entries that may have been on their way are passed over. */
+const SEQS_SKIPPED = 64;
+
+export interface WriterOptions {
+  /** The master key of an encrypted filesystem. */
+  readonly key?: Uint8Array | undefined;
+  readonly random: RandomSource;
+  /** Seconds since 1970. */
+  readonly now: () => bigint;
+}
+
+export interface CommitRequest {
+  readonly tx: Transaction;
+  readonly allocator: NodeAllocator;
+  /** What the superblock has to say before the new state counts. Called when all changes are known. */
+  readonly superblock: (sb: Superblock) => Superblock;
+  /** Where the counters have come to; the old ones when left out. */
+  readonly clocks?: JournalClocks;
+}
+
+export interface CommitReport extends Omit<WrittenNodes, 'roots'> {
+  /** The journal entry that is the commit. */
+  readonly seq: number;
+}
+
+export class FilesystemWriter {
+  readonly #options: WriterOptions;
+  #filesystem: Filesystem;
+
+  /**
+   * @param set all members, open for writing
+   * @throws IncompatibleError for versions that are not written, UsageError when members are missing, and what reading throws
+   * @throws CorruptError when the journal is damaged: what it says may not be all that was
+   */
+  constructor(set: MemberSet, options: WriterOptions) {
+    this.#options = options;
+    refuseUnwritable(set);
+    this.#filesystem = filesystemWith(set, options.key);
+    const [problem] = this.#filesystem.replay.problems;
+    if (problem !== undefined) throw new CorruptError(problem.error, problem.where, problem.detail);
+  }
+
+  /** The filesystem as it was committed last. */
+  get filesystem(): Filesystem {
+    return this.#filesystem;
+  }
+
+  /** A new transaction over `filesystem`. What its journal has to replay is part of it. */
+  begin(triggers: Triggers): Transaction {
+    const { replay } = this.#filesystem;
+    const tx = new Transaction(this.#filesystem, triggers);
+    for (let btree = 0; btree < BTREE_ID_MAX; btree++) {
+      for (const { key, deltas } of replay.overlay.keysOf(btree, 0)) {
+        // Counters that are added up: what reading gives is the sum.
+        const sum = deltas === undefined ? key : this.#filesystem.btree(btree).get(key.k.p);
+        tx.replay(btree, sum ?? deletedKey(key.k.p));
+      }
+    }
+    return tx;
+  }
+
+  /** The number that the journal entry of the next commit will have, at the least. */
+  get nextSeq(): number {
+    return this.#nextSeq(this.#journal());
+  }
+
+  /**
+   * Writes a transaction. Its base is `filesystem`; afterwards there is a new one, and the transaction is used up.
+   * @throws NoSpaceError, CorruptError before anything was written; DeviceError at any point: the filesystem is then in the old state or
+   * in the new one
+   */
+  commit({ tx, allocator, superblock, clocks }: CommitRequest): CommitReport {
+    const { random, now } = this.#options;
+    const filesystem = this.#filesystem;
+    const { sb, key, replay } = filesystem;
+    const plan = new CommitPlan(
+      tx,
+      { btree: id => filesystem.btree(id), overlay: replay.overlay, device: index => filesystem.device(index) },
+      allocator,
+      {
+        magic: btreeNodeMagic(sb.uuid),
+        version: sb.version,
+        csumType: metaChecksumType(sb),
+        key,
+        blockSectors: sb.block_size,
+        nodeSectors: getBits(sb.flags, sbBits.BTREE_NODE_SIZE),
+        replicas: metadataReplicas(sb),
+        randomU64: () => viewOf(random.bytes(8)).getBigUint64(0, true),
+      },
+    );
+    const journal = this.#journal();
+    const seq = this.#nextSeq(journal);
+    const writeEntry = (roots: Iterable<BtreeRoot>, at: number, keepFrom: number) =>
+      this.#writeEntry(journal, [...stateEntries(roots, clocks ?? replay.clocks), datetimeEntry(now())], at, keepFrom);
+
+    const keepFrom = firstNeeded(journal, replay.lastSeq);
+    if (journalPlaces(filesystem.set, journal, sb.block_size * SECTOR_BYTES, keepFrom).length === 0)
+      throw noJournalRoom();
+    if (replay.from === 'clean' && !hasState(journal, replay.lastSeq))
+      writeEntry(replay.roots.values(), replay.lastSeq, 0);
+    this.#edit(old =>
+      markedDirty(superblock(old), replay.from === 'clean' ? undefined : { start: replay.lastSeq + 1, end: seq }),
+    );
+    const { roots: newRoots, nodeCount, sizeBytes } = plan.write();
+    this.#flush();
+    const roots = new Map(replay.roots);
+    for (const [btree, root] of newRoots) roots.set(btree, { btree, ...root, seq });
+    const places = writeEntry(sortedRoots(roots), seq, keepFrom);
+    this.#edit(old => markedClean(old, sortedRoots(roots), clocks ?? replay.clocks, seq, places));
+    this.#filesystem = filesystemWith(this.#filesystem.set, key);
+    return { seq, nodeCount, sizeBytes };
+  }
+
+  #journal(): JournalReading {
+    const { set, key, replay } = this.#filesystem;
+    return replay.journal ?? readJournal(set, key);
+  }
+
+  #nextSeq(journal: JournalReading): number {
+    const { replay } = this.#filesystem;
+    if (replay.from === 'clean' && journal.nextSeq > replay.lastSeq + 1) {
+      const detail = `the superblock is clean at journal entry ${replay.lastSeq}, the journal goes on to ${journal.nextSeq - 1}`;
+      throw new CorruptError('clean_but_journal_not_empty', {}, detail);
+    }
+    const next = Math.max(replay.lastSeq + 1, journal.nextSeq);
+    return replay.from === 'clean' ? next : next + SEQS_SKIPPED;
+  }
+
+  /** A new superblock on every member, which is then the newest. */
+  #edit(edit: (sb: Superblock) => Superblock): void {
+    const { set } = this.#filesystem;
+    editSuperblock(set, edit, { now: this.#options.now() });
+    const reread = memberSetOf(set.members.map(({ device }) => openMember(device)));
+    const { replay, key } = this.#filesystem;
+    this.#filesystem = new Filesystem(reread, replay, key);
+  }
+
+  /** An entry on as many members as metadata has replicas, as far as there is room. */
+  #writeEntry(
+    journal: JournalReading,
+    entries: readonly JsetEntry[],
+    seq: number,
+    keepFrom: number,
+  ): readonly JournalPlace[] {
+    const { set, sb, key } = this.#filesystem;
+    const jset = encodeJset(sb, key, seq, entries);
+    const found = journalPlaces(set, journal, jset.length, keepFrom);
+    if (found.length === 0) throw noJournalRoom();
+    const places = found.slice(0, metadataReplicas(sb));
+    for (const { device, sector } of places) device.write(sectorsToBytes(sector), jset);
+    for (const { device } of places) device.flush();
+    return places;
+  }
+
+  #flush(): void {
+    for (const { device } of this.#filesystem.set.members) device.flush();
+  }
+}
+
+const filesystemWith = (set: MemberSet, key: Uint8Array | undefined): Filesystem =>
+  new Filesystem(set, readReplayState(set, key), key);
+
+const noJournalRoom = () => new UsageError('no journal bucket is free for the entry that commits the change: run fsck');
+
+/** What is understood well enough to be changed, with all its members. */
+function refuseUnwritable(set: MemberSet): void {
+  const { sb } = set.newest;
+  for (const version of [sb.version, sb.version_min]) {
+    if (version === WRITABLE_VERSION) continue;
+    const detail = `metadata version ${versionNumber(version)} is not written by this program, only ${versionNumber(WRITABLE_VERSION)} is`;
+    throw new IncompatibleError('version', {}, detail);
+  }
+  if (set.missing.length > 0) throw new UsageError(`${missingText(set)}; a change needs all of them`);
+  if (getBits(sb.flags, sbBits.INITIALIZED) === 0) {
+    throw new UsageError('the filesystem was never initialized: mount it once, or format it anew');
+  }
+}
+
+const metadataReplicas = (sb: Superblock): number => getBits(sb.flags, sbBits.META_REPLICAS_WANT);
+
+const sortedRoots = (roots: ReadonlyMap<number, BtreeRoot>): readonly BtreeRoot[] =>
+  [...roots.values()].sort((a, b) => a.btree - b.btree);
+
+/** Whether the journal alone would give the state of the clean section. */
+const hasState = ({ entries }: JournalReading, lastSeq: number): boolean => {
+  const last = entries.at(-1);
+  return (
+    last !== undefined && last.seq === lastSeq && last.isFlush && last.checksumGood && last.lastSeq === BigInt(lastSeq)
+  );
+};
+
+/** The oldest entry that the old state needs. */
+const firstNeeded = (journal: JournalReading, lastSeq: number): number => journal.replayRange?.first ?? lastSeq;
+
+const bit = (id: number): bigint => 1n << BigInt(id);
+const ONLY_WHILE_DIRTY =
+  bit(incompatFeatures.idOf('extents_above_btree_updates')) | bit(incompatFeatures.idOf('btree_updates_journalled'));
+const BLACKLIST = bit(incompatFeatures.idOf('journal_seq_blacklist_v3'));
+const ALLOC_INFO = bit(compatFeatures.idOf('alloc_info')) | bit(compatFeatures.idOf('alloc_metadata'));
+
+/** @param skipped numbers of entries that a crash may have lost: bsets that depend on them do not count */
+function markedDirty(sb: Superblock, skipped: SeqRange | undefined): Superblock {
+  const [incompat = 0n, ...others] = sb.features;
+  const dirty = {
+    ...sb,
+    flags: withBits(sb.flags, sbBits.CLEAN, 0),
+    features: [incompat | FEATURES_ALWAYS | (skipped === undefined ? 0n : BLACKLIST), ...others],
+  };
+  if (skipped === undefined) return dirty;
+  const { ranges } = SeqBlacklist.of(sb).with([skipped]);
+  const payload = journalSeqBlacklistField.encode?.(ranges);
+  assert(payload !== undefined, 'the section can be written');
+  return withSection(dirty, 'journal_seq_blacklist', payload);
+}
+
+function markedClean(
+  sb: Superblock,
+  roots: readonly BtreeRoot[],
+  clocks: JournalClocks,
+  seq: number,
+  places: readonly JournalPlace[],
+): Superblock {
+  const [incompat = 0n, ...others] = sb.features;
+  const [compat = 0n, ...otherCompat] = sb.compat;
+  const entries = stateEntries(roots, clocks);
+  const clean = encodeClean({ flags: 0, read_clock: 0, write_clock: 0, journal_seq: seq, entries, damage: undefined });
+  const changed = members(sb).map((member, index) => {
+    const place = places.find(({ member: at }) => at === index);
+    if (place === undefined) return member;
+    return { ...member, last_journal_bucket: place.bucketIndex, last_journal_bucket_offset: place.endSectors };
+  });
+  return withMembers(
+    withSection(
+      {
+        ...sb,
+        flags: withBits(sb.flags, sbBits.CLEAN, 1),
+        features: [incompat & ~ONLY_WHILE_DIRTY, ...others],
+        compat: [compat | ALLOC_INFO, ...otherCompat],
+      },
+      'clean',
+      clean,
+    ),
+    changed,
+  );
+}
