@@ -53,6 +53,19 @@ test('the list of commands', async () => {
     Looking into filesystems:
       list          Print the keys of a btree, or its nodes
       list_journal  Print the contents of the journal
+      dump          Write the metadata of a filesystem to qcow2 files
+      undump        Turn qcow2 files of dump back into images
+      explain       Say what lies at a byte of a device
+      locate        Say where on the devices files are
+      fs            Tell about a filesystem as a whole
+
+    Files without a mount:
+      ls       List files and directories
+      tree     Draw the tree of directories and files
+      stat     Tell everything that is known about files
+      cat      Write the contents of files to standard output
+      restore  Copy files out of a filesystem, and say whether they are whole
+      tar      Write files as a tar archive
 
     Encryption:
       unlock             Check the passphrase of an encrypted filesystem

@@ -6,6 +6,8 @@ export interface Palette {
   red(text: string): string;
   green(text: string): string;
   yellow(text: string): string;
+  blue(text: string): string;
+  magenta(text: string): string;
   cyan(text: string): string;
 }
 
@@ -14,7 +16,16 @@ export type ColorChoice = 'auto' | 'always' | 'never';
 const same = (text: string): string => text;
 
 /** No colour at all. */
-export const plainPalette: Palette = { bold: same, dim: same, red: same, green: same, yellow: same, cyan: same };
+export const plainPalette: Palette = {
+  bold: same,
+  dim: same,
+  red: same,
+  green: same,
+  yellow: same,
+  blue: same,
+  magenta: same,
+  cyan: same,
+};
 
 /**
  * `--color` decides; else FORCE_COLOR (anything but `0`), NO_COLOR (anything but empty) and TERM=dumb, in this order;

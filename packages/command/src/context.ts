@@ -1,5 +1,6 @@
 // What a command can ask of the world while it runs, besides core.
 
+import type { ByteSink } from './host.ts';
 import type { Progress } from './progress.ts';
 import type { Prompt } from './prompt.ts';
 
@@ -16,6 +17,11 @@ export interface Context {
   date(): Date;
   /** One line on stderr at once, that --quiet leaves out; a JSON line with --json. */
   warn(message: string): void;
+  /**
+   * Standard output for commands whose result is bytes: the contents of a file, an archive. Nothing else may be printed there then: such a
+   * command has no text, and refuses --json.
+   */
+  readonly bytes: ByteSink;
   /** All of standard input. */
   readStdin(): Promise<Uint8Array>;
   /**

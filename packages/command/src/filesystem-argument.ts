@@ -1,15 +1,18 @@
 // Opens the filesystem that a command line names, for reading: all members that are there, and the passphrase where one is needed.
 
 import {
-  type BlockDevice,
   encryptionOf,
   type Filesystem,
+  type FindMembersOptions,
   filesystemOf,
+  findFilesystems,
+  findMembers,
   locationText,
-  memberPaths,
+  type MemberSet,
+  memberText,
   missingText,
-  openDevice,
-  openMembers,
+  staleMembers,
+  UsageError,
 } from '@bcachefs-ts/core';
 import type { Context } from './context.ts';
 import { readPassphrase } from './passphrase.ts';
@@ -26,6 +29,18 @@ export const passphraseOption = {
   },
 } as const;
 
+/** How a filesystem is chosen and opened for reading, for every command that has `devicesPositional`. */
+export const filesystemOptions = {
+  uuid: {
+    type: 'string',
+    value: 'UUID',
+    parse: parseUuid,
+    help: 'the filesystem that is meant, where the devices belong to several; the others are left out',
+  },
+  degraded: { type: 'flag', help: 'say nothing about missing members' },
+  ...passphraseOption,
+} as const;
+
 export const devicesPositional = {
   devices: {
     count: 'some',
@@ -34,19 +49,73 @@ export const devicesPositional = {
   },
 } as const;
 
+/** What `devicesPositional` and `filesystemOptions` give; commands with the passphrase's option only take no others. */
+export interface FilesystemArgs {
+  readonly devices: readonly string[];
+  readonly passphrase_file: string | undefined;
+  readonly uuid?: string | undefined;
+  readonly degraded?: boolean;
+  /** Refuse devices that something else uses. */
+  readonly exclusive?: boolean;
+}
+
 /**
  * Opens for reading although members are missing, which is told. The caller closes it.
  * @throws UsageError, DeviceError, CorruptError, IncompatibleError as openFilesystem does
  */
-export async function openForReading(
-  context: Context,
-  args: { readonly devices: readonly string[]; readonly passphrase_file: string | undefined },
-): Promise<Filesystem> {
-  const opened: BlockDevice[] = [];
+export async function openForReading(context: Context, args: FilesystemArgs): Promise<Filesystem> {
+  return await openSet(context, findMembersForReading(context, args), args);
+}
+
+/**
+ * Opens every filesystem that the devices belong to, one after the other; each is closed when the next one is asked for.
+ * @throws as openForReading does
+ */
+export async function* openEachForReading(context: Context, args: FilesystemArgs): AsyncGenerator<Filesystem> {
+  const sets = findFilesystems(args.devices, searchOf(context, args));
   try {
-    for (const path of memberPaths(args.devices)) opened.push(openDevice(path, { write: false }));
-    const set = openMembers(opened);
-    if (set.missing.length > 0) context.warn(`${missingText(set)}; what is only there cannot be read`);
+    for (const set of sets) {
+      tellMembers(context, set, args);
+      const filesystem = await openSet(context, set, args);
+      try {
+        yield filesystem;
+      } finally {
+        filesystem.close();
+      }
+    }
+  } finally {
+    for (const set of sets) closeSet(set);
+  }
+}
+
+/**
+ * The members alone, without opening the filesystem; missing and stale ones are told. The caller closes their devices.
+ * @throws as findMembers does
+ */
+export function findMembersForReading(context: Context, args: FilesystemArgs): MemberSet {
+  const set = findMembers(args.devices, searchOf(context, args));
+  tellMembers(context, set, args);
+  return set;
+}
+
+function searchOf(context: Context, { uuid, exclusive = false }: FilesystemArgs): FindMembersOptions {
+  return { uuid, exclusive, onUnreadable: error => context.warn(`${error.message}; left out`) };
+}
+
+function tellMembers(context: Context, set: MemberSet, { degraded }: FilesystemArgs): void {
+  if (set.missing.length > 0 && !degraded) context.warn(`${missingText(set)}; what is only there cannot be read`);
+  for (const { device, sb } of staleMembers(set)) {
+    const { newest } = set;
+    context.warn(
+      `${device.name}: ${memberText(newest.sb, sb.dev_idx)} has an older superblock (number ${sb.seq}) than ${newest.device.name} ` +
+        `(number ${newest.sb.seq}): it was not there when the filesystem was last written to, and what it holds may be out of date`,
+    );
+  }
+}
+
+/** Closes the set when it cannot be opened. */
+async function openSet(context: Context, set: MemberSet, args: FilesystemArgs): Promise<Filesystem> {
+  try {
     const isSealed = encryptionOf(set.newest.sb) === 'passphrase';
     const passphrase = isSealed ? await passphraseFor(context, args.passphrase_file) : undefined;
     const filesystem = filesystemOf(set, { degraded: true, passphrase });
@@ -55,9 +124,18 @@ export async function openForReading(
     }
     return filesystem;
   } catch (thrown) {
-    for (const device of opened) device.close();
+    closeSet(set);
     throw thrown;
   }
+}
+
+function closeSet({ members }: MemberSet): void {
+  for (const { device } of members) device.close();
+}
+
+function parseUuid(text: string): string {
+  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return text.toLowerCase();
+  throw new UsageError(`found ${JSON.stringify(text)}, expected a UUID such as 01234567-89ab-cdef-0123-456789abcdef`);
 }
 
 export async function passphraseFor(context: Context, file: string | undefined): Promise<Uint8Array> {

@@ -18,6 +18,9 @@ export interface Host {
 
 export type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
 
+/** What takes bytes: see Sink. */
+export type ByteSink = Pick<Sink, 'isTerminal' | 'writeBytes'>;
+
 export interface Sink {
   readonly isTerminal: boolean;
   /** Width of the terminal; 80 where there is none. */
@@ -27,6 +30,8 @@ export interface Sink {
    * @throws PipeClosed when the reader has gone
    */
   write(text: string): void;
+  /** Bytes as they are. Returns when all of them are written; throws as `write` does. */
+  writeBytes(bytes: Uint8Array): void;
 }
 
 export interface Input {

@@ -8,11 +8,16 @@ export { CommandFailed, describeError, type ErrorReport } from './errors.ts';
 export { EXIT, type ExitCodeRow, exitCodeTable } from './exit-codes.ts';
 export {
   devicesPositional,
+  type FilesystemArgs,
+  filesystemOptions,
+  findMembersForReading,
+  openEachForReading,
   openForReading,
   PASSPHRASE_VARIABLE,
   passphraseFor,
   passphraseOption,
 } from './filesystem-argument.ts';
+export type { ByteSink } from './host.ts';
 export { commandToMarkdown } from './markdown.ts';
 export { main } from './node-host.ts';
 export type { Args, OptionSpec, OptionSpecs, OptionValue, PositionalSpec, WithOptions } from './option.ts';

@@ -58,7 +58,10 @@ class FdSink implements Sink {
   }
 
   write(text: string): void {
-    const bytes = new TextEncoder().encode(text);
+    this.writeBytes(new TextEncoder().encode(text));
+  }
+
+  writeBytes(bytes: Uint8Array): void {
     let written = 0;
     while (written < bytes.length) {
       try {

@@ -39,6 +39,8 @@ export interface BooleanOption extends CommonOption {
 interface ValueOption extends CommonOption {
   /** What help shows for the value: `SIZE`, `NAME`. */
   readonly value?: string;
+  /** The value of the option when none is joined to it (`--sanitize`, `-s`): the next word is then never its value. */
+  readonly bare?: string;
   /** May be given several times; the values arrive as a list. */
   readonly repeat?: true;
   readonly required?: true;
@@ -131,8 +133,10 @@ export type Args<P, O> = { readonly [K in keyof P]: PositionalValue<P[K], O, K> 
   readonly [K in keyof O as O[K] extends { each: string } ? never : K]: OptionValue<O[K]>;
 };
 
+export type ValuedOption = StringOption | NumberOption | SizeOption | ChoiceOption;
+
 /** Whether the option is followed by a value. */
-export function takesValue(option: OptionSpec): option is StringOption | NumberOption | SizeOption | ChoiceOption {
+export function takesValue(option: OptionSpec): option is ValuedOption {
   return option.type !== 'flag' && option.type !== 'boolean';
 }
 

@@ -6,7 +6,7 @@ import { printable, SinkOut } from './out.ts';
 
 function collect(): { sink: Sink; written: string[] } {
   const written: string[] = [];
-  return { sink: { isTerminal: false, columns: 80, write: text => written.push(text) }, written };
+  return { sink: { isTerminal: false, columns: 80, writeBytes: () => {}, write: text => written.push(text) }, written };
 }
 
 describe('Out', () => {

@@ -8,7 +8,7 @@ import { assert, UsageError } from '@bcachefs-ts/core';
 import Parser from 'yargs-parser';
 import type { CommandDeclaration } from './command.ts';
 import { commonOptions } from './common-options.ts';
-import { type OptionSpec, type OptionSpecs, takesValue, valueName } from './option.ts';
+import { type OptionSpec, type OptionSpecs, takesValue, type ValuedOption, valueName } from './option.ts';
 import { suggest } from './suggest.ts';
 import { parseBoolean, parseInteger, parseSize } from './values.ts';
 
@@ -88,7 +88,7 @@ function canonicalLong(word: string, options: OptionSpecs): string {
   }
   if (!Object.hasOwn(options, name)) throw unknownOption(spelled, options);
   const option = options[name]!;
-  if (takesValue(option)) return value === undefined ? `--${name}` : `--${name}=${value}`;
+  if (takesValue(option)) return withValue(name, option, value);
   if (option.type === 'boolean') {
     return `--${name}=${value === undefined || readValue(spelled, () => parseBoolean(value)) ? 1 : 0}`;
   }
@@ -112,12 +112,18 @@ function canonicalLetters(word: string, options: OptionSpecs, byLetter: Readonly
     const option = options[name]!;
     if (takesValue(option)) {
       const rest = letters.slice(i + 1).join('');
-      canonical.push(rest === '' ? `--${name}` : `--${name}=${rest.replace(/^=/, '')}`);
+      canonical.push(withValue(name, option, rest === '' ? undefined : rest.replace(/^=/, '')));
       return canonical;
     }
     canonical.push(option.type === 'boolean' ? `--${name}=1` : `--${name}`);
   }
   return canonical;
+}
+
+/** @param joined the value in the same word, if there is one */
+function withValue(name: string, { bare }: ValuedOption, joined: string | undefined): string {
+  const value = joined ?? bare;
+  return value === undefined ? `--${name}` : `--${name}=${value}`;
 }
 
 function isBoolean(options: OptionSpecs, name: string): boolean {

@@ -17,6 +17,8 @@ export interface CommandEntry {
   readonly heading?: string;
   /** Can be run, but isn't listed. */
   readonly hidden?: true;
+  /** `-h` is an option of the command: only `--help` asks for help. */
+  readonly ownsLetterH?: true;
   load(): Promise<Command>;
 }
 
@@ -166,7 +168,7 @@ function locateInList(program: Program, words: readonly string[], path: string[]
       continue;
     }
     const own = words.slice(at + 1);
-    if (asksForHelp([...leading, ...own])) {
+    if (asksForHelp(leading) || asksForHelp(own, entry.ownsLetterH)) {
       const topic = entry.name === 'help' ? own.filter(each => !each.startsWith('-')) : [];
       return builtIn('help', [...common(words), ...(topic.length > 0 ? topic : path)]);
     }
@@ -188,9 +190,10 @@ function checkLeading(leading: readonly string[]): void {
   }
 }
 
-function asksForHelp(words: readonly string[]): boolean {
+function asksForHelp(words: readonly string[], ownsLetterH = false): boolean {
   const end = words.indexOf('--');
-  return (end < 0 ? words : words.slice(0, end)).some(word => word === '--help' || word === '-h');
+  const options = end < 0 ? words : words.slice(0, end);
+  return options.some(word => word === '--help' || (word === '-h' && !ownsLetterH));
 }
 
 /** Of a line that asks for help or the version, only these options matter. */

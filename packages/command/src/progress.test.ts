@@ -6,7 +6,7 @@ import { bytesText, durationText, Progress, type ProgressMode, progressText } fr
 function scene(mode: ProgressMode, columns = 80) {
   const written: string[] = [];
   const clock = { ms: 0 };
-  const sink: Sink = { isTerminal: true, columns, write: text => written.push(text) };
+  const sink: Sink = { isTerminal: true, columns, writeBytes: () => {}, write: text => written.push(text) };
   return { progress: new Progress(sink, mode, () => clock.ms), clock, written };
 }
 

@@ -13,7 +13,7 @@ function terminal(typed: readonly string[], isTerminal = true) {
     read: async () => pieces.shift(),
     readAll: async () => new Uint8Array(),
   };
-  const screen: Sink = { isTerminal, columns: 80, write: text => events.push(text) };
+  const screen: Sink = { isTerminal, columns: 80, writeBytes: () => {}, write: text => events.push(text) };
   const cleanups: (() => void)[] = [];
   const prompt = new Prompt(input, screen, cleanup => {
     cleanups.push(cleanup);

@@ -79,6 +79,7 @@ async function runCommand(
     quiet: common.quiet,
     progress,
     prompt: new Prompt(host.stdin, stderr, onInterrupt),
+    bytes: stdout,
     date: () => host.date(),
     readStdin: () => host.stdin.readAll(),
     onInterrupt,

@@ -17,13 +17,15 @@ export interface RunOptions {
   readonly now?: () => number;
   /** 2024-01-01 UTC when absent. */
   readonly date?: () => Date;
-  /** The reader of stdout goes away after so many characters. */
+  /** The reader of stdout goes away after so many characters, or bytes. */
   readonly closeAfterCharacters?: number;
 }
 
 export interface Collected {
   readonly exitCode: number;
   readonly stdout: string;
+  /** What was written to stdout as bytes (files, archives), if anything was. It is not in `stdout`. */
+  readonly stdoutBytes?: Uint8Array;
   readonly stderr: string;
 }
 
@@ -48,7 +50,9 @@ export async function runCli(
     exit: () => {},
   };
   const exitCode = await runProgram(asProgram(program), words, host);
-  return { exitCode, stdout: stdout.text, stderr: stderr.text };
+  const bytes = stdout.bytes;
+  const text = { exitCode, stdout: stdout.text, stderr: stderr.text };
+  return bytes.length === 0 ? text : { ...text, stdoutBytes: bytes };
 }
 
 function asProgram(program: Program | SingleCommandProgram | Command): Program | SingleCommandProgram {
@@ -60,6 +64,8 @@ class Collector implements Sink {
   readonly isTerminal: boolean;
   readonly columns: number;
   readonly #limit: number;
+  readonly #pieces: Uint8Array[] = [];
+  #byteCount = 0;
   text = '';
 
   constructor(isTerminal: boolean, columns: number, limit = Infinity) {
@@ -74,6 +80,24 @@ class Collector implements Sink {
       this.text = this.text.slice(0, this.#limit);
       throw new PipeClosed('the reader has gone');
     }
+  }
+
+  writeBytes(bytes: Uint8Array): void {
+    const room = this.#limit - this.#byteCount;
+    const piece = bytes.slice(0, Math.min(bytes.length, room));
+    this.#pieces.push(piece);
+    this.#byteCount += piece.length;
+    if (bytes.length > room) throw new PipeClosed('the reader has gone');
+  }
+
+  get bytes(): Uint8Array {
+    const all = new Uint8Array(this.#byteCount);
+    let at = 0;
+    for (const piece of this.#pieces) {
+      all.set(piece, at);
+      at += piece.length;
+    }
+    return all;
   }
 }
 

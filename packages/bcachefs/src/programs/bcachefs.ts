@@ -7,6 +7,7 @@ import { version } from '../version.ts';
 const making = 'Making filesystems';
 const superblock = 'Superblock';
 const looking = 'Looking into filesystems';
+const files = 'Files without a mount';
 
 export const bcachefs = defineProgram({
   name: 'bcachefs',
@@ -55,6 +56,80 @@ export const bcachefs = defineProgram({
       summary: 'Print the contents of the journal',
       heading: looking,
       load: async () => (await import('../commands/list-journal.ts')).command,
+    },
+    {
+      name: 'dump',
+      summary: 'Write the metadata of a filesystem to qcow2 files',
+      heading: looking,
+      load: async () => (await import('../commands/dump.ts')).command,
+    },
+    {
+      name: 'undump',
+      summary: 'Turn qcow2 files of dump back into images',
+      heading: looking,
+      load: async () => (await import('../commands/undump.ts')).command,
+    },
+    {
+      name: 'explain',
+      summary: 'Say what lies at a byte of a device',
+      heading: looking,
+      load: async () => (await import('../commands/explain.ts')).command,
+    },
+    {
+      name: 'locate',
+      summary: 'Say where on the devices files are',
+      heading: looking,
+      load: async () => (await import('../commands/locate.ts')).command,
+    },
+    {
+      name: 'fs',
+      summary: 'Tell about a filesystem as a whole',
+      heading: looking,
+      commands: [
+        {
+          name: 'usage',
+          summary: 'Print how the space of a filesystem is used',
+          ownsLetterH: true,
+          load: async () => (await import('../commands/fs-usage.ts')).command,
+        },
+      ],
+    },
+    {
+      name: 'ls',
+      summary: 'List files and directories',
+      heading: files,
+      ownsLetterH: true,
+      load: async () => (await import('../commands/ls.ts')).command,
+    },
+    {
+      name: 'tree',
+      summary: 'Draw the tree of directories and files',
+      heading: files,
+      load: async () => (await import('../commands/tree.ts')).command,
+    },
+    {
+      name: 'stat',
+      summary: 'Tell everything that is known about files',
+      heading: files,
+      load: async () => (await import('../commands/stat.ts')).command,
+    },
+    {
+      name: 'cat',
+      summary: 'Write the contents of files to standard output',
+      heading: files,
+      load: async () => (await import('../commands/cat.ts')).command,
+    },
+    {
+      name: 'restore',
+      summary: 'Copy files out of a filesystem, and say whether they are whole',
+      heading: files,
+      load: async () => (await import('../commands/restore.ts')).command,
+    },
+    {
+      name: 'tar',
+      summary: 'Write files as a tar archive',
+      heading: files,
+      load: async () => (await import('../commands/tar.ts')).command,
     },
     {
       name: 'unlock',

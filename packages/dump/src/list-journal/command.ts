@@ -4,12 +4,12 @@ import {
   type Context,
   defineStreamCommand,
   devicesPositional,
+  filesystemOptions,
+  findMembersForReading,
   parseBoolean,
   passphraseFor,
-  passphraseOption,
 } from '@bcachefs-ts/command';
 import {
-  type BlockDevice,
   bkeyText,
   btrees,
   CorruptError,
@@ -26,12 +26,8 @@ import {
   locationText,
   type MemberSet,
   masterKey,
-  memberPaths,
   missingBetween,
-  missingText,
   NO_REPLAY,
-  openDevice,
-  openMembers,
   PrintBuffer,
   readJournal,
   releaseForVersion,
@@ -157,20 +153,17 @@ export const listJournalCommand = defineStreamCommand({
       heading: filtering,
       help: 'print headers of entries without any such transaction too',
     },
-    ...passphraseOption,
+    ...filesystemOptions,
   },
   async *run(context, args): AsyncGenerator<Item> {
-    const opened: BlockDevice[] = [];
+    const set = findMembersForReading(context, args);
     try {
-      for (const path of memberPaths(args.devices)) opened.push(openDevice(path, { write: false }));
-      const set = openMembers(opened);
-      if (set.missing.length > 0) context.warn(missingText(set));
       const key = await keyOf(context, set, args.passphrase_file);
       const reading = readJournal(set, key);
       tellProblems(context, reading, args.verbose);
       yield* selectedItems(context, reading, args, contextOf(set, key));
     } finally {
-      for (const device of opened) device.close();
+      for (const { device } of set.members) device.close();
     }
   },
   text(item, out) {

@@ -6,9 +6,9 @@ import {
   type Context,
   defineStreamCommand,
   devicesPositional,
+  filesystemOptions,
   type Out,
   openForReading,
-  passphraseOption,
 } from '@bcachefs-ts/command';
 import {
   type Bpos,
@@ -110,7 +110,7 @@ export const listCommand = defineStreamCommand({
     end: { type: 'string', alias: 'e', value: 'POS', parse: parsePosition, help: 'last position' },
     fsck: { type: 'flag', alias: 'f', help: 'check the filesystem first (not in this version)' },
     verbose: { type: 'flag', alias: 'v', help: 'say on stderr what is read' },
-    ...passphraseOption,
+    ...filesystemOptions,
   },
   async *run(context, args) {
     if (args.fsck) throw new UsageError('checking is not in this version; list without it', '--fsck');

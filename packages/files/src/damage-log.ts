@@ -1,0 +1,32 @@
+// Tells what a command meets on its way, on stderr and at once: the first losses one by one, of more only how many.
+
+import type { Context } from '@bcachefs-ts/command';
+
+/** Each is one line; a filesystem that is badly damaged has as many as it has files. */
+const TOLD_MAX = 100;
+
+export class DamageLog {
+  readonly #context: Context;
+  count = 0;
+  /** For JSON: the first ones. */
+  readonly messages: string[] = [];
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  tell(message: string): void {
+    this.count++;
+    if (this.count > TOLD_MAX) return;
+    this.messages.push(message);
+    this.#context.warn(message);
+  }
+
+  /** For `onDamage` of a tree. */
+  readonly onDamage = (damage: { readonly message: string }): void => this.tell(damage.message);
+
+  /** To be called at the end. */
+  finish(): void {
+    if (this.count > TOLD_MAX) this.#context.warn(`and ${this.count - TOLD_MAX} more`);
+  }
+}

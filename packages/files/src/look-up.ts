@@ -1,0 +1,42 @@
+// Finds what a PATH of the command line means. Names are printed with `\x1b` for bytes that are no text (see printableBytes), so a path that
+// leads to nothing as it stands is tried once more with such escapes read as the bytes that they stand for: what was printed can be typed.
+
+import { type FileNode, type FileTree, type LookupOptions, UsageError } from '@bcachefs-ts/core';
+
+export interface FoundPath {
+  readonly node: FileNode;
+  /** As it was found, from the root, without slashes around it; empty for the root. */
+  readonly path: Uint8Array;
+}
+
+const SLASH = 0x2f;
+
+/** @throws UsageError when there is no such file */
+export function lookUp(tree: FileTree, typed: string, options: LookupOptions = {}): FoundPath {
+  const plain = new TextEncoder().encode(typed);
+  try {
+    return { node: tree.lookup(plain, options), path: trimmed(plain) };
+  } catch (thrown) {
+    const bytes = unescapedBytes(typed);
+    if (!(thrown instanceof UsageError) || bytes === undefined) throw thrown;
+    return { node: tree.lookup(bytes, options), path: trimmed(bytes) };
+  }
+}
+
+/** The bytes that printableBytes shows like this; undefined when there is no escape in it. */
+export function unescapedBytes(text: string): Uint8Array | undefined {
+  const escapes = /\\x([0-9a-f]{2})/g;
+  if (!escapes.test(text)) return undefined;
+  // Every other part is the text before an escape, the others are the two digits.
+  const parts = text.split(/\\x([0-9a-f]{2})/);
+  return Uint8Array.from(
+    parts.flatMap((part, nr) => (nr % 2 === 0 ? [...new TextEncoder().encode(part)] : [Number.parseInt(part, 16)])),
+  );
+}
+
+function trimmed(path: Uint8Array): Uint8Array {
+  let [start, end] = [0, path.length];
+  while (start < end && path[start] === SLASH) start++;
+  while (end > start && path[end - 1] === SLASH) end--;
+  return path.subarray(start, end);
+}

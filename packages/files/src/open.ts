@@ -1,0 +1,49 @@
+// Opens the tree that a command line of this package means: the filesystem, one of its subvolumes or snapshots, and what reads its
+// data. Losses in the metadata are told to `onDamage` with their paths; work goes on with what is left.
+
+import { type Context, type FilesystemArgs, openForReading } from '@bcachefs-ts/command';
+import {
+  DataReader,
+  type Filesystem,
+  FileTree,
+  IndirectExtents,
+  loadChecksums,
+  loadCompression,
+  type OnDamage,
+} from '@bcachefs-ts/core';
+
+/** What `filesystemPositional` and `treeOptions` give. */
+export interface TreeArgs extends Omit<FilesystemArgs, 'devices'> {
+  readonly filesystem: string;
+  readonly subvolume: number | string | undefined;
+  readonly snapshot: number | undefined;
+}
+
+export interface OpenedTree {
+  readonly filesystem: Filesystem;
+  readonly tree: FileTree;
+  readonly data: DataReader;
+  /** For `fileChunks` and `readFile` of many files. */
+  readonly reflinks: IndirectExtents;
+  close(): void;
+}
+
+/** @throws as openForReading does; UsageError when there is no such subvolume or snapshot */
+export async function openTree(context: Context, args: TreeArgs, onDamage: OnDamage): Promise<OpenedTree> {
+  await loadChecksums();
+  await loadCompression();
+  const { filesystem: word, subvolume, snapshot, ...others } = args;
+  const filesystem = await openForReading(context, { ...others, devices: [word] });
+  try {
+    return {
+      filesystem,
+      tree: FileTree.open(filesystem, { subvolume, snapshot, onDamage }),
+      data: new DataReader(filesystem, { onDamage }),
+      reflinks: new IndirectExtents(filesystem),
+      close: () => filesystem.close(),
+    };
+  } catch (thrown) {
+    filesystem.close();
+    throw thrown;
+  }
+}

@@ -1,0 +1,152 @@
+// Gives restored files their attributes, as far as the host takes them: owner, extended attributes with ACLs, times, permissions, in this
+// order, since a change of owner clears setuid bits and capabilities, and permissions may forbid what comes before them. What the host
+// refuses is counted, never fatal.
+
+import { chmodSync, lchownSync, lutimesSync } from 'node:fs';
+import { type ExtendedAttribute, type FileStat, printableBytes } from '@bcachefs-ts/core';
+import { cString, HostCallError, type NativeCalls } from './native-calls.ts';
+import type { Report, UnkeptKind } from './report.ts';
+
+export const NEEDS_NATIVE = 'Node cannot do it, and the package koffi is not installed or does not fit this system';
+
+const SET_ID_BITS = 0o6000;
+const GROUP_BITS = 0o070;
+/** FS_IMMUTABLE_FL and FS_APPEND_FL of include/uapi/linux/fs.h. */
+const IMMUTABLE_OR_APPEND = 0x30;
+const ACL_PREFIX = 'system.posix_acl_';
+const ACL_GROUP_OBJ = 0x04;
+
+export interface AttributeSettings {
+  readonly native: NativeCalls | undefined;
+  readonly report: Report;
+  /** Undefined on systems without users like these. */
+  readonly user: { readonly uid: number; readonly gid: number } | undefined;
+}
+
+export class AttributeWriter {
+  readonly #settings: AttributeSettings;
+
+  constructor(settings: AttributeSettings) {
+    this.#settings = settings;
+  }
+
+  /**
+   * @param hostPath of a file that we made: not reached through a symlink, and none itself unless `stat` says so
+   * @param path for the report
+   */
+  apply(hostPath: Buffer, stat: FileStat, xattrs: readonly ExtendedAttribute[], path: Uint8Array): void {
+    const tell = (kind: UnkeptKind, reason: string) =>
+      this.#settings.report.tellUnkept(kind, printableBytes(path), reason);
+    const isOwned = this.#setOwner(hostPath, stat, tell);
+    const groupPerm = this.#setXattrs(hostPath, xattrs, tell);
+    this.#setTimes(hostPath, stat, tell);
+    if (stat.type !== 'lnk') this.#setMode(hostPath, stat, isOwned, groupPerm, tell);
+    if ((stat.flags & IMMUTABLE_OR_APPEND) !== 0) tell('flags', 'never applied');
+  }
+
+  #setOwner(hostPath: Buffer, { uid, gid }: FileStat, tell: Tell): boolean {
+    const { user } = this.#settings;
+    if (user === undefined) {
+      tell('owners', 'this system has none like these');
+      return false;
+    }
+    if (user.uid !== 0) {
+      const isOurs = user.uid === uid && user.gid === gid;
+      if (!isOurs) tell('owners', 'only root can give files away');
+      return isOurs;
+    }
+    return attempt(
+      () => lchownSync(hostPath, uid, gid),
+      reason => tell('owners', reason),
+    );
+  }
+
+  /** @returns the permissions that the group has by an ACL that the host did not take; undefined when there is none */
+  #setXattrs(hostPath: Buffer, xattrs: readonly ExtendedAttribute[], tell: Tell): number | undefined {
+    const { native } = this.#settings;
+    let groupPerm: number | undefined;
+    for (const { name, value } of xattrs) {
+      const isAcl = printableBytes(name).startsWith(ACL_PREFIX);
+      const kind: UnkeptKind = isAcl ? 'acls' : 'xattrs';
+      const refused = (reason: string): void => tell(kind, reason);
+      let isKept = false;
+      if (native === undefined) refused(NEEDS_NATIVE);
+      else {
+        const set = (): void => native.setXattr(cString(hostPath), cString(name), value);
+        isKept = attempt(set, reason => refused(`${printableBytes(name)}: ${reason}`));
+      }
+      if (!isKept && isAcl) groupPerm = groupPermOf(value) ?? groupPerm;
+    }
+    return groupPerm;
+  }
+
+  #setTimes(hostPath: Buffer, { atimeNs, mtimeNs }: FileStat, tell: Tell): void {
+    const { native } = this.#settings;
+    if (native !== undefined) {
+      attempt(
+        () => native.setTimes(cString(hostPath), atimeNs, mtimeNs),
+        reason => tell('times', reason),
+      );
+      return;
+    }
+    const isSet = attempt(
+      () => lutimesSync(hostPath, seconds(atimeNs), seconds(mtimeNs)),
+      reason => tell('times', reason),
+    );
+    if (isSet && mtimeNs % 1000n !== 0n) tell('nanoseconds', NEEDS_NATIVE);
+  }
+
+  #setMode(hostPath: Buffer, stat: FileStat, isOwned: boolean, groupPerm: number | undefined, tell: Tell): void {
+    let { mode } = stat;
+    if (!isOwned && (mode & SET_ID_BITS) !== 0) {
+      mode &= ~SET_ID_BITS;
+      tell('set_id', 'their owner was not kept');
+    }
+    // With an ACL the middle bits are its mask. Without it they would be the group's own, which may be less.
+    if (groupPerm !== undefined) mode &= ~GROUP_BITS | (groupPerm << 3);
+    attempt(
+      () => chmodSync(hostPath, mode),
+      reason => tell('modes', reason),
+    );
+  }
+}
+
+type Tell = (kind: UnkeptKind, reason: string) => void;
+
+const seconds = (ns: bigint): number => Number(ns / 1000n) / 1e6;
+
+/** @returns whether the host did it; what a system call refuses is told, anything else thrown */
+export function attempt(call: () => void, onRefused: (reason: string) => void): boolean {
+  try {
+    call();
+    return true;
+  } catch (thrown) {
+    onRefused(refusal(thrown));
+    return false;
+  }
+}
+
+/** Why the system refused. @throws what was not the system's refusal */
+export function refusal(thrown: unknown): string {
+  if (thrown instanceof HostCallError) return thrown.code;
+  const code = hostErrorCode(thrown);
+  if (code === undefined) throw thrown;
+  return code;
+}
+
+/** `ENOSPC`; undefined for what the system did not say. */
+export function hostErrorCode(thrown: unknown): string | undefined {
+  if (thrown instanceof HostCallError) return thrown.code;
+  const isSystem =
+    thrown instanceof Error && 'syscall' in thrown && 'code' in thrown && typeof thrown.code === 'string';
+  return isSystem ? String(thrown.code) : undefined;
+}
+
+/** What an ACL, as setxattr takes it, gives the file's group. */
+function groupPermOf(acl: Uint8Array): number | undefined {
+  const view = new DataView(acl.buffer, acl.byteOffset, acl.byteLength);
+  for (let at = 4; at + 8 <= acl.length; at += 8) {
+    if (view.getUint16(at, true) === ACL_GROUP_OBJ) return view.getUint16(at + 2, true) & 7;
+  }
+  return undefined;
+}

@@ -1,0 +1,96 @@
+// Naming a filesystem on the command line, for the commands that read one: by a folder with several, by UUID, with members that are missing,
+// stale, or there twice. What is found and chosen is tested beside the code (find-members.test.ts).
+
+import { copyFileSync, symlinkSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { run, succeed } from '../support/cli.ts';
+import { fixture, whyNoFixtures } from '../support/fixtures.ts';
+import { withTestImage } from '../support/images.ts';
+
+const MULTI = '54bb44e5-2386-4620-a354-4c73a54c682b';
+
+const readers = [
+  ['list', ['--btree=subvolumes']],
+  ['list_journal', ['--all', '--headers_only']],
+  ['fs usage', []],
+] as const;
+
+describe.each(readers)('%s', (command, words) => {
+  test('--uuid chooses from a folder with several filesystems', () =>
+    withTestImage('multi', images =>
+      withTestImage('basic', async ([basic = '']) => {
+        const folder = dirname(images[0]!);
+        copyFileSync(basic, join(folder, 'basic.img'));
+        const expected = await succeed(command, [...words, ...images]);
+        expect(await succeed(command, [...words, `--uuid=${MULTI}`, folder])).toBe(expected);
+        expect(await succeed(command, [...words, '--uuid', MULTI.toUpperCase(), basic, ...images])).toBe(expected);
+        const all = await run(command, [...words, folder]);
+        if (command === 'fs usage') expect(all.stdout).toContain(expected);
+        else {
+          expect(all).toMatchObject({ exitCode: 2, stdout: '' });
+          expect(all.stderr).toContain('(label basic)');
+          expect(all.stderr).toContain(`${MULTI}: ${images.join(', ')}`);
+          expect(all.stderr).toContain('choose one with --uuid');
+        }
+      }),
+    ));
+
+  test('--degraded is silent about missing members', () =>
+    withTestImage('multi', async ([first = '']) => {
+      const told = await run(command, [...words, first]);
+      expect(told.exitCode).toBe(0);
+      expect(told.stderr).toMatch(
+        /warning: of 2 members, member 1 \(uuid [0-9a-f-]{36}, label hdd\.slow\) is missing; what is only there cannot be read\n$/,
+      );
+      expect(await run(command, [...words, '--degraded', first])).toEqual({ ...told, stderr: '' });
+    }));
+
+  test('a copy of a member is an error, a link to it is not', () =>
+    withTestImage('basic', async ([image = '']) => {
+      const expected = await succeed(command, [...words, image]);
+      const link = join(dirname(image), 'link.img');
+      symlinkSync(image, link);
+      expect(await succeed(command, [...words, image, link])).toBe(expected);
+      const copy = join(dirname(image), 'copy.img');
+      copyFileSync(image, copy);
+      const { exitCode, stderr } = await run(command, [...words, image, copy]);
+      expect(exitCode).toBe(2);
+      expect(stderr).toContain(`${image} and ${copy} both claim to be member 0: is one a copy of the other?`);
+    }));
+
+  test.skipIf(whyNoFixtures !== undefined)('a stale member is named', async () => {
+    const { images } = fixture('multi3-stale');
+    const { stderr } = await run(command, [...words, ...images]);
+    const warnings = stderr.split('\n').filter(line => line.includes('older superblock'));
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(
+      /multi3-stale\.dev2\.img: member 2 \(uuid [0-9a-f-]{36}, label c\) has an older superblock \(number \d+\) than \S+dev[01]\.img \(number \d+\)/,
+    );
+  });
+});
+
+test.each([
+  ['no UUID', '1234'],
+  ['one digit too many', `${MULTI}0`],
+])('--uuid with %s', (_what, uuid) =>
+  withTestImage('basic', async images => {
+    expect(await run('list', [`--uuid=${uuid}`, ...images])).toMatchObject({
+      exitCode: 2,
+      stdout: '',
+      stderr: expect.stringContaining(`--uuid: found "${uuid}", expected a UUID such as`),
+    });
+  }),
+);
+
+test.skipIf(whyNoFixtures !== undefined)('what is only on a missing member names it', async () => {
+  const [first = ''] = fixture('multi2').images;
+  const failed: string[] = [];
+  for (const btree of ['extents', 'inodes', 'dirents', 'alloc']) {
+    const { exitCode, stderr } = await run('list', [`--btree=${btree}`, '--degraded', first]);
+    if (exitCode === 0) expect(stderr).toBe('');
+    else failed.push(stderr);
+  }
+  expect(failed).toHaveLength(2);
+  for (const stderr of failed) expect(stderr).toContain('member 1: it is not among the devices that were given');
+});
