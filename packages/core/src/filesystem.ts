@@ -18,13 +18,13 @@ import { getBits } from './ondisk/bits.ts';
 import { btreeNodeMagic } from './ondisk/btree-node.ts';
 import { type BtreeName, btrees } from './ondisk/btrees.ts';
 import { UsageError } from './ondisk/errors.ts';
-import type { KeyTextContext, KeyValidateContext } from './ondisk/keys/kind.ts';
+import type { KeyTextContext } from './ondisk/keys/kind.ts';
 import { releaseForVersion } from './ondisk/releases.ts';
 import { sbBits } from './ondisk/sb-bits.ts';
 import { textDevices } from './ondisk/sb-fields/devices.ts';
-import { members } from './ondisk/sb-fields/members.ts';
 import type { Superblock } from './ondisk/superblock.ts';
 import { findMembers } from './superblock/find-members.ts';
+import { keyContext } from './superblock/key-context.ts';
 import { type MemberSet, missingText } from './superblock/member-set.ts';
 import { encryptionOf, masterKey } from './superblock/passphrase.ts';
 import { dateTimeText } from './util/time.ts';
@@ -66,7 +66,7 @@ export class Filesystem implements FilesystemSource {
       key,
       device: index => this.#byIndex.get(index),
       isBlacklisted: seq => replay.blacklist.has(seq),
-      values: unvalidated ? undefined : validateContext(sb),
+      values: unvalidated ? undefined : keyContext(sb),
     });
     this.#cache = new NodeCache(this.#reader);
   }
@@ -160,20 +160,4 @@ function keyOf(sb: Superblock, passphrase: Uint8Array | undefined): Uint8Array |
 /** A node is a power of two of sectors, up to what 16 bits hold; the superblock was verified. */
 function nodeSectorsOf(sb: Superblock): number {
   return getBits(sb.flags, sbBits.BTREE_NODE_SIZE);
-}
-
-function validateContext(sb: Superblock): KeyValidateContext {
-  const known = members(sb);
-  const devices = known.map(member => ({
-    bucketSizeSectors: member.bucket_size,
-    firstBucket: member.first_bucket,
-    bucketCount: member.nbuckets,
-  }));
-  return {
-    version: sb.version,
-    extentBpShift: getBits(sb.flags, sbBits.EXTENT_BP_SHIFT),
-    device: index => devices[index],
-    btreeNodeSectors: nodeSectorsOf(sb),
-    encodedExtentMaxSectors: 2 ** getBits(sb.flags, sbBits.ENCODED_EXTENT_MAX_BITS),
-  };
 }

@@ -50,20 +50,23 @@ export function* sortedWalk(
   { takes = () => true, depthMax = DEPTH_MAX }: SortedWalkOptions = {},
 ): Generator<SortedItem> {
   const idOf = ({ subvolume, snapshot, inum }: FileNode) => `${subvolume}:${snapshot}:${inum}`;
+  // A path for each level would be much for very deep trees: that of a level is the beginning of the last item's.
   const level = (node: FileNode, at: Uint8Array) => ({
-    path: at,
+    pathBytes: at.length,
     next: 0,
     entries: sortedByName([...tree.entries(node, { path: at })].filter(takes)),
   });
   const entered = new Set([idOf(from)]);
   const stack = [level(from, path)];
+  let last = path;
   for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
     const entry = top.entries[top.next++];
     if (entry === undefined) {
       stack.pop();
       continue;
     }
-    const at = pathBelow(top.path, entry.name);
+    const at = pathBelow(last.subarray(0, top.pathBytes), entry.name);
+    last = at;
     const node = tree.open(entry, { path: at });
     const isInside = node !== undefined && isDirectory(node.inode);
     const isRepeated = isInside && entered.has(idOf(node));

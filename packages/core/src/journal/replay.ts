@@ -13,6 +13,7 @@ import type { KeyValidateContext } from '../ondisk/keys/kind.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { type Clean, decodeClean } from '../ondisk/sb-fields/clean.ts';
 import { type Superblock, sectionPayload } from '../ondisk/superblock.ts';
+import { keyContext } from '../superblock/key-context.ts';
 import type { MemberSet } from '../superblock/member-set.ts';
 import { SeqBlacklist, type SeqRange } from './blacklist.ts';
 import { type JournalEntry, type JournalReading, readJournal } from './journal.ts';
@@ -113,7 +114,7 @@ function cleanOf(sb: Superblock, problems: JournalProblems): Clean | undefined {
 }
 
 function stateOfClean(sb: Superblock, clean: Clean, problems: JournalProblems): ReplayState {
-  const replay = new Replay({ version: sb.version }, problems);
+  const replay = new Replay(keyContext(sb), problems);
   replay.entries(clean.entries, undefined, { field: 'clean' });
   return {
     from: 'clean',
@@ -137,7 +138,7 @@ function stateOfJournal(sb: Superblock, journal: JournalReading, problems: Journ
       'the filesystem is not clean, and no journal entry was found',
     );
   }
-  const replay = new Replay({ version: sb.version }, problems);
+  const replay = new Replay(keyContext(sb), problems);
   for (const entry of used) {
     const where = { journalSeq: entry.seq };
     if (entry.isBigEndian) throw new IncompatibleError('big_endian', where, 'written by a big-endian machine');

@@ -141,7 +141,7 @@ function bitsAt(words: Uint32Array, from: number, bit: number, width: number): n
   const shift = bit & 31;
   let value = words[word]! >>> shift;
   if (shift + width > 32) value |= words[word + 1]! << (32 - shift);
-  return width === 32 ? value >>> 0 : value & (2 ** width - 1);
+  return width === 32 ? value >>> 0 : value & ((1 << width) - 1);
 }
 
 /** So many bits more for sizes, so that extents can be merged later. */

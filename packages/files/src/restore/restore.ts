@@ -49,7 +49,8 @@ export interface RestoreRequest<Node extends SourceNode> {
 interface Level<Node extends SourceNode> {
   readonly node: Node;
   readonly stat: FileStat;
-  readonly path: Uint8Array;
+  /** How long its path is: of very deep trees the paths of all levels would be much. */
+  readonly pathBytes: number;
   readonly name: Uint8Array;
   readonly nr: number;
   /** Made when it is first needed. Its name may turn out to be none: then all below it is refused as well. */
@@ -71,6 +72,8 @@ export class Restore<Node extends SourceNode> {
   readonly #request: RestoreRequest<Node>;
   readonly #attributes: AttributeWriter;
   readonly #levels: Level<Node>[] = [];
+  /** The path of the last of them; those of the others are its beginnings. */
+  #path: Uint8Array = new Uint8Array(0);
   readonly #firstLinks = new Map<string, FirstLink>();
   /** Folders whose permissions would shut ourselves out, with what to do at the end. */
   readonly #late: (() => void)[] = [];
@@ -131,10 +134,11 @@ export class Restore<Node extends SourceNode> {
     }
     const stat = source.stat(node);
     if (stat.type === 'dir') {
+      this.#path = path;
       this.#levels.push({
         node,
         stat,
-        path,
+        pathBytes: path.length,
         name,
         nr,
         folder: depth === 0 ? this.#request.destination.top : undefined,
@@ -388,12 +392,13 @@ export class Restore<Node extends SourceNode> {
     }
   }
 
-  #leave({ node, stat, path, folder, nr }: Level<Node>): void {
+  #leave({ node, stat, pathBytes, folder, nr }: Level<Node>): void {
     const { source, user, destination, filter } = this.#request;
     if (folder === undefined || folder instanceof NotWritten) return;
     const isTop = folder === destination.top;
     // The user's own folder stays as it was, unless it became the root of the tree.
     if (isTop && !(destination.isNew && filter.takesRoot && nr === 0)) return;
+    const path = this.#path.subarray(0, pathBytes);
     const finish = () => {
       this.#attributes.apply(folder.self, stat, source.xattrs(node, path), path);
       folder.close();
@@ -416,7 +421,8 @@ export class Restore<Node extends SourceNode> {
       const top = joinPath([encoder.encode(folderName), name]);
       // Stands in for the folder of the orphans, which has no inode of its own.
       const base = this.#levels.length;
-      this.#levels.push({ node, stat: source.stat(node), path: encoder.encode(folderName), name, nr, folder });
+      this.#path = encoder.encode(folderName);
+      this.#levels.push({ node, stat: source.stat(node), pathBytes: this.#path.length, name, nr, folder });
       const standIn = this.#levels[base]!;
       for (const item of source.walk({ from: node, descend: () => true })) {
         const path = item.path.length === 0 ? top : joinPath([top, item.path]);

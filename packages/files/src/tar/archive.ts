@@ -163,12 +163,17 @@ export class Archive {
   #data(dataBytes: number, file: Parameters<typeof regionsOf>[1], path: Uint8Array): number {
     const { tree, data, reflinks } = this.#opened;
     let left = dataBytes;
+    const regions = regionsOf(this.#opened, file);
+    let region = regions.next().value;
     for (const chunk of fileChunks(data, tree.table, file, {
       reflinks,
       ignoreErrors: this.#options.ignoreErrors,
       onFinding: finding => this.#options.onFinding(path, finding),
     })) {
       if (chunk.kind === 'hole') continue;
+      while (region !== undefined && region.offset + region.length <= chunk.offset) region = regions.next().value;
+      // Lost before it was read: it is a hole of the map.
+      if (chunk.kind === 'lost' && (region === undefined || chunk.offset < region.offset)) continue;
       if (chunk.length > left) {
         this.#zeroes(left);
         return left - chunk.length;
