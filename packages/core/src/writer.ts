@@ -10,6 +10,7 @@
 //
 // Source: bch2_fs_mark_dirty and bch2_fs_mark_clean in sb-clean.c, bch2_journal_pos_from_member_info_set in journal_io.c, v1.13.0.
 
+import { checkWritable } from './alloc/write-gate.ts';
 import { CommitPlan, type NodeAllocator, type WrittenNodes } from './btree/commit.ts';
 import { deletedKey, Transaction, type Triggers } from './btree/transaction.ts';
 import { Filesystem } from './filesystem.ts';
@@ -23,7 +24,7 @@ import {
 import { getBits, withBits } from './ondisk/bits.ts';
 import { btreeNodeMagic } from './ondisk/btree-node.ts';
 import { BTREE_ID_MAX } from './ondisk/btrees.ts';
-import { assert, CorruptError, IncompatibleError, UsageError } from './ondisk/errors.ts';
+import { assert, CorruptError, UsageError } from './ondisk/errors.ts';
 import { compatFeatures, FEATURES_ALWAYS, incompatFeatures } from './ondisk/features.ts';
 import type { JsetEntry } from './ondisk/jset-entries.ts';
 import { viewOf } from './ondisk/layout.ts';
@@ -32,13 +33,9 @@ import { encodeClean } from './ondisk/sb-fields/clean.ts';
 import { journalSeqBlacklistField } from './ondisk/sb-fields/journal-seq-blacklist.ts';
 import { members, withMembers } from './ondisk/sb-fields/members.ts';
 import { type Superblock, withSection } from './ondisk/superblock.ts';
-import { VERSION_CURRENT_WRITTEN, versionNumber } from './ondisk/versions.ts';
 import { editSuperblock, type MemberSet, memberSetOf, missingText, openMember } from './superblock/member-set.ts';
 import type { RandomSource } from './util/random.ts';
 import { SECTOR_BYTES, sectorsToBytes } from './util/sizes.ts';
-
-/** The only version that is understood well enough to be written. */
-const WRITABLE_VERSION = VERSION_CURRENT_WRITTEN;
 
 /** After a crash, numbers of entries that may have been on their way are passed over. */
 const SEQS_SKIPPED = 64;
@@ -207,11 +204,7 @@ const noJournalRoom = () => new UsageError('no journal bucket is free for the en
 /** What is understood well enough to be changed, with all its members. */
 function refuseUnwritable(set: MemberSet): void {
   const { sb } = set.newest;
-  for (const version of [sb.version, sb.version_min]) {
-    if (version === WRITABLE_VERSION) continue;
-    const detail = `metadata version ${versionNumber(version)} is not written by this program, only ${versionNumber(WRITABLE_VERSION)} is`;
-    throw new IncompatibleError('version', {}, detail);
-  }
+  checkWritable(sb);
   if (set.missing.length > 0) throw new UsageError(`${missingText(set)}; a change needs all of them`);
   if (getBits(sb.flags, sbBits.INITIALIZED) === 0) {
     throw new UsageError('the filesystem was never initialized: mount it once, or format it anew');
@@ -255,7 +248,8 @@ function markedDirty(sb: Superblock, skipped: SeqRange | undefined): Superblock 
   return withSection(dirty, 'journal_seq_blacklist', payload);
 }
 
-function markedClean(
+/** A superblock that says where a filesystem stands, and that nobody was changing it. */
+export function markedClean(
   sb: Superblock,
   roots: readonly BtreeRoot[],
   clocks: JournalClocks,

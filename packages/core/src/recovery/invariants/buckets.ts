@@ -37,6 +37,8 @@ export class BucketPage {
   readonly markDirty = new Float64Array(PAGE_BUCKETS);
   readonly markCached = new Float64Array(PAGE_BUCKETS);
   readonly markStriped = new Float64Array(PAGE_BUCKETS);
+  /** How much of these sums is rounding: each piece of a compressed extent that was cut counts whole sectors. */
+  readonly markRounding = new Float64Array(PAGE_BUCKETS);
   readonly markStripe = new Uint32Array(PAGE_BUCKETS);
   readonly markRedundancy = new Uint8Array(PAGE_BUCKETS);
   /** Sums of hashes of the backpointers that its pointers ask for, less those that there are. */

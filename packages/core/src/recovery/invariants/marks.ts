@@ -13,7 +13,7 @@ import type { AllBuckets } from './alloc.ts';
 import { addBackpointer, type BackpointerDifference, backpointerWords } from './backpointers.ts';
 import { type DeviceBuckets, familyOf, GC_GEN_MAX, genDifference, HAS_KEY, rowOf, TYPE } from './buckets.ts';
 import { type InvariantContext, keyPlace } from './context.ts';
-import { diskSectors, entriesOf, type Pointer, pointersOf } from './pointers.ts';
+import { diskSectors, entriesOf, exactSectors, type Pointer, pointersOf } from './pointers.ts';
 import type { RebalanceNeeds } from './rebalance.ts';
 import type { Stripes } from './stripes.ts';
 
@@ -141,6 +141,7 @@ export class Marks {
     page.markType[row] = known === TYPE.stripe ? known : type;
     const sums = stripe !== undefined ? page.markStriped : ptr.cached ? page.markCached : page.markDirty;
     sums[row] = sums[row]! + onDisk;
+    if (level === 0) page.markRounding[row] = page.markRounding[row]! + onDisk - exactSectors(key.k.size, pointer);
 
     if (!ptr.cached && this.#asksBackpointers) {
       const { words } = this.#backpointer(btree, level, key, pointer, place, onDisk);

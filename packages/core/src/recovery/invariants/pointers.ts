@@ -66,7 +66,12 @@ export function pointersOf(entries: readonly ExtentEntry[], sizeSectors: number)
 }
 
 /** Sectors that a pointer takes of its bucket. @param sectors that the key covers, or those of a node */
-export function diskSectors(sectors: number, { crc }: Pointer): number {
+export function diskSectors(sectors: number, pointer: Pointer): number {
+  return Math.ceil(exactSectors(sectors, pointer));
+}
+
+/** The same before it is rounded up. */
+export function exactSectors(sectors: number, { crc }: Pointer): number {
   const isCompressed = crc.compression_type !== 0 && crc.compression_type !== INCOMPRESSIBLE;
-  return isCompressed ? Math.ceil((sectors * crc.compressed_size) / crc.uncompressed_size) : sectors;
+  return isCompressed ? (sectors * crc.compressed_size) / crc.uncompressed_size : sectors;
 }

@@ -1,0 +1,270 @@
+// Where new data and nodes go. Buckets come from what was free before the transaction: one that becomes empty in it holds what the
+// filesystem still is until the commit, and is used by a later transaction at the earliest. A bucket that was emptied before and waits for
+// its discard is as good as a free one, when those are used up.
+//
+// A new bucket is filled to its end before the next one is begun, for nodes and for data each, as the reference does with write points;
+// what is left of it when the transaction ends stays empty. Devices take turns by how much is free on each, replicas go to different
+// devices, those of the target first. Nothing here changes a key: the pointers do, when they are put into the transaction.
+// Source: bch2_alloc_sectors_start_trans, bch2_dev_stripe_increment and bch2_dev_buckets_reserved in alloc_foreground.c and buckets.h,
+// v1.13.0.
+
+import type { NodeAllocator } from '../btree/commit.ts';
+import type { FilesystemSource } from '../btree/source.ts';
+import type { Key } from '../ondisk/bkey.ts';
+import { assert, CorruptError } from '../ondisk/errors.ts';
+import type { ExtentPtr } from '../ondisk/extent-entries.ts';
+import { accountingBpos } from '../ondisk/keys/accounting.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { viewOf } from '../ondisk/layout.ts';
+import { type AllocDevice, allowsData, isInTarget } from './alloc-devices.ts';
+import { bucketPos, freespacePos, freespaceRun } from './bucket-indexes.ts';
+import { type BucketState, bucketStateOf, TYPE, untouchedBucket } from './bucket-state.ts';
+import { type DeviceSpace, NoSpaceError } from './no-space.ts';
+import type { TriggerContext } from './trigger-context.ts';
+
+export interface NodePlacement {
+  readonly replicas: number;
+  /** The option's value: a target that is used as long as it has room. */
+  readonly target: number;
+}
+
+export interface DataPlacement {
+  readonly replicas: number;
+  /** The option's value; 0 for none. */
+  readonly target: number;
+  readonly sectors: number;
+}
+
+/** Room for a part of the data, the same sectors on each device. */
+export interface DataPiece {
+  readonly sectors: number;
+  readonly pointers: readonly ExtentPtr[];
+}
+
+/** A new bucket that is being filled. */
+interface OpenBucket {
+  readonly device: AllocDevice;
+  readonly bucket: number;
+  readonly gen: number;
+  usedSectors: number;
+}
+
+/** BTREE_NODE_RESERVE: nodes that a kernel wants to have room for at any time. */
+const RESERVED_NODES = 28;
+
+export class BucketAllocator implements NodeAllocator {
+  readonly #context: TriggerContext;
+  readonly #nodes: NodePlacement;
+  readonly #blockSectors: number;
+  readonly #devices = new Map<number, DeviceFreeSpace>();
+  readonly #openForNodes = new Map<number, OpenBucket>();
+  readonly #openForData = new Map<number, OpenBucket>();
+  /** Room for nodes that was given back. */
+  readonly #released: (readonly ExtentPtr[])[] = [];
+
+  /**
+   * @param base the filesystem before the transaction
+   * @param context of the transaction
+   */
+  constructor(base: FilesystemSource, context: TriggerContext, nodes: NodePlacement) {
+    this.#context = context;
+    this.#nodes = nodes;
+    this.#blockSectors = base.sb.block_size;
+    for (const device of context.devices) {
+      if (device === undefined || !device.isWritable || base.device(device.index) === undefined) continue;
+      this.#devices.set(device.index, new DeviceFreeSpace(base, context, device));
+    }
+  }
+
+  /** @throws NoSpaceError */
+  allocate(): readonly ExtentPtr[] {
+    return this.allocateNode();
+  }
+
+  /** Room for one btree node on as many devices as metadata has replicas; it crosses no bucket. */
+  allocateNode(): ExtentPtr[] {
+    const again = this.#released.pop();
+    if (again !== undefined) return [...again];
+    const { replicas, target } = this.#nodes;
+    const { nodeSectors } = this.#context;
+    const places = this.#placesFor('btree', this.#openForNodes, nodeSectors, nodeSectors, replicas, target);
+    return places.map(open => take(open, nodeSectors));
+  }
+
+  release(pointers: readonly ExtentPtr[]): void {
+    this.#released.push(pointers);
+  }
+
+  /**
+   * Room for data, in pieces where it does not fit into what is left of a bucket.
+   * @param placement sectors on disk, whole blocks
+   * @throws NoSpaceError when there is no room for all of it; room that was given for a part stays taken in this transaction only
+   */
+  allocateData({ replicas, target, sectors }: DataPlacement): DataPiece[] {
+    assert(sectors > 0 && sectors % this.#blockSectors === 0, `${sectors} sectors are whole blocks`);
+    const pieces: DataPiece[] = [];
+    for (let left = sectors; left > 0; ) {
+      const places = this.#placesFor('user', this.#openForData, this.#blockSectors, left, replicas, target);
+      const length = Math.min(left, ...places.map(({ device, usedSectors }) => device.bucketSizeSectors - usedSectors));
+      pieces.push({ sectors: length, pointers: places.map(open => take(open, length)) });
+      left -= length;
+    }
+    return pieces;
+  }
+
+  /** What the devices still have to offer. */
+  space(what: 'btree' | 'user'): readonly DeviceSpace[] {
+    return [...this.#devices.values()]
+      .filter(({ device }) => allowsData(device, what) && device.durability > 0)
+      .map(free => ({
+        dev: free.device.index,
+        freeBuckets: free.count,
+        reservedBuckets: what === 'btree' ? 0 : free.reservedBuckets,
+        bucketSizeSectors: free.device.bucketSizeSectors,
+      }));
+  }
+
+  /** Open buckets on different devices with at least `least` sectors left in each. @param wanted sectors, for the error */
+  #placesFor(
+    what: 'btree' | 'user',
+    opened: Map<number, OpenBucket>,
+    least: number,
+    wanted: number,
+    replicas: number,
+    target: number,
+  ): OpenBucket[] {
+    const places: OpenBucket[] = [];
+    let durability = 0;
+    for (const free of this.#candidates(what, target)) {
+      if (durability >= replicas) break;
+      const { device } = free;
+      let open = opened.get(device.index);
+      if (open === undefined || device.bucketSizeSectors - open.usedSectors < least) {
+        if (device.bucketSizeSectors < least) continue;
+        open = free.next(what === 'btree' ? 0 : free.reservedBuckets);
+        if (open === undefined) continue;
+        opened.set(device.index, open);
+      }
+      places.push(open);
+      durability += device.durability;
+    }
+    // Fewer devices than replicas: as many as there are, as the reference does. Full ones are another matter.
+    const possible = this.#candidates(what, 0).reduce((sum, { device }) => sum + device.durability, 0);
+    if (places.length === 0 || durability < Math.min(replicas, possible)) {
+      throw new NoSpaceError(what, wanted, replicas, durability, this.space(what));
+    }
+    return places;
+  }
+
+  /** Devices of the target first; among them, those whose turn it is. */
+  #candidates(what: 'btree' | 'user', target: number): DeviceFreeSpace[] {
+    const able = [...this.#devices.values()].filter(({ device }) => allowsData(device, what) && device.durability > 0);
+    if (able.length === 1) return able;
+    const isLater = ({ device }: DeviceFreeSpace) => (target !== 0 && !isInTarget(device, target) ? 1 : 0);
+    return able.sort((a, b) => isLater(a) - isLater(b) || a.turn - b.turn || a.device.index - b.device.index);
+  }
+}
+
+function take(open: OpenBucket, sectors: number): ExtentPtr {
+  const { device, bucket, gen, usedSectors } = open;
+  open.usedSectors += sectors;
+  assert(open.usedSectors <= device.bucketSizeSectors, 'room is given inside of the bucket');
+  const offset = bucket * device.bucketSizeSectors + usedSectors;
+  return { type: 'ptr', cached: false, unwritten: false, offset, dev: device.index, gen };
+}
+
+const ACCOUNTING = keyTypes.idOf('accounting');
+
+/** Buckets of one device that were free before the transaction, each given once. */
+class DeviceFreeSpace {
+  readonly device: AllocDevice;
+  /** Grows with each bucket, the slower the more are free. */
+  turn = 0;
+  /** How many are left, by the counters. */
+  count: number;
+  readonly reservedBuckets: number;
+  readonly #base: FilesystemSource;
+  readonly #context: TriggerContext;
+  #buckets: Generator<OpenBucket>;
+
+  constructor(base: FilesystemSource, context: TriggerContext, device: AllocDevice) {
+    this.device = device;
+    this.#base = base;
+    this.#context = context;
+    this.#buckets = this.#walk();
+    this.count = this.#countOf(TYPE.free) + this.#countOf(TYPE.needDiscard);
+    const perBucket = Math.max(1, Math.floor(device.bucketSizeSectors / context.nodeSectors));
+    const nodes = Math.ceil(RESERVED_NODES / perBucket);
+    // Never more than a quarter, so that the smallest of filesystems can be filled too.
+    this.reservedBuckets = Math.min(2 * nodes + (device.bucketEnd >>> 6), device.bucketEnd >>> 2);
+  }
+
+  /** @param kept so many are left alone */
+  next(kept: number): OpenBucket | undefined {
+    if (this.count <= kept) return undefined;
+    const { done, value } = this.#buckets.next();
+    if (done) {
+      this.count = 0;
+      return undefined;
+    }
+    this.turn += 1 / Math.max(1, this.count);
+    this.count--;
+    return value;
+  }
+
+  #countOf(data_type: number): number {
+    const { sb } = this.#base;
+    const pos = accountingBpos({ type: 'dev_data_type', dev: this.device.index, data_type }, { version: sb.version });
+    const key = this.#base.btree('accounting').get(pos);
+    if (key === undefined || key.k.type !== ACCOUNTING || key.value.length < 8) return 0;
+    return Math.max(0, Number(viewOf(key.value).getBigInt64(0, true)));
+  }
+
+  /** Free buckets in order, those with generation bits last; then those that wait for their discard. */
+  *#walk(): Generator<OpenBucket> {
+    const { device } = this;
+    const dev = device.index;
+    const freespace = this.#base.btree('freespace');
+    for (const key of freespace.keys({ from: freespacePos(dev, 0, 0), to: freespacePos(dev, 2 ** 53 - 1, 0xff) })) {
+      const run = freespaceRun(key);
+      this.#checkRun(key, run.start, run.end);
+      for (let bucket = run.start; bucket < run.end; bucket++) {
+        const open = this.#openable(bucket, TYPE.free);
+        if (open !== undefined) yield open;
+      }
+    }
+    const needDiscard = this.#base.btree('need_discard');
+    for (const { k } of needDiscard.keys({ from: bucketPos(dev, 0), to: bucketPos(dev, device.bucketEnd) })) {
+      const open = this.#openable(k.p[2]! * 2 ** 32 + k.p[1]!, TYPE.needDiscard);
+      if (open !== undefined) yield open;
+    }
+  }
+
+  #checkRun({ k }: Key, start: number, end: number): void {
+    const { index, firstBucket, bucketEnd } = this.device;
+    if (start >= firstBucket && end <= bucketEnd && start < end) return;
+    const detail = `buckets ${start} to ${end} of device ${index}, which has ${firstBucket} to ${bucketEnd}`;
+    throw new CorruptError(
+      'need_discard_freespace_key_to_invalid_dev_bucket',
+      { btree: 'freespace', pos: `${k.p}` },
+      detail,
+    );
+  }
+
+  /** A bucket that is what the list says; in use in this transaction, it is not given. */
+  #openable(bucket: number, type: number): OpenBucket | undefined {
+    const { device } = this;
+    const key = this.#base.btree('alloc').get(bucketPos(device.index, bucket));
+    const state: BucketState = key === undefined ? untouchedBucket() : bucketStateOf(key);
+    const isEmpty = state.dirtySectors + state.cachedSectors + state.stripeSectors === 0 && state.stripe === 0;
+    if (state.dataType !== type || !isEmpty) {
+      const where = { btree: 'alloc', pos: `${device.index}:${bucket}:0` };
+      this.#context.damaged(
+        new CorruptError('need_discard_freespace_key_bad', where, 'is listed as free, which its key does not say'),
+      );
+      return undefined;
+    }
+    if (this.#context.buckets.isInUse(device.index, bucket)) return undefined;
+    return { device, bucket, gen: state.gen, usedSectors: 0 };
+  }
+}

@@ -1,0 +1,44 @@
+// Running out of room: told with numbers, and before anything is written.
+
+import { UsageError } from '../ondisk/errors.ts';
+
+/** What one device had to offer. */
+export interface DeviceSpace {
+  readonly dev: number;
+  /** Buckets that could have been taken. */
+  readonly freeBuckets: number;
+  /** Of these, kept back for what has to be written then. */
+  readonly reservedBuckets: number;
+  readonly bucketSizeSectors: number;
+}
+
+/** There is no room for what is to be written. */
+export class NoSpaceError extends UsageError {
+  constructor(
+    readonly what: 'btree' | 'user',
+    /** Sectors, of one copy. */
+    readonly neededSectors: number,
+    /** How many copies are wanted, and for how many there was room. */
+    readonly replicas: number,
+    readonly placed: number,
+    readonly devices: readonly DeviceSpace[],
+  ) {
+    super(noSpaceText(what, neededSectors, replicas, placed, devices));
+  }
+}
+
+function noSpaceText(
+  what: string,
+  sectors: number,
+  replicas: number,
+  placed: number,
+  devices: readonly DeviceSpace[],
+): string {
+  const each = devices.map(
+    ({ dev, freeBuckets, reservedBuckets, bucketSizeSectors }) =>
+      `device ${dev}: ${freeBuckets} free buckets of ${bucketSizeSectors} sectors, ${reservedBuckets} kept back`,
+  );
+  const copies = replicas === 1 ? '' : ` in ${replicas} copies, there is room for ${placed}`;
+  const where = each.length === 0 ? 'no device may take it' : each.join('; ');
+  return `no space left for ${sectors} sectors of ${what === 'btree' ? 'metadata' : 'data'}${copies} (${where})`;
+}

@@ -1,0 +1,243 @@
+// The trigger of keys that point to data or nodes: extent, reflink_v, btree_ptr, btree_ptr_v2. A pointer adds to its bucket, has a
+// backpointer, and counts in replicas, compression, snapshot, btree and inum; the key may wait for rebalance.
+// Source: bch2_trigger_extent, __trigger_extent, bch2_trigger_pointer and bch2_bucket_ref_update in buckets.c,
+// __bch2_extent_ptr_to_bp in backpointers.h, v1.13.0.
+
+import { deletedKey, type KeyChange, makeKey, type Transaction } from '../btree/transaction.ts';
+import type { Key } from '../ondisk/bkey.ts';
+import { type Bpos, bposText, compareBpos } from '../ondisk/bpos.ts';
+import { btrees } from '../ondisk/btrees.ts';
+import { dataTypes } from '../ondisk/data-types.ts';
+import { CorruptError } from '../ondisk/errors.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { viewOf } from '../ondisk/layout.ts';
+import { MEMBER_INVALID } from '../ondisk/member-states.ts';
+import type { AllocDevice } from './alloc-devices.ts';
+import { dataTypeOf, isTypeMismatch, TYPE } from './bucket-state.ts';
+import type { TouchedBucket } from './bucket-table.ts';
+import {
+  diskSectorsOf,
+  entryBytesOf,
+  rebalanceSectors,
+  type SpacePointer,
+  type SpacePointers,
+  spacePointers,
+} from './extent-pointers.ts';
+import { markStripePointer } from './stripe-pointers.ts';
+import type { TriggerContext } from './trigger-context.ts';
+
+const BACKPOINTERS = btrees.idOf('backpointers');
+const REBALANCE_WORK = btrees.idOf('reconcile_work');
+const BACKPOINTER = keyTypes.idOf('backpointer');
+const SET = keyTypes.idOf('set');
+const NO_VALUE = new Uint8Array(0);
+
+/** 1 for a key that comes, -1 for one that goes. */
+export type Sign = 1 | -1;
+
+export function pointerTrigger(context: TriggerContext, tx: Transaction, change: KeyChange): Key | undefined {
+  const { btree, level, before, after } = change;
+  const bytesBefore = entryBytesOf(before);
+  const bytesAfter = entryBytesOf(after);
+  if (areSamePointers(before, after) && areEqual(bytesBefore, bytesAfter)) return after;
+  const waiting = [0, 0];
+  if (before !== undefined) waiting[0] = markKey(context, tx, btree, level, before, bytesBefore, -1);
+  if (after !== undefined) waiting[1] = markKey(context, tx, btree, level, after, bytesAfter, 1);
+  const [waited = 0, waits = 0] = waiting;
+  if (waited !== waits) context.counters.addRebalanceWork(waits - waited);
+  if ((waited === 0) !== (waits === 0)) {
+    const { p } = (after ?? before)!.k;
+    tx.store(REBALANCE_WORK, waits === 0 ? deletedKey(p) : makeKey(SET, p, NO_VALUE));
+  }
+  return after;
+}
+
+/** The reference compares entries only: its keys change in their places, pointers to nodes are changed here by commit. */
+const areSamePointers = (before: Key | undefined, after: Key | undefined): boolean =>
+  before !== undefined &&
+  after !== undefined &&
+  before.k.size === after.k.size &&
+  compareBpos(before.k.p, after.k.p) === 0;
+
+function areEqual(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+/** @returns sectors that wait to be moved or compressed */
+function markKey(
+  context: TriggerContext,
+  tx: Transaction,
+  btree: number,
+  level: number,
+  key: Key,
+  entryBytes: Uint8Array,
+  sign: Sign,
+): number {
+  const { counters, needs } = context;
+  const { k } = key;
+  const isNode = level > 0;
+  const dataType = isNode ? TYPE.btree : TYPE.user;
+  const size = isNode ? context.nodeSectors : k.size;
+  const found: SpacePointers = spacePointers(entryBytes, k.size);
+  const devs: number[] = [];
+  let sectors = 0;
+  let nrRequired = 1;
+  let compression = 0;
+  let uncompressed = 0;
+  let compressed = 0;
+  for (const pointer of found.pointers) {
+    const onDisk = diskSectorsOf(pointer, size);
+    const isStale = !markPointer(context, tx, btree, level, key, pointer, onDisk, sign);
+    if (pointer.cached) {
+      if (isStale) continue;
+      counters.addReplicas(TYPE.cached, 1, [pointer.dev], sign * onDisk);
+    } else if (pointer.stripe === undefined) {
+      sectors += onDisk;
+      devs.push(pointer.dev);
+      if (isNode && sign > 0) needs.addNode(pointer.dev, pointer.offset, size);
+    } else {
+      markStripePointer(context, tx, placeOf(btree, level, k.p), pointer, dataType, sign * onDisk);
+      nrRequired = 0;
+    }
+    // One for each run of pointers of the same compression.
+    if (compression !== 0 && compression !== pointer.compressionType) {
+      counters.addCompression(compression, sign, uncompressed, compressed);
+      uncompressed = 0;
+      compressed = 0;
+    }
+    compression = pointer.compressionType;
+    if (compression !== 0) {
+      uncompressed += pointer.uncompressedSize;
+      compressed += pointer.compressedSize;
+    }
+  }
+  if (compression !== 0) counters.addCompression(compression, sign, uncompressed, compressed);
+  if (devs.length > 0) {
+    counters.addReplicas(dataType, nrRequired, devs, sign * sectors);
+    if (!isNode && k.p[0] !== 0) counters.addSnapshot(k.p[0]!, sign * sectors);
+  }
+  if (isNode) counters.addBtree(btree, sign * sectors);
+  else counters.addInum(k.p, sign, sign * k.size, sign * sectors);
+  return rebalanceSectors(found, context.devices);
+}
+
+const placeOf = (btree: number, level: number, pos: Bpos) => ({
+  btree: btrees.nameOf(btree),
+  pos: bposText(pos),
+  ...(level === 0 ? {} : { level }),
+});
+
+/** @returns false for a cached pointer whose bucket holds something else by now: it does not count */
+function markPointer(
+  context: TriggerContext,
+  tx: Transaction,
+  btree: number,
+  level: number,
+  key: Key,
+  pointer: SpacePointer,
+  onDisk: number,
+  sign: Sign,
+): boolean {
+  const device = context.devices[pointer.dev];
+  const touched = device === undefined ? undefined : context.bucketAt(tx, device, pointer.offset);
+  if (device === undefined || touched === undefined) {
+    // A pointer to a member that was removed is allowed to stay.
+    if (pointer.dev === MEMBER_INVALID) return true;
+    const detail = `a pointer to ${pointer.dev}:${pointer.offset}, where no bucket of a member is`;
+    const damage = new CorruptError('ptr_to_invalid_device', placeOf(btree, level, key.k.p), detail);
+    if (sign > 0) throw damage;
+    context.damaged(damage);
+    return true;
+  }
+  const type = level > 0 ? TYPE.btree : pointer.stripe === undefined ? TYPE.user : TYPE.stripe;
+  const isFresh = markBucket(context, touched, pointer, type, onDisk, sign, () => placeOf(btree, level, key.k.p));
+  if (!isFresh) return false;
+  if (pointer.cached) return true;
+  const pos = backpointerPosOf(pointer);
+  if (sign < 0) dropBackpointer(tx, pos, btree, level, key.k.p);
+  else {
+    const value = backpointerValue(btree, level, type, key.k.p, pointer, device, onDisk);
+    tx.store(BACKPOINTERS, makeKey(BACKPOINTER, pos, value));
+  }
+  return true;
+}
+
+/**
+ * Adds to a bucket, or takes from it.
+ * @returns false for a cached pointer that is stale
+ * @throws CorruptError for something that cannot be put there
+ */
+export function markBucket(
+  context: TriggerContext,
+  touched: TouchedBucket,
+  pointer: Pick<SpacePointer, 'gen' | 'cached' | 'stripe'>,
+  type: number,
+  sectors: number,
+  sign: Sign,
+  where: () => CorruptError['where'],
+): boolean {
+  const { now, device, bucket } = touched;
+  if (pointer.gen !== now.gen && pointer.cached && ((now.gen - pointer.gen) & 255) < 128) return false;
+  const wrong = (error: string, detail: string): true => {
+    const damage = new CorruptError(error, where(), `${detail} in bucket ${device.index}:${bucket}`);
+    if (sign > 0) throw damage;
+    context.damaged(damage);
+    return true;
+  };
+  if (pointer.gen !== now.gen) return wrong('stale_dirty_ptr', `generation ${pointer.gen}, expected ${now.gen}`);
+  if (isTypeMismatch(now.dataType, type)) {
+    const names = [now.dataType, type].map(one => dataTypes.nameOf(one));
+    return wrong('ptr_bucket_data_type_mismatch', names.join(' and '));
+  }
+  const counted = pointer.stripe !== undefined ? 'stripeSectors' : pointer.cached ? 'cachedSectors' : 'dirtySectors';
+  const sum = now[counted] + sign * sectors;
+  if (sum < 0 || sum > 0xffff_ffff)
+    wrong('bucket_sector_count_overflow', `${now[counted]} sectors and ${sign * sectors} more`);
+  now[counted] = Math.max(0, sum);
+  now.dataType = dataTypeOf(now, type);
+  context.buckets.noteChange(touched);
+  return true;
+}
+
+/** Mirrors bucket_pos_to_bp: the sector with ten more bits, for which piece of an encoded extent it is. */
+function backpointerPosOf({ dev, offset, crcOffset }: SpacePointer): Bpos {
+  const low = (offset % 2 ** 22) * 2 ** 10 + crcOffset;
+  return Uint32Array.of(0, low >>> 0, (Math.floor(offset / 2 ** 22) + (low >= 2 ** 32 ? 1 : 0)) >>> 0, dev, 0);
+}
+
+/**
+ * The backpointer of a key that goes. When an extent is split, the piece that begins where it began is there before it goes, and has
+ * put its own at the same position.
+ */
+function dropBackpointer(tx: Transaction, pos: Bpos, btree: number, level: number, target: Bpos): void {
+  const known = tx.changesOf(BACKPOINTERS)?.get(pos);
+  if (known !== undefined && known.k.type === BACKPOINTER) {
+    const view = viewOf(known.value);
+    let isOthers = known.value[0] !== btree || known.value[1] !== level;
+    for (let i = 0; i < target.length; i++) if (view.getUint32(12 + 4 * i, true) !== target[i]) isOthers = true;
+    if (isOthers) return;
+  }
+  tx.store(BACKPOINTERS, deletedKey(pos));
+}
+
+function backpointerValue(
+  btree: number,
+  level: number,
+  type: number,
+  pos: Bpos,
+  { offset, crcOffset }: SpacePointer,
+  { bucketSizeSectors }: AllocDevice,
+  onDisk: number,
+): Uint8Array {
+  const value = new Uint8Array(32);
+  const view = viewOf(value);
+  // Forty bits from byte 3: the same as in the position, counted from the bucket's start.
+  const inBucket = (offset % bucketSizeSectors) * 2 ** 10 + crcOffset;
+  view.setUint32(0, (btree | (level << 8) | (type << 16) | ((inBucket & 0xff) << 24)) >>> 0, true);
+  view.setUint32(4, Math.floor(inBucket / 256), true);
+  view.setUint32(8, onDisk, true);
+  for (let i = 0; i < pos.length; i++) view.setUint32(12 + 4 * i, pos[i]!, true);
+  return value;
+}

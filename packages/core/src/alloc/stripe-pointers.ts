@@ -1,0 +1,61 @@
+// A pointer into a block of a stripe: how much of the block is in use is noted in the stripe's key, and what is there counts for all of the
+// stripe's devices.
+// Source: bch2_trigger_stripe_ptr in buckets.c, bch2_ptr_matches_stripe in ec.h, v1.13.0.
+
+import { makeKey, type Transaction } from '../btree/transaction.ts';
+import { btrees } from '../ondisk/btrees.ts';
+import { CorruptError, type Location } from '../ondisk/errors.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { type Stripe, stripe, withBlockcount } from '../ondisk/keys/stripe.ts';
+import type { SpacePointer } from './extent-pointers.ts';
+import type { TriggerContext } from './trigger-context.ts';
+
+const STRIPES = btrees.idOf('stripes');
+const STRIPE = keyTypes.idOf('stripe');
+
+/** @param sectors below zero for a pointer that goes */
+export function markStripePointer(
+  context: TriggerContext,
+  tx: Transaction,
+  where: Location,
+  pointer: SpacePointer,
+  dataType: number,
+  sectors: number,
+): void {
+  if (pointer.stripe === undefined) return;
+  const { idx, block } = pointer.stripe;
+  const wrong = (error: string, detail: string) => {
+    const damage = new CorruptError(error, where, detail);
+    if (sectors > 0) throw damage;
+    context.damaged(damage);
+  };
+  // Stripes have numbers of 32 bits; larger ones are nowhere.
+  const key = idx > 0xffff_ffff ? undefined : tx.get(STRIPES, Uint32Array.of(0, idx, 0, 0, 0));
+  if (key === undefined || key.k.type !== STRIPE || key.value.length < stripe.minBytes) {
+    wrong('ptr_to_missing_stripe', `a pointer into stripe ${idx}, which is not there`);
+    return;
+  }
+  const value = stripe.decode(key.value);
+  const count = value.blockcounts?.[block];
+  if (!isInBlock(value, pointer, block) || count === undefined) {
+    wrong('ptr_to_incorrect_stripe', `block ${block} of stripe ${idx} is not where it points to`);
+    return;
+  }
+  if (count + sectors < 0) wrong('stripe_sector_count_wrong', `${count} sectors of block ${block} and ${sectors} more`);
+  const changed = withBlockcount(value, block, Math.max(0, count + sectors));
+  if (changed !== undefined) tx.store(STRIPES, makeKey(STRIPE, key.k.p, changed, key.k));
+  const devs = value.ptrs.map(({ dev }) => dev);
+  context.counters.addReplicas(dataType, value.nr_blocks - value.nr_redundant, devs, sectors);
+}
+
+function isInBlock(value: Stripe, pointer: SpacePointer, block: number): boolean {
+  const ptr = value.ptrs[block];
+  return (
+    ptr !== undefined &&
+    block < value.nr_blocks - value.nr_redundant &&
+    ptr.dev === pointer.dev &&
+    ptr.gen === pointer.gen &&
+    pointer.offset >= ptr.offset &&
+    pointer.offset < ptr.offset + value.sectors
+  );
+}

@@ -1,0 +1,276 @@
+// From bytes to extents: what DataReader undoes. A run of a file is split into pieces of up to encoded_extent_max, each of which is
+// compressed, encrypted and checksummed as the options say, gets its room on as many devices as there shall be copies, and becomes a
+// key. Bytes go to the devices at once, gathered to longer writes: room for new data is never in use before the commit, so
+// what is written counts for nothing until the keys do.
+//
+// Memory is bounded by one piece and one gathered write for each device.
+// Source: bch2_write_extent and init_append_extent in io_write.c, bch2_extent_crc_append and bch2_bkey_set_needs_rebalance in extents.c,
+// v1.13.0.
+
+import { type AllocDevice, allowsData, isInTarget } from '../alloc/alloc-devices.ts';
+import type { DataPiece, DataPlacement } from '../alloc/allocator.ts';
+import { makeKey } from '../btree/transaction.ts';
+import { checksum } from '../checksum/checksum.ts';
+import { compress } from '../compress/compress.ts';
+import { chacha20 } from '../crypto/chacha20.ts';
+import { extentNonce } from '../crypto/nonce.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import type { Key } from '../ondisk/bkey.ts';
+import type { Bpos } from '../ondisk/bpos.ts';
+import { checksumTypes } from '../ondisk/checksum-types.ts';
+import { compressionTypeOf, compressionTypes } from '../ondisk/compression-types.ts';
+import { assert, DeviceError, IncompatibleError } from '../ondisk/errors.ts';
+import { type ExtentPtr, encodeExtentPtr } from '../ondisk/extent-entries.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { viewOf } from '../ondisk/layout.ts';
+import { optionFromSuperblock } from '../ondisk/option-values.ts';
+import { option } from '../ondisk/options.ts';
+import type { Superblock } from '../ondisk/superblock.ts';
+import { SECTOR_BYTES } from '../util/sizes.ts';
+import type { IoOptions } from './io-options.ts';
+
+const EXTENT = keyTypes.idOf('extent');
+const INCOMPRESSIBLE = compressionTypes.idOf('incompressible');
+
+/** Without checksum and compression a piece may be longer; a key's size is a u32, what a bucket holds is the limit in practice. */
+const PLAIN_SECTORS_MAX = 2048;
+/** Bytes that are gathered for one write. */
+const GATHERED_BYTES = 2 ** 20;
+
+/** Where the room for data comes from; BucketAllocator is one. */
+export interface DataAllocator {
+  allocateData(placement: DataPlacement): readonly DataPiece[];
+}
+
+export interface ExtentWriterSource {
+  readonly sb: Superblock;
+  readonly key: Uint8Array | undefined;
+  device(index: number): BlockDevice | undefined;
+}
+
+export interface ExtentWriterOptions {
+  /** The newest version that a key was given: the clock `keyVersion` of the journal. */
+  readonly keyVersion: bigint;
+  /** By index; for which targets there are and what lies in them. */
+  readonly devices: readonly (AllocDevice | undefined)[];
+}
+
+export class ExtentWriter {
+  readonly #source: ExtentWriterSource;
+  readonly #allocator: DataAllocator;
+  readonly #devices: readonly (AllocDevice | undefined)[];
+  readonly #blockBytes: number;
+  readonly #encodedSectorsMax: number;
+  readonly #gathered = new Map<number, GatheredWrite>();
+  #scratch = new Uint8Array(0);
+  #keyVersion: bigint;
+  #sectorsWritten = 0;
+  readonly #compressionTypes = new Set<number>();
+
+  constructor(source: ExtentWriterSource, allocator: DataAllocator, { keyVersion, devices }: ExtentWriterOptions) {
+    this.#source = source;
+    this.#allocator = allocator;
+    this.#devices = devices;
+    this.#keyVersion = keyVersion;
+    this.#blockBytes = source.sb.block_size * SECTOR_BYTES;
+    const encodedBytesMax = Number(optionFromSuperblock(option('encoded_extent_max'), source.sb, 0n, '1.13'));
+    this.#encodedSectorsMax = encodedBytesMax / SECTOR_BYTES;
+  }
+
+  /** Has grown with every extent that was encrypted: for the clocks of the commit. */
+  get keyVersion(): bigint {
+    return this.#keyVersion;
+  }
+
+  /** Sectors that were written, all copies: what the filesystem's write clock goes on by. */
+  get sectorsWritten(): number {
+    return this.#sectorsWritten;
+  }
+
+  /** Compression types (numbers) that extents have got: their features have to be in the superblock. */
+  get compressionTypes(): ReadonlySet<number> {
+    return this.#compressionTypes;
+  }
+
+  /**
+   * Writes a run of a file. What the keys overlap is not looked at: they are to be put in place with insertExtent.
+   * @param pos the inode and the snapshot; its offset is not minded
+   * @param startSector where the run begins in the file, at a block
+   * @param bytes whole blocks
+   * @throws NoSpaceError, DeviceError
+   */
+  *write(pos: Bpos, startSector: number, bytes: Uint8Array, options: IoOptions): Generator<Key> {
+    const { csumType, compression, replicas, foregroundTarget } = options;
+    const blockBytes = this.#blockBytes;
+    assert(bytes.length % blockBytes === 0, `${bytes.length} bytes are whole blocks`);
+    const isEncoded = csumType !== 0 || compression !== 0;
+    const pieceBytesMax = (isEncoded ? this.#encodedSectorsMax : PLAIN_SECTORS_MAX) * SECTOR_BYTES;
+    const place = (sectors: number) => this.#allocator.allocateData({ replicas, target: foregroundTarget, sectors });
+    for (let done = 0; done < bytes.length; ) {
+      const piece = bytes.subarray(done, Math.min(bytes.length, done + pieceBytesMax));
+      const start = startSector + done / SECTOR_BYTES;
+      const { type, bytes: stored } = compress(compression, piece, blockBytes);
+      const isCompressed = type !== 0 && type !== INCOMPRESSIBLE;
+      const sectors = stored.length / SECTOR_BYTES;
+      let rooms = place(sectors);
+      if (isCompressed) {
+        // What is compressed has to stay in one piece; the rest of the old bucket stays empty.
+        for (let tries = 0; rooms.length > 1; tries++) {
+          assert(tries < 4, 'a new bucket holds a whole extent');
+          rooms = place(sectors);
+        }
+        yield this.#extent(pos, start, piece.length, stored, type, rooms[0]!.pointers, options);
+      } else {
+        let from = 0;
+        for (const room of rooms) {
+          const part = stored.subarray(from, from + room.sectors * SECTOR_BYTES);
+          yield this.#extent(pos, start + from / SECTOR_BYTES, part.length, part, type, room.pointers, options);
+          from += part.length;
+        }
+      }
+      done += piece.length;
+    }
+  }
+
+  /** Everything that was written is on the devices, though they may not have flushed it. */
+  flush(): void {
+    for (const gathered of this.#gathered.values()) gathered.flush();
+  }
+
+  /** @param lengthBytes of the file's bytes; @param stored what becomes of them, compressed or not */
+  #extent(
+    pos: Bpos,
+    startSector: number,
+    lengthBytes: number,
+    stored: Uint8Array,
+    compressionType: number,
+    pointers: readonly ExtentPtr[],
+    options: IoOptions,
+  ): Key {
+    const { csumType } = options;
+    const size = lengthBytes / SECTOR_BYTES;
+    const compressedSectors = stored.length / SECTOR_BYTES;
+    let version = 0n;
+    let mac: { readonly key: Uint8Array; readonly nonce: ReturnType<typeof extentNonce> } | undefined;
+    let bytes = stored;
+    if (checksumTypes.byId(csumType)?.isEncryption) {
+      const { key } = this.#source;
+      if (key === undefined)
+        throw new IncompatibleError('no_encryption_key', {}, 'data cannot be written without the key');
+      version = ++this.#keyVersion;
+      const crc = { compressionType, uncompressedSectors: size, nonceSectors: 0 };
+      mac = { key, nonce: extentNonce({ hi: 0, lo: version }, crc) };
+      if (this.#scratch.length < stored.length) this.#scratch = new Uint8Array(stored.length);
+      bytes = this.#scratch.subarray(0, stored.length);
+      bytes.set(stored);
+      chacha20(mac.key, mac.nonce, bytes);
+    }
+    const words: bigint[] = [];
+    if (csumType !== 0 || compressionType !== 0) {
+      this.#compressionTypes.add(compressionType);
+      const csum = checksum(csumType, bytes, mac);
+      appendCrc(words, { csumType, compressionType, compressedSectors, size, csum });
+    }
+    for (const pointer of pointers) {
+      words.push(encodeExtentPtr(pointer));
+      this.#put(pointer, bytes);
+    }
+    const rebalance = this.#rebalanceEntry(options, compressionType, pointers);
+    if (rebalance !== undefined) words.push(rebalance);
+    const value = new Uint8Array(8 * words.length);
+    const view = viewOf(value);
+    for (let i = 0; i < words.length; i++) view.setBigUint64(8 * i, words[i]!, true);
+    const end = startSector + size;
+    const p = Uint32Array.of(pos[0]!, end >>> 0, Math.floor(end / 2 ** 32), pos[3]!, pos[4]!);
+    return makeKey(EXTENT, p, value, { size, bversion_lo: version });
+  }
+
+  #put({ dev, offset }: ExtentPtr, bytes: Uint8Array): void {
+    let gathered = this.#gathered.get(dev);
+    if (gathered === undefined) {
+      const device = this.#source.device(dev);
+      if (device === undefined) throw new DeviceError('missing', `member ${dev}`, 'data was to be written to it');
+      gathered = new GatheredWrite(device);
+      this.#gathered.set(dev, gathered);
+    }
+    gathered.put(offset * SECTOR_BYTES, bytes);
+    this.#sectorsWritten += bytes.length / SECTOR_BYTES;
+  }
+
+  /** What a kernel is to do with the extent later: compress it otherwise, or move it. */
+  #rebalanceEntry(options: IoOptions, compressionType: number, pointers: readonly ExtentPtr[]): bigint | undefined {
+    const { backgroundCompression, backgroundTarget } = options;
+    if (backgroundCompression === 0 && backgroundTarget === 0) return undefined;
+    const isOther =
+      backgroundCompression !== 0 &&
+      compressionType !== INCOMPRESSIBLE &&
+      compressionType !== compressionTypeOf(backgroundCompression);
+    const isElsewhere =
+      this.#accepts(backgroundTarget) &&
+      pointers.some(({ dev }) => {
+        const device = this.#devices[dev];
+        return device !== undefined && !isInTarget(device, backgroundTarget);
+      });
+    if (!isOther && !isElsewhere) return undefined;
+    return (1n << 5n) | (BigInt(backgroundCompression) << 40n) | (BigInt(backgroundTarget) << 48n);
+  }
+
+  #accepts(target: number): boolean {
+    if (target === 0) return false;
+    return this.#devices.some(
+      device => device?.isWritable === true && allowsData(device, 'user') && isInTarget(device, target),
+    );
+  }
+}
+
+interface NewCrc {
+  readonly csumType: number;
+  readonly compressionType: number;
+  readonly compressedSectors: number;
+  readonly size: number;
+  readonly csum: { readonly lo: bigint; readonly hi: bigint };
+}
+
+/** The narrowest entry that holds it: sizes have 7, 9 or 13 bits, checksums 4, 10 or 16 bytes. Mirrors bch2_extent_crc_append. */
+function appendCrc(words: bigint[], { csumType, compressionType, compressedSectors, size, csum }: NewCrc): void {
+  const sizeBytes = checksumTypes.byId(csumType)?.sizeBytes ?? 0;
+  const types = (at: bigint) => (BigInt(csumType) << at) | (BigInt(compressionType) << (at + 4n));
+  const sizes = (at: bigint, bits: bigint) => (BigInt(compressedSectors - 1) << at) | (BigInt(size - 1) << (at + bits));
+  if (sizeBytes <= 4 && size <= 2 ** 7) {
+    words.push((1n << 1n) | sizes(2n, 7n) | types(24n) | (csum.lo << 32n));
+  } else if (sizeBytes <= 10 && size <= 2 ** 9) {
+    words.push((1n << 2n) | sizes(3n, 9n) | types(40n) | (csum.hi << 48n), csum.lo);
+  } else {
+    assert(size <= 2 ** 13, 'an encoded extent has up to 8192 sectors');
+    words.push((1n << 3n) | sizes(4n, 13n) | types(56n), csum.lo, csum.hi);
+  }
+}
+
+/** Writes that follow each other on one device become one. */
+class GatheredWrite {
+  readonly #device: BlockDevice;
+  readonly #bytes = new Uint8Array(GATHERED_BYTES);
+  #at = 0;
+  #used = 0;
+
+  constructor(device: BlockDevice) {
+    this.#device = device;
+  }
+
+  put(at: number, bytes: Uint8Array): void {
+    if (this.#at + this.#used !== at || this.#used + bytes.length > GATHERED_BYTES) this.flush();
+    if (bytes.length > GATHERED_BYTES / 2) {
+      this.#device.write(at, bytes);
+      return;
+    }
+    if (this.#used === 0) this.#at = at;
+    this.#bytes.set(bytes, this.#used);
+    this.#used += bytes.length;
+  }
+
+  flush(): void {
+    if (this.#used === 0) return;
+    this.#device.write(this.#at, this.#bytes.subarray(0, this.#used));
+    this.#used = 0;
+  }
+}

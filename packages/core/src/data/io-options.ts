@@ -1,0 +1,51 @@
+// How the data of a file are to be written: the options of its inode where it has them, else those of the filesystem.
+// Source: bch2_inode_opts_get in inode.c, bch2_data_checksum_type in checksum.h, background_compression in rebalance.h, v1.13.0.
+
+import { getBits } from '../ondisk/bits.ts';
+import { dataChecksumType } from '../ondisk/checksum-types.ts';
+import type { InodeOptionName } from '../ondisk/inode-tables.ts';
+import { type Inode, inodeOption } from '../ondisk/inode-unpack.ts';
+import { optionFromSuperblock } from '../ondisk/option-values.ts';
+import { option } from '../ondisk/options.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
+import type { Superblock } from '../ondisk/superblock.ts';
+
+export interface IoOptions {
+  /** The checksum type of new extents. */
+  readonly csumType: number;
+  /** Values of options. */
+  readonly compression: number;
+  readonly backgroundCompression: number;
+  readonly foregroundTarget: number;
+  readonly backgroundTarget: number;
+  readonly replicas: number;
+}
+
+export function ioOptionsOf(sb: Superblock, inode: Inode): IoOptions {
+  const value = (name: InodeOptionName & keyof typeof sbNames): number =>
+    inodeOption(inode, name) ?? Number(optionFromSuperblock(option(name), sb, 0n, '1.13'));
+  const isNocow = inodeOption(inode, 'nocow') === 1 || Number(optionFromSuperblock(option('nocow'), sb)) === 1;
+  const encryption =
+    getBits(sb.flags, sbBits.ENCRYPTION_TYPE) === 0
+      ? null
+      : { wideMacs: getBits(sb.flags, sbBits['128_BIT_MACS']) !== 0 };
+  const compression = isNocow ? 0 : value('compression');
+  return {
+    csumType: isNocow ? 0 : dataChecksumType(value('data_checksum'), encryption),
+    compression,
+    backgroundCompression: isNocow ? 0 : value('background_compression') || compression,
+    foregroundTarget: value('foreground_target'),
+    backgroundTarget: value('background_target'),
+    replicas: value('data_replicas'),
+  };
+}
+
+/** Options that both a filesystem and an inode can have. */
+const sbNames = {
+  data_checksum: true,
+  compression: true,
+  background_compression: true,
+  data_replicas: true,
+  foreground_target: true,
+  background_target: true,
+} as const;

@@ -1,0 +1,87 @@
+// A change of files from its beginning to its commit: a transaction with all triggers, room for data and nodes, and the writers of names and
+// contents over it, put together. Each is used once: a commit takes it, or it is dropped, and nothing has happened.
+
+import { BucketAllocator } from './alloc/allocator.ts';
+import type { Transaction } from './btree/transaction.ts';
+import { ExtentWriter } from './data/extent-write.ts';
+import { FileContent, type FileContentOptions } from './fs/file-content.ts';
+import { FileWriter, type FileWriterOptions } from './fs/file-writer.ts';
+import { getBits } from './ondisk/bits.ts';
+import { compressionOptions, compressionTypes } from './ondisk/compression-types.ts';
+import { type FeatureName, incompatFeatures } from './ondisk/features.ts';
+import { sbBits } from './ondisk/sb-bits.ts';
+import type { Superblock } from './ondisk/superblock.ts';
+import { FilesystemTriggers } from './triggers.ts';
+import type { CommitReport, FilesystemWriter } from './writer.ts';
+
+export interface FileEditOptions extends FileWriterOptions, FileContentOptions {}
+
+export class FileEdit {
+  readonly tx: Transaction;
+  readonly triggers: FilesystemTriggers;
+  readonly allocator: BucketAllocator;
+  /** Names, inodes, attributes. */
+  readonly files: FileWriter;
+  readonly content: FileContent;
+  readonly #writer: FilesystemWriter;
+  readonly #extents: ExtentWriter;
+
+  /** @param writer whose next commit this may become; `loadCompressors` has to have been awaited where data is compressed */
+  constructor(writer: FilesystemWriter, options: FileEditOptions) {
+    const { filesystem } = writer;
+    const { sb, replay } = filesystem;
+    const { clocks } = replay;
+    this.#writer = writer;
+    this.triggers = new FilesystemTriggers(sb, {
+      journalSeq: writer.nextSeq,
+      // 0 says never.
+      readClock: clocks.read > 0n ? clocks.read : 1n,
+      writeClock: clocks.write > 0n ? clocks.write : 1n,
+    });
+    this.tx = writer.begin(this.triggers);
+    this.allocator = new BucketAllocator(filesystem, this.triggers, {
+      replicas: getBits(sb.flags, sbBits.META_REPLICAS_WANT),
+      target: getBits(sb.flags, sbBits.METADATA_TARGET),
+    });
+    this.files = new FileWriter(this.tx, options);
+    this.#extents = new ExtentWriter(this.tx, this.allocator, {
+      keyVersion: clocks.keyVersion,
+      devices: this.triggers.devices,
+    });
+    this.content = new FileContent(this.files, this.#extents, options);
+  }
+
+  /**
+   * Everything or nothing. The edit is used up.
+   * @throws NoSpaceError, CorruptError before anything counts; DeviceError at any point
+   */
+  commit(): CommitReport {
+    this.content.flush();
+    const { clocks } = this.#writer.filesystem.replay;
+    return this.#writer.commit({
+      tx: this.tx,
+      allocator: this.allocator,
+      superblock: sb => withFeatures(this.triggers.needs.applyTo(sb), this.#featureNames()),
+      clocks: {
+        keyVersion: this.#extents.keyVersion,
+        read: clocks.read,
+        write: clocks.write + BigInt(this.#extents.sectorsWritten),
+      },
+    });
+  }
+
+  #featureNames(): readonly FeatureName[] {
+    const names: FeatureName[] = this.content.hasInlineData ? ['inline_data'] : [];
+    for (const type of this.#extents.compressionTypes) {
+      const feature = compressionOptions.byName(compressionTypes.nameOf(type))?.feature;
+      if (feature != null) names.push(feature);
+    }
+    return names;
+  }
+}
+
+function withFeatures(sb: Superblock, names: readonly FeatureName[]): Superblock {
+  const [features = 0n, ...others] = sb.features;
+  const needed = names.reduce((mask, name) => mask | (1n << BigInt(incompatFeatures.idOf(name))), features);
+  return needed === features ? sb : { ...sb, features: [needed, ...others] };
+}

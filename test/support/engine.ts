@@ -1,0 +1,85 @@
+// A filesystem being changed: an image, a transaction over it with all triggers, and the checker's view of what it would be.
+
+import {
+  BucketAllocator,
+  checkInvariants,
+  type Filesystem,
+  FilesystemTriggers,
+  findingText,
+  getBits,
+  type InvariantSource,
+  openFilesystem,
+  type ReplayState,
+  SnapshotTable,
+  type Superblock,
+  sbBits,
+  Transaction,
+} from '@bcachefs-ts/core';
+import { fixture, fixtureNames } from './fixtures.ts';
+import { isLong } from './long.ts';
+
+export function openFixture(name: string): Filesystem {
+  const { images, json } = fixture(name);
+  const passphrase = json.passphrase === null ? {} : { passphrase: new TextEncoder().encode(json.passphrase) };
+  return openFilesystem(images, passphrase);
+}
+
+/** They stand for the others where time is short: of each kind one. */
+const FEW = ['basic', 'compress-zstd', 'encrypted', 'geom-bs512', 'multi3-r2', 'reflink', 'snapshots', 'unclean-busy'];
+
+/** Undamaged filesystems of the version that is written, small enough to be checked many times. */
+export function writableFixtures(): string[] {
+  return fixtureNames().filter(name => {
+    if (!isLong && !FEW.includes(name)) return false;
+    if (/^(dmg|sb)-|-noinit$|-enc$|-stale$|-orphan$/.test(name)) return false;
+    const version = fixture(name).json.on_disk_version;
+    return typeof version === 'string' && /^1\.13\b/.test(version);
+  });
+}
+
+export interface Change {
+  readonly tx: Transaction;
+  readonly triggers: FilesystemTriggers;
+  readonly allocator: BucketAllocator;
+  readonly table: SnapshotTable;
+  /** The number of the journal entry that would commit it. */
+  readonly seq: number;
+}
+
+export function beginChange(filesystem: Filesystem): Change {
+  const { sb, replay } = filesystem;
+  const seq = replay.lastSeq + 1;
+  const triggers = new FilesystemTriggers(sb, { journalSeq: seq, readClock: 1n, writeClock: 1n });
+  const tx = new Transaction(filesystem, triggers);
+  const nodes = {
+    replicas: getBits(sb.flags, sbBits.META_REPLICAS_WANT),
+    target: getBits(sb.flags, sbBits.METADATA_TARGET),
+  };
+  const allocator = new BucketAllocator(filesystem, triggers, nodes);
+  return { tx, triggers, allocator, table: SnapshotTable.read(filesystem), seq };
+}
+
+/** What the checker sees of a transaction, as if it were on disk. */
+export function sourceOf(filesystem: Filesystem, { tx, triggers, seq }: Change): InvariantSource {
+  tx.settle();
+  const sb: Superblock = triggers.needs.applyTo(filesystem.sb);
+  const replay: ReplayState = { ...filesystem.replay, lastSeq: seq };
+  return {
+    sb,
+    replay,
+    set: filesystem.set,
+    key: filesystem.key,
+    btree: which => tx.btree(which),
+    device: index => filesystem.device(index),
+  };
+}
+
+export const findingsIn = (source: InvariantSource, ignored: readonly string[] = []): string[] =>
+  checkInvariants(source)
+    .findings.filter(({ rule }) => !ignored.includes(rule))
+    .map(findingText);
+
+/** What is wrong with a transaction, a line each. @param ignored names of rules that the change breaks on purpose */
+export function findingsOf(filesystem: Filesystem, change: Change, ignored: readonly string[] = []): string[] {
+  return findingsIn(sourceOf(filesystem, change), ignored);
+}
