@@ -1,5 +1,6 @@
-// What format makes, judged by a real kernel: it mounts each filesystem, fills it, unmounts it, mounts it again, finds the same
-// files and checks it without a complaint; then show-super reads back what the kernel left behind.
+// What format makes, judged by a real kernel: it finds each filesystem complete (nothing to recover, nothing to complain about in a full
+// check), fills it, unmounts it, mounts it again, finds the same files and checks it without a complaint; then show-super reads back what
+// the kernel left behind.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,165 +8,43 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import {
+  formatCases,
+  isComplete,
+  MIB,
+  PASSPHRASE,
+  type PreparedFormat,
+  prepareFormat,
+} from '../support/format-cases.ts';
+import {
   type Case,
   caseNamed,
   compareManifests,
+  complaintsIn,
   KernelFailure,
   type RunResult,
   resultOf,
   runInKernel,
+  type Step,
   unlockKey,
 } from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
 
-const MIB = 2 ** 20;
-
-/** One way to call format. `DEV0`, `DEV1`… stand for image files, `PASSPHRASE` for a file that holds one. */
-interface FormatCase {
-  readonly name: string;
-  readonly args: readonly string[];
-  readonly fillBytes?: number;
-  /** Sectors of the disks that the machine gets; 512 bytes when absent. */
-  readonly sectorBytes?: number;
-  readonly passphrase?: string;
-  /** What show-super prints of it afterwards, among the rest. */
-  readonly shows?: readonly RegExp[];
-}
-
-const small = '--fs_size=96M';
-
-function one(name: string, options: readonly string[], shows: readonly RegExp[] = []): FormatCase {
-  return { name, args: [...options, small, 'DEV0'], shows };
-}
-
-const PASSPHRASE = 'correct horse';
-
-const formatCases: readonly FormatCase[] = [
-  {
-    name: 'defaults',
-    args: ['--fs_size=1G', 'DEV0'],
-    fillBytes: 16 * MIB,
-    shows: [/block_size: +4.00k/, /btree_node_size: +256k/],
-  },
-  one('blocks of 512 bytes', ['--block_size=512'], [/block_size: +512/]),
-  one('blocks of 4k', ['--block_size=4k'], [/block_size: +4.00k/]),
-  one('btree nodes of 64k', ['--btree_node_size=64k'], [/btree_node_size: +64.0k/]),
-  one('buckets of 32k', ['--bucket_size=32k'], [/Bucket size: +32.0k/, /btree_node_size: +32.0k/]),
-  one('buckets that are no power of two', ['--bucket_size=192k'], [/Bucket size: +192k/, /btree_node_size: +128k/]),
-  ...['none', 'crc32c', 'crc64', 'xxhash'].map(type =>
-    one(
-      `checksums ${type}`,
-      [`--metadata_checksum=${type}`, `--data_checksum=${type}`],
-      [new RegExp(`data_checksum: .*\\[${type}\\]`)],
-    ),
-  ),
-  ...['crc32c', 'crc64', 'siphash'].map(hash =>
-    one(`names hashed by ${hash}`, [`--str_hash=${hash}`], [new RegExp(`\\[${hash}\\]`)]),
-  ),
-  ...['lz4', 'gzip', 'zstd:3'].map(type =>
-    one(`compression ${type}`, [`--compression=${type}`], [new RegExp(`compression: +${type}`)]),
-  ),
-  one(
-    'compression in the background',
-    ['--compression=lz4', '--background_compression=zstd'],
-    [/background_compression: +zstd/],
-  ),
-  one('quotas', ['--usrquota', '--grpquota', '--prjquota'], [/usrquota: +1/]),
-  one('nocow', ['--nocow'], [/nocow: +1/]),
-  one(
-    'the old defaults',
-    ['--inodes_32bit', '--encoded_extent_max=64k', '--no_discard'],
-    [/inodes_32bit: +1/, /Discard: +0/],
-  ),
-  one(
-    'other options',
-    ['--errors=ro', '--no_acl', '--gc_reserve_percent=12', '--root_reserve_percent=5', '--wide_macs'],
-    [/continue fix_safe panic \[ro\]/, /gc_reserve_percent: +12/],
-  ),
-  one(
-    'label and UUID',
-    ['--fs_label=kernel suite', '--uuid=12345678-9abc-4def-8123-456789abcdef'],
-    [/Label: +kernel suite/, /External UUID: +12345678-9abc-4def-8123-456789abcdef/],
-  ),
-  one('room of 256k for superblocks', ['--superblock_size=256k'], [/Superblock size: .*\/256k/]),
-  {
-    name: 'three devices, two copies, labels and targets',
-    args: [
-      ...['--replicas=2', '--foreground_target=ssd', '--background_target=hdd', '--promote_target=ssd'],
-      ...['--label=ssd.a', small, 'DEV0', '--label=hdd.b', small, 'DEV1', '--label=hdd.c', small, 'DEV2'],
-    ],
-    shows: [/Devices: +3/, /background_target: +hdd/, /Label: +(ssd\.a|a)/, /data_replicas: +2/],
-  },
-  {
-    name: 'devices of different sizes',
-    args: ['--fs_size=64M', 'DEV0', '--fs_size=2G', 'DEV1'],
-    shows: [/Devices: +2/],
-  },
-  {
-    name: 'a device of durability 0',
-    args: ['--promote_target=cache', small, 'DEV0', '--label=cache', '--durability=0', small, 'DEV1'],
-    shows: [/Durability: +0/, /Data allowed: +user\n/, /promote_target: +cache/],
-  },
-  {
-    name: 'a device for metadata and one for data',
-    args: ['--data_allowed=journal,btree', small, 'DEV0', '--data_allowed=user', small, 'DEV1'],
-    shows: [/Data allowed: +journal,btree\n/, /Data allowed: +user\n/],
-  },
-  {
-    name: 'encrypted',
-    args: ['--encrypted', '--passphrase_file=PASSPHRASE', small, 'DEV0'],
-    passphrase: PASSPHRASE,
-    shows: [/Sections: .*crypt/],
-  },
-  {
-    name: 'encrypted and compressed, wide MACs, two devices',
-    args: [
-      '--encrypted',
-      '--passphrase_file=PASSPHRASE',
-      '--wide_macs',
-      '--compression=lz4',
-      small,
-      'DEV0',
-      small,
-      'DEV1',
-    ],
-    passphrase: PASSPHRASE,
-    shows: [/wide_macs: +1/],
-  },
-  one('encrypted without a passphrase', ['--encrypted', '--no_passphrase'], [/Sections: .*crypt/]),
-  { name: 'the smallest image, 8 MiB', args: ['--fs_size=8M', 'DEV0'], fillBytes: MIB / 4, shows: [/Size: +8.00M/] },
-  { name: 'a disk with sectors of 4 KiB', args: ['--block_size=4k', small, 'DEV0'], sectorBytes: 4096 },
-  { name: 'a sparse image of 8 TiB', args: ['--fs_size=8T', 'DEV0'], shows: [/Size: +8.00T/, /Bucket size: +2.00M/] },
-];
-
-interface Prepared {
-  readonly nr: number;
-  readonly format: FormatCase;
-  readonly words: readonly string[];
-  readonly images: readonly string[];
-}
-
-function prepare(format: FormatCase, nr: number, folder: string): Prepared {
-  const images = format.args
-    .filter(word => /^DEV\d$/.test(word))
-    .map(word => join(folder, `case${nr}.${word.toLowerCase()}.img`));
-  const words = format.args.map(word =>
-    /^DEV\d$/.test(word)
-      ? join(folder, `case${nr}.${word.toLowerCase()}.img`)
-      : word.replace('PASSPHRASE', join(folder, 'passphrase')),
-  );
-  return { nr, format, words, images };
-}
-
 const diskName = (nr: number, device: number) => `case${nr}.dev${device}`;
 
-function steps({ nr, format, images }: Prepared): Case {
+function steps({ nr, format, images }: PreparedFormat): Case {
   const disks = images.map((_, device) => diskName(nr, device));
   const key = format.passphrase === undefined ? {} : { key: unlockKey(images[0]!, format.passphrase) };
+  const firstLook: Step[] = [
+    { do: 'mount', disks, readOnly: true, options: 'nochanges', as: 'untouched mount', ...key },
+    { do: 'manifest', as: 'untouched' },
+    { do: 'umount' },
+    { do: 'fsck', disks, as: 'untouched fsck', timeoutSeconds: 180, ...key },
+  ];
   return {
     name: format.name,
     steps: [
-      { do: 'mount', disks, ...key },
+      ...(isComplete(format) ? firstLook : []),
+      { do: 'mount', disks, as: 'first mount', ...key },
       { do: 'fill', sizeBytes: format.fillBytes ?? 4 * MIB, subvolumes: true },
       { do: 'manifest', as: 'before' },
       { do: 'umount' },
@@ -181,7 +60,7 @@ kernelSuite('format', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-format-'));
   writeFileSync(join(folder, 'passphrase'), `${PASSPHRASE}\n`);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  const cases = formatCases.map((format, nr) => prepare(format, nr, folder));
+  const cases = formatCases.map((format, nr) => prepareFormat(format, nr, folder));
   let result: RunResult;
 
   beforeAll(async () => {
@@ -204,6 +83,21 @@ kernelSuite('format', () => {
   test.each(cases)('$format.name', async ({ format, images }) => {
     const outcome = caseNamed(result, format.name);
     if (!outcome.ok) throw new KernelFailure({ ...result, cases: [outcome] });
+    const firstMount = resultOf(outcome, 'first mount').log.join('\n');
+    if (isComplete(format)) {
+      const untouched = resultOf(outcome, 'untouched mount').log;
+      expect(untouched.join('\n')).toMatch(/recovering from clean shutdown, journal seq 1$/m);
+      expect(untouched.join('\n')).not.toMatch(/initializing|going read-write/);
+      expect(complaintsIn(untouched)).toEqual([]);
+      expect(resultOf(outcome, 'untouched').manifest?.map(({ path, type }) => `${type} ${path}`)).toEqual([
+        'dir .',
+        'dir lost+found',
+      ]);
+      expect(resultOf(outcome, 'untouched fsck').fsck).toMatchObject({ mounted: true, complaints: [] });
+      expect(firstMount).not.toContain('initializing new filesystem');
+    } else {
+      expect(firstMount).toContain('initializing new filesystem');
+    }
     const before = resultOf(outcome, 'before').manifest;
     expect(before?.length).toBeGreaterThan(10);
     // The kernel's own picture of a file can be a clock tick behind the times that it writes (hard links, collapsed and

@@ -10,6 +10,8 @@
 //
 // Source: bch2_fs_mark_dirty and bch2_fs_mark_clean in sb-clean.c, bch2_journal_pos_from_member_info_set in journal_io.c, v1.13.0.
 
+import { journalDevices } from './alloc/alloc-devices.ts';
+import { SuperblockNeeds } from './alloc/superblock-needs.ts';
 import { checkWritable } from './alloc/write-gate.ts';
 import { CommitPlan, type NodeAllocator, type WrittenNodes } from './btree/commit.ts';
 import { deletedKey, Transaction, type Triggers } from './btree/transaction.ts';
@@ -24,9 +26,9 @@ import {
 import { getBits, withBits } from './ondisk/bits.ts';
 import { btreeNodeMagic } from './ondisk/btree-node.ts';
 import { BTREE_ID_MAX } from './ondisk/btrees.ts';
+import { dataTypes } from './ondisk/data-types.ts';
 import { assert, CorruptError, UsageError } from './ondisk/errors.ts';
 import { compatFeatures, FEATURES_ALWAYS, incompatFeatures } from './ondisk/features.ts';
-import type { JsetEntry } from './ondisk/jset-entries.ts';
 import { viewOf } from './ondisk/layout.ts';
 import { sbBits } from './ondisk/sb-bits.ts';
 import { encodeClean } from './ondisk/sb-fields/clean.ts';
@@ -35,7 +37,10 @@ import { members, withMembers } from './ondisk/sb-fields/members.ts';
 import { type Superblock, withSection } from './ondisk/superblock.ts';
 import { editSuperblock, type MemberSet, memberSetOf, missingText, openMember } from './superblock/member-set.ts';
 import type { RandomSource } from './util/random.ts';
-import { SECTOR_BYTES, sectorsToBytes } from './util/sizes.ts';
+import { sectorsToBytes } from './util/sizes.ts';
+
+/** More than an entry with the roots of 63 btrees takes, each with four replicas, in blocks of 4 KiB. */
+const ENTRY_BYTES = 16 * 1024;
 
 /** After a crash, numbers of entries that may have been on their way are passed over. */
 const SEQS_SKIPPED = 64;
@@ -109,7 +114,7 @@ export class FilesystemWriter {
    * in the new one
    */
   commit({ tx, allocator, superblock, clocks }: CommitRequest): CommitReport {
-    const { random, now } = this.#options;
+    const { random } = this.#options;
     const filesystem = this.#filesystem;
     const { sb, key, replay } = filesystem;
     const plan = new CommitPlan(
@@ -127,24 +132,26 @@ export class FilesystemWriter {
         randomU64: () => viewOf(random.bytes(8)).getBigUint64(0, true),
       },
     );
-    const journal = this.#journal();
+    let journal = this.#journal();
     const seq = this.#nextSeq(journal);
-    const writeEntry = (roots: Iterable<BtreeRoot>, at: number, keepFrom: number) =>
-      this.#writeEntry(journal, [...stateEntries(roots, clocks ?? replay.clocks), datetimeEntry(now())], at, keepFrom);
-
+    const isClean = replay.from === 'clean';
     const keepFrom = firstNeeded(journal, replay.lastSeq);
-    if (journalPlaces(filesystem.set, journal, sb.block_size * SECTOR_BYTES, keepFrom).length === 0)
-      throw noJournalRoom();
-    if (replay.from === 'clean' && !hasState(journal, replay.lastSeq))
-      writeEntry(replay.roots.values(), replay.lastSeq, 0);
-    this.#edit(old =>
-      markedDirty(superblock(old), replay.from === 'clean' ? undefined : { start: replay.lastSeq + 1, end: seq }),
-    );
+    // Before anything is written; the members do not change later.
+    const members = this.#places(journal, keepFrom).map(({ member }) => member);
+    if (isClean && !hasState(journal, replay.lastSeq)) {
+      this.#writeEntry(this.#places(journal, 0), replay.roots.values(), replay.clocks, replay.lastSeq);
+      journal = readJournal(filesystem.set, key);
+    }
+    this.#edit(old => {
+      const dirty = markedDirty(superblock(old), isClean ? undefined : { start: replay.lastSeq + 1, end: seq });
+      return withJournalReplicas(dirty, members);
+    });
     const { roots: newRoots, nodeCount, sizeBytes } = plan.write();
     this.#flush();
     const roots = new Map(replay.roots);
     for (const [btree, root] of newRoots) roots.set(btree, { btree, ...root, seq });
-    const places = writeEntry(sortedRoots(roots), seq, keepFrom);
+    const places = this.#places(journal, keepFrom);
+    this.#writeEntry(places, sortedRoots(roots), clocks ?? replay.clocks, seq);
     this.#edit(old => markedClean(old, sortedRoots(roots), clocks ?? replay.clocks, seq, places));
     this.#filesystem = filesystemWith(this.#filesystem.set, key);
     return { seq, nodeCount, sizeBytes };
@@ -174,21 +181,24 @@ export class FilesystemWriter {
     this.#filesystem = new Filesystem(reread, replay, key);
   }
 
-  /** An entry on as many members as metadata has replicas, as far as there is room. */
-  #writeEntry(
-    journal: JournalReading,
-    entries: readonly JsetEntry[],
-    seq: number,
-    keepFrom: number,
-  ): readonly JournalPlace[] {
-    const { set, sb, key } = this.#filesystem;
-    const jset = encodeJset(sb, key, seq, entries);
-    const found = journalPlaces(set, journal, jset.length, keepFrom);
-    if (found.length === 0) throw noJournalRoom();
-    const places = found.slice(0, metadataReplicas(sb));
+  /**
+   * Where the next entry goes: to as many members as metadata has replicas, as far as they have a bucket to spare.
+   * @param keepFrom entries from this number on are still needed
+   */
+  #places(journal: JournalReading, keepFrom: number): readonly JournalPlace[] {
+    const { set, sb } = this.#filesystem;
+    const chosen = new Set(journalDevices(sb).map(({ index }) => index));
+    const places = journalPlaces(set, journal, ENTRY_BYTES, keepFrom).filter(({ member }) => chosen.has(member));
+    if (places.length > 0) return places;
+    throw new UsageError('no journal bucket is free for the entry that commits the change: run fsck');
+  }
+
+  #writeEntry(places: readonly JournalPlace[], roots: Iterable<BtreeRoot>, clocks: JournalClocks, seq: number): void {
+    const { sb, key } = this.#filesystem;
+    const jset = encodeJset(sb, key, seq, [...stateEntries(roots, clocks), datetimeEntry(this.#options.now())]);
+    if (jset.length > ENTRY_BYTES) throw new UsageError(`the roots of the btrees take ${jset.length} bytes: run fsck`);
     for (const { device, sector } of places) device.write(sectorsToBytes(sector), jset);
     for (const { device } of places) device.flush();
-    return places;
   }
 
   #flush(): void {
@@ -198,8 +208,6 @@ export class FilesystemWriter {
 
 const filesystemWith = (set: MemberSet, key: Uint8Array | undefined): Filesystem =>
   new Filesystem(set, readReplayState(set, key), key);
-
-const noJournalRoom = () => new UsageError('no journal bucket is free for the entry that commits the change: run fsck');
 
 /** What is understood well enough to be changed, with all its members. */
 function refuseUnwritable(set: MemberSet): void {
@@ -226,6 +234,15 @@ const hasState = ({ entries }: JournalReading, lastSeq: number): boolean => {
 
 /** The oldest entry that the old state needs. */
 const firstNeeded = (journal: JournalReading, lastSeq: number): number => journal.replayRange?.first ?? lastSeq;
+
+/** A kernel reads the journal of the members that some entry of its replicas names. */
+function withJournalReplicas(sb: Superblock, devs: readonly number[]): Superblock {
+  const needs = new SuperblockNeeds(sb);
+  needs.addReplicas({ data_type: JOURNAL, nr_required: 1, devs });
+  return needs.applyTo(sb);
+}
+
+const JOURNAL = dataTypes.idOf('journal');
 
 const bit = (id: number): bigint => 1n << BigInt(id);
 const ONLY_WHILE_DIRTY =

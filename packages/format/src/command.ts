@@ -21,6 +21,7 @@ import {
   option,
   parseOptionValue,
   parseVersion,
+  planContents,
   planFormat,
   type RandomSource,
   seededRandom,
@@ -51,8 +52,8 @@ export const formatCommand = defineCommand({
   name: 'format',
   summary: 'Make a new filesystem on one or more devices or image files',
   description:
-    `Writes metadata version ${versionNumber(VERSION_CURRENT_WRITTEN)}, that of Linux 6.12. The superblocks are written; ` +
-    'journal, btrees and root directory are made by the kernel at the first mount.\n\n' +
+    `Writes metadata version ${versionNumber(VERSION_CURRENT_WRITTEN)}, that of Linux 6.12. The filesystem is complete: ` +
+    'journal, btrees and root directory are there, and can be read and changed before any kernel has seen it.\n\n' +
     'Nothing is overwritten without asking: a device that holds a filesystem, a partition table or anything else that is ' +
     'recognised is shown and left alone, unless --force is given. A mounted device is refused always. All sizes are checked ' +
     'before the first write.\n\n' +
@@ -107,7 +108,7 @@ export const formatCommand = defineCommand({
       parse: parseVersion,
       help: `metadata version to write; only ${versionNumber(VERSION_CURRENT_WRITTEN)} for now`,
     },
-    no_initialize: { type: 'flag', help: 'write superblocks only, which is what is done in any case for now' },
+    no_initialize: { type: 'flag', help: 'write superblocks only; the kernel makes the rest at the first mount' },
     force: { type: 'flag', alias: 'f', help: 'overwrite whatever is recognised on the devices' },
     verbose: { type: 'flag', alias: 'v', help: 'show the layout of the superblocks as well' },
     encrypted: { type: 'flag', heading: 'Encryption', help: 'encrypt all of it (ChaCha20/Poly1305)' },
@@ -213,7 +214,14 @@ export const formatCommand = defineCommand({
         );
       }
       if (!args.force) await askBeforeOverwriting(context, found);
-      const formatted = formatTargets(plan, found, args.seed !== undefined);
+      const contents = args.no_initialize
+        ? undefined
+        : planContents(
+            plan,
+            found.map(({ device }) => device),
+            request,
+          );
+      const formatted = formatTargets(plan, found, contents, args.seed !== undefined);
       return {
         plan,
         ...formatted,

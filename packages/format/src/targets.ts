@@ -9,6 +9,7 @@ import {
   type FileDevice,
   type FormatPlan,
   IncompatibleError,
+  type NewFilesystem,
   openDevice,
   probeSignatures,
   readSuperblock,
@@ -103,12 +104,18 @@ export interface Formatted {
 
 /**
  * Writes the planned filesystem, and reads back what it wrote.
+ * @param contents what is to be in it; without it only superblocks are written
  * @param isReproducible the filesystem's random numbers come from a seed
  */
-export function formatTargets(plan: FormatPlan, targets: readonly FormatTarget[], isReproducible: boolean): Formatted {
+export function formatTargets(
+  plan: FormatPlan,
+  targets: readonly FormatTarget[],
+  contents: NewFilesystem | undefined,
+  isReproducible: boolean,
+): Formatted {
   for (const target of targets) if (isReproducible) forgetOldContents(target, plan.superblocks[0]!.uuid);
   for (const { device, sizeBytes } of targets) if (device.sizeBytes < sizeBytes) device.setSize(sizeBytes);
-  const wiped = writeFormat(plan, targets);
+  const wiped = writeFormat(plan, targets, contents);
   return { wiped, superblocks: targets.map(({ device }) => readSuperblock(device).sb) };
 }
 

@@ -4,6 +4,7 @@
 import { getBits } from '../ondisk/bits.ts';
 import { type DataTypeName, dataTypes } from '../ondisk/data-types.ts';
 import { memberBits } from '../ondisk/member-bits.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
 import { diskGroups, memberGroup, parentGroup } from '../ondisk/sb-fields/disk-groups.ts';
 import { memberAlive, members } from '../ondisk/sb-fields/members.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
@@ -61,3 +62,26 @@ export function isInTarget({ index, groups }: AllocDevice, value: number): boole
   if (target.type === 'none') return false;
   return target.type === 'dev' ? target.dev === index : groups.has(target.group);
 }
+
+/**
+ * The members that a journal entry goes to: as many as metadata shall have copies, those of the target first.
+ * @returns in the order of their indexes; none when no member may hold the journal
+ */
+export function journalDevices(sb: Superblock): readonly AllocDevice[] {
+  const target = getBits(sb.flags, sbBits.METADATA_TARGET);
+  const replicas = getBits(sb.flags, sbBits.META_REPLICAS_WANT);
+  const able = allocDevices(sb).filter(device => device !== undefined && mayHoldJournal(device));
+  const isLater = (device: AllocDevice) => (target !== 0 && !isInTarget(device, target) ? 1 : 0);
+  const sorted = able.filter(device => device !== undefined).sort((a, b) => isLater(a) - isLater(b));
+  const chosen: AllocDevice[] = [];
+  for (let durability = 0; durability < replicas; ) {
+    const device = sorted[chosen.length];
+    if (device === undefined) break;
+    chosen.push(device);
+    durability += device.durability;
+  }
+  return chosen.sort((a, b) => a.index - b.index);
+}
+
+const mayHoldJournal = (device: AllocDevice): boolean =>
+  device.isWritable && device.durability > 0 && allowsData(device, 'journal');

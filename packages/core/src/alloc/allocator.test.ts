@@ -19,7 +19,9 @@ describe('checkWritable', () => {
       expect(() => checkWritable(of(version))).toThrow(IncompatibleError);
     }
     expect(() => checkWritable(of(versionOf('backpointer_bucket_gen')))).toThrow(/1\.14/);
-    expect(() => checkWritable(of(VERSION_CURRENT_WRITTEN, VERSION_CURRENT_WRITTEN - 1))).toThrow(/upgraded to .*1\.13.* from version .*1\.12/);
+    expect(() => checkWritable(of(VERSION_CURRENT_WRITTEN, VERSION_CURRENT_WRITTEN - 1))).toThrow(
+      /upgraded to .*1\.13.* from version .*1\.12/,
+    );
   });
 });
 

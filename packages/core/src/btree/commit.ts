@@ -93,6 +93,7 @@ export class CommitPlan {
     this.#base = base;
     this.#allocator = allocator;
     this.#settings = settings;
+    tx.keepPositions();
     for (let id = 0; id < BTREE_ID_MAX; id++) if (this.#hasDirtyPointers(id)) this.#plan(id);
     for (let round = 0; ; round++) {
       assert(round < ROUNDS_MAX, 'a commit settles');

@@ -41,6 +41,7 @@ export class Transaction implements FilesystemSource {
   readonly #base: FilesystemSource;
   readonly #triggers: Triggers;
   readonly #changed = new Map<number, KeyMap>();
+  #keepsPositions = false;
 
   /** @param base what is on disk, with the keys that its journal has over it */
   constructor(base: FilesystemSource, triggers: Triggers) {
@@ -99,8 +100,17 @@ export class Transaction implements FilesystemSource {
   store(which: BtreeName | number, key: Key): void {
     const id = btreeId(which);
     const changed = this.#mapOf(id);
-    if (key.k.type !== DELETED || this.#base.btree(id).get(key.k.p) !== undefined) changed.set(key);
+    const isChange = key.k.type !== DELETED || this.#base.btree(id).get(key.k.p) !== undefined;
+    if (isChange || (this.#keepsPositions && changed.get(key.k.p) !== undefined)) changed.set(key);
     else changed.delete(key.k.p);
+  }
+
+  /**
+   * From here on, a position that changed stays one that changed, even where its key comes and goes. A commit that plans needs that: the
+   * node that holds it was replaced in the plan, and what follows from that is in the transaction.
+   */
+  keepPositions(): void {
+    this.#keepsPositions = true;
   }
 
   /** A change that the journal has over the nodes already: reading shows it, and it is to be written with the others. */

@@ -1,6 +1,7 @@
 // Lays out a new filesystem in memory: from what was asked for to one finished superblock per device. Everything that can be
-// wrong with the request is found here, before the first write. What it makes is a filesystem that was never started: the
-// kernel fills in journal, btrees and root directory at the first mount. Mirrors bch2_format (c_src/libbcachefs.c).
+// wrong with the request is found here, before the first write. What it makes is a filesystem that was never started: journal,
+// btrees and root directory come from `planContents`, or from the kernel at the first mount. Mirrors bch2_format
+// (c_src/libbcachefs.c).
 
 import { KEY_BYTES } from '../crypto/chacha20.ts';
 import { withBits } from '../ondisk/bits.ts';
@@ -66,6 +67,8 @@ export interface FormatPlan {
   readonly geometry: Geometry;
   /** One per device, in the order of the request, ready for `writeSuperblocks`. */
   readonly superblocks: readonly Superblock[];
+  /** The master key of an encrypted filesystem. */
+  readonly key: Uint8Array | undefined;
 }
 
 const NANOSECONDS_PER_SECOND = 1_000_000_000n;
@@ -109,10 +112,12 @@ export function planFormat(request: FormatRequest): FormatPlan {
     const wanted = request.targets[option];
     if (wanted !== undefined) sb = withOption(sb, option, encodeTarget(resolveTarget(wanted, option, request, sb)));
   }
-  if (request.encryption !== undefined) sb = withEncryption(sb, request.encryption.passphrase, request.random);
+  const key = request.encryption === undefined ? undefined : request.random.bytes(KEY_BYTES);
+  if (key !== undefined) sb = withEncryption(sb, key, request.encryption?.passphrase);
 
   return {
     geometry,
+    key,
     superblocks: geometry.devices.map((device, index) => ({ ...sb, dev_idx: index, layout: device.layout })),
   };
 }
@@ -242,7 +247,7 @@ function resolveTarget(wanted: string, option: TargetOption, request: FormatRequ
   );
 }
 
-function withEncryption(sb: Superblock, passphrase: Uint8Array | undefined, random: RandomSource): Superblock {
+function withEncryption(sb: Superblock, key: Uint8Array, passphrase: Uint8Array | undefined): Superblock {
   const flags = withBits(sb.flags, sbBits.ENCRYPTION_TYPE, 1);
-  return withPassphrase({ ...sb, flags }, random.bytes(KEY_BYTES), passphrase);
+  return withPassphrase({ ...sb, flags }, key, passphrase);
 }

@@ -1,10 +1,11 @@
-// Puts a planned filesystem onto its devices: old signatures go first, then every superblock copy on every device.
+// Puts a planned filesystem onto its devices: old signatures go first, then comes what it holds, and last every superblock copy on
+// every device.
 
 import type { BlockDevice } from '../device/block-device.ts';
 import { assert } from '../ondisk/errors.ts';
 import { SB_LAYOUT_SECTOR } from '../ondisk/superblock.ts';
 import { type Signature, type WipedRange, wipeSignatures } from '../probe/index.ts';
-import { writeSuperblocks } from '../superblock/write.ts';
+import { type MemberToWrite, writeSuperblocks } from '../superblock/write.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import type { FormatPlan } from './plan.ts';
 
@@ -15,13 +16,27 @@ export interface FormatTarget {
   readonly signatures: readonly Signature[];
 }
 
+/** A planned filesystem with all that it will hold; nothing is written yet. */
+export interface NewFilesystem {
+  /**
+   * Writes everything but the superblocks, and sees to it that it is on the devices.
+   * @returns the superblocks, for `writeSuperblocks`
+   */
+  write(): readonly MemberToWrite[];
+}
+
 /**
  * Writes a new filesystem. A crash in between leaves devices without a filesystem, never a half one: a superblock appears on a
- * device only after everything that could contradict it is gone.
+ * device only after everything that could contradict it is gone, and all that it speaks of is there.
  * @param targets in the order of the plan's superblocks
+ * @param contents what is to be in it, planned for the same devices; without it the kernel completes the filesystem at the first mount
  * @returns what was wiped, by device
  */
-export function writeFormat(plan: FormatPlan, targets: readonly FormatTarget[]): WipedRange[][] {
+export function writeFormat(
+  plan: FormatPlan,
+  targets: readonly FormatTarget[],
+  contents?: NewFilesystem,
+): WipedRange[][] {
   assert(plan.superblocks.length === targets.length, 'one superblock for each device');
   const wiped = targets.map(({ device, signatures }) => {
     const ranges = wipeSignatures(device, signatures);
@@ -30,6 +45,8 @@ export function writeFormat(plan: FormatPlan, targets: readonly FormatTarget[]):
     device.flush();
     return ranges;
   });
-  writeSuperblocks(targets.map(({ device }, index) => ({ device, sb: plan.superblocks[index]! })));
+  const superblocks =
+    contents?.write() ?? targets.map(({ device }, index) => ({ device, sb: plan.superblocks[index]! }));
+  writeSuperblocks(superblocks);
   return wiped;
 }
