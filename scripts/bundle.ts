@@ -75,8 +75,8 @@ async function bundle(name: string): Promise<string> {
     outfile: unfinished,
     plugins: [lazyBuiltins, chunks(split.outputFiles)],
     banner: {
-      // For dependencies in CommonJS, which ask for Node's modules without `node:`.
-      js: "#!/usr/bin/env node\nconst require = process.getBuiltinModule('node:module').createRequire(import.meta.url);",
+      // For dependencies in CommonJS, which ask for Node's modules without `node:`, and for their own folder.
+      js: "#!/usr/bin/env node\nconst require = process.getBuiltinModule('node:module').createRequire(import.meta.url);\nconst __dirname = import.meta.dirname;",
     },
     // Names stay readable in stack traces; the rest is made small.
     minifySyntax: true,

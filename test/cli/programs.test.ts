@@ -67,6 +67,13 @@ test('the list of commands', async () => {
       restore  Copy files out of a filesystem, and say whether they are whole
       tar      Write files as a tar archive
 
+    Changing files without a mount:
+      put        Copy files of the host into a filesystem
+      rm         Remove files and directories
+      mkdir      Make directories
+      mv         Rename or move a file or directory
+      subvolume  Make, delete and list subvolumes and snapshots
+
     Encryption:
       unlock             Check the passphrase of an encrypted filesystem
       set-passphrase     Change the passphrase of an encrypted filesystem

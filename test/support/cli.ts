@@ -10,7 +10,21 @@ import {
   locateCommand,
   undumpCommand,
 } from '@bcachefs-ts/dump';
-import { catCommand, lsCommand, statCommand, tarCommand, treeCommand } from '@bcachefs-ts/files';
+import {
+  catCommand,
+  lsCommand,
+  mkdirCommand,
+  mvCommand,
+  putCommand,
+  rmCommand,
+  statCommand,
+  subvolumeCreateCommand,
+  subvolumeDeleteCommand,
+  subvolumeListCommand,
+  subvolumeSnapshotCommand,
+  tarCommand,
+  treeCommand,
+} from '@bcachefs-ts/files';
 import { formatCommand } from '@bcachefs-ts/format';
 import {
   recoverSuperCommand,
@@ -29,7 +43,15 @@ const commands = {
   explain: explainCommand,
   'fs usage': fsUsageCommand,
   ls: lsCommand,
+  mkdir: mkdirCommand,
+  mv: mvCommand,
+  put: putCommand,
+  rm: rmCommand,
   stat: statCommand,
+  'subvolume create': subvolumeCreateCommand,
+  'subvolume delete': subvolumeDeleteCommand,
+  'subvolume list': subvolumeListCommand,
+  'subvolume snapshot': subvolumeSnapshotCommand,
   tar: tarCommand,
   tree: treeCommand,
   list: listCommand,

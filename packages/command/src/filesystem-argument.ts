@@ -1,18 +1,24 @@
-// Opens the filesystem that a command line names, for reading: all members that are there, and the passphrase where one is needed.
+// Opens the filesystem that a command line names, for reading or for writing: its members, and the passphrase where one is needed.
 
 import {
+  type BlockDevice,
   encryptionOf,
   type Filesystem,
+  FilesystemWriter,
   type FindMembersOptions,
   filesystemOf,
   findFilesystems,
   findMembers,
   locationText,
   type MemberSet,
+  masterKey,
   memberText,
   missingText,
+  openDevice,
+  openMembers,
   staleMembers,
   UsageError,
+  type WriterOptions,
 } from '@bcachefs-ts/core';
 import type { Context } from './context.ts';
 import { readPassphrase } from './passphrase.ts';
@@ -96,6 +102,49 @@ export function findMembersForReading(context: Context, args: FilesystemArgs): M
   const set = findMembers(args.devices, searchOf(context, args));
   tellMembers(context, set, args);
   return set;
+}
+
+/**
+ * Opens all members for writing, nobody else having them: whoever mounts one is refused. The caller closes the devices of
+ * `writer.filesystem`.
+ * @param options made when the superblock is known
+ * @throws UsageError for missing members and wrong passphrases; IncompatibleError for versions that are not written; DeviceError,
+ * CorruptError, also for a damaged journal
+ */
+export async function openForWriting(
+  context: Context,
+  args: FilesystemArgs,
+  options: (set: MemberSet) => Omit<WriterOptions, 'key'>,
+): Promise<FilesystemWriter> {
+  const devices: BlockDevice[] = [];
+  try {
+    for (const name of memberNames(context, args)) devices.push(openDevice(name, { write: true }));
+    const set = openMembers(devices);
+    // Before a passphrase is asked for.
+    if (set.missing.length > 0) throw new UsageError(`${missingText(set)}; a change needs all of them`);
+    tellMembers(context, set, args);
+    const given = options(set);
+    return new FilesystemWriter(set, { ...given, key: await masterKeyOf(context, set, args) });
+  } catch (thrown) {
+    for (const device of devices) device.close();
+    throw thrown;
+  }
+}
+
+function memberNames(context: Context, args: FilesystemArgs): readonly string[] {
+  const set = findMembers(args.devices, searchOf(context, args));
+  closeSet(set);
+  return set.members.map(({ device }) => device.name);
+}
+
+async function masterKeyOf(context: Context, set: MemberSet, args: FilesystemArgs): Promise<Uint8Array | undefined> {
+  const { sb } = set.newest;
+  const encryption = encryptionOf(sb);
+  if (encryption === 'none') return undefined;
+  const passphrase = encryption === 'passphrase' ? await passphraseFor(context, args.passphrase_file) : undefined;
+  const key = masterKey(sb, passphrase);
+  if (key === undefined) throw new UsageError('wrong passphrase');
+  return key;
 }
 
 function searchOf(context: Context, { uuid, exclusive = false }: FilesystemArgs): FindMembersOptions {

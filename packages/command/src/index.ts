@@ -13,6 +13,7 @@ export {
   findMembersForReading,
   openEachForReading,
   openForReading,
+  openForWriting,
   PASSPHRASE_VARIABLE,
   passphraseFor,
   passphraseOption,

@@ -1,8 +1,16 @@
-// The public door of @bcachefs-ts/files: files of a filesystem without mounting it.
+// The public door of @bcachefs-ts/files: files of a filesystem without mounting it, read and changed.
 
 export { catCommand } from './cat/command.ts';
 export { lsCommand } from './ls/command.ts';
+export { mkdirCommand } from './mkdir/command.ts';
+export { mvCommand } from './mv/command.ts';
+export { putCommand } from './put/command.ts';
 export { restoreCommand } from './restore/command.ts';
+export { rmCommand } from './rm/command.ts';
 export { statCommand } from './stat/command.ts';
+export { subvolumeCreateCommand } from './subvolume/create.ts';
+export { subvolumeDeleteCommand } from './subvolume/delete.ts';
+export { subvolumeListCommand } from './subvolume/list.ts';
+export { subvolumeSnapshotCommand } from './subvolume/snapshot.ts';
 export { tarCommand } from './tar/command.ts';
 export { treeCommand } from './tree/command.ts';

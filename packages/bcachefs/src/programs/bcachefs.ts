@@ -8,6 +8,7 @@ const making = 'Making filesystems';
 const superblock = 'Superblock';
 const looking = 'Looking into filesystems';
 const files = 'Files without a mount';
+const changing = 'Changing files without a mount';
 
 export const bcachefs = defineProgram({
   name: 'bcachefs',
@@ -130,6 +131,57 @@ export const bcachefs = defineProgram({
       summary: 'Write files as a tar archive',
       heading: files,
       load: async () => (await import('../commands/tar.ts')).command,
+    },
+    {
+      name: 'put',
+      summary: 'Copy files of the host into a filesystem',
+      heading: changing,
+      load: async () => (await import('../commands/put.ts')).command,
+    },
+    {
+      name: 'rm',
+      summary: 'Remove files and directories',
+      heading: changing,
+      load: async () => (await import('../commands/rm.ts')).command,
+    },
+    {
+      name: 'mkdir',
+      summary: 'Make directories',
+      heading: changing,
+      load: async () => (await import('../commands/mkdir.ts')).command,
+    },
+    {
+      name: 'mv',
+      summary: 'Rename or move a file or directory',
+      heading: changing,
+      load: async () => (await import('../commands/mv.ts')).command,
+    },
+    {
+      name: 'subvolume',
+      summary: 'Make, delete and list subvolumes and snapshots',
+      heading: changing,
+      commands: [
+        {
+          name: 'create',
+          summary: 'Make an empty subvolume',
+          load: async () => (await import('../commands/subvolume-create.ts')).command,
+        },
+        {
+          name: 'delete',
+          summary: 'Delete a subvolume or snapshot with all that is in it',
+          load: async () => (await import('../commands/subvolume-delete.ts')).command,
+        },
+        {
+          name: 'snapshot',
+          summary: 'Make a snapshot of a subvolume',
+          load: async () => (await import('../commands/subvolume-snapshot.ts')).command,
+        },
+        {
+          name: 'list',
+          summary: 'List subvolumes and snapshots',
+          load: async () => (await import('../commands/subvolume-list.ts')).command,
+        },
+      ],
     },
     {
       name: 'unlock',

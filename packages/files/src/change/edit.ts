@@ -1,0 +1,148 @@
+// A command that changes files: opens the filesystem for writing, lets the command do its work in one transaction, and commits it. It
+// happened or it did not: whatever is thrown on the way, and whatever stops the process, leaves the filesystem as it was.
+//
+// No cleanup is registered for Ctrl-C: until the commit only free room is written to, and a commit survives being cut off anywhere.
+
+import { type Context, type FilesystemArgs, type Out, openForWriting } from '@bcachefs-ts/command';
+import {
+  type CommitReport,
+  encryptionOf,
+  FileEdit,
+  FileError,
+  FileTree,
+  loadChecksums,
+  loadCompression,
+  loadCompressors,
+  type MemberSet,
+  type RandomSource,
+  seededRandom,
+  systemRandom,
+  UsageError,
+} from '@bcachefs-ts/core';
+import { type Counts, noCounts } from './counts.ts';
+
+/** What `filesystemPositional` and `changeOptions` give. */
+export interface ChangeArgs extends Omit<FilesystemArgs, 'devices' | 'degraded' | 'exclusive'> {
+  readonly filesystem: string;
+  readonly dry_run: boolean;
+  readonly seed: string | undefined;
+}
+
+/** What a command gets to work with. */
+export interface Change {
+  readonly edit: FileEdit;
+  /** Names of devices. */
+  readonly members: readonly string[];
+  /** Nothing is committed, and contents need not be written. */
+  readonly isDryRun: boolean;
+  /** Nanoseconds since 1970: of the whole change. */
+  readonly nowNs: bigint;
+  /** Whether SOURCE_DATE_EPOCH said so. */
+  readonly isFixedTime: boolean;
+  /** The files as they have become by now. */
+  tree(): FileTree;
+}
+
+/** What it did. */
+export interface Done {
+  /** One line, without a full stop: `removed 3 files`. */
+  readonly summary: string;
+  readonly counts?: Counts;
+  /** There was nothing to do: nothing is committed. */
+  readonly isUnchanged?: boolean;
+}
+
+export interface ChangeResult {
+  readonly uuid: string;
+  readonly members: readonly string[];
+  readonly isDryRun: boolean;
+  readonly summary: string;
+  readonly counts: Counts;
+  /** Undefined when nothing was written. */
+  readonly commit: CommitReport | undefined;
+}
+
+/** Memory goes by changed keys: putting 20,000 files of 4 KiB took 3.1 s and 250 MB; millions would not fit. */
+export const ENTRIES_MAX = 200_000;
+
+/** @throws what openForWriting and the command throw, and NoSpaceError; the filesystem is then as it was */
+export async function changeFiles(
+  context: Context,
+  args: ChangeArgs,
+  work: (change: Change) => Done | Promise<Done>,
+): Promise<ChangeResult> {
+  await loadChecksums();
+  await loadCompression();
+  await loadCompressors();
+  const { nowNs, isFixedTime } = timeOfChange(context);
+  let random: RandomSource = systemRandom;
+  const { filesystem: word, ...others } = args;
+  const writer = await openForWriting(context, { ...others, devices: [word] }, set => {
+    random = randomOf(set, args.seed);
+    return { random, now: () => nowNs / 1_000_000_000n };
+  });
+  try {
+    const { user_uuid: uuid } = writer.filesystem.sb;
+    const members = writer.filesystem.set.members.map(({ device }) => device.name);
+    const edit = new FileEdit(writer, { random, now: () => nowNs });
+    const tree = () => {
+      edit.content.flush();
+      return FileTree.open(edit.tx);
+    };
+    const isDryRun = args.dry_run;
+    const done = await work({ edit, members, isDryRun, nowNs, isFixedTime, tree });
+    const commit = isDryRun || done.isUnchanged ? undefined : edit.commit();
+    return { uuid, members, isDryRun, summary: done.summary, counts: done.counts ?? noCounts(), commit };
+  } finally {
+    writer.filesystem.close();
+  }
+}
+
+export function printChange({ summary, isDryRun }: ChangeResult, out: Out): void {
+  out.line(isDryRun ? `dry run, nothing was written: ${summary}` : summary);
+}
+
+/** The JSON of all commands that change files: docs/json/change.md. */
+export function changeJson({ uuid, members, isDryRun, summary, counts, commit }: ChangeResult): object {
+  return {
+    filesystem: uuid,
+    members,
+    dry_run: isDryRun,
+    summary,
+    counts,
+    commit:
+      commit === undefined
+        ? null
+        : { journal_seq: commit.seq, btree_nodes: commit.nodeCount, btree_bytes: commit.sizeBytes },
+  };
+}
+
+/** The path belongs into the message: the writer knows files by their numbers. */
+export function atPath<T>(path: string, change: () => T): T {
+  try {
+    return change();
+  } catch (thrown) {
+    if (thrown instanceof FileError) throw new FileError(thrown.code, path);
+    throw thrown;
+  }
+}
+
+function timeOfChange(context: Context): { readonly nowNs: bigint; readonly isFixedTime: boolean } {
+  const epoch = context.env.SOURCE_DATE_EPOCH;
+  if (epoch === undefined || epoch === '') {
+    return { nowNs: BigInt(context.date().getTime()) * 1_000_000n, isFixedTime: false };
+  }
+  if (!/^\d{1,11}$/.test(epoch)) {
+    throw new UsageError(`${JSON.stringify(epoch)}, expected whole seconds since 1970`, 'SOURCE_DATE_EPOCH');
+  }
+  return { nowNs: BigInt(epoch) * 1_000_000_000n, isFixedTime: true };
+}
+
+/** Another sequence for each state of the filesystem: two changes with one seed have different numbers. */
+function randomOf({ newest: { sb } }: MemberSet, seed: string | undefined): RandomSource {
+  if (seed === undefined) return systemRandom;
+  if (encryptionOf(sb) !== 'none') {
+    throw new UsageError('not for an encrypted filesystem: numbers that can be guessed would weaken it', '--seed');
+  }
+  return seededRandom(`${seed}\0${sb.seq}`);
+}

@@ -1,0 +1,104 @@
+// mkdir: makes directories in a filesystem that is not mounted, all of them or none.
+
+import { defineCommand } from '@bcachefs-ts/command';
+import { FileError, type FileRef, type FileTree, isDirectory, UsageError } from '@bcachefs-ts/core';
+import { countsText, noCounts } from '../change/counts.ts';
+import { atPath, type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import {
+  changedFilesystemPositional,
+  changeOptions,
+  DIRECTORY_MODE,
+  newDirectoryOptions,
+  type Owner,
+} from '../change/options.ts';
+import { placeOf, shownPath } from '../change/place.ts';
+
+const S_IFDIR = 0o040000;
+
+export const mkdirCommand = defineCommand({
+  name: 'mkdir',
+  summary: 'Make directories',
+  description: 'All directories are made in one commit, or none. An unclean filesystem is brought up to date by it.',
+  examples: [
+    { command: 'bcachefs mkdir disk.img etc var', does: 'Makes two directories in the root' },
+    {
+      command: 'bcachefs mkdir -p --owner=1000:1000 disk.img home/anna/mail',
+      does: 'Makes those of a path that are missing',
+    },
+  ],
+  positionals: {
+    ...changedFilesystemPositional,
+    paths: { count: 'some', help: 'the directories, as paths from the root' },
+  },
+  options: {
+    parents: { type: 'flag', alias: 'p', help: 'also those above it; directories that are there are no error' },
+    ...newDirectoryOptions,
+    ...changeOptions,
+  },
+  run(context, args) {
+    return changeFiles(context, args, change => {
+      const counts = noCounts();
+      const request = { mode: args.mode ?? DIRECTORY_MODE, owner: args.owner };
+      for (const typed of args.paths) {
+        counts.directories += args.parents ? makeWithParents(change, typed, request) : makeOne(change, typed, request);
+      }
+      return { summary: `made ${countsText(counts)}`, counts, isUnchanged: counts.directories === 0 };
+    });
+  },
+  text: printChange,
+  json: changeJson,
+});
+
+interface NewDirectory {
+  readonly mode: number;
+  readonly owner: Owner | undefined;
+}
+
+/** @returns how many were made */
+function makeOne(change: Change, typed: string, request: NewDirectory): number {
+  const { directory, name, node, path } = placeOf(change.tree(), typed);
+  if (node !== undefined) throw new FileError('EEXIST', path);
+  make(change, directory, name, path, request);
+  return 1;
+}
+
+function makeWithParents(change: Change, typed: string, request: NewDirectory): number {
+  const tree = change.tree();
+  const parts = typed.split('/').filter(part => part !== '');
+  const there = existingParts(tree, parts);
+  let directory: FileRef = tree.lookup(parts.slice(0, there).join('/'));
+  const missing = parts.slice(there);
+  for (const part of missing) {
+    if (part === '.' || part === '..') throw new UsageError(`${shownPath(typed)}: what is above ${part} is not there`);
+    directory = make(change, directory, new TextEncoder().encode(part), shownPath(typed), request);
+  }
+  return missing.length;
+}
+
+/** How many parts of the path lead to directories that are there. */
+function existingParts(tree: FileTree, parts: readonly string[]): number {
+  let directory = tree.root();
+  for (const [nr, part] of parts.entries()) {
+    const isDots = part === '.' || part === '..';
+    if (!isDots && tree.find(directory, new TextEncoder().encode(part)) === undefined) return nr;
+    const path = parts.slice(0, nr + 1).join('/');
+    directory = tree.lookup(path);
+    if (!isDirectory(directory.inode)) throw new FileError('ENOTDIR', shownPath(path));
+  }
+  return parts.length;
+}
+
+function make(
+  { edit }: Change,
+  directory: FileRef,
+  name: Uint8Array,
+  path: string,
+  { mode, owner }: NewDirectory,
+): FileRef {
+  return atPath(path, () => {
+    const made = edit.files.create(directory, name, { mode: S_IFDIR | mode, ...owner });
+    // A directory above with the setgid bit hands on its group, unless one was asked for.
+    if (owner !== undefined) edit.files.setAttributes(made, owner);
+    return made;
+  });
+}

@@ -1,0 +1,177 @@
+// Puts files of the host into a tree of files, with all that the host tells of them. What is there already is only replaced when that was
+// asked for, and never across the line between directories and other files.
+
+import { readlinkSync } from 'node:fs';
+import { type Attributes, FileError, type FileRef, isDirectory, printableBytes, UsageError } from '@bcachefs-ts/core';
+import { type Counts, countFile } from '../change/counts.ts';
+import { atPath, type Change } from '../change/edit.ts';
+import type { Owner } from '../change/options.ts';
+import type { Place } from '../change/place.ts';
+import { deviceNumbers, type HostFile, hostContents, hostFile, hostNames, identityOf, insideOf } from './host-files.ts';
+import type { ReadXattrs } from './host-xattrs.ts';
+
+export interface PutOptions {
+  readonly change: Change;
+  readonly counts: Counts;
+  readonly force: boolean;
+  /** Instead of the host's owners. */
+  readonly owner: Owner | undefined;
+  /** Undefined: none are taken. */
+  readonly readXattrs: ReadXattrs | undefined;
+  /** `identityOf` files that are left out. */
+  readonly excluded: ReadonlySet<string>;
+  onBytes(count: number): void;
+}
+
+/** Written at once; a multiple of every block size. */
+const PART_BYTES = 2 ** 20;
+/** Namespaces that bcachefs stores; others belong to the host's filesystem. */
+const NAMESPACES = /^(user|trusted|security|system\.posix_acl_(access|default)$)/;
+
+export class Put {
+  readonly #options: PutOptions;
+  readonly #buffer = new Uint8Array(PART_BYTES);
+  /** Files with several names that were put, by `identityOf`. */
+  readonly #linked = new Map<string, FileRef>();
+
+  constructor(options: PutOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Puts a file under a name, a directory with all that is in it; one that is there is filled.
+   * @param path of the new file, for messages
+   * @throws UsageError when the name is taken, NoSpaceError, the system's errors
+   */
+  put(file: HostFile, directory: FileRef, name: Uint8Array, path: string): void {
+    if (this.#options.excluded.has(identityOf(file))) return;
+    if (file.type === 'dir') this.#putDirectory(file, directory, name, path);
+    else if (!this.#putLink(file, directory, name, path)) this.#putFile(file, directory, name, path);
+  }
+
+  /** What is in a directory, into another. */
+  putInside(file: HostFile, directory: FileRef, path: string): void {
+    const below = path === '/' ? '' : path;
+    for (const name of hostNames(file)) {
+      this.put(hostFile(insideOf(file, name)), directory, name, `${below}/${printableBytes(name)}`);
+    }
+  }
+
+  /** A regular file with these bytes, which is nobody's on the host. */
+  putBytes(bytes: Uint8Array, { directory, name, path }: Place, attributes: Owner & { readonly mode: number }): void {
+    const { change, counts, onBytes } = this.#options;
+    const { files, content } = change.edit;
+    this.#makeRoom(directory, name, path);
+    atPath(path, () => {
+      const made = files.create(directory, name, { ...attributes, mode: 0o100000 | attributes.mode });
+      if (!change.isDryRun) content.write(made, 0, bytes);
+      files.setAttributes(made, attributes);
+    });
+    onBytes(bytes.length);
+    counts.files++;
+    counts.data_bytes += bytes.length;
+  }
+
+  #putDirectory(file: HostFile, directory: FileRef, name: Uint8Array, path: string): void {
+    const { files } = this.#options.change.edit;
+    const there = files.lookup(directory, name);
+    if (there !== undefined) {
+      if (!isDirectory(files.inode(there))) throw new FileError('ENOTDIR', path);
+      this.putInside(file, there, path);
+      return;
+    }
+    const made = this.#create(file, directory, name, path);
+    this.putInside(file, made, path);
+    // Last: what is put into it changes its times.
+    this.#setAttributes(file, made, path);
+    this.#options.counts.directories++;
+  }
+
+  #putFile(file: HostFile, directory: FileRef, name: Uint8Array, path: string): void {
+    const { change, counts } = this.#options;
+    this.#makeRoom(directory, name, path);
+    const made = this.#create(file, directory, name, path);
+    if (file.type === 'lnk') {
+      const target = readlinkSync(file.path, { encoding: 'buffer' });
+      change.edit.content.write(made, 0, target);
+    } else if (file.type === 'reg') this.#putContents(file, made);
+    this.#setAttributes(file, made, path);
+    if (file.stat.nlink > 1n) this.#linked.set(identityOf(file), made);
+    countFile(counts, file.type);
+  }
+
+  #putContents(file: HostFile, made: FileRef): void {
+    const { change, counts, onBytes } = this.#options;
+    counts.data_bytes += Number(file.stat.size);
+    if (change.isDryRun) return;
+    let at = 0;
+    for (const part of hostContents(file, this.#buffer)) {
+      change.edit.content.write(made, at, part);
+      at += part.length;
+      onBytes(part.length);
+    }
+  }
+
+  /** @returns whether it is one more name of a file that was put, and has become one */
+  #putLink(file: HostFile, directory: FileRef, name: Uint8Array, path: string): boolean {
+    const { change, counts } = this.#options;
+    const target = this.#linked.get(identityOf(file));
+    if (target === undefined) return false;
+    this.#makeRoom(directory, name, path);
+    try {
+      atPath(path, () => change.edit.files.link(directory, name, target));
+    } catch (thrown) {
+      // Other options or another subvolume there, or it was replaced by another file of the same name: a file of its own.
+      if (thrown instanceof FileError && (thrown.code === 'EXDEV' || thrown.code === 'ENOENT')) return false;
+      throw thrown;
+    }
+    counts.links++;
+    return true;
+  }
+
+  /** What has the name goes, if it may. */
+  #makeRoom(directory: FileRef, name: Uint8Array, path: string): void {
+    const { change, counts, force } = this.#options;
+    const { files } = change.edit;
+    const there = atPath(path, () => files.lookup(directory, name));
+    if (there === undefined) return;
+    if (isDirectory(files.inode(there))) throw new UsageError(`${path}: is a directory, which no file replaces`);
+    if (!force) throw new UsageError(`${path}: is there already; --force replaces it`);
+    atPath(path, () => files.remove(directory, name));
+    counts.replaced++;
+  }
+
+  #create({ stat, type, path: hostPath }: HostFile, directory: FileRef, name: Uint8Array, path: string): FileRef {
+    if (type === 'unknown') throw new UsageError(`${printableBytes(hostPath)}: a type of file that cannot be stored`);
+    const rdev = type === 'chr' || type === 'blk' ? { rdev: deviceNumbers(stat) } : {};
+    const request = { mode: Number(stat.mode), ...this.#ownerOf(stat), ...rdev };
+    return atPath(path, () => this.#options.change.edit.files.create(directory, name, request));
+  }
+
+  #setAttributes(file: HostFile, made: FileRef, path: string): void {
+    const { change, readXattrs } = this.#options;
+    const { files } = change.edit;
+    for (const { name, value } of readXattrs?.(file.path) ?? []) {
+      if (!NAMESPACES.test(printableBytes(name))) continue;
+      atPath(`${path}: attribute ${printableBytes(name)}`, () => files.setXattr(made, name, value));
+    }
+    const { stat } = file;
+    const times = this.#timesOf(stat);
+    // Also mode and group once more: a directory above with the setgid bit changes both in what is made in it.
+    atPath(path, () =>
+      files.setAttributes(made, { mode: Number(stat.mode) & 0o7777, ...this.#ownerOf(stat), ...times }),
+    );
+  }
+
+  #ownerOf({ uid, gid }: HostFile['stat']): Owner {
+    return this.#options.owner ?? { uid: Number(uid), gid: Number(gid) };
+  }
+
+  /** With a fixed time nothing is newer than that, and when a file was read last does not count. */
+  #timesOf({ atimeNs, mtimeNs }: HostFile['stat']): Attributes {
+    const { isFixedTime, nowNs } = this.#options.change;
+    if (!isFixedTime) return { atimeNs, mtimeNs };
+    const fixed = mtimeNs > nowNs ? nowNs : mtimeNs;
+    return { atimeNs: fixed, mtimeNs: fixed };
+  }
+}

@@ -1,0 +1,38 @@
+// subvolume delete: a subvolume or snapshot with all that is in it, from a filesystem that is not mounted.
+
+import { defineCommand } from '@bcachefs-ts/command';
+import { deleteSubvolume, UsageError } from '@bcachefs-ts/core';
+import { noCounts } from '../change/counts.ts';
+import { atPath, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
+import { existingPlace } from '../change/place.ts';
+
+export const subvolumeDeleteCommand = defineCommand({
+  name: 'delete',
+  summary: 'Delete a subvolume or snapshot with all that is in it',
+  description: 'Snapshots that were made of it stay as they are. Subvolumes below it have to be deleted first.',
+  examples: [{ command: 'bcachefs subvolume delete disk.img snapshots/monday', does: 'Deletes a snapshot' }],
+  positionals: {
+    ...changedFilesystemPositional,
+    path: { count: 'one', help: 'its path from the root' },
+  },
+  options: changeOptions,
+  run(context, args) {
+    return changeFiles(context, args, ({ tree: open, edit }) => {
+      const tree = open();
+      const { directory, name, node, path, isSubvolume } = existingPlace(tree, args.path);
+      if (!isSubvolume) throw new UsageError(`${path}: is no subvolume`);
+      const below = tree.table.subvolumes().filter(({ fsPathParent }) => fsPathParent === node.subvolume);
+      if (below.length > 0) {
+        const ids = below.map(({ id }) => id).join(', ');
+        throw new UsageError(
+          `${path}: has subvolumes below it, which have to be deleted first: ${ids} (see \`subvolume list\`)`,
+        );
+      }
+      atPath(path, () => deleteSubvolume(edit.files, directory, name));
+      return { summary: `deleted subvolume ${node.subvolume} at ${path}`, counts: { ...noCounts(), subvolumes: 1 } };
+    });
+  },
+  text: printChange,
+  json: changeJson,
+});

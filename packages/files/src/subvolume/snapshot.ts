@@ -1,0 +1,51 @@
+// subvolume snapshot: a snapshot of a subvolume, in a filesystem that is not mounted.
+
+import { defineCommand } from '@bcachefs-ts/command';
+import { createSnapshot, FileError, UsageError } from '@bcachefs-ts/core';
+import { noCounts } from '../change/counts.ts';
+import { atPath, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
+import { isSubvolumeRoot, placeOf, shownPath } from '../change/place.ts';
+import { lookUp } from '../look-up.ts';
+
+export const subvolumeSnapshotCommand = defineCommand({
+  name: 'snapshot',
+  summary: 'Make a snapshot of a subvolume',
+  description:
+    'The snapshot holds all that is in the subvolume now, and can be written to unless -r is given. Subvolumes below it are not part of it.',
+  examples: [
+    {
+      command: 'bcachefs subvolume snapshot disk.img home home-before',
+      does: 'Makes a snapshot of the subvolume /home',
+    },
+    { command: 'bcachefs subvolume snapshot -r disk.img / monday', does: 'Makes a read-only snapshot of the root' },
+  ],
+  positionals: {
+    ...changedFilesystemPositional,
+    from: { count: 'one', help: 'the path of a subvolume; / for the root' },
+    to: { count: 'one', help: 'the path of the snapshot; the directory above has to be there' },
+  },
+  options: {
+    read_only: { type: 'flag', alias: 'r', help: 'nothing in it can be changed' },
+    ...changeOptions,
+  },
+  run(context, args) {
+    return changeFiles(context, args, ({ tree: open, edit }) => {
+      const tree = open();
+      const { node: source } = lookUp(tree, args.from);
+      const from = shownPath(args.from);
+      if (!isSubvolumeRoot(tree, source)) throw new UsageError(`${from}: is no subvolume`);
+      const { directory, name, node, path } = placeOf(tree, args.to);
+      if (node !== undefined) throw new FileError('EEXIST', path);
+      const isReadOnly = args.read_only;
+      const made = atPath(path, () => createSnapshot(edit.files, directory, name, source.subvolume, { isReadOnly }));
+      const kind = isReadOnly ? 'read-only snapshot' : 'snapshot';
+      return {
+        summary: `made ${kind} ${made.subvolume} of ${from} at ${path}`,
+        counts: { ...noCounts(), subvolumes: 1 },
+      };
+    });
+  },
+  text: printChange,
+  json: changeJson,
+});
