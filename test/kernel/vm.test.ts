@@ -197,7 +197,9 @@ kernelSuite.skipIf(!fixturesDir())('a filesystem in the kernel machine', () => {
     const filled = resultOf(one!, 'filled').manifest!;
     expect(filled.length).toBeGreaterThan(400);
     expect(resultOf(one!, 'fsck').fsck!.complaints).toEqual([]);
-    expect(compareManifests(resultOf(one!, 'again').manifest!, filled)).toEqual([]);
+    // Before it unmounts, the kernel may show times that are a tick behind what it writes.
+    const ticks = ['mtime_ns', 'ctime_ns'] as const;
+    expect(compareManifests(resultOf(one!, 'again').manifest!, filled, { ignore: ticks })).toEqual([]);
     const kernelsOwn = ['ino', 'mtime_ns', 'ctime_ns', 'btime_ns', 'blocks'] as const;
     expect(compareManifests(resultOf(two!, 'filled').manifest!, filled, { ignore: kernelsOwn })).toEqual([]);
   });

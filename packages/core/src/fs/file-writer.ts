@@ -549,6 +549,8 @@ export class FileWriter {
     const value = key.value.slice();
     new DataView(value.buffer).setUint32(20, parent, true);
     this.tx.update('subvolumes', makeKey(key.k.type, pos, value));
+    // Who asks what is inside of a subvolume is told of the move.
+    this.#table = SnapshotTable.read(this.tx);
   }
 
   /** The name of one entry leads to what another does. @returns where it stands */
