@@ -14,7 +14,7 @@ if (!existsSync(join(root, 'packages/bcachefs/dist/bcachefs.js'))) {
 }
 
 const wanted = process.argv[2] ?? '';
-for (const name of ['program', 'checksum', 'compress', 'list', 'restore']) {
+for (const name of ['program', 'checksum', 'compress', 'list', 'restore', 'populate']) {
   if (!name.includes(wanted)) continue;
   const { bench } = await import(`./bench/${name}.ts`);
   console.log(`\n${name}`);

@@ -32,6 +32,7 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
 /** Things that have exactly one home. */
 const onlyIn: readonly { readonly what: string; readonly pattern: RegExp; readonly home: string }[] = [
   { what: 'yargs, chalk and cli-table3', pattern: /from '(yargs|chalk|cli-table3)/, home: 'packages/command/' },
+  { what: 'koffi and picomatch', pattern: /'koffi'|from 'picomatch'/, home: 'packages/command/' },
   { what: 'console and process.exit', pattern: /\bconsole\.|\bprocess\.exit\b/, home: 'packages/command/' },
 ];
 

@@ -16,17 +16,14 @@ import {
   statfsSync,
 } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { runInKernel, type Step } from '../../test/kernel/vm/index.ts';
 import { MachineUnavailable } from '../../test/kernel/vm/unavailable.ts';
 import { fixture, whyNoFixtures } from '../../test/support/fixtures.ts';
 import type { Measurement } from './checksum.ts';
+import { best, program } from './run-program.ts';
 
-const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-const program = join(root, 'packages/bcachefs/dist/bcachefs.js');
 const MIB = 2 ** 20;
-const RUNS = 3;
 
 interface Filled {
   /** Changes with how it is made. */
@@ -106,36 +103,6 @@ function rate(name: string, bytes: number, words: readonly string[], before: () 
     { name, value: bytes / seconds / 1e6, unit: 'MB/s' },
     { name: `${name}, peak memory`, value: peakMegabytes, unit: 'MB' },
   ];
-}
-
-/** Prints the process's peak memory when it ends; loaded in front of the program. */
-const memoryProbe = `data:text/javascript,${encodeURIComponent(
-  "process.on('exit', () => process.stderr.write('maxrss ' + process.resourceUsage().maxRSS))",
-)}`;
-
-/** The fastest of several processes, start included, and the most memory of all. */
-function best(
-  words: readonly string[],
-  before: () => void,
-): { readonly seconds: number; readonly peakMegabytes: number } {
-  let seconds = Number.POSITIVE_INFINITY;
-  let peakMegabytes = 0;
-  for (let nr = 0; nr < RUNS; nr++) {
-    before();
-    const started = performance.now();
-    const { status, stderr } = spawnSync(process.execPath, ['--import', memoryProbe, program, ...words], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: { ...process.env, NO_COLOR: '1' },
-    });
-    seconds = Math.min(seconds, (performance.now() - started) / 1000);
-    const kilobytes = /maxrss (\d+)$/.exec(stderr)?.[1];
-    if (status !== 0 || kilobytes === undefined)
-      throw new Error(`bcachefs ${words.join(' ')}: exit code ${status}\n${stderr}`);
-    peakMegabytes = Math.max(peakMegabytes, Number(kilobytes) / 1024);
-  }
-  before();
-  return { seconds, peakMegabytes };
 }
 
 /** Memory when what is restored fits into half of what is free there. */

@@ -2,16 +2,26 @@
 // what is refused.
 
 import {
+  bposText,
+  checkInvariants,
+  compressionOptions,
+  createSubvolume,
+  type FeatureName,
   FileEdit,
   FilesystemWriter,
   FileTree,
+  findingText,
+  incompatFeatures,
   loadChecksums,
   loadCompressors,
   OverlayDevice,
   openMembers,
+  printableBytes,
+  type Superblock,
   seededRandom,
 } from '@bcachefs-ts/core';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { cookie } from '../../packages/core/src/ondisk/keys/cookie.ts';
 import { openFixture } from '../support/engine.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';
 
@@ -33,7 +43,15 @@ const ACL = Uint8Array.of(
   ...[32, 0, 0, 0, 255, 255, 255, 255],
 );
 
-function withEdit(body: (edit: FileEdit) => void, look: (tree: FileTree) => void): void {
+/** Of no more than a mode: rwxr-x--x. */
+const PLAIN = Uint8Array.of(
+  ...[2, 0, 0, 0],
+  ...[1, 0, 7, 0, 255, 255, 255, 255],
+  ...[4, 0, 5, 0, 255, 255, 255, 255],
+  ...[32, 0, 1, 0, 255, 255, 255, 255],
+);
+
+function withEdit(body: (edit: FileEdit) => void, look: (tree: FileTree, sb: Superblock) => void): void {
   const original = openFixture('fresh-113');
   try {
     const devices = original.set.members.map(({ device }) => new OverlayDevice(device));
@@ -42,7 +60,8 @@ function withEdit(body: (edit: FileEdit) => void, look: (tree: FileTree) => void
     const edit = new FileEdit(writer, options);
     body(edit);
     edit.commit();
-    look(FileTree.open(writer.filesystem));
+    expect(checkInvariants(writer.filesystem).findings.map(findingText)).toEqual([]);
+    look(FileTree.open(writer.filesystem), writer.filesystem.sb);
   } finally {
     original.close();
   }
@@ -69,6 +88,111 @@ describe.skipIf(whyNoFixtures !== undefined)('attributes', () => {
         ]);
         const [dirAcl] = tree.xattrs(tree.lookup('d'));
         expect(Buffer.from(dirAcl!.name).toString()).toBe('system.posix_acl_default');
+      },
+    );
+  });
+
+  test('a directory hands down its default ACL, masked by the mode; chmod changes an ACL', () => {
+    withEdit(
+      ({ files }) => {
+        const dir = files.create(files.root(), text.encode('d'), { mode: 0o040700 });
+        const before = files.create(dir, text.encode('before'), { mode: 0o100666, umask: 0o022 });
+        expect(files.inode(before).bi_mode).toBe(0o100644);
+        files.setXattr(dir, 'system.posix_acl_default', ACL);
+        files.create(dir, text.encode('file'), { mode: 0o100666, umask: 0o022 });
+        files.create(dir, text.encode('fifo'), { mode: 0o010640 });
+        files.create(dir, text.encode('link'), { mode: 0o120777 });
+        files.create(dir, text.encode('own'), { mode: 0o100666, inheritsAcl: false });
+        const sub = files.create(dir, text.encode('sub'), { mode: 0o041777 });
+        files.setXattr(files.create(sub, text.encode('x'), { mode: 0o100777 }), 'system.posix_acl_access', PLAIN);
+        files.setAttributes(files.create(sub, text.encode('chmod'), { mode: 0o100600 }), { mode: 0o4721 });
+        createSubvolume(files, sub, text.encode('volume'));
+        files.removeXattr(sub, 'system.posix_acl_default');
+        files.create(sub, text.encode('after'), { mode: 0o100666 });
+        files.setXattr(sub, 'system.posix_acl_default', PLAIN);
+        files.create(sub, text.encode('plain'), { mode: 0o100700 });
+      },
+      tree => {
+        const seen = [...tree.walk()].flatMap(({ path, node }) => {
+          if (node === undefined || !/^d/.test(printableBytes(path))) return [];
+          const acls = tree.xattrs(node).map(({ name, value }) => {
+            const perms = value.subarray(4).filter((_, i) => i % 8 === 2);
+            return ` ${printableBytes(name).slice('system.posix_acl_'.length)}=${perms.join('')}`;
+          });
+          return [`${printableBytes(path)}: ${tree.stat(node).mode.toString(8)}${acls.toSorted().join('')}`];
+        });
+        expect(seen.toSorted()).toMatchInlineSnapshot(`
+          [
+            "d/before: 644",
+            "d/fifo: 640 access=65440",
+            "d/file: 640 access=65440",
+            "d/link: 777",
+            "d/own: 666",
+            "d/sub/after: 666",
+            "d/sub/chmod: 4721 access=75421",
+            "d/sub/plain: 700",
+            "d/sub/volume: 750 access=75450 default=75450",
+            "d/sub/x: 751",
+            "d/sub: 1750 access=75450 default=751",
+            "d: 700 default=75450",
+          ]
+        `);
+      },
+    );
+  });
+
+  test('attributes of users on files and directories only', () => {
+    withEdit(
+      ({ files }) => {
+        for (const [name, mode] of [
+          ['link', 0o120777],
+          ['fifo', 0o010600],
+          ['sock', 0o140600],
+          ['null', 0o020600],
+          ['disk', 0o060600],
+        ] as const) {
+          const file = files.create(files.root(), text.encode(name), { mode });
+          expect(() => files.setXattr(file, 'user.a', text.encode('b'))).toThrow('not allowed for a file of this type');
+          for (const space of ['trusted', 'security']) files.setXattr(file, `${space}.a`, text.encode('b'));
+        }
+      },
+      tree => {
+        const names = tree.xattrs(tree.lookup('fifo')).map(({ name }) => printableBytes(name));
+        expect(names.toSorted()).toEqual(['security.a', 'trusted.a']);
+      },
+    );
+  });
+
+  test('options for data in the background ask for a look at what is there', () => {
+    withEdit(
+      ({ files, content, tx }) => {
+        const file = files.create(files.root(), text.encode('f'), { mode: 0o100644 });
+        content.write(file, 0, new Uint8Array(100_000).fill(1));
+        const cookies = () =>
+          [...tx.btree('reconcile_work').keys({})].map(
+            ({ k, value }) => `${bposText(k.p)} ${cookie.decode(value).cookie}`,
+          );
+        files.setOption(file, 'data_replicas', 1);
+        expect(cookies()).toEqual([]);
+        const where = `${file.inum}:18446744073709551614:U32_MAX`;
+        for (const [name, value, count] of [
+          ['background_compression', 3, 1],
+          ['compression', 1, 1],
+          ['background_target', 1, 2],
+          ['background_compression', undefined, 2],
+          ['compression', 3, 3],
+        ] as const) {
+          files.setOption(file, name, value);
+          expect(cookies(), name).toEqual([`${where} ${count}`]);
+        }
+        files.setOption(file, 'background_target', undefined);
+        files.setOption(files.root(), 'background_compression', compressionOptions.idOf('lz4') | (3 << 4));
+        files.setOption(files.root(), 'erasure_code', 1);
+      },
+      (_, { features: [features = 0n] }) => {
+        // A kernel prepares for what the superblock says: without that it stops when it comes to compress.
+        const has = (name: FeatureName) => ((features >> BigInt(incompatFeatures.idOf(name))) & 1n) === 1n;
+        expect((['lz4', 'gzip', 'zstd', 'ec'] as const).filter(has)).toEqual(['lz4', 'zstd', 'ec']);
       },
     );
   });

@@ -4,13 +4,16 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
-  chmodSync, copyFileSync, existsSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync,
+  chmodSync, copyFileSync, existsSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync,
 } from 'node:fs'; // biome-ignore format: one line of names
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { HostCallError, loadNativeCalls } from '@bcachefs-ts/command';
 import {
   checkInvariants,
   DataReader,
+  FileEdit,
+  FilesystemWriter,
   FileTree,
   fileSize,
   findingText,
@@ -18,8 +21,11 @@ import {
   isDirectory,
   loadChecksums,
   loadCompression,
+  openDevice,
   openFilesystem,
+  openMembers,
   readFile,
+  seededRandom,
 } from '@bcachefs-ts/core';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -300,6 +306,111 @@ test('standard input becomes a file', () =>
     });
     expect(look(images).files.get('typed')).toMatch(/^reg 600 1:2 1 /);
   }));
+
+describe('below a directory with a default ACL', () => {
+  /** Owner rwx, user 1000 rwx, group r-x, mask rwx, others nothing. */
+  const ACL = Uint8Array.of(
+    ...[2, 0, 0, 0],
+    ...[1, 0, 7, 0, 255, 255, 255, 255],
+    ...[2, 0, 7, 0, 232, 3, 0, 0],
+    ...[4, 0, 5, 0, 255, 255, 255, 255],
+    ...[16, 0, 7, 0, 255, 255, 255, 255],
+    ...[32, 0, 0, 0, 255, 255, 255, 255],
+  );
+
+  /** The mode of each path below, and the permissions in its ACLs. */
+  function attributesOf(images: readonly string[]): Record<string, string> {
+    const filesystem = openFilesystem(images);
+    try {
+      const tree = FileTree.open(filesystem);
+      const found: Record<string, string> = {};
+      for (const { node, path } of tree.walk()) {
+        const shown = Buffer.from(path).toString();
+        if (node === undefined || !shown.startsWith('acl/')) continue;
+        const acls = tree.xattrs(node).map(({ name, value }) => {
+          const kind = Buffer.from(name).toString().slice('system.posix_acl_'.length);
+          return ` ${kind}=${value
+            .subarray(4)
+            .filter((_, i) => i % 8 === 2)
+            .join('')}`;
+        });
+        found[shown] = `${tree.stat(node).mode.toString(8)}${acls.toSorted().join('')}`;
+      }
+      return found;
+    } finally {
+      filesystem.close();
+    }
+  }
+
+  async function withDefaultAcl(body: (FS: string, images: readonly string[]) => Promise<void>): Promise<void> {
+    await withTestImage('basic', async images => {
+      const [FS = ''] = images;
+      await succeed('mkdir', [FS, 'acl']);
+      const device = openDevice(FS, { write: true });
+      try {
+        const options = { random: seededRandom('acl'), now: () => 1_800_000_000_000_000_000n };
+        const writer = new FilesystemWriter(openMembers([device]), { ...options, now: () => 1_800_000_000n });
+        const edit = new FileEdit(writer, options);
+        const directory = edit.files.lookup(edit.files.root(), new TextEncoder().encode('acl'))!;
+        edit.files.setXattr(directory, 'system.posix_acl_default', ACL);
+        edit.commit();
+      } finally {
+        device.close();
+      }
+      await body(FS, images);
+    });
+  }
+
+  test('what is made there inherits it, unless permissions are asked for', () =>
+    withDefaultAcl(async (FS, images) => {
+      await succeed('mkdir', [FS, 'acl/dir']);
+      await succeed('mkdir', ['--mode=0755', FS, 'acl/dir/chosen']);
+      await succeed('subvolume create', [FS, 'acl/volume']);
+      await succeed('put', [FS, '-', 'acl/typed'], { stdin: 'x' });
+      await succeed('put', ['--mode=0604', FS, '-', 'acl/chosen'], { stdin: 'x' });
+      expect(attributesOf(images)).toEqual({
+        'acl/dir': '770 access=77570 default=77570',
+        'acl/dir/chosen': '755 access=77555 default=77570',
+        'acl/volume': '770 access=77570 default=77570',
+        'acl/typed': '660 access=67560',
+        'acl/chosen': '604 access=67504',
+      });
+      expect(look(images).problems).toEqual([]);
+    }));
+
+  test('what is put there has what it had, as with cp -a', () =>
+    withDefaultAcl(async (FS, images) => {
+      const native = loadNativeCalls();
+      let hasAcls = native !== undefined;
+      try {
+        const bytes = (text: string) => new TextEncoder().encode(text);
+        native?.setXattr(bytes(join(source, 'short')), bytes('system.posix_acl_access'), ACL);
+        native?.setXattr(bytes(join(source, 'inside/empty')), bytes('system.posix_acl_default'), ACL);
+      } catch (thrown) {
+        if (!(thrown instanceof HostCallError)) throw thrown;
+        hasAcls = false;
+      }
+      const modeOf = (path: string) => (lstatSync(join(source, path)).mode & 0o7777).toString(8);
+      const expected = Object.fromEntries(
+        ['', 'short', 'twin', 'link', 'inside', 'inside/long', 'inside/sparse', 'inside/empty'].map(path => [
+          join('acl/source', path),
+          modeOf(path),
+        ]),
+      );
+      for (const isKept of [true, false]) {
+        if (isKept && hasAcls) {
+          for (const name of ['short', 'twin']) expected[`acl/source/${name}`] = '770 access=77570';
+          expected['acl/source/inside/empty'] = `${modeOf('inside/empty')} default=77570`;
+        } else {
+          for (const name of ['short', 'twin', 'inside/empty']) expected[`acl/source/${name}`] = modeOf(name);
+        }
+        await succeed('put', ['-r', ...(isKept ? [] : ['--no-xattrs']), FS, source, 'acl']);
+        expect(attributesOf(images)).toEqual(expected);
+        await succeed('rm', ['-r', FS, 'acl/source']);
+      }
+      expect(look(images).problems).toEqual([]);
+    }));
+});
 
 test('the same bytes each time with a seed and a time', async () => {
   const once = () =>

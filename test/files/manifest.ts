@@ -11,9 +11,8 @@ import {
   readlinkSync,
   readSync,
 } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { fileURLToPath } from 'node:url';
+import { loadNativeCalls, type NativeCalls } from '@bcachefs-ts/command';
 import { fileSha256 } from '../support/fixtures.ts';
 
 export interface ManifestEntry {
@@ -108,7 +107,7 @@ export function differences(folder: string, entries: readonly ManifestEntry[], o
     }
     for (const [name, value] of Object.entries(entry.xattrs ?? {})) {
       if (name.startsWith('bcachefs') || unkept.has(path)) continue;
-      say(`xattr ${name}`, readXattr(at, name)?.toString('base64'), value);
+      say(`xattr ${name}`, readXattr(at, name), value);
     }
   }
   for (const path of allPaths(folder)) if (!expectedPaths.has(path)) found.push(`${path}: not in the manifest`);
@@ -174,18 +173,12 @@ export function allPaths(folder: string): string[] {
   return found;
 }
 
-type GetXattr = (path: Uint8Array, name: Uint8Array, into: Uint8Array, size: number) => number;
-let getXattr: GetXattr | undefined;
+let native: NativeCalls | undefined;
 
-/** An extended attribute of a file of the host; undefined when there is none. */
-export function readXattr(at: Uint8Array, name: string): Buffer | undefined {
-  if (getXattr === undefined) {
-    const files = fileURLToPath(new URL('../../packages/files/package.json', import.meta.url));
-    const koffi: { load(library: null): { func(definition: string): GetXattr } } = createRequire(files)('koffi');
-    getXattr = koffi.load(null).func('int64_t lgetxattr(const void *, const void *, void *, size_t)');
-  }
-  const into = Buffer.alloc(65536);
-  const zero = Buffer.of(0);
-  const length = getXattr(Buffer.concat([at, zero]), Buffer.concat([Buffer.from(name), zero]), into, into.length);
-  return length < 0 ? undefined : into.subarray(0, length);
+/** An extended attribute of a file of the host, in base64; undefined when there is none. */
+function readXattr(at: Uint8Array, name: string): string | undefined {
+  native ??= loadNativeCalls();
+  if (native === undefined) throw new Error('the package koffi is needed to compare attributes');
+  const value = native.xattr(at, Buffer.from(name));
+  return value && Buffer.from(value).toString('base64');
 }

@@ -7,7 +7,7 @@ import {
 } from 'node:fs'; // biome-ignore format: one line of names
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { runCli } from '@bcachefs-ts/command';
+import { HostCallError, loadNativeCalls, type NativeCalls, runCli } from '@bcachefs-ts/command';
 import { type FileChunk, type FileStat, openFilesystem } from '@bcachefs-ts/core';
 import { restoreCommand } from '@bcachefs-ts/files';
 import { Ajv2020 } from 'ajv/dist/2020.js';
@@ -15,7 +15,6 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PathFilter } from '../../packages/files/src/filter.ts';
 import { Destination, unusable } from '../../packages/files/src/restore/destination.ts';
 import { OpenFolders } from '../../packages/files/src/restore/folder.ts';
-import { HostCallError, loadNativeCalls, type NativeCalls } from '../../packages/files/src/restore/native-calls.ts';
 import { Report } from '../../packages/files/src/restore/report.ts';
 import { Restore } from '../../packages/files/src/restore/restore.ts';
 import type { RestoreSource, SourceItem } from '../../packages/files/src/restore/source.ts';
@@ -100,6 +99,10 @@ const crippled: NativeCalls = {
   setXattr: () => refuse('EOPNOTSUPP'),
   removeXattr: () => refuse('EOPNOTSUPP'),
   makeNode: () => refuse('EPERM'),
+  xattrNames: () => [],
+  xattr: () => undefined,
+  nextData: () => refuse('EINVAL'),
+  nextHole: () => refuse('EINVAL'),
 };
 
 function refuse(code: string): never {

@@ -22,11 +22,11 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { loadNativeCalls } from '@bcachefs-ts/command';
 import { CorruptError, DeviceError, IncompatibleError, UsageError } from '@bcachefs-ts/core';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { encodeRecords, padded, tarHeader } from '../../packages/files/src/tar/header.ts';
 import { type DirectoryOptions, openDirectory } from '../../packages/format/src/source/directory.ts';
-import { loadHostReads } from '../../packages/format/src/source/host-reads.ts';
 import { exclusion } from '../../packages/format/src/source/owner-map.ts';
 import type { SourceEntry, SourceTree } from '../../packages/format/src/source/source.ts';
 import { openTar, type TarOptions } from '../../packages/format/src/source/tar.ts';
@@ -37,7 +37,7 @@ import { readTar, timeNs, whyNoPython } from '../support/read-tar.ts';
 
 const isRoot = process.getuid?.() === 0;
 const hasGnuTar = spawnSync('tar', ['--version'], { encoding: 'utf8' }).stdout?.includes('GNU tar') === true;
-const hasReads = loadHostReads() !== undefined;
+const hasReads = loadNativeCalls() !== undefined;
 if (!isRoot) console.warn('device nodes and owners in sources skipped: root is needed');
 if (!hasGnuTar) console.warn('archives of GNU tar skipped: it is not there');
 if (whyNoPython !== undefined) console.warn(`archives of Python skipped: ${whyNoPython}`);
@@ -217,7 +217,7 @@ describe('directories', () => {
     const folder = path.join(scratch, 'tree');
     fill(folder);
     const notices: string[] = [];
-    const plain = directory(folder, { hostReads: undefined, onNotice: notice => notices.push(notice.text) });
+    const plain = directory(folder, { native: undefined, onNotice: notice => notices.push(notice.text) });
     expect(notices).toEqual(['extended attributes and ACLs are not kept: this needs Linux and the package koffi']);
     const without = (entries: Record<string, unknown>[]) => entries.map(({ xattrs: _, ...rest }) => rest);
     expect(without(plain)).toEqual(without(directory(folder)));

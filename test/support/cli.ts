@@ -25,7 +25,7 @@ import {
   tarCommand,
   treeCommand,
 } from '@bcachefs-ts/files';
-import { formatCommand } from '@bcachefs-ts/format';
+import { formatCommand, imageCreateCommand } from '@bcachefs-ts/format';
 import {
   recoverSuperCommand,
   removePassphraseCommand,
@@ -40,6 +40,7 @@ const commands = {
   cat: catCommand,
   dump: dumpCommand,
   format: formatCommand,
+  'image create': imageCreateCommand,
   explain: explainCommand,
   'fs usage': fsUsageCommand,
   ls: lsCommand,

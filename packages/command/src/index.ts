@@ -4,8 +4,10 @@ export type { Palette } from './color.ts';
 export { type Command, type CommandDeclaration, defineCommand, defineStreamCommand, type Example } from './command.ts';
 export { commonOptions } from './common-options.ts';
 export type { Context } from './context.ts';
+export { type CreationTime, creationTime } from './creation-time.ts';
 export { CommandFailed, describeError, type ErrorReport } from './errors.ts';
 export { EXIT, type ExitCodeRow, exitCodeTable } from './exit-codes.ts';
+export { countFile, countsText, type FileCounts, noCounts } from './file-counts.ts';
 export {
   devicesPositional,
   type FilesystemArgs,
@@ -18,6 +20,8 @@ export {
   passphraseFor,
   passphraseOption,
 } from './filesystem-argument.ts';
+export { HostCallError, loadNativeCalls, type NativeCalls } from './host/native-calls.ts';
+export { hostIdentity, SteadyFile } from './host/steady-file.ts';
 export type { ByteSink } from './host.ts';
 export { commandToMarkdown } from './markdown.ts';
 export { main } from './node-host.ts';
@@ -25,6 +29,7 @@ export type { Args, OptionSpec, OptionSpecs, OptionValue, PositionalSpec, WithOp
 export { type TableOptionsRequest, tableOptions, tableOptionValues } from './option-table.ts';
 export { type Out, printable, type TableSpec } from './out.ts';
 export { type PassphraseSource, readNewPassphrase, readPassphrase } from './passphrase.ts';
+export { isRootPattern, type PathPattern, type PathWords, pathPattern, pathWords } from './path-pattern.ts';
 export {
   type CommandEntry,
   type CommandGroup,

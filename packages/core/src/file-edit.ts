@@ -56,6 +56,8 @@ export class FileEdit {
    * @throws NoSpaceError, CorruptError before anything counts; DeviceError at any point
    */
   commit(): CommitReport {
+    // Before data goes where another edit may have its own.
+    this.#writer.refuseOther(this.tx);
     this.content.flush();
     const { clocks } = this.#writer.filesystem.replay;
     return this.#writer.commit({

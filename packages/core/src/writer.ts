@@ -13,8 +13,9 @@
 import { journalDevices } from './alloc/alloc-devices.ts';
 import { SuperblockNeeds } from './alloc/superblock-needs.ts';
 import { checkWritable } from './alloc/write-gate.ts';
-import { CommitPlan, type NodeAllocator, type WrittenNodes } from './btree/commit.ts';
+import { CommitPlan, type NodeAllocator, type NodesToRewrite, type WrittenNodes } from './btree/commit.ts';
 import { deletedKey, Transaction, type Triggers } from './btree/transaction.ts';
+import { writeHeadLast } from './device/head-last.ts';
 import { Filesystem } from './filesystem.ts';
 import { SeqBlacklist, type SeqRange } from './journal/blacklist.ts';
 import { type JournalReading, readJournal } from './journal/journal.ts';
@@ -34,13 +35,13 @@ import { sbBits } from './ondisk/sb-bits.ts';
 import { encodeClean } from './ondisk/sb-fields/clean.ts';
 import { journalSeqBlacklistField } from './ondisk/sb-fields/journal-seq-blacklist.ts';
 import { members, withMembers } from './ondisk/sb-fields/members.ts';
-import { type Superblock, withSection } from './ondisk/superblock.ts';
+import { type BchSbLayout, type Superblock, withSection } from './ondisk/superblock.ts';
 import { editSuperblock, type MemberSet, memberSetOf, missingText, openMember } from './superblock/member-set.ts';
 import type { RandomSource } from './util/random.ts';
 import { sectorsToBytes } from './util/sizes.ts';
 
-/** More than an entry with the roots of 63 btrees takes, each with four replicas, in blocks of 4 KiB. */
-const ENTRY_BYTES = 16 * 1024;
+/** More than the roots of all btrees of 1.13 take, each with four replicas, and no more than the smallest bucket that a kernel takes. */
+const ENTRY_BYTES = 4096;
 
 /** After a crash, numbers of entries that may have been on their way are passed over. */
 const SEQS_SKIPPED = 64;
@@ -58,6 +59,12 @@ export interface CommitRequest {
   readonly allocator: NodeAllocator;
   /** What the superblock has to say before the new state counts. Called when all changes are known. */
   readonly superblock: (sb: Superblock) => Superblock;
+  /** What it says once the new state counts: the last thing that is written. */
+  readonly superblockAfter?: (sb: Superblock) => Superblock;
+  /** Where a member's superblock copies are once the new state counts, by its index. */
+  readonly layoutsAfter?: ReadonlyMap<number, BchSbLayout>;
+  /** Nodes that get a new place although nothing in them changes. */
+  readonly rewrite?: NodesToRewrite;
   /** Where the counters have come to; the old ones when left out. */
   readonly clocks?: JournalClocks;
 }
@@ -70,6 +77,10 @@ export interface CommitReport extends Omit<WrittenNodes, 'roots'> {
 export class FilesystemWriter {
   readonly #options: WriterOptions;
   #filesystem: Filesystem;
+  /** The transaction that the next commit may take. */
+  #begun: Transaction | undefined;
+  /** A commit is under way, or something stopped it: what is in memory need not be what is on the devices. */
+  #isUnfinished = false;
 
   /**
    * @param set all members, open for writing
@@ -89,8 +100,13 @@ export class FilesystemWriter {
     return this.#filesystem;
   }
 
-  /** A new transaction over `filesystem`. What its journal has to replay is part of it. */
+  /**
+   * A new transaction over `filesystem`. What its journal has to replay is part of it. One that was begun before is dropped: both would
+   * take the same room.
+   * @throws UsageError after a commit that failed
+   */
   begin(triggers: Triggers): Transaction {
+    this.#refuseUnfinished();
     const { replay } = this.#filesystem;
     const tx = new Transaction(this.#filesystem, triggers);
     for (let btree = 0; btree < BTREE_ID_MAX; btree++) {
@@ -100,20 +116,28 @@ export class FilesystemWriter {
         tx.replay(btree, sum ?? deletedKey(key.k.p));
       }
     }
+    this.#begun = tx;
     return tx;
   }
 
-  /** The number that the journal entry of the next commit will have, at the least. */
+  /**
+   * The number that the journal entry of the next commit will have, at the least.
+   * @throws UsageError after a commit that failed
+   */
   get nextSeq(): number {
+    this.#refuseUnfinished();
     return this.#nextSeq(this.#journal());
   }
 
   /**
    * Writes a transaction. Its base is `filesystem`; afterwards there is a new one, and the transaction is used up.
    * @throws NoSpaceError, CorruptError before anything was written; DeviceError at any point: the filesystem is then in the old state or
-   * in the new one
+   * in the new one, which opening it anew tells, and this writer takes no more
    */
-  commit({ tx, allocator, superblock, clocks }: CommitRequest): CommitReport {
+  commit(request: CommitRequest): CommitReport {
+    const { tx, allocator, superblock, clocks } = request;
+    this.refuseOther(tx);
+    this.#begun = undefined;
     const { random } = this.#options;
     const filesystem = this.#filesystem;
     const { sb, key, replay } = filesystem;
@@ -130,6 +154,7 @@ export class FilesystemWriter {
         nodeSectors: getBits(sb.flags, sbBits.BTREE_NODE_SIZE),
         replicas: metadataReplicas(sb),
         randomU64: () => viewOf(random.bytes(8)).getBigUint64(0, true),
+        rewrite: request.rewrite,
       },
     );
     let journal = this.#journal();
@@ -138,6 +163,7 @@ export class FilesystemWriter {
     const keepFrom = firstNeeded(journal, replay.lastSeq);
     // Before anything is written; the members do not change later.
     const members = this.#places(journal, keepFrom).map(({ member }) => member);
+    this.#isUnfinished = true;
     if (isClean && !hasState(journal, replay.lastSeq)) {
       this.#writeEntry(this.#places(journal, 0), replay.roots.values(), replay.clocks, replay.lastSeq);
       journal = readJournal(filesystem.set, key);
@@ -152,9 +178,28 @@ export class FilesystemWriter {
     for (const [btree, root] of newRoots) roots.set(btree, { btree, ...root, seq });
     const places = this.#places(journal, keepFrom);
     this.#writeEntry(places, sortedRoots(roots), clocks ?? replay.clocks, seq);
-    this.#edit(old => markedClean(old, sortedRoots(roots), clocks ?? replay.clocks, seq, places));
+    this.#edit(old => {
+      const clean = markedClean(old, sortedRoots(roots), clocks ?? replay.clocks, seq, places);
+      return request.superblockAfter?.(clean) ?? clean;
+    }, request.layoutsAfter);
     this.#filesystem = filesystemWith(this.#filesystem.set, key);
+    this.#isUnfinished = false;
     return { seq, nodeCount, sizeBytes };
+  }
+
+  /** @throws UsageError after a commit that failed; InvariantError for a transaction that was dropped or used up */
+  refuseOther(tx: Transaction): void {
+    this.#refuseUnfinished();
+    assert(tx === this.#begun, 'the transaction is the one that was begun last, and not yet committed');
+  }
+
+  /**
+   * After a failed flush nobody knows what the devices hold; and where the failure came behind the journal entry, going on from the old
+   * state would write over the new one.
+   */
+  #refuseUnfinished(): void {
+    if (this.#isUnfinished)
+      throw new UsageError('the last commit was not finished: open the filesystem again to see where it stands');
   }
 
   #journal(): JournalReading {
@@ -173,9 +218,9 @@ export class FilesystemWriter {
   }
 
   /** A new superblock on every member, which is then the newest. */
-  #edit(edit: (sb: Superblock) => Superblock): void {
+  #edit(edit: (sb: Superblock) => Superblock, layouts?: ReadonlyMap<number, BchSbLayout>): void {
     const { set } = this.#filesystem;
-    editSuperblock(set, edit, { now: this.#options.now() });
+    editSuperblock(set, edit, { now: this.#options.now(), ...(layouts === undefined ? {} : { layouts }) });
     const reread = memberSetOf(set.members.map(({ device }) => openMember(device)));
     const { replay, key } = this.#filesystem;
     this.#filesystem = new Filesystem(reread, replay, key);
@@ -197,7 +242,9 @@ export class FilesystemWriter {
     const { sb, key } = this.#filesystem;
     const jset = encodeJset(sb, key, seq, [...stateEntries(roots, clocks), datetimeEntry(this.#options.now())]);
     if (jset.length > ENTRY_BYTES) throw new UsageError(`the roots of the btrees take ${jset.length} bytes: run fsck`);
-    for (const { device, sector } of places) device.write(sectorsToBytes(sector), jset);
+    // Of an entry whose checksum is wrong, a kernel believes the number of the oldest entry that is needed, and forgets those before it
+    // (journal_entry_add in journal_io.c, v1.13.0): the old state with the rest, if this one were torn behind its header.
+    for (const { device, sector } of places) writeHeadLast(device, sectorsToBytes(sector), jset);
     for (const { device } of places) device.flush();
   }
 

@@ -1,11 +1,8 @@
 // Which paths of a tree are taken: those that were named, less what --exclude matches, and of the rest what --include matches. What is
 // below a directory that is named, included or excluded shares its fate.
-//
-// A pattern with a slash is compared with the path from the root (`home/*/mail`, with or without a slash in front), one without with the
-// last name (`*.jpg`). `*` stops at slashes, `**` does not, leading dots are nothing special; `{a,b}` and `[a-z]` work as in a shell. Names
-// that are not UTF-8 are compared with U+FFFD for what is none, so `?` and `*` match it.
+// What patterns mean is path-pattern.ts's, in packages/command.
 
-import picomatch from 'picomatch';
+import { type PathPattern, pathPattern, pathWords } from '@bcachefs-ts/command';
 
 export interface PathSelection {
   /** Paths from the root; none means everything. */
@@ -19,19 +16,15 @@ export interface PathSelection {
  */
 export type Choice = 'taken' | 'passed' | 'left';
 
-type Matcher = (path: string, name: string) => boolean;
-
-const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-
 export class PathFilter {
   readonly #wanted: readonly string[];
-  readonly #include: readonly Matcher[];
-  readonly #exclude: readonly Matcher[];
+  readonly #include: readonly PathPattern[];
+  readonly #exclude: readonly PathPattern[];
 
   constructor({ paths, include, exclude }: PathSelection) {
     this.#wanted = paths.map(plainPath).filter(path => path !== '');
-    this.#include = include.map(matcherOf);
-    this.#exclude = exclude.map(matcherOf);
+    this.#include = include.map(pathPattern);
+    this.#exclude = exclude.map(pathPattern);
   }
 
   /** Whether the tree's own root is taken, not only passed through. */
@@ -44,15 +37,15 @@ export class PathFilter {
    * @param above what was said of the directory that it is in
    */
   choose(path: Uint8Array, above: Choice): Choice {
-    const text = decoder.decode(path);
-    const name = text.slice(text.lastIndexOf('/') + 1);
-    if (this.#exclude.some(matches => matches(text, name))) return 'left';
+    const words = pathWords(path);
+    const text = words.path;
+    if (this.#exclude.some(matches => matches(words))) return 'left';
     if (above === 'taken') return 'taken';
     const isNamed =
       this.#wanted.length === 0 || this.#wanted.some(want => text === want || text.startsWith(`${want}/`));
     if (!isNamed) return this.#wanted.some(want => want.startsWith(`${text}/`)) ? 'passed' : 'left';
     if (this.#include.length === 0) return 'taken';
-    return this.#include.some(matches => matches(text, name)) ? 'taken' : 'passed';
+    return this.#include.some(matches => matches(words)) ? 'taken' : 'passed';
   }
 }
 
@@ -62,11 +55,4 @@ export function plainPath(path: string): string {
     .split('/')
     .filter(part => part !== '' && part !== '.')
     .join('/');
-}
-
-function matcherOf(pattern: string): Matcher {
-  const plain = pattern.replace(/^\/+/, '').replace(/\/+$/, '');
-  // The program's own words for negation are two options: a `!` in front is just a character.
-  const matches = picomatch(plain, { dot: true, nonegate: true, windows: false });
-  return pattern.replace(/\/+$/, '').includes('/') ? path => matches(path) : (_, name) => matches(name);
 }

@@ -1,3 +1,4 @@
 // The public door of @bcachefs-ts/format.
 
 export { formatCommand } from './command.ts';
+export { imageCreateCommand } from './image-create.ts';

@@ -23,6 +23,18 @@ export const bcachefs = defineProgram({
       load: async () => (await import('../commands/format.ts')).command,
     },
     {
+      name: 'image',
+      summary: 'Make images',
+      heading: making,
+      commands: [
+        {
+          name: 'create',
+          summary: 'Make an image with the files of a directory or an archive',
+          load: async () => (await import('../commands/image-create.ts')).command,
+        },
+      ],
+    },
+    {
       name: 'show-super',
       summary: 'Print the superblock of a device or image',
       heading: superblock,

@@ -33,6 +33,8 @@ export interface DataPlacement {
   /** The option's value; 0 for none. */
   readonly target: number;
   readonly sectors: number;
+  /** All of it has to be in one piece: what is compressed cannot be divided. Not more than the smallest bucket has. */
+  readonly isWhole?: boolean;
 }
 
 /** Room for a part of the data, the same sectors on each device. */
@@ -50,7 +52,7 @@ interface OpenBucket {
 }
 
 /** BTREE_NODE_RESERVE: nodes that a kernel wants to have room for at any time. */
-const RESERVED_NODES = 28;
+export const RESERVED_NODES = 28;
 
 export class BucketAllocator implements NodeAllocator {
   readonly #context: TriggerContext;
@@ -65,14 +67,20 @@ export class BucketAllocator implements NodeAllocator {
   /**
    * @param base the filesystem before the transaction
    * @param context of the transaction
+   * @param ends by device: buckets from there on are not given, for a device that is to become smaller
    */
-  constructor(base: FilesystemSource, context: TriggerContext, nodes: NodePlacement) {
+  constructor(
+    base: FilesystemSource,
+    context: TriggerContext,
+    nodes: NodePlacement,
+    ends: ReadonlyMap<number, number> = new Map(),
+  ) {
     this.#context = context;
     this.#nodes = nodes;
     this.#blockSectors = base.sb.block_size;
     for (const device of context.devices) {
       if (device === undefined || !device.isWritable || base.device(device.index) === undefined) continue;
-      this.#devices.set(device.index, new DeviceFreeSpace(base, context, device));
+      this.#devices.set(device.index, new DeviceFreeSpace(base, context, device, ends.get(device.index)));
     }
   }
 
@@ -100,16 +108,33 @@ export class BucketAllocator implements NodeAllocator {
    * @param placement sectors on disk, whole blocks
    * @throws NoSpaceError when there is no room for all of it; room that was given for a part stays taken in this transaction only
    */
-  allocateData({ replicas, target, sectors }: DataPlacement): DataPiece[] {
+  allocateData({ replicas, target, sectors, isWhole = false }: DataPlacement): DataPiece[] {
     assert(sectors > 0 && sectors % this.#blockSectors === 0, `${sectors} sectors are whole blocks`);
     const pieces: DataPiece[] = [];
     for (let left = sectors; left > 0; ) {
-      const places = this.#placesFor('user', this.#openForData, this.#blockSectors, left, replicas, target);
+      const least = isWhole ? sectors : this.#blockSectors;
+      const places = this.#placesFor('user', this.#openForData, least, left, replicas, target);
       const length = Math.min(left, ...places.map(({ device, usedSectors }) => device.bucketSizeSectors - usedSectors));
       pieces.push({ sectors: length, pointers: places.map(open => take(open, length)) });
       left -= length;
     }
     return pieces;
+  }
+
+  /**
+   * Room for data that is moved as it is: on this device, and all of it in one bucket. It may be taken from what is kept back.
+   * @param sectors whole blocks, not more than a bucket has
+   * @throws NoSpaceError
+   */
+  allocateOn(dev: number, sectors: number): ExtentPtr {
+    const free = this.#devices.get(dev);
+    let open = this.#openForData.get(dev);
+    if (open === undefined || open.device.bucketSizeSectors - open.usedSectors < sectors) {
+      open = free?.next(0);
+      if (open === undefined) throw new NoSpaceError('user', sectors, 1, 0, this.space('user'));
+      this.#openForData.set(dev, open);
+    }
+    return take(open, sectors);
   }
 
   /** What the devices still have to offer. */
@@ -185,14 +210,17 @@ class DeviceFreeSpace {
   readonly reservedBuckets: number;
   readonly #base: FilesystemSource;
   readonly #context: TriggerContext;
+  /** Those that are given lie below it. */
+  readonly #end: number;
   #buckets: Generator<OpenBucket>;
 
-  constructor(base: FilesystemSource, context: TriggerContext, device: AllocDevice) {
+  constructor(base: FilesystemSource, context: TriggerContext, device: AllocDevice, end?: number) {
     this.device = device;
     this.#base = base;
     this.#context = context;
+    this.#end = end ?? device.bucketEnd;
     this.#buckets = this.#walk();
-    this.count = this.#countOf(TYPE.free) + this.#countOf(TYPE.needDiscard);
+    this.count = end === undefined ? this.#countOf(TYPE.free) + this.#countOf(TYPE.needDiscard) : this.#countListed();
     const perBucket = Math.max(1, Math.floor(device.bucketSizeSectors / context.nodeSectors));
     const nodes = Math.ceil(RESERVED_NODES / perBucket);
     // Never more than a quarter, so that the smallest of filesystems can be filled too.
@@ -222,22 +250,42 @@ class DeviceFreeSpace {
 
   /** Free buckets in order, those with generation bits last; then those that wait for their discard. */
   *#walk(): Generator<OpenBucket> {
-    const { device } = this;
-    const dev = device.index;
-    const freespace = this.#base.btree('freespace');
-    for (const key of freespace.keys({ from: freespacePos(dev, 0, 0), to: freespacePos(dev, 2 ** 53 - 1, 0xff) })) {
-      const run = freespaceRun(key);
-      this.#checkRun(key, run.start, run.end);
-      for (let bucket = run.start; bucket < run.end; bucket++) {
+    for (const { start, end } of this.#freeRuns()) {
+      for (let bucket = start; bucket < end; bucket++) {
         const open = this.#openable(bucket, TYPE.free);
         if (open !== undefined) yield open;
       }
     }
-    const needDiscard = this.#base.btree('need_discard');
-    for (const { k } of needDiscard.keys({ from: bucketPos(dev, 0), to: bucketPos(dev, device.bucketEnd) })) {
-      const open = this.#openable(k.p[2]! * 2 ** 32 + k.p[1]!, TYPE.needDiscard);
+    for (const bucket of this.#needDiscard()) {
+      const open = this.#openable(bucket, TYPE.needDiscard);
       if (open !== undefined) yield open;
     }
+  }
+
+  *#freeRuns(): Generator<{ readonly start: number; readonly end: number }> {
+    const { index: dev } = this.device;
+    const freespace = this.#base.btree('freespace');
+    for (const key of freespace.keys({ from: freespacePos(dev, 0, 0), to: freespacePos(dev, 2 ** 53 - 1, 0xff) })) {
+      const { start, end } = freespaceRun(key);
+      this.#checkRun(key, start, end);
+      if (start < this.#end) yield { start, end: Math.min(end, this.#end) };
+    }
+  }
+
+  *#needDiscard(): Generator<number> {
+    const { index: dev } = this.device;
+    const needDiscard = this.#base.btree('need_discard');
+    for (const { k } of needDiscard.keys({ from: bucketPos(dev, 0), to: bucketPos(dev, this.#end) })) {
+      const bucket = k.p[2]! * 2 ** 32 + k.p[1]!;
+      if (bucket < this.#end) yield bucket;
+    }
+  }
+
+  #countListed(): number {
+    let count = 0;
+    for (const { start, end } of this.#freeRuns()) count += end - start;
+    for (const _ of this.#needDiscard()) count++;
+    return count;
   }
 
   #checkRun({ k }: Key, start: number, end: number): void {

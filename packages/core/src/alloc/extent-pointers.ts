@@ -3,8 +3,11 @@
 // their words: checksums, which would be bigints, do not matter here.
 // Source: bkey_for_each_ptr_decode in extents.h, ptr_disk_sectors in buckets.h, bch2_bkey_sectors_need_rebalance in extents.c, v1.13.0.
 
+import { makeKey } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { compressionTypeOf, compressionTypes } from '../ondisk/compression-types.ts';
+import { assert } from '../ondisk/errors.ts';
+import { decodeExtentPtr, type ExtentPtr, encodeExtentPtr } from '../ondisk/extent-entries.ts';
 import { BchBtreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { BchReflinkV } from '../ondisk/keys/reflink-v.ts';
@@ -124,6 +127,48 @@ export function spacePointers(source: Uint8Array, sizeSectors: number): SpacePoi
     at = end;
   }
   return { pointers, wish };
+}
+
+/**
+ * A key with its pointers changed.
+ * @param change gives a pointer as it is to be. Undefined drops it, and its checksum entry with the last pointer that this applies to
+ */
+export function withPointers(key: Key, change: (pointer: ExtentPtr) => ExtentPtr | undefined): Key {
+  const start = ENTRIES_AT[key.k.type];
+  assert(start !== undefined, 'a key of a type that has pointers');
+  const source = entryBytesOf(key);
+  const view = viewOf(source);
+  const kept: Uint8Array[] = [key.value.subarray(0, start)];
+  /** Entries that are there for the pointer behind them. */
+  let crc: Uint8Array | undefined;
+  let stripe: Uint8Array | undefined;
+  for (let at = 0; at + 8 <= source.length; ) {
+    const lo = view.getUint32(at, true);
+    const type = lo === 0 ? ENTRY_U64S.length : 31 - Math.clz32(lo & -lo);
+    const end = Math.min(source.length, at + 8 * (ENTRY_U64S[type] ?? source.length));
+    const entry = source.subarray(at, end);
+    if (type === 0) {
+      const pointer = change(decodeExtentPtr(view.getBigUint64(at, true)));
+      if (pointer !== undefined) {
+        for (const before of [crc, stripe]) if (before !== undefined) kept.push(before);
+        crc = undefined;
+        const word = new Uint8Array(8);
+        viewOf(word).setBigUint64(0, encodeExtentPtr(pointer), true);
+        kept.push(word);
+      }
+      stripe = undefined;
+    } else if (type <= 3) crc = entry;
+    else if (type === 4) stripe = entry;
+    else kept.push(entry);
+    at = end;
+  }
+  const value = new Uint8Array(kept.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of kept) {
+    value.set(part, at);
+    at += part.length;
+  }
+  return makeKey(key.k.type, key.k.p, value, key.k);
 }
 
 /** Sectors that a pointer takes of its bucket. @param sectors that the key covers, or those of a node */

@@ -41,6 +41,14 @@ export function markDeviceMetadata(
   const device = context.devices[dev];
   if (device === undefined) throw new CorruptError('invalid_sb_members', { field: `members[${dev}]` }, 'no member');
   const { bucketSizeSectors } = device;
+  for (const [bucket, sectors] of superblockSectors(layout, bucketSizeSectors)) {
+    markMetadataBucket(context, tx, dev, bucket, 'sb', sectors);
+  }
+  for (const bucket of journalBuckets) markMetadataBucket(context, tx, dev, bucket, 'journal', bucketSizeSectors);
+}
+
+/** Sectors of superblock copies by bucket, with what is in front of the first one. */
+export function superblockSectors(layout: BchSbLayout, bucketSizeSectors: number): ReadonlyMap<number, number> {
   const sectorsOf = new Map<number, number>();
   const add = (start: number, end: number) => {
     for (let at = start; at < end; ) {
@@ -55,8 +63,7 @@ export function markDeviceMetadata(
     if (start === SB_SECTOR) add(0, SB_SECTOR);
     add(start, start + 2 ** layout.sb_max_size_bits);
   }
-  for (const [bucket, sectors] of sectorsOf) markMetadataBucket(context, tx, dev, bucket, 'sb', sectors);
-  for (const bucket of journalBuckets) markMetadataBucket(context, tx, dev, bucket, 'journal', bucketSizeSectors);
+  return sectorsOf;
 }
 
 /** @param sectors 0 to give the bucket back. A backup superblock may lie behind the last bucket: nothing to mark there. */

@@ -1,11 +1,12 @@
 // What the superblock has to say before the changes of a transaction are on disk: which sets of devices data is on, so that a mount can
-// tell whether it has enough of them, and where on each device a scan for btree nodes has to look. Both only ever grow here; what
-// is listed too much is legal, and the reference takes it away at its own time.
+// tell whether it has enough of them, where on each device a scan for btree nodes has to look, and which features are in use. All of it
+// only ever grows here; what is listed too much is legal, and the reference takes it away at its own time.
 // Source: bch2_accounting_update_sb in disk_accounting.c, bch2_mark_replicas in replicas.c, __bch2_dev_btree_bitmap_mark in
 // sb-members.c, v1.13.0.
 
 import { withBits } from '../ondisk/bits.ts';
 import { assert } from '../ondisk/errors.ts';
+import { type FeatureName, incompatFeatures } from '../ondisk/features.ts';
 import { memberBits } from '../ondisk/member-bits.ts';
 import { type ReplicasEntry, replicasEntryText } from '../ondisk/replicas-entry.ts';
 import { MEMBER_BITMAP_SHIFT_MAX, members, withMember } from '../ondisk/sb-fields/members.ts';
@@ -22,6 +23,7 @@ export class SuperblockNeeds {
   readonly #bitmaps: BtreeBitmap[];
   readonly #before: readonly BtreeBitmap[];
   readonly #freespaceReady = new Set<number>();
+  #features = 0n;
 
   constructor(sb: Superblock) {
     this.#before = members(sb).map(({ btree_bitmap_shift, btree_allocated_bitmap }) => ({
@@ -48,6 +50,10 @@ export class SuperblockNeeds {
     this.#freespaceReady.add(dev);
   }
 
+  addFeature(name: FeatureName): void {
+    this.#features |= 1n << BigInt(incompatFeatures.idOf(name));
+  }
+
   /** Whether the superblock lacks anything of it. */
   isMet(sb: Superblock): boolean {
     return this.applyTo(sb) === sb;
@@ -55,7 +61,7 @@ export class SuperblockNeeds {
 
   /** The superblock with what it lacks; the same value when it lacks nothing. */
   applyTo(sb: Superblock): Superblock {
-    let changed = withReplicas(sb, [...this.#replicas.values()]);
+    let changed = withReplicas(withFeatures(sb, this.#features), [...this.#replicas.values()]);
     for (const [dev, bitmap] of this.#bitmaps.entries()) {
       if (bitmap === undefined || bitmap === this.#before[dev]) continue;
       const { btree_bitmap_shift: shift, btree_allocated_bitmap: own } = members(changed)[dev]!;
@@ -101,6 +107,11 @@ function folded(bitmap: bigint, by: number): bigint {
 function mergedBitmap(a: BtreeBitmap, b: BtreeBitmap): BtreeBitmap {
   const shift = Math.max(a.shift, b.shift);
   return { shift, bitmap: folded(a.bitmap, shift - a.shift) | folded(b.bitmap, shift - b.shift) };
+}
+
+function withFeatures(sb: Superblock, needed: bigint): Superblock {
+  const [features = 0n, ...others] = sb.features;
+  return (features | needed) === features ? sb : { ...sb, features: [features | needed, ...others] };
 }
 
 /** Entries of which one needs several devices are only in the newer of the two sections. */

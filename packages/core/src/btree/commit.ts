@@ -8,7 +8,7 @@
 import type { BlockDevice } from '../device/block-device.ts';
 import type { JournalOverlay } from '../journal/overlay.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { bposText, compareBpos } from '../ondisk/bpos.ts';
+import { type Bpos, bposText, compareBpos } from '../ondisk/bpos.ts';
 import { BTREE_ID_MAX, BTREE_MAX_DEPTH } from '../ondisk/btrees.ts';
 import { assert } from '../ondisk/errors.ts';
 import { type ExtentPtr, encodeExtentPtr } from '../ondisk/extent-entries.ts';
@@ -33,6 +33,9 @@ export interface NodeAllocator {
   release(pointers: readonly ExtentPtr[]): void;
 }
 
+/** The last positions of nodes that are written anew although nothing in them changes, by btree and level. */
+export type NodesToRewrite = ReadonlyMap<number, readonly (readonly Bpos[] | undefined)[]>;
+
 /** The filesystem as it is on disk. */
 export interface CommitBase {
   btree(id: number): BtreeView;
@@ -44,6 +47,7 @@ export interface CommitSettings extends NodeTarget {
   readonly replicas: number;
   /** A random u64, for the seq of a node. */
   readonly randomU64: () => bigint;
+  readonly rewrite?: NodesToRewrite | undefined;
 }
 
 export interface WrittenRoot {
@@ -75,8 +79,8 @@ export class CommitPlan {
   readonly #rebuilds = new Map<number, BtreeRebuild>();
   /** By btree and level. */
   readonly #slots = new Map<number, Slot[][]>();
-  /** Nodes that go, and that the triggers were told of. */
-  readonly #replaced = new Set<string>();
+  /** Nodes that go, and that the triggers were told of, by their last positions. */
+  readonly #replaced = new Map<number, Map<string, Bpos>[]>();
   /** What the plan of a btree was made from. */
   readonly #planned = new Map<number, number>();
   readonly #tx: Transaction;
@@ -94,7 +98,9 @@ export class CommitPlan {
     this.#allocator = allocator;
     this.#settings = settings;
     tx.keepPositions();
-    for (let id = 0; id < BTREE_ID_MAX; id++) if (this.#hasDirtyPointers(id)) this.#plan(id);
+    for (let id = 0; id < BTREE_ID_MAX; id++) {
+      if (this.#hasDirtyPointers(id) || settings.rewrite?.has(id)) this.#plan(id);
+    }
     for (let round = 0; ; round++) {
       assert(round < ROUNDS_MAX, 'a commit settles');
       tx.settle();
@@ -117,17 +123,24 @@ export class CommitPlan {
     const slots = this.#slots.get(btree) ?? [];
     this.#slots.set(btree, slots);
     const { overlay } = this.#base;
+    const dirtyPointers = (level: number) =>
+      level === 0 ? [] : overlay.keysOf(btree, level).map(({ key }) => key.k.p);
+    const rewrite = this.#settings.rewrite?.get(btree);
+    const replaced =
+      this.#replaced.get(btree) ?? Array.from({ length: BTREE_MAX_DEPTH }, () => new Map<string, Bpos>());
+    this.#replaced.set(btree, replaced);
     const rebuild = planRebuild(this.#base.btree(btree), changes, {
       capacityU64s: nodeCapacityU64s(this.#settings.nodeSectors),
       replicas: this.#settings.replicas,
-      dirtyPointers: level => overlay.keysOf(btree, level).map(({ key }) => key.k.p),
+      // A node that goes once goes for good, also where it was only to be merged with one that has become fuller since.
+      rewrite: level => [...dirtyPointers(level), ...(rewrite?.[level] ?? []), ...(replaced[level]?.values() ?? [])],
       atLeast: slots.map(({ length }) => length),
     });
     this.#rebuilds.set(btree, rebuild);
     for (const { level, ptr } of rebuild.replaced) {
-      const name = `${btree}/${level}/${bposText(ptr.k.p)}`;
-      if (this.#replaced.has(name)) continue;
-      this.#replaced.add(name);
+      const name = bposText(ptr.k.p);
+      if (replaced[level]?.has(name)) continue;
+      replaced[level]?.set(name, ptr.k.p);
       this.#tx.runTriggers({ btree, level: level + 1, before: ptr, after: undefined });
     }
     for (const [level, nodes] of rebuild.levels.entries()) this.#place(btree, level, nodes, slots);

@@ -51,8 +51,8 @@ export interface RebuildRoom {
   readonly capacityU64s: number;
   /** How many replicas a pointer to a new node has. */
   readonly replicas: number;
-  /** Positions above level 0 whose pointers the journal has changed: their nodes are replaced too. */
-  readonly dirtyPointers?: (level: number) => readonly Bpos[];
+  /** Positions of a level whose nodes are replaced although none of `changes` is in them: the journal has changed a pointer, or they move. */
+  readonly rewrite?: (level: number) => readonly Bpos[];
   /** Not fewer nodes of a level than this, where there are keys enough: a plan that is made again does not shrink. */
   readonly atLeast?: readonly number[];
 }
@@ -124,7 +124,8 @@ function leafContents(view: BtreeView, changes: KeyMap, room: RebuildRoom, repla
   if (view.root === undefined) {
     return [{ min: POS_MIN, max: SPOS_MAX, items: contentsOf(POS_MIN, SPOS_MAX), generation: 0 }];
   }
-  const dirty = dirtyLeaves(view, changes);
+  const moved = (room.rewrite?.(0) ?? []).map(pos => placeOf(view, 0, pos));
+  const dirty = sortedPlaces([...dirtyLeaves(view, changes), ...moved]);
   const neighbours = groupsOf(dirty).flatMap(group => neighbourToMerge(view, group, room, contentsOf));
   const places = sortedPlaces([...dirty, ...neighbours]);
   for (const { ptr } of places) replaced.push({ level: 0, ptr });
@@ -173,7 +174,7 @@ function interiorContents(
   room: RebuildRoom,
   replaced: ReplacedNode[],
 ): RunContents[] {
-  const dirty = [...below.map(run => run.min), ...below.map(run => run.max), ...(room.dirtyPointers?.(level) ?? [])];
+  const dirty = [...below.map(run => run.min), ...below.map(run => run.max), ...(room.rewrite?.(level) ?? [])];
   const places = new Map<string, NodePlace>();
   for (const pos of dirty) {
     const place = placeOf(view, level, pos);

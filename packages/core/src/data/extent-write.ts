@@ -61,6 +61,7 @@ export class ExtentWriter {
   readonly #devices: readonly (AllocDevice | undefined)[];
   readonly #blockBytes: number;
   readonly #encodedSectorsMax: number;
+  readonly #bucketSectorsMin: number;
   readonly #gathered = new Map<number, GatheredWrite>();
   #scratch = new Uint8Array(0);
   #keyVersion: bigint;
@@ -75,6 +76,7 @@ export class ExtentWriter {
     this.#blockBytes = source.sb.block_size * SECTOR_BYTES;
     const encodedBytesMax = Number(optionFromSuperblock(option('encoded_extent_max'), source.sb, 0n, '1.13'));
     this.#encodedSectorsMax = encodedBytesMax / SECTOR_BYTES;
+    this.#bucketSectorsMin = Math.min(...devices.map(device => device?.bucketSizeSectors ?? Number.POSITIVE_INFINITY));
   }
 
   /** Has grown with every extent that was encrypted: for the clocks of the commit. */
@@ -104,22 +106,22 @@ export class ExtentWriter {
     const blockBytes = this.#blockBytes;
     assert(bytes.length % blockBytes === 0, `${bytes.length} bytes are whole blocks`);
     const isEncoded = csumType !== 0 || compression !== 0;
-    const pieceBytesMax = (isEncoded ? this.#encodedSectorsMax : PLAIN_SECTORS_MAX) * SECTOR_BYTES;
-    const place = (sectors: number) => this.#allocator.allocateData({ replicas, target: foregroundTarget, sectors });
+    const sectorsMax = isEncoded ? this.#encodedSectorsMax : PLAIN_SECTORS_MAX;
+    // What is compressed has to stay in one piece, and no piece crosses the end of a bucket.
+    const pieceBytesMax =
+      (compression === 0 ? sectorsMax : Math.min(sectorsMax, this.#bucketSectorsMin)) * SECTOR_BYTES;
     for (let done = 0; done < bytes.length; ) {
       const piece = bytes.subarray(done, Math.min(bytes.length, done + pieceBytesMax));
       const start = startSector + done / SECTOR_BYTES;
       const { type, bytes: stored } = compress(compression, piece, blockBytes);
       const isCompressed = type !== 0 && type !== INCOMPRESSIBLE;
       const sectors = stored.length / SECTOR_BYTES;
-      let rooms = place(sectors);
+      const placement = { replicas, target: foregroundTarget, sectors, isWhole: isCompressed };
+      const rooms = this.#allocator.allocateData(placement);
       if (isCompressed) {
-        // What is compressed has to stay in one piece; the rest of the old bucket stays empty.
-        for (let tries = 0; rooms.length > 1; tries++) {
-          assert(tries < 4, 'a new bucket holds a whole extent');
-          rooms = place(sectors);
-        }
-        yield this.#extent(pos, start, piece.length, stored, type, rooms[0]!.pointers, options);
+        const [room, ...others] = rooms;
+        assert(room !== undefined && others.length === 0, 'room for what is whole is in one piece');
+        yield this.#extent(pos, start, piece.length, stored, type, room.pointers, options);
       } else {
         let from = 0;
         for (const room of rooms) {

@@ -189,6 +189,36 @@ describe('FaultyDevice', () => {
     device.flush();
   });
 
+  it('strikes where and when it is told', () => {
+    const memory = new MemoryDevice(8192);
+    const device = new FaultyDevice(memory, [{ kind: 'write-error', code: 'ENOSPC', skip: 2, times: 1 }]);
+    device.write(0, filled(4, 1));
+    device.write(100, filled(4, 1));
+    expect(() => device.write(4, filled(4, 1))).toThrow(
+      'memory: writing 4 bytes at byte 4 failed: no space left (ENOSPC)',
+    );
+    device.write(8, filled(4, 1));
+    expect(readBytes(memory, 0, 12)).toEqual(Uint8Array.of(1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1));
+  });
+
+  it('counts only what touches the range', () => {
+    const device = new FaultyDevice(new MemoryDevice(8192), [
+      { kind: 'read-error', offset: 512, length: 512, skip: 1 },
+    ]);
+    readBytes(device, 0, 512);
+    readBytes(device, 1024, 512);
+    readBytes(device, 1023, 1);
+    expect(() => readBytes(device, 512, 1)).toThrow('EIO');
+    expect(() => readBytes(device, 512, 1)).toThrow('EIO');
+  });
+
+  it('loses a flush without a word', () => {
+    const recorded = new RecordingDevice(new MemoryDevice(512));
+    const device = new FaultyDevice(recorded, [{ kind: 'lost-flush', skip: 1, times: 1 }]);
+    for (let i = 0; i < 3; i++) device.flush();
+    expect(recorded.events).toHaveLength(2);
+  });
+
   it('stacks with the others: a failed write is not recorded', () => {
     const device = new RecordingDevice(
       new FaultyDevice(new MemoryDevice(512), [{ kind: 'write-error', offset: 0, length: 1, times: 1 }]),

@@ -4,36 +4,47 @@
 import { DeviceError } from '../ondisk/errors.ts';
 import { type BlockDevice, type ByteRange, checkWrite } from './block-device.ts';
 
-/** `times` is how often it strikes before the place is well again; for ever when absent. */
+/** When a fault strikes. */
+interface Schedule {
+  /** How often it would have struck and does not. */
+  readonly skip?: number;
+  /** How often it strikes before the place is well again; for ever when absent. */
+  readonly times?: number;
+}
+
+/** Where it strikes: anywhere when left out. */
+type Place = Schedule & Partial<ByteRange>;
+
 export type Fault =
   /** Reads that touch the range give EIO. */
-  | ({ readonly kind: 'read-error'; readonly times?: number } & ByteRange)
-  /** Writes that touch the range give EIO and change nothing. */
-  | ({ readonly kind: 'write-error'; readonly times?: number } & ByteRange)
+  | ({ readonly kind: 'read-error' } & Place)
+  /** Writes that touch the range give EIO, or ENOSPC, and change nothing. */
+  | ({ readonly kind: 'write-error'; readonly code?: 'EIO' | 'ENOSPC' } & Place)
   /**
    * Of writes that touch the range only the first `writtenBytes` arrive. Reported as EIO, or `silent`: the disk says
    * that all is well, as one does that loses power.
    */
-  | ({
-      readonly kind: 'torn-write';
-      readonly writtenBytes: number;
-      readonly silent?: boolean;
-      readonly times?: number;
-    } & ByteRange)
+  | ({ readonly kind: 'torn-write'; readonly writtenBytes: number; readonly silent?: boolean } & Place)
   /** After this many bytes written in all, ENOSPC; the write that crosses the line arrives in part. */
   | { readonly kind: 'full-after'; readonly bytes: number }
-  | { readonly kind: 'flush-error'; readonly times?: number };
+  | ({ readonly kind: 'flush-error' } & Schedule)
+  /** The disk says that it has flushed, and has not. */
+  | ({ readonly kind: 'lost-flush' } & Schedule);
 
 export class FaultyDevice implements BlockDevice {
   readonly name: string;
   readonly #inner: BlockDevice;
-  readonly #script: { readonly fault: Fault; left: number }[];
+  readonly #script: { readonly fault: Fault; skip: number; left: number }[];
   #writtenBytes = 0;
 
   constructor(inner: BlockDevice, faults: readonly Fault[]) {
     this.#inner = inner;
     this.name = inner.name;
-    this.#script = faults.map(fault => ({ fault, left: 'times' in fault ? (fault.times ?? Infinity) : Infinity }));
+    this.#script = faults.map(fault =>
+      fault.kind === 'full-after'
+        ? { fault, skip: 0, left: Infinity }
+        : { fault, skip: fault.skip ?? 0, left: fault.times ?? Infinity },
+    );
   }
 
   get sizeBytes(): number {
@@ -59,7 +70,10 @@ export class FaultyDevice implements BlockDevice {
 
   write(offset: number, from: Uint8Array): void {
     checkWrite(this, offset, from.length);
-    if (this.#strikes('write-error', offset, from.length)) throw this.#failed('writing', offset, from.length);
+    const failing = this.#strikes('write-error', offset, from.length);
+    if (failing?.kind === 'write-error') {
+      throw failing.code === 'ENOSPC' ? this.#full(offset, from.length) : this.#failed('writing', offset, from.length);
+    }
 
     const torn = this.#strikes('torn-write', offset, from.length);
     if (torn?.kind === 'torn-write') {
@@ -74,11 +88,7 @@ export class FaultyDevice implements BlockDevice {
     if (from.length > room) {
       this.#inner.write(offset, from.subarray(0, room));
       this.#writtenBytes += room;
-      throw new DeviceError(
-        'full',
-        this.name,
-        `writing ${from.length} bytes at byte ${offset} failed: no space left (ENOSPC)`,
-      );
+      throw this.#full(offset, from.length);
     }
     this.#inner.write(offset, from);
     this.#writtenBytes += from.length;
@@ -86,6 +96,7 @@ export class FaultyDevice implements BlockDevice {
 
   flush(): void {
     if (this.#strikes('flush-error', 0, 0)) throw new DeviceError('io', this.name, 'flushing failed: EIO');
+    if (this.#strikes('lost-flush', 0, 0)) return;
     this.#inner.flush();
   }
 
@@ -97,17 +108,26 @@ export class FaultyDevice implements BlockDevice {
     return new DeviceError('io', this.name, `${doing} ${length} bytes at byte ${offset} failed: EIO`);
   }
 
+  #full(offset: number, length: number): DeviceError {
+    return new DeviceError(
+      'full',
+      this.name,
+      `writing ${length} bytes at byte ${offset} failed: no space left (ENOSPC)`,
+    );
+  }
+
   /** The fault of this kind that strikes here, used up by one. */
   #strikes(kind: Fault['kind'], offset: number, length: number): Fault | undefined {
-    const hit = this.#script.find(
-      ({ fault, left }) =>
-        fault.kind === kind &&
-        left > 0 &&
-        (!('offset' in fault) || (fault.offset < offset + length && offset < fault.offset + fault.length)),
-    );
-    if (hit === undefined) return undefined;
-    hit.left--;
-    return hit.fault;
+    for (const entry of this.#script) {
+      if (entry.fault.kind !== kind || entry.left === 0 || !touches(entry.fault, offset, length)) continue;
+      if (entry.skip > 0) {
+        entry.skip--;
+        continue;
+      }
+      entry.left--;
+      return entry.fault;
+    }
+    return undefined;
   }
 
   #roomBytes(): number {
@@ -117,4 +137,10 @@ export class FaultyDevice implements BlockDevice {
     }
     return room;
   }
+}
+
+function touches(fault: Fault, offset: number, length: number): boolean {
+  if (!('offset' in fault || 'length' in fault)) return true;
+  const { offset: start = 0, length: size = Infinity } = fault;
+  return start < offset + length && offset < start + size;
 }

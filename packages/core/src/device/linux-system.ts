@@ -3,6 +3,7 @@
 // On other systems every answer is "nothing".
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { splitDeviceNumber } from './device-numbers.ts';
 
 /** `8:1`, as in /sys/dev/block. */
 export type DeviceNumber = string;
@@ -62,10 +63,8 @@ export function sameIdentity(a: Identity | undefined, b: Identity | undefined): 
   return 'block' in a ? 'block' in b && a.block === b.block : 'file' in b && a.file === b.file;
 }
 
-/** glibc's makedev() taken apart: 12 + 20 bits of major, 8 + 24 bits of minor. */
 export function deviceNumber(rdev: bigint): DeviceNumber {
-  const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n);
-  const minor = (rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n);
+  const { major, minor } = splitDeviceNumber(rdev);
   return `${major}:${minor}`;
 }
 

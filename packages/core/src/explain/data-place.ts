@@ -7,10 +7,11 @@ import { compressionTypes } from '../ondisk/compression-types.ts';
 import { CorruptError, DeviceError } from '../ondisk/errors.ts';
 import { encodeExtentEntries, type WritableExtentEntry } from '../ondisk/extent-entries.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
+import type { PointerParts } from '../recovery/invariants/pointers.ts';
 import { SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
 import type { DataPlace, FileReferences } from './explanation.ts';
 import type { FileFinder } from './files-of.ts';
-import type { Owner, PointerParts } from './pointers.ts';
+import type { Owner } from './pointers.ts';
 
 const EXTENT = keyTypes.idOf('extent');
 const INCOMPRESSIBLE = compressionTypes.idOf('incompressible');

@@ -11,10 +11,10 @@ import { type Bpos, bposText, compareBpos, makeBpos } from '../ondisk/bpos.ts';
 import type { BtreeName } from '../ondisk/btrees.ts';
 import type { ExtentCrc, ExtentPtr, ExtentStripePtr } from '../ondisk/extent-entries.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
-import { entriesOf } from '../recovery/invariants/pointers.ts';
+import { entriesOf, pointerParts } from '../recovery/invariants/pointers.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import { isCompressed } from './data-place.ts';
-import { pointedSectors, pointerParts } from './pointers.ts';
+import { pointedSectors } from './pointers.ts';
 import type { ExplainSource } from './source.ts';
 
 /** Where a key is. */

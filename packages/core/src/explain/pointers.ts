@@ -9,12 +9,11 @@ import type { Key } from '../ondisk/bkey.ts';
 import { bposText, compareBpos, makeBpos } from '../ondisk/bpos.ts';
 import { BTREE_ID_MAX, BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
 import { dataTypes } from '../ondisk/data-types.ts';
-import type { ExtentCrc, ExtentEntry, ExtentPtr, ExtentStripePtr } from '../ondisk/extent-entries.ts';
 import type { Alloc } from '../ondisk/keys/alloc-bucket.ts';
 import { type Backpointer, backpointer, backpointerPos } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
-import { entriesOf } from '../recovery/invariants/pointers.ts';
+import { entriesOf, type PointerParts, pointerParts } from '../recovery/invariants/pointers.ts';
 import type { ExplainSource } from './source.ts';
 
 /** A key with a pointer that covers the sector. */
@@ -28,13 +27,6 @@ export interface Owner {
   readonly replica: { readonly nr: number; readonly count: number };
 }
 
-/** A pointer with the entries that apply to it. */
-export interface PointerParts {
-  readonly ptr: ExtentPtr;
-  readonly crc: ExtentCrc | undefined;
-  readonly stripe: ExtentStripePtr | undefined;
-}
-
 export interface OwnerSearch {
   readonly owners: readonly Owner[];
   readonly searched: 'backpointers' | 'scan';
@@ -46,30 +38,6 @@ const BACKPOINTER = keyTypes.idOf('backpointer');
 const BACKPOINTERS_MAX = 65_536;
 /** Faults of the index that are told one by one. */
 const NOTICES_MAX = 8;
-
-/** The pointers of a row of entries. */
-export function pointerParts(entries: readonly ExtentEntry[]): readonly PointerParts[] {
-  const parts: PointerParts[] = [];
-  let crc: ExtentCrc | undefined;
-  let stripe: ExtentStripePtr | undefined;
-  for (const entry of entries) {
-    switch (entry.type) {
-      case 'crc32':
-      case 'crc64':
-      case 'crc128':
-        crc = entry;
-        break;
-      case 'stripe_ptr':
-        stripe = entry;
-        break;
-      case 'ptr':
-        parts.push({ ptr: entry, crc, stripe });
-        stripe = undefined;
-        break;
-    }
-  }
-  return parts;
-}
 
 /** What a pointer takes of its device, in sectors: all that one checksum covers. */
 export const pointedSectors = (key: Key, { crc }: PointerParts): number => crc?.compressed_size ?? key.k.size;

@@ -12,6 +12,7 @@ const words = {
   ENOENT: 'no such file or directory',
   ENOTDIR: 'not a directory',
   ENOTEMPTY: 'directory not empty',
+  EPERM: 'not allowed for a file of this type',
   ERANGE: 'too large for a key',
   EROFS: 'the subvolume is read-only',
   EXDEV: 'would cross from one subvolume or set of options to another',

@@ -7,22 +7,24 @@
 // Source: fs-common.c (bch2_create_trans, bch2_link_trans, bch2_unlink_trans, bch2_rename_trans), inode.c, dirent.c, xattr.c, v1.13.0.
 
 import { makeKey, type Transaction } from '../btree/transaction.ts';
-import { type Bpos, bposOffset, makeBpos } from '../ondisk/bpos.ts';
+import { type Bpos, bposOffset, bposText, makeBpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
-import { assert } from '../ondisk/errors.ts';
+import { assert, CorruptError } from '../ondisk/errors.ts';
 import { incompatFeatures } from '../ondisk/features.ts';
 import {
   FILE_TYPE_DIR,
+  FILE_TYPE_LNK,
   FILE_TYPE_SUBVOL,
   type InodeOptionName,
   inodeFlags,
   inodeOptions,
 } from '../ondisk/inode-tables.ts';
 import { BLOCKDEV_INODE_MAX, modeType, unpackInodeV3 } from '../ondisk/inode-unpack.ts';
+import { cookie } from '../ondisk/keys/cookie.ts';
 import { type Dirent, type DirentTarget, dirent } from '../ondisk/keys/dirent.ts';
 import { inodeGeneration } from '../ondisk/keys/inode-generation.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { xattr, xattrTypes } from '../ondisk/keys/xattr.ts';
+import { decodeAcl, xattr } from '../ondisk/keys/xattr.ts';
 import { optionFromSuperblock } from '../ondisk/option-values.ts';
 import { option } from '../ondisk/options.ts';
 import { strHashTypeOf } from '../ondisk/str-hash-types.ts';
@@ -32,7 +34,7 @@ import { visibleKeys } from '../snapshots/visible.ts';
 import { deleteInSnapshot } from '../snapshots/whiteouts.ts';
 import { printableBytes } from '../util/byte-text.ts';
 import type { RandomSource } from '../util/random.ts';
-import { encodeAcl } from './acl-encode.ts';
+import { type Acl, aclModeBits, chmodAcl, encodeAcl, isOnlyMode, isWholeAcl, maskAcl, parseAcl } from './acl.ts';
 import { FileError } from './file-error.ts';
 import {
   direntTable,
@@ -48,6 +50,7 @@ import { readInode } from './inode.ts';
 import { type CachedInode, hashOf, InodeCache, inodePos } from './inode-cache.ts';
 import type { EditableInode } from './inode-pack.ts';
 import { moveOlderRoots } from './older-roots.ts';
+import { ACL_ACCESS, ACL_DEFAULT, hasContents, isAclType, splitXattrName, XATTR_USER } from './xattr-name.ts';
 
 /** A file, whatever its type, in one subvolume. */
 export interface FileRef {
@@ -60,15 +63,32 @@ export interface FileWriterOptions {
   readonly random: RandomSource;
   /** Nanoseconds since 1970. */
   readonly now: () => bigint;
+  /** Numbers of inodes are given from here on: where an earlier writer has come to, so that the search need not begin at the first. */
+  readonly firstInum?: bigint;
 }
 
 export interface NewInode {
   /** With the file type: S_IFDIR, S_IFREG, … */
   readonly mode: number;
+  /** Bits that the mode loses where the directory has no default ACL. */
+  readonly umask?: number;
+  /** Whether it gets ACLs from its directory's default ACL, as what a system call makes. Default true. */
+  readonly inheritsAcl?: boolean;
   readonly uid?: number;
   readonly gid?: number;
   /** Of device nodes. */
   readonly rdev?: { readonly major: number; readonly minor: number };
+}
+
+interface TypedAcl {
+  /** Of xattrTypes. */
+  readonly type: number;
+  readonly acl: Acl;
+}
+
+interface Inherited {
+  readonly mode: number;
+  readonly acls: readonly TypedAcl[];
 }
 
 export interface Attributes {
@@ -87,7 +107,11 @@ export interface Attributes {
 
 const DIRENT = keyTypes.idOf('dirent');
 const INODE_GENERATION = keyTypes.idOf('inode_generation');
+const COOKIE = keyTypes.idOf('cookie');
 const INODES = btrees.idOf('inodes');
+/** rebalance_work, as it was called at 1.13. */
+const REBALANCE_WORK = btrees.idOf('reconcile_work');
+const BACKGROUND_COMPRESSION = option('background_compression');
 const NEW_SIPHASH = 1n << BigInt(incompatFeatures.idOf('new_siphash'));
 const UNLINKED = 1 << inodeFlags.idOf('unlinked');
 const HAS_CHILD_SNAPSHOT = 1 << inodeFlags.idOf('has_child_snapshot');
@@ -104,6 +128,8 @@ const INUM_31BIT_MAX = 0x7fff_ffff;
 /** An inode that says nothing. */
 const BLANK = unpackInodeV3(new Uint8Array(48));
 const encoder = new TextEncoder();
+const NO_NAME = new Uint8Array(0);
+const NO_ACL: Acl = [];
 
 export class FileWriter {
   readonly tx: Transaction;
@@ -113,13 +139,15 @@ export class FileWriter {
   readonly #timeBase: bigint;
   readonly #timePrecision: bigint;
   readonly #strHash: number;
+  readonly #hasAcls: boolean;
   #table: SnapshotTable;
   /** Free numbers: from the first, below the second. */
   #freeInums: { next: number; end: number } = { next: Number(BLOCKDEV_INODE_MAX), end: 0 };
 
   /** @throws CorruptError, DeviceError when the snapshots cannot be read */
-  constructor(tx: Transaction, { random, now }: FileWriterOptions) {
+  constructor(tx: Transaction, { random, now, firstInum }: FileWriterOptions) {
     this.tx = tx;
+    if (firstInum !== undefined) this.#freeInums.next = Number(firstInum);
     this.random = random;
     this.cache = new InodeCache(tx);
     this.#now = now;
@@ -127,7 +155,13 @@ export class FileWriter {
     this.#timeBase = sb.time_base_lo;
     this.#timePrecision = BigInt(sb.time_precision || 1);
     this.#strHash = strHashTypeFor(sb);
+    this.#hasAcls = optionFromSuperblock(option('acl'), sb, 0n, '1.13') !== 0;
     this.#table = SnapshotTable.read(tx);
+  }
+
+  /** All numbers of inodes below were looked at: for `firstInum` of the next writer. */
+  get nextInum(): bigint {
+    return BigInt(this.#freeInums.next);
   }
 
   /** The snapshots as they are now. */
@@ -169,7 +203,9 @@ export class FileWriter {
     this.cache.trim();
     const dir = this.writableDirectory(directory);
     this.checkNew(dir, name);
-    const file = this.newInode(dir, dir.subvolume, dir.snapshot, request);
+    const { mode, acls } = this.inherit(dir, request);
+    const file = this.newInode(dir, dir.subvolume, dir.snapshot, { ...request, mode });
+    this.putAcls(file, acls);
     this.enter(dir, name, file, { inum: file.inum });
     return { subvolume: file.subvolume, inum: file.inum };
   }
@@ -282,13 +318,17 @@ export class FileWriter {
     if (to !== undefined && exchange) to.file.inode.bi_ctime = now;
   }
 
-  /** Without a time for ctime it is now. */
+  /** Without a time for ctime it is now. A new mode changes the file's ACL too. */
   setAttributes(file: FileRef, attributes: Attributes): void {
     this.cache.trim();
     const cached = this.writable(file);
     const { inode } = cached;
     const { mode, uid, gid, atimeNs, mtimeNs, ctimeNs, btimeNs, flags } = attributes;
-    if (mode !== undefined) inode.bi_mode = (inode.bi_mode & 0xf000) | (mode & 0o7777);
+    if (mode !== undefined) {
+      const acl = this.#acl(cached, ACL_ACCESS);
+      inode.bi_mode = (inode.bi_mode & 0xf000) | (mode & 0o7777);
+      if (acl !== undefined) this.putAcls(cached, [{ type: ACL_ACCESS, acl: chmodAcl(acl, mode) }]);
+    }
     if (uid !== undefined) inode.bi_uid = uid;
     if (gid !== undefined) inode.bi_gid = gid;
     if (atimeNs !== undefined) inode.bi_atime = this.timeOf(atimeNs);
@@ -304,38 +344,21 @@ export class FileWriter {
   /**
    * Sets an extended attribute, as setxattr takes it: ACLs in the form of the system call, which may change the mode; `bcachefs.NAME`
    * is setOption's.
-   * @throws UsageError for a namespace that cannot be stored, a value that is too large for a key, and what is no ACL
+   * @throws UsageError for a namespace that cannot be stored, or not of such a file, a value that is too large for a key, and what is no ACL
    */
   setXattr(file: FileRef, fullName: string | Uint8Array, value: Uint8Array): void {
     this.cache.trim();
     const cached = this.writable(file);
-    const { type, name, what } = splitXattrName(fullName);
-    let stored = value;
-    if (isAclType(type)) {
+    const { type, name, what } = xattrNameOf(fullName);
+    if (type === XATTR_USER && !hasContents(modeType(cached.inode.bi_mode))) throw new FileError('EPERM', what);
+    if (!isAclType(type)) this.#putXattr(cached, type, name, value, what);
+    else {
       if (type === ACL_DEFAULT && !isDir(cached)) throw new FileError('EINVAL', what);
-      const acl = encodeAcl(value);
-      stored = acl.value;
-      if (type === ACL_ACCESS) {
-        cached.inode.bi_mode = (cached.inode.bi_mode & ~0o777) | acl.modeBits;
-        if (acl.isMode) {
-          this.#dropXattr(cached, type, name);
-          this.touchChanged(cached);
-          return;
-        }
-      }
+      const acl = parseAcl(value);
+      if (type === ACL_ACCESS && isOnlyMode(acl)) this.#dropXattr(cached, type, name);
+      else this.#putXattr(cached, type, name, encodeAcl(acl), what);
+      if (type === ACL_ACCESS) cached.inode.bi_mode = (cached.inode.bi_mode & ~0o777) | aclModeBits(acl);
     }
-    if (name.length > XATTR_NAME_MAX || stored.length > 0xffff) throw new FileError('ERANGE', what);
-    const encoded = xattr.encode({
-      type,
-      name,
-      value: stored,
-      nameLength: name.length,
-      valueLength: stored.length,
-      sizeU64s: 0,
-    });
-    if (encoded.length > 8 * VALUE_U64S_MAX) throw new FileError('ERANGE', what);
-    const hash = hashOf(cached).xattr(type, name);
-    hashSet(this.tx, this.#table, this.xattrs(cached), hash, isXattrOf(type, name), encoded);
     this.touchChanged(cached);
   }
 
@@ -343,14 +366,14 @@ export class FileWriter {
   removeXattr(file: FileRef, fullName: string | Uint8Array): void {
     this.cache.trim();
     const cached = this.writable(file);
-    const { type, name, what } = splitXattrName(fullName);
+    const { type, name, what } = xattrNameOf(fullName);
     if (!this.#dropXattr(cached, type, name)) throw new FileError('ENODATA', what);
     this.touchChanged(cached);
   }
 
   /**
    * An option of the inode's own; undefined gives it back to what the directory has. What a directory has goes on to files that are
-   * made in it later.
+   * made in it later. What a file has already is left for a kernel to compress or move.
    * @param value as in the table of options, validated
    */
   setOption(file: FileRef, name: InodeOptionName, value: number | undefined): void {
@@ -363,6 +386,7 @@ export class FileWriter {
     inode.bi_fields_set = value === undefined ? inode.bi_fields_set & ~bit : inode.bi_fields_set | bit;
     if (value !== undefined) inode[row.field as OptionField] = value + 1;
     else inode[row.field as OptionField] = this.#parentOption(cached, row.field as OptionField);
+    if (value !== undefined && this.#isForBackground(name, inode)) this.#askForScan(cached);
     this.touchChanged(cached);
   }
 
@@ -474,6 +498,25 @@ export class FileWriter {
     return this.cache.add(subvolume, snapshot, this.#nextInum(), inode);
   }
 
+  /** What a file takes over of its directory's default ACL, and the mode that it then has. Mirrors posix_acl_create. */
+  inherit(dir: CachedInode, { mode, umask = 0, inheritsAcl = true }: NewInode): Inherited {
+    const type = modeType(mode);
+    const acl = inheritsAcl && type !== FILE_TYPE_LNK && this.#hasAcls ? this.#defaultAcl(dir) : NO_ACL;
+    if (acl.length === 0) return { mode: type === FILE_TYPE_LNK ? mode : mode & ~umask, acls: [] };
+    const access = maskAcl(acl, mode);
+    return {
+      mode: (mode & ~0o777) | aclModeBits(access),
+      acls: [
+        ...(type === FILE_TYPE_DIR ? [{ type: ACL_DEFAULT, acl }] : []),
+        ...(isOnlyMode(access) ? [] : [{ type: ACL_ACCESS, acl: access }]),
+      ],
+    };
+  }
+
+  putAcls(cached: CachedInode, acls: readonly TypedAcl[]): void {
+    for (const { type, acl } of acls) this.#putXattr(cached, type, NO_NAME, encodeAcl(acl), 'an ACL');
+  }
+
   /** Makes a name for a file in a directory, where it was not before. */
   enter(dir: CachedInode, name: Uint8Array, file: CachedInode, target: DirentTarget): Bpos {
     const type = 'inum' in target ? modeType(file.inode.bi_mode) : FILE_TYPE_SUBVOL;
@@ -579,12 +622,64 @@ export class FileWriter {
     return false;
   }
 
+  /** @param what its name, for messages @throws FileError ERANGE */
+  #putXattr(cached: CachedInode, type: number, name: Uint8Array, value: Uint8Array, what: string): void {
+    if (name.length > XATTR_NAME_MAX || value.length > 0xffff) throw new FileError('ERANGE', what);
+    const encoded = xattr.encode({
+      type,
+      name,
+      value,
+      nameLength: name.length,
+      valueLength: value.length,
+      sizeU64s: 0,
+    });
+    if (encoded.length > 8 * VALUE_U64S_MAX) throw new FileError('ERANGE', what);
+    const hash = hashOf(cached).xattr(type, name);
+    hashSet(this.tx, this.#table, this.xattrs(cached), hash, isXattrOf(type, name), encoded);
+    if (type === ACL_DEFAULT) cached.defaultAcl = undefined;
+  }
+
+  /** Of a directory; without entries when it has none. Read once. */
+  #defaultAcl(dir: CachedInode): Acl {
+    dir.defaultAcl ??= this.#acl(dir, ACL_DEFAULT) ?? NO_ACL;
+    return dir.defaultAcl;
+  }
+
+  /** @throws CorruptError */
+  #acl(cached: CachedInode, type: number): Acl | undefined {
+    const hash = hashOf(cached).xattr(type, NO_NAME);
+    const key = hashFind(this.tx, this.#table, this.xattrs(cached), hash, isXattrOf(type, NO_NAME));
+    if (key === undefined) return undefined;
+    const acl = decodeAcl(xattr.decode(key.value).value);
+    if (acl === undefined || !isWholeAcl(acl)) {
+      const where = { btree: 'xattrs', pos: bposText(key.k.p) } as const;
+      throw new CorruptError('xattr_val_size_too_small', where, 'not a whole ACL');
+    }
+    return acl;
+  }
+
   #dropXattr(cached: CachedInode, type: number, name: Uint8Array): boolean {
     const table = this.xattrs(cached);
     const key = hashFind(this.tx, this.#table, table, hashOf(cached).xattr(type, name), isXattrOf(type, name));
     if (key === undefined) return false;
     hashDelete(this.tx, this.#table, table, inSnapshot(key.k.p, cached.snapshot));
+    if (type === ACL_DEFAULT) cached.defaultAcl = undefined;
     return true;
+  }
+
+  /** Whether data that are written already may have to be moved or compressed by it. Mirrors bch2_xattr_bcachefs_set. */
+  #isForBackground(name: InodeOptionName, inode: Readonly<EditableInode>): boolean {
+    if (name !== 'compression') return name === 'background_compression' || name === 'background_target';
+    const { bi_background_compression: own } = inode;
+    return (own > 0 ? own - 1 : Number(optionFromSuperblock(BACKGROUND_COMPRESSION, this.tx.sb, 0n, '1.13'))) === 0;
+  }
+
+  /** A kernel looks through the file's extents when it sees that the cookie was raised. Mirrors bch2_set_rebalance_needs_scan. */
+  #askForScan({ words: { lo, hi } }: CachedInode): void {
+    const pos = Uint32Array.of(0xffff_ffff, 0xffff_fffe, 0xffff_ffff, lo, hi);
+    const before = this.tx.get(REBALANCE_WORK, pos);
+    const count = before?.k.type === COOKIE ? cookie.decode(before.value).cookie : 0n;
+    this.tx.update(REBALANCE_WORK, makeKey(COOKIE, pos, cookie.encode({ cookie: count + 1n })));
   }
 
   #parentOption(cached: CachedInode, field: OptionField): number {
@@ -707,24 +802,13 @@ function checkName(name: Uint8Array): void {
   if (isDots || name.includes(0) || name.includes(0x2f)) throw new FileError('EINVAL', what);
 }
 
-const ACL_ACCESS = xattrTypes.idOf('posix_acl_access');
-const ACL_DEFAULT = xattrTypes.idOf('posix_acl_default');
-const isAclType = (type: number): boolean => type === ACL_ACCESS || type === ACL_DEFAULT;
-
-/** Its namespace as a type, and the rest. */
-function splitXattrName(fullName: string | Uint8Array) {
+/** Its namespace as a type, and the rest. @throws FileError */
+function xattrNameOf(fullName: string | Uint8Array) {
   const full = typeof fullName === 'string' ? encoder.encode(fullName) : fullName;
   const what = printableBytes(full);
-  for (const { id, prefix } of xattrTypes.rows) {
-    const isAcl = isAclType(id);
-    const bytes = encoder.encode(prefix);
-    if (full.length < bytes.length || (isAcl && full.length !== bytes.length)) continue;
-    if (!bytes.every((byte, i) => byte === full[i])) continue;
-    const name = full.subarray(bytes.length);
-    if (!isAcl && (name.length === 0 || name.includes(0))) throw new FileError('EINVAL', what);
-    return { type: id, name, what };
-  }
-  throw new FileError('EINVAL', `${what} is in no namespace that can be stored`);
+  const split = splitXattrName(full);
+  if (split === undefined) throw new FileError('EINVAL', `${what} is in no namespace that can be stored`);
+  return { ...split, what };
 }
 
 function strHashTypeFor(sb: Superblock): number {

@@ -9,6 +9,7 @@ import { btrees } from '../ondisk/btrees.ts';
 import { assert } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
+import type { Acl } from './acl.ts';
 import { readInode } from './inode.ts';
 import { type EditableInode, packInode } from './inode-pack.ts';
 import type { Words64 } from './siphash.ts';
@@ -31,6 +32,8 @@ export interface CachedInode {
   readonly isNew: boolean;
   isDirty: boolean;
   hash: StrHash | undefined;
+  /** What a directory hands down; undefined before it was looked for. */
+  defaultAcl: Acl | undefined;
 }
 
 export class InodeCache {
@@ -98,7 +101,8 @@ export class InodeCache {
     }
     const words = { lo: Number(inum & 0xffff_ffffn), hi: Number(inum >> 32n) };
     const isNew = this.#new.has(inum);
-    const cached: CachedInode = { subvolume, inum, words, snapshot, inode, isNew, isDirty, hash: undefined };
+    const own = { hash: undefined, defaultAcl: undefined };
+    const cached: CachedInode = { subvolume, inum, words, snapshot, inode, isNew, isDirty, ...own };
     inodes.set(inum, cached);
     this.#count++;
     return cached;

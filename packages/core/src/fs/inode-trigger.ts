@@ -1,19 +1,21 @@
-// The trigger of inodes: how many there are, which of them are to be deleted, and which have a newer version in a snapshot below theirs, so
-// that they must not be deleted yet.
-// Source: bch2_trigger_inode, update_parent_inode_has_children and update_inode_has_children in inode.c, v1.13.0.
+// The trigger of inodes: how many there are, which of them are to be deleted, which have a newer version in a snapshot below theirs, so
+// that they must not be deleted yet, and what their options need of a kernel.
+// Source: bch2_trigger_inode, update_parent_inode_has_children and update_inode_has_children in inode.c, bch2_opt_check_may_set in opts.c,
+// v1.13.0.
 
 import type { TriggerContext } from '../alloc/trigger-context.ts';
 import { deletedKey, type KeyChange, makeKey, type Transaction } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { btrees } from '../ondisk/btrees.ts';
+import { compressionOptions, decodeCompression } from '../ondisk/compression-types.ts';
 import { inodeFlags } from '../ondisk/inode-tables.ts';
-import { BchInode, BchInodeV2, BchInodeV3 } from '../ondisk/inode-unpack.ts';
+import { BchInode, BchInodeV2, BchInodeV3, inodeOption, unpackInodeV3 } from '../ondisk/inode-unpack.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { atSnapshot } from '../snapshots/visible.ts';
 
-export interface InodeTriggerContext extends Pick<TriggerContext, 'counters' | 'time'> {
+export interface InodeTriggerContext extends Pick<TriggerContext, 'counters' | 'time' | 'needs'> {
   /** As they are now. */
   snapshots(): SnapshotTable;
 }
@@ -45,6 +47,7 @@ export function inodeTrigger(context: InodeTriggerContext, tx: Transaction, chan
       completed = withFlag(completed, HAS_CHILD_SNAPSHOT, hasVersionBelow(tx, table, p));
     }
   }
+  if (completed?.k.type === INODE_V3) needFeatures(context, completed);
   const [waited, waits] = [isToBeDeleted(before), isToBeDeleted(completed)];
   if (waited !== waits) tx.store(DELETED_INODES, waits ? makeKey(SET, p, NO_VALUE) : deletedKey(p));
   return completed;
@@ -59,6 +62,18 @@ function flagsOf(key: Key | undefined): number {
 }
 
 const isToBeDeleted = (key: Key | undefined): boolean => (flagsOf(key) & (UNLINKED | HAS_CHILD_SNAPSHOT)) === UNLINKED;
+
+/** A kernel that is not told of them at the mount stops with a BUG when it comes to compress the file's data. */
+function needFeatures({ needs }: InodeTriggerContext, { value }: Key): void {
+  if (value.length < BchInodeV3.size) return;
+  const inode = unpackInodeV3(value);
+  for (const name of ['compression', 'background_compression'] as const) {
+    const type = decodeCompression(inodeOption(inode, name) ?? 0).type;
+    const feature = compressionOptions.byId(type)?.feature;
+    if (feature != null) needs.addFeature(feature);
+  }
+  if ((inodeOption(inode, 'erasure_code') ?? 0) !== 0) needs.addFeature('ec');
+}
 
 /** Nothing of it is in any journal entry before the one that commits. */
 function withJournalSeq(key: Key, journalSeq: number): Key {

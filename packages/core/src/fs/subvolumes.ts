@@ -3,7 +3,7 @@
 
 import { assert } from '../ondisk/errors.ts';
 import { FILE_TYPE_SUBVOL } from '../ondisk/inode-tables.ts';
-import { createSubvolumeKeys } from '../snapshots/create-nodes.ts';
+import { createSubvolumeKeys, setReadOnly } from '../snapshots/create-nodes.ts';
 import { deleteSubvolumeKeys } from '../snapshots/delete-dead.ts';
 import { ROOT_SUBVOLUME } from '../snapshots/snapshot-table.ts';
 import { printableBytes } from '../util/byte-text.ts';
@@ -13,7 +13,7 @@ import { handOnOlderRoots } from './older-roots.ts';
 
 const S_IFDIR = 0o040000;
 
-/** An empty subvolume. @returns its root */
+/** An empty subvolume; its permissions are 0755 where neither the request nor a default ACL says otherwise. @returns its root */
 export function createSubvolume(
   files: FileWriter,
   directory: FileRef,
@@ -23,8 +23,10 @@ export function createSubvolume(
   const dir = files.writableDirectory(directory);
   files.checkNew(dir, name);
   // The number first: it is the new subvolume's root's, in a snapshot that is not there yet.
-  const permissions = (mode ?? 0o755) & 0o7777;
-  const root = files.newInode(dir, dir.subvolume, dir.snapshot, { ...request, mode: S_IFDIR | permissions });
+  const permissions =
+    mode === undefined ? { mode: S_IFDIR | 0o777, umask: 0o022 } : { mode: S_IFDIR | (mode & 0o7777) };
+  const inherited = files.inherit(dir, { ...request, ...permissions });
+  const root = files.newInode(dir, dir.subvolume, dir.snapshot, { ...request, mode: inherited.mode });
   files.cache.forget(root);
   const { id, snapshot } = createSubvolumeKeys(files.tx, files.random, {
     inode: root.inum,
@@ -36,6 +38,7 @@ export function createSubvolume(
   root.inode.bi_subvol = id;
   root.inode.bi_parent_subvol = dir.subvolume;
   const placed = files.cache.add(id, snapshot, root.inum, root.inode);
+  files.putAcls(placed, inherited.acls);
   files.enter(dir, name, placed, { child_subvol: id, parent_subvol: dir.subvolume });
   files.rereadSnapshots();
   return { subvolume: id, inum: root.inum };
@@ -70,6 +73,13 @@ export function createSnapshot(
   files.enter(dir, name, root, { child_subvol: id, parent_subvol: directory.subvolume });
   files.cache.clear();
   return { subvolume: id, inum: sourceRoot.inum };
+}
+
+/** Whether a subvolume may be changed. What was changed in it so far stays. */
+export function setSubvolumeReadOnly(files: FileWriter, subvolume: number, isReadOnly: boolean): void {
+  if (files.table.subvolume(subvolume) === undefined) throw new FileError('ENOENT', `subvolume ${subvolume}`);
+  setReadOnly(files.tx, subvolume, isReadOnly);
+  files.rereadSnapshots();
 }
 
 /**

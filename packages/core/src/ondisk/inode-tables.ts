@@ -123,4 +123,6 @@ export const fileTypes: Table<Row & { readonly name: FileTypeName }> = table('fi
 
 /** DT_DIR and DT_SUBVOL. */
 export const FILE_TYPE_DIR = 4;
+export const FILE_TYPE_REG = 8;
+export const FILE_TYPE_LNK = 10;
 export const FILE_TYPE_SUBVOL = 16;

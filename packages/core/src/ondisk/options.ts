@@ -296,7 +296,7 @@ const declarations = [
     storage: inSb([sbBits.COMPRESSION_TYPE_LO, sbBits.COMPRESSION_TYPE_HI]),
     at: { '1.13': { scopes: ['format', 'mount', 'runtime', 'fs', 'inode'] } },
     hint: 'type[:level]',
-    help: 'Compression of new data',
+    help: 'Compression of new data; the level of lz4 counts for kernels only',
   },
   {
     name: 'background_compression',

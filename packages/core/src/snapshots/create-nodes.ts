@@ -108,6 +108,12 @@ export function createSubvolumeKeys(
   return { id, snapshot: node };
 }
 
+/** Whether anything in a subvolume may be changed from here on. */
+export function setReadOnly(tx: Transaction, id: number, isReadOnly: boolean): void {
+  const old = readSubvolume(tx, id);
+  writeSubvolume(tx, id, { ...old, flags: isReadOnly ? old.flags | SUBVOLUME_RO : old.flags & ~SUBVOLUME_RO });
+}
+
 /** One above the highest. */
 function nextId(tx: Transaction, btree: BtreeName): number {
   for (const { k } of tx.btree(btree).keys({ backward: true })) return k.p[1]! + 1;

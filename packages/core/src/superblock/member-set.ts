@@ -5,7 +5,7 @@ import type { BlockDevice } from '../device/block-device.ts';
 import { assert, CorruptError, type Location, UsageError } from '../ondisk/errors.ts';
 import { diskGroups, labelText, memberGroup } from '../ondisk/sb-fields/disk-groups.ts';
 import { memberAlive, members } from '../ondisk/sb-fields/members.ts';
-import { fsLabelText, type Superblock } from '../ondisk/superblock.ts';
+import { type BchSbLayout, fsLabelText, type Superblock } from '../ondisk/superblock.ts';
 import { readSuperblock, type SuperblockReading } from './read.ts';
 import { superblockProblems } from './verify.ts';
 import { nextGeneration, writeSuperblocks } from './write.ts';
@@ -115,20 +115,28 @@ export function staleMembers({ members: opened, newest }: MemberSet): readonly O
 
 /**
  * Applies an edit to the filesystem's newest superblock and writes it to every member, all copies.
- * @param now seconds since 1970
+ * @param options now: seconds since 1970; layouts: where the copies of a member are from now on, by its index
  * @throws UsageError when members are missing and `allowMissing` is not set: they would keep the old state
  * @throws CorruptError when the superblock is faulty before or after the edit; nothing has been written then
  */
 export function editSuperblock(
   set: MemberSet,
   edit: (sb: Superblock) => Superblock,
-  options: { readonly now: bigint; readonly allowMissing?: boolean },
+  options: {
+    readonly now: bigint;
+    readonly allowMissing?: boolean;
+    readonly layouts?: ReadonlyMap<number, BchSbLayout>;
+  },
 ): Superblock {
   if (set.missing.length > 0 && !options.allowMissing) {
     throw new UsageError(`${missingText(set)}; name all of them (or --allow_missing)`);
   }
   refuseProblems(set.newest.sb, { device: set.newest.device.name });
-  const next = nextGeneration(edit(set.newest.sb), set.members, options.now);
+  const targets = set.members.map(({ device, sb }) => {
+    const layout = options.layouts?.get(sb.dev_idx);
+    return { device, sb: layout === undefined ? sb : { ...sb, layout } };
+  });
+  const next = nextGeneration(edit(set.newest.sb), targets, options.now);
   for (const { device, sb } of next) refuseProblems(sb, { device: device.name });
   writeSuperblocks(next);
   return next[set.members.indexOf(set.newest)]!.sb;

@@ -5,6 +5,7 @@
 
 import { canChecksum, sealVstruct } from '../checksum/checksum.ts';
 import type { BlockDevice } from '../device/block-device.ts';
+import { writeHeadLast } from '../device/head-last.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
 import { metadataChecksumType } from '../ondisk/checksum-types.ts';
 import { assert, CorruptError } from '../ondisk/errors.ts';
@@ -72,8 +73,11 @@ export function writeSuperblocks(targets: readonly MemberToWrite[]): void {
     for (const { device, layout, copies: ofDevice } of copies) {
       const copy = ofDevice[round];
       if (copy === undefined) continue;
+      // A kernel that finds the first copy torn reads a backup, and refuses to write when the sequence number in the first copy's
+      // first sector is not the backup's (bch2_write_super in super-io.c, v1.13.0): a torn copy has to be of the old number.
+      writeHeadLast(device, sectorsToBytes(copy.sector), copy.bytes);
+      // Not before: by itself it would look like a filesystem, and what reads a torn first copy needs the one that leads to backups.
       if (copy.sector === SB_SECTOR) device.write(sectorsToBytes(SB_LAYOUT_SECTOR), layoutBytes(layout));
-      device.write(sectorsToBytes(copy.sector), copy.bytes);
       device.flush();
     }
   }

@@ -9,8 +9,19 @@ export interface RandomSource {
 
 /** The system's generator: for everything that is not asked to be reproducible. */
 export const systemRandom: RandomSource = {
-  bytes: length => new Uint8Array(randomBytes(length)),
+  bytes(length) {
+    if (length > POOL_BYTES / 4) return new Uint8Array(randomBytes(length));
+    if (pool.length < length) pool = randomBytes(POOL_BYTES);
+    const taken = new Uint8Array(pool.subarray(0, length));
+    // Nothing is given twice, and keys do not lie about.
+    pool.fill(0, 0, length);
+    pool = pool.subarray(length);
+    return taken;
+  },
 };
+/** A call of the system's generator costs as much as a hundred small takings: each new inode wants a few bytes. */
+const POOL_BYTES = 4096;
+let pool = new Uint8Array(0);
 
 /**
  * A reproducible source: SHA-256 over the seed and a block counter. Whoever knows the seed knows every byte, encryption keys

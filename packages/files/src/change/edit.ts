@@ -3,7 +3,15 @@
 //
 // No cleanup is registered for Ctrl-C: until the commit only free room is written to, and a commit survives being cut off anywhere.
 
-import { type Context, type FilesystemArgs, type Out, openForWriting } from '@bcachefs-ts/command';
+import {
+  type Context,
+  creationTime,
+  type FileCounts,
+  type FilesystemArgs,
+  noCounts,
+  type Out,
+  openForWriting,
+} from '@bcachefs-ts/command';
 import {
   type CommitReport,
   encryptionOf,
@@ -19,7 +27,6 @@ import {
   systemRandom,
   UsageError,
 } from '@bcachefs-ts/core';
-import { type Counts, noCounts } from './counts.ts';
 
 /** What `filesystemPositional` and `changeOptions` give. */
 export interface ChangeArgs extends Omit<FilesystemArgs, 'devices' | 'degraded' | 'exclusive'> {
@@ -47,7 +54,7 @@ export interface Change {
 export interface Done {
   /** One line, without a full stop: `removed 3 files`. */
   readonly summary: string;
-  readonly counts?: Counts;
+  readonly counts?: FileCounts;
   /** There was nothing to do: nothing is committed. */
   readonly isUnchanged?: boolean;
 }
@@ -57,7 +64,7 @@ export interface ChangeResult {
   readonly members: readonly string[];
   readonly isDryRun: boolean;
   readonly summary: string;
-  readonly counts: Counts;
+  readonly counts: FileCounts;
   /** Undefined when nothing was written. */
   readonly commit: CommitReport | undefined;
 }
@@ -74,7 +81,7 @@ export async function changeFiles(
   await loadChecksums();
   await loadCompression();
   await loadCompressors();
-  const { nowNs, isFixedTime } = timeOfChange(context);
+  const { nowNs, isFixed: isFixedTime } = creationTime(context);
   let random: RandomSource = systemRandom;
   const { filesystem: word, ...others } = args;
   const writer = await openForWriting(context, { ...others, devices: [word] }, set => {
@@ -125,17 +132,6 @@ export function atPath<T>(path: string, change: () => T): T {
     if (thrown instanceof FileError) throw new FileError(thrown.code, path);
     throw thrown;
   }
-}
-
-function timeOfChange(context: Context): { readonly nowNs: bigint; readonly isFixedTime: boolean } {
-  const epoch = context.env.SOURCE_DATE_EPOCH;
-  if (epoch === undefined || epoch === '') {
-    return { nowNs: BigInt(context.date().getTime()) * 1_000_000n, isFixedTime: false };
-  }
-  if (!/^\d{1,11}$/.test(epoch)) {
-    throw new UsageError(`${JSON.stringify(epoch)}, expected whole seconds since 1970`, 'SOURCE_DATE_EPOCH');
-  }
-  return { nowNs: BigInt(epoch) * 1_000_000_000n, isFixedTime: true };
 }
 
 /** Another sequence for each state of the filesystem: two changes with one seed have different numbers. */

@@ -44,8 +44,15 @@ export function parseMode(text: string): number {
 
 /** Of directories and subvolumes that are made. */
 export const newDirectoryOptions = {
-  mode: { type: 'string', alias: 'm', value: 'MODE', parse: parseMode, help: 'permissions, in octal (default 0755)' },
+  mode: {
+    type: 'string',
+    alias: 'm',
+    value: 'MODE',
+    parse: parseMode,
+    help: 'permissions, in octal (default 0755, or as the default ACL of the directory above says)',
+  },
   owner: { type: 'string', value: 'UID:GID', parse: parseOwner, help: 'owner and group (default 0:0)' },
 } as const;
 
-export const DIRECTORY_MODE = 0o755;
+/** What new files and directories lose of 0666 and 0777, unless a default ACL says what they have. */
+export const UMASK = 0o022;

@@ -1,7 +1,7 @@
 // A name in a directory, which need not be there yet: what a path stands for that is made, moved or taken away. Symlinks on the way are
 // followed, the last part is the name itself.
 
-import { type FileNode, type FileTree, isDirectory, pathText, UsageError } from '@bcachefs-ts/core';
+import { FileError, type FileNode, type FileTree, isDirectory, pathText, UsageError } from '@bcachefs-ts/core';
 import { lookUp, unescapedBytes } from '../look-up.ts';
 
 export interface Place {
@@ -41,6 +41,13 @@ export function placeOf(tree: FileTree, typed: string): Place {
     path,
     wantsDirectory: typed.endsWith('/'),
   };
+}
+
+/** As above; the name has to be free. @throws FileError */
+export function freePlace(tree: FileTree, typed: string): Place {
+  const place = placeOf(tree, typed);
+  if (place.node !== undefined) throw new FileError('EEXIST', place.path);
+  return place;
 }
 
 /** As above; the name has to be there. */

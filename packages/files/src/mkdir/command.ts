@@ -1,19 +1,19 @@
 // mkdir: makes directories in a filesystem that is not mounted, all of them or none.
 
-import { defineCommand } from '@bcachefs-ts/command';
+import { countsText, defineCommand, noCounts } from '@bcachefs-ts/command';
 import { FileError, type FileRef, type FileTree, isDirectory, UsageError } from '@bcachefs-ts/core';
-import { countsText, noCounts } from '../change/counts.ts';
 import { atPath, type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import {
   changedFilesystemPositional,
   changeOptions,
-  DIRECTORY_MODE,
   newDirectoryOptions,
   type Owner,
+  UMASK,
 } from '../change/options.ts';
-import { placeOf, shownPath } from '../change/place.ts';
+import { freePlace, shownPath } from '../change/place.ts';
 
 const S_IFDIR = 0o040000;
+const S_ISGID = 0o2000;
 
 export const mkdirCommand = defineCommand({
   name: 'mkdir',
@@ -38,7 +38,7 @@ export const mkdirCommand = defineCommand({
   run(context, args) {
     return changeFiles(context, args, change => {
       const counts = noCounts();
-      const request = { mode: args.mode ?? DIRECTORY_MODE, owner: args.owner };
+      const request = { mode: args.mode, owner: args.owner };
       for (const typed of args.paths) {
         counts.directories += args.parents ? makeWithParents(change, typed, request) : makeOne(change, typed, request);
       }
@@ -50,14 +50,14 @@ export const mkdirCommand = defineCommand({
 });
 
 interface NewDirectory {
-  readonly mode: number;
+  /** Undefined: as the directory above hands it down. */
+  readonly mode: number | undefined;
   readonly owner: Owner | undefined;
 }
 
 /** @returns how many were made */
 function makeOne(change: Change, typed: string, request: NewDirectory): number {
-  const { directory, name, node, path } = placeOf(change.tree(), typed);
-  if (node !== undefined) throw new FileError('EEXIST', path);
+  const { directory, name, path } = freePlace(change.tree(), typed);
   make(change, directory, name, path, request);
   return 1;
 }
@@ -96,9 +96,11 @@ function make(
   { mode, owner }: NewDirectory,
 ): FileRef {
   return atPath(path, () => {
-    const made = edit.files.create(directory, name, { mode: S_IFDIR | mode, ...owner });
-    // A directory above with the setgid bit hands on its group, unless one was asked for.
-    if (owner !== undefined) edit.files.setAttributes(made, owner);
+    const { files } = edit;
+    const made = files.create(directory, name, { mode: S_IFDIR | 0o777, umask: UMASK, ...owner });
+    // What was asked for counts more than the group and the ACL that the directory above hands down; its setgid bit stays.
+    const asked = mode === undefined ? {} : { mode: mode | (files.inode(made).bi_mode & S_ISGID) };
+    if (owner !== undefined || mode !== undefined) files.setAttributes(made, { ...owner, ...asked });
     return made;
   });
 }

@@ -1,9 +1,8 @@
 // put: copies files of the host into a filesystem that is not mounted, without root and without a kernel, in one commit.
 
 import { realpathSync, statSync } from 'node:fs';
-import { type Context, defineCommand } from '@bcachefs-ts/command';
+import { type Context, countsText, defineCommand, hostIdentity, loadNativeCalls, noCounts } from '@bcachefs-ts/command';
 import { type FileNode, type FileTree, isDirectory, printableBytes, UsageError } from '@bcachefs-ts/core';
-import { countsText, noCounts } from '../change/counts.ts';
 import {
   type Change,
   type ChangeArgs,
@@ -16,8 +15,7 @@ import {
 import { changedFilesystemPositional, changeOptions, type Owner, parseMode, parseOwner } from '../change/options.ts';
 import { type Place, placeOf, shownPath } from '../change/place.ts';
 import { lookUp } from '../look-up.ts';
-import { type HostFile, hostFile, hostWalk, identityOf } from './host-files.ts';
-import { loadReadXattrs } from './host-xattrs.ts';
+import { type HostFile, hostFile, hostWalk } from './host-files.ts';
 import { Put } from './put.ts';
 
 interface PutArgs extends ChangeArgs {
@@ -31,7 +29,6 @@ interface PutArgs extends ChangeArgs {
 
 /** `-`: standard input. */
 const STDIN = '-';
-const STDIN_MODE = 0o644;
 
 export const putCommand = defineCommand({
   name: 'put',
@@ -74,7 +71,7 @@ export const putCommand = defineCommand({
       alias: 'm',
       value: 'MODE',
       parse: parseMode,
-      help: 'permissions of what comes from standard input, in octal (default 0644)',
+      help: 'permissions of what comes from standard input, in octal (default 0644, or as the default ACL of the directory says)',
     },
     xattrs: { type: 'boolean', default: true, help: 'take extended attributes and ACLs' },
     ...changeOptions,
@@ -93,11 +90,11 @@ async function put(context: Context, args: PutArgs, change: Change): Promise<Don
     throw new UsageError('for standard input (-) only', '--mode');
   if (sources.filter(source => source === STDIN).length > 1)
     throw new UsageError('standard input (-) can be read once only');
-  const excluded = new Set(change.members.map(name => identityOf({ stat: statSync(name, { bigint: true }) })));
+  const excluded = new Set(change.members.map(name => hostIdentity(statSync(name, { bigint: true }))));
   const files = sources.map(source => (source === STDIN ? undefined : sourceFile(source, args.recursive)));
   const total = measure(context, files, excluded);
-  const readXattrs = args.xattrs ? loadReadXattrs() : undefined;
-  if (args.xattrs && readXattrs === undefined) {
+  const native = args.xattrs ? loadNativeCalls() : undefined;
+  if (args.xattrs && native === undefined) {
     context.warn(
       'extended attributes and ACLs are not taken: the package koffi is not installed or does not fit this system',
     );
@@ -105,7 +102,7 @@ async function put(context: Context, args: PutArgs, change: Change): Promise<Don
   const counts = noCounts();
   const task = context.progress.start({ what: 'putting files', total, unit: 'bytes' });
   const { force, owner } = args;
-  const writer = new Put({ change, counts, force, owner, readXattrs, excluded, onBytes: task.advance });
+  const writer = new Put({ change, counts, force, owner, native, excluded, onBytes: task.advance });
   const place = targetOf(change.tree(), target, sources);
   const isPlace = 'name' in place;
   for (const [nr, file] of files.entries()) {
@@ -114,7 +111,7 @@ async function put(context: Context, args: PutArgs, change: Change): Promise<Don
         throw new UsageError(`${shownPath(target)}: is a directory; standard input needs the path of a file`);
       const ours = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
       const bytes = await context.readStdin();
-      writer.putBytes(bytes, place, { ...(owner ?? ours), mode: args.mode ?? STDIN_MODE });
+      writer.putBytes(bytes, place, { ...(owner ?? ours), ...(args.mode === undefined ? {} : { mode: args.mode }) });
       continue;
     }
     if (isPlace) {
@@ -176,7 +173,7 @@ function measure(context: Context, files: readonly (HostFile | undefined)[], exc
   for (const start of files) {
     if (start === undefined) continue;
     for (const file of hostWalk(start)) {
-      if (excluded.has(identityOf(file))) {
+      if (excluded.has(hostIdentity(file.stat))) {
         context.warn(`${printableBytes(file.path)}: left out, because it is the filesystem itself`);
         continue;
       }

@@ -1,8 +1,8 @@
 // The files of the host that put takes, as they stand there: nothing is followed, names are bytes, directories are read in the order of
 // these bytes, so that the result does not depend on the order in which the host lists them.
 
-import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readSync } from 'node:fs';
-import { CommandFailed } from '@bcachefs-ts/command';
+import { type BigIntStats, lstatSync, readdirSync } from 'node:fs';
+import { SteadyFile } from '@bcachefs-ts/command';
 import { type FileTypeName, printableBytes } from '@bcachefs-ts/core';
 
 const S_IFMT = 0o170000;
@@ -44,41 +44,21 @@ export function* hostWalk(file: HostFile): Generator<HostFile> {
   for (const name of hostNames(file)) yield* hostWalk(hostFile(insideOf(file, name)));
 }
 
-/** One file for all of its names. */
-export const identityOf = ({ stat }: { readonly stat: BigIntStats }): string => `${stat.dev}:${stat.ino}`;
-
-/** dev_t as the C libraries of Linux have it (gnu_dev_major, gnu_dev_minor). */
-export function deviceNumbers({ rdev }: BigIntStats): { readonly major: number; readonly minor: number } {
-  return {
-    major: Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xffff_f000n)),
-    minor: Number((rdev & 0xffn) | ((rdev >> 12n) & 0xffff_ff00n)),
-  };
-}
-
 /**
  * The contents of a regular file in parts that begin at multiples of `into`'s length; a part is good until the next one is asked for.
- * @throws CommandFailed when it is not the file that it was, or is changed while it is read
+ * @throws DeviceError when it is not the file that it was, or is changed while it is read; the system's errors
  */
-export function* hostContents(file: HostFile, into: Uint8Array): Generator<Uint8Array> {
-  const changed = () => new CommandFailed(`${printableBytes(file.path)}: was changed while it was read`);
-  const fd = openSync(file.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+export function* hostContents({ path, stat }: HostFile, into: Uint8Array): Generator<Uint8Array> {
+  const file = new SteadyFile(path, stat, printableBytes(path));
   try {
-    if (identityOf({ stat: fstatSync(fd, { bigint: true }) }) !== identityOf(file)) throw changed();
-    let at = 0;
-    for (;;) {
-      let filled = 0;
-      while (filled < into.length) {
-        const read = readSync(fd, into, filled, into.length - filled, at + filled);
-        if (read === 0) break;
-        filled += read;
-      }
-      if (filled > 0) yield into.subarray(0, filled);
-      at += filled;
-      if (filled < into.length) break;
+    const sizeBytes = Number(stat.size);
+    for (let at = 0; at < sizeBytes; at += into.length) {
+      const part = into.subarray(0, Math.min(into.length, sizeBytes - at));
+      file.read(at, part);
+      yield part;
     }
-    const { mtimeNs } = fstatSync(fd, { bigint: true });
-    if (BigInt(at) !== file.stat.size || mtimeNs !== file.stat.mtimeNs) throw changed();
+    file.check();
   } finally {
-    closeSync(fd);
+    file.close();
   }
 }

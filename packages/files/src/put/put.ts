@@ -2,36 +2,45 @@
 // asked for, and never across the line between directories and other files.
 
 import { readlinkSync } from 'node:fs';
-import { type Attributes, FileError, type FileRef, isDirectory, printableBytes, UsageError } from '@bcachefs-ts/core';
-import { type Counts, countFile } from '../change/counts.ts';
+import { countFile, type FileCounts, hostIdentity, type NativeCalls } from '@bcachefs-ts/command';
+import {
+  type Attributes,
+  type ExtendedAttribute,
+  FileError,
+  type FileRef,
+  isDirectory,
+  isStorableXattr,
+  isXattrOfContents,
+  printableBytes,
+  splitDeviceNumber,
+  UsageError,
+} from '@bcachefs-ts/core';
 import { atPath, type Change } from '../change/edit.ts';
-import type { Owner } from '../change/options.ts';
+import { type Owner, UMASK } from '../change/options.ts';
 import type { Place } from '../change/place.ts';
-import { deviceNumbers, type HostFile, hostContents, hostFile, hostNames, identityOf, insideOf } from './host-files.ts';
-import type { ReadXattrs } from './host-xattrs.ts';
+import { type HostFile, hostContents, hostFile, hostNames, insideOf } from './host-files.ts';
 
 export interface PutOptions {
   readonly change: Change;
-  readonly counts: Counts;
+  readonly counts: FileCounts;
   readonly force: boolean;
   /** Instead of the host's owners. */
   readonly owner: Owner | undefined;
-  /** Undefined: none are taken. */
-  readonly readXattrs: ReadXattrs | undefined;
-  /** `identityOf` files that are left out. */
+  /** Reads extended attributes; undefined: none are taken. */
+  readonly native: NativeCalls | undefined;
+  /** `hostIdentity` of files that are left out. */
   readonly excluded: ReadonlySet<string>;
   onBytes(count: number): void;
 }
 
 /** Written at once; a multiple of every block size. */
 const PART_BYTES = 2 ** 20;
-/** Namespaces that bcachefs stores; others belong to the host's filesystem. */
-const NAMESPACES = /^(user|trusted|security|system\.posix_acl_(access|default)$)/;
+const S_IFREG = 0o100000;
 
 export class Put {
   readonly #options: PutOptions;
   readonly #buffer = new Uint8Array(PART_BYTES);
-  /** Files with several names that were put, by `identityOf`. */
+  /** Files with several names that were put, by `hostIdentity`. */
   readonly #linked = new Map<string, FileRef>();
 
   constructor(options: PutOptions) {
@@ -44,7 +53,7 @@ export class Put {
    * @throws UsageError when the name is taken, NoSpaceError, the system's errors
    */
   put(file: HostFile, directory: FileRef, name: Uint8Array, path: string): void {
-    if (this.#options.excluded.has(identityOf(file))) return;
+    if (this.#options.excluded.has(hostIdentity(file.stat))) return;
     if (file.type === 'dir') this.#putDirectory(file, directory, name, path);
     else if (!this.#putLink(file, directory, name, path)) this.#putFile(file, directory, name, path);
   }
@@ -58,12 +67,12 @@ export class Put {
   }
 
   /** A regular file with these bytes, which is nobody's on the host. */
-  putBytes(bytes: Uint8Array, { directory, name, path }: Place, attributes: Owner & { readonly mode: number }): void {
+  putBytes(bytes: Uint8Array, { directory, name, path }: Place, attributes: Owner & { readonly mode?: number }): void {
     const { change, counts, onBytes } = this.#options;
     const { files, content } = change.edit;
     this.#makeRoom(directory, name, path);
     atPath(path, () => {
-      const made = files.create(directory, name, { ...attributes, mode: 0o100000 | attributes.mode });
+      const made = files.create(directory, name, { ...attributes, mode: S_IFREG | 0o666, umask: UMASK });
       if (!change.isDryRun) content.write(made, 0, bytes);
       files.setAttributes(made, attributes);
     });
@@ -96,7 +105,7 @@ export class Put {
       change.edit.content.write(made, 0, target);
     } else if (file.type === 'reg') this.#putContents(file, made);
     this.#setAttributes(file, made, path);
-    if (file.stat.nlink > 1n) this.#linked.set(identityOf(file), made);
+    if (file.stat.nlink > 1n) this.#linked.set(hostIdentity(file.stat), made);
     countFile(counts, file.type);
   }
 
@@ -115,7 +124,7 @@ export class Put {
   /** @returns whether it is one more name of a file that was put, and has become one */
   #putLink(file: HostFile, directory: FileRef, name: Uint8Array, path: string): boolean {
     const { change, counts } = this.#options;
-    const target = this.#linked.get(identityOf(file));
+    const target = this.#linked.get(hostIdentity(file.stat));
     if (target === undefined) return false;
     this.#makeRoom(directory, name, path);
     try {
@@ -143,16 +152,15 @@ export class Put {
 
   #create({ stat, type, path: hostPath }: HostFile, directory: FileRef, name: Uint8Array, path: string): FileRef {
     if (type === 'unknown') throw new UsageError(`${printableBytes(hostPath)}: a type of file that cannot be stored`);
-    const rdev = type === 'chr' || type === 'blk' ? { rdev: deviceNumbers(stat) } : {};
-    const request = { mode: Number(stat.mode), ...this.#ownerOf(stat), ...rdev };
+    const rdev = type === 'chr' || type === 'blk' ? { rdev: splitDeviceNumber(stat.rdev) } : {};
+    // It brings its own ACLs, or none.
+    const request = { mode: Number(stat.mode), inheritsAcl: false, ...this.#ownerOf(stat), ...rdev };
     return atPath(path, () => this.#options.change.edit.files.create(directory, name, request));
   }
 
   #setAttributes(file: HostFile, made: FileRef, path: string): void {
-    const { change, readXattrs } = this.#options;
-    const { files } = change.edit;
-    for (const { name, value } of readXattrs?.(file.path) ?? []) {
-      if (!NAMESPACES.test(printableBytes(name))) continue;
+    const { files } = this.#options.change.edit;
+    for (const { name, value } of this.#xattrsOf(file)) {
       atPath(`${path}: attribute ${printableBytes(name)}`, () => files.setXattr(made, name, value));
     }
     const { stat } = file;
@@ -161,6 +169,19 @@ export class Put {
     atPath(path, () =>
       files.setAttributes(made, { mode: Number(stat.mode) & 0o7777, ...this.#ownerOf(stat), ...times }),
     );
+  }
+
+  /** Those that bcachefs has a place for; others belong to the host's filesystem. */
+  *#xattrsOf({ path, type }: HostFile): Generator<ExtendedAttribute> {
+    const { native } = this.#options;
+    if (native === undefined) return;
+    const hasContents = type === 'reg' || type === 'dir';
+    for (const name of native.xattrNames(path)) {
+      if (!isStorableXattr(name) || (isXattrOfContents(name) && !hasContents)) continue;
+      const value = native.xattr(path, name);
+      // Gone since it was listed.
+      if (value !== undefined) yield { name, value };
+    }
   }
 
   #ownerOf({ uid, gid }: HostFile['stat']): Owner {

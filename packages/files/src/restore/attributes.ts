@@ -3,8 +3,8 @@
 // refuses is counted, never fatal.
 
 import { chmodSync, lchownSync, lutimesSync } from 'node:fs';
+import type { NativeCalls } from '@bcachefs-ts/command';
 import { type ExtendedAttribute, type FileStat, printableBytes } from '@bcachefs-ts/core';
-import { cString, HostCallError, type NativeCalls } from './native-calls.ts';
 import type { Report, UnkeptKind } from './report.ts';
 
 export const NEEDS_NATIVE = 'Node cannot do it, and the package koffi is not installed or does not fit this system';
@@ -72,7 +72,7 @@ export class AttributeWriter {
       let isKept = false;
       if (native === undefined) refused(NEEDS_NATIVE);
       else {
-        const set = (): void => native.setXattr(cString(hostPath), cString(name), value);
+        const set = (): void => native.setXattr(hostPath, name, value);
         isKept = attempt(set, reason => refused(`${printableBytes(name)}: ${reason}`));
       }
       if (!isKept && isAcl) groupPerm = groupPermOf(value) ?? groupPerm;
@@ -84,7 +84,7 @@ export class AttributeWriter {
     const { native } = this.#settings;
     if (native !== undefined) {
       attempt(
-        () => native.setTimes(cString(hostPath), atimeNs, mtimeNs),
+        () => native.setTimes(hostPath, atimeNs, mtimeNs),
         reason => tell('times', reason),
       );
       return;
@@ -128,15 +128,13 @@ export function attempt(call: () => void, onRefused: (reason: string) => void): 
 
 /** Why the system refused. @throws what was not the system's refusal */
 export function refusal(thrown: unknown): string {
-  if (thrown instanceof HostCallError) return thrown.code;
   const code = hostErrorCode(thrown);
   if (code === undefined) throw thrown;
   return code;
 }
 
-/** `ENOSPC`; undefined for what the system did not say. */
+/** `ENOSPC`; undefined for what the system did not say. HostCallError is an error of the system as well. */
 export function hostErrorCode(thrown: unknown): string | undefined {
-  if (thrown instanceof HostCallError) return thrown.code;
   const isSystem =
     thrown instanceof Error && 'syscall' in thrown && 'code' in thrown && typeof thrown.code === 'string';
   return isSystem ? String(thrown.code) : undefined;

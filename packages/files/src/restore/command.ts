@@ -1,13 +1,12 @@
 // restore: copies files out of a filesystem that is not mounted into a folder of the host, with everything that the host can keep, and
 // says of every file whether it is whole. Nothing is written to the filesystem.
 
-import { bytesText, type Context, defineCommand, EXIT, type Out } from '@bcachefs-ts/command';
+import { bytesText, type Context, defineCommand, EXIT, loadNativeCalls, type Out } from '@bcachefs-ts/command';
 import { assert, CorruptError, type Damage, UsageError } from '@bcachefs-ts/core';
 import { PathFilter } from '../filter.ts';
 import { type OpenedTree, openTree, type TreeArgs } from '../open.ts';
 import { filesystemPositional, filterOptions, treeOptions } from '../options.ts';
 import { Destination, lookAt } from './destination.ts';
-import { loadNativeCalls } from './native-calls.ts';
 import { type FileVerdict, Report, unkeptKinds, verdictKinds } from './report.ts';
 import { expectedBytes, Restore } from './restore.ts';
 import { missingPaths, selectedItems } from './selection.ts';

@@ -23,10 +23,10 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { DeviceError, printableBytes, UsageError } from '@bcachefs-ts/core';
+import type { NativeCalls } from '@bcachefs-ts/command';
+import { DeviceError, type DeviceNumbers, printableBytes, UsageError } from '@bcachefs-ts/core';
 import { hostErrorCode } from './attributes.ts';
 import { Folder, OpenFolders } from './folder.ts';
-import { cString, type NativeCalls } from './native-calls.ts';
 import { STATE_FOLDER } from './state.ts';
 
 /** The host does not take one file; the next ones may be fine. */
@@ -115,10 +115,10 @@ export class Destination {
     symlinkSync(Buffer.from(target), this.work.at(NEW));
   }
 
-  makeNode(native: NativeCalls, mode: number, rdev: { readonly major: number; readonly minor: number }): void {
+  makeNode(native: NativeCalls, mode: number, rdev: DeviceNumbers): void {
     this.discardNew();
     this.#hasNew = true;
-    native.makeNode(cString(this.work.at(NEW)), mode, rdev);
+    native.makeNode(this.work.at(NEW), mode, rdev);
   }
 
   /** What was made last, before it has its name. */
@@ -295,7 +295,7 @@ const exists = (folder: Folder, name: Uint8Array): boolean =>
 
 function dropDefaultAcl(native: NativeCalls, folder: Folder): void {
   try {
-    native.removeXattr(cString(folder.self), cString(DEFAULT_ACL));
+    native.removeXattr(folder.self, DEFAULT_ACL);
   } catch (thrown) {
     // There is none, or this filesystem has no ACLs.
     if (hostErrorCode(thrown) === undefined) throw thrown;

@@ -8,12 +8,12 @@
 // Memory: verdicts that are not "intact", and for each file with several links where its first one is.
 
 import { lstatSync } from 'node:fs';
+import type { NativeCalls } from '@bcachefs-ts/command';
 import { type ExtendedAttribute, type FileStat, joinPath, latin1Text, printableBytes } from '@bcachefs-ts/core';
 import type { PathFilter } from '../filter.ts';
 import { AttributeWriter, NEEDS_NATIVE, refusal } from './attributes.ts';
 import { type Destination, endFile, hostFailure, NotWritten, taking, writeAll } from './destination.ts';
 import type { Folder } from './folder.ts';
-import type { NativeCalls } from './native-calls.ts';
 import { type FileVerdict, FindingTally, pathFields, type Report, type UnkeptKind } from './report.ts';
 import { selectedItems } from './selection.ts';
 import type { RestoreSource, SourceItem, SourceNode } from './source.ts';

@@ -1,9 +1,8 @@
 // rm: takes files out of a filesystem that is not mounted, all that were named or none. Subvolumes are never taken with a tree: they may be
 // what snapshots are of, and have a command of their own.
 
-import { defineCommand } from '@bcachefs-ts/command';
+import { countFile, countsText, defineCommand, type FileCounts, noCounts } from '@bcachefs-ts/command';
 import { type FileRef, type FileTree, type FileTypeName, isDirectory, pathText, UsageError } from '@bcachefs-ts/core';
-import { type Counts, countFile, countsText, noCounts } from '../change/counts.ts';
 import { atPath, type Change, changeFiles, changeJson, ENTRIES_MAX, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { existingPlace, type Place, placeOf } from '../change/place.ts';
@@ -52,7 +51,7 @@ export const rmCommand = defineCommand({
 
 interface Removal {
   readonly recursive: boolean;
-  readonly counts: Counts;
+  readonly counts: FileCounts;
   /** So many more may be removed. */
   readonly room: number;
 }

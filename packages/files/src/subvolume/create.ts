@@ -1,11 +1,10 @@
 // subvolume create: an empty subvolume, in a filesystem that is not mounted.
 
-import { defineCommand } from '@bcachefs-ts/command';
-import { createSubvolume, FileError } from '@bcachefs-ts/core';
-import { noCounts } from '../change/counts.ts';
+import { defineCommand, noCounts } from '@bcachefs-ts/command';
+import { createSubvolume } from '@bcachefs-ts/core';
 import { atPath, changeFiles, changeJson, printChange } from '../change/edit.ts';
-import { changedFilesystemPositional, changeOptions, DIRECTORY_MODE, newDirectoryOptions } from '../change/options.ts';
-import { placeOf } from '../change/place.ts';
+import { changedFilesystemPositional, changeOptions, newDirectoryOptions } from '../change/options.ts';
+import { freePlace } from '../change/place.ts';
 
 export const subvolumeCreateCommand = defineCommand({
   name: 'create',
@@ -18,11 +17,11 @@ export const subvolumeCreateCommand = defineCommand({
   options: { ...newDirectoryOptions, ...changeOptions },
   run(context, args) {
     return changeFiles(context, args, ({ tree, edit }) => {
-      const { directory, name, node, path } = placeOf(tree(), args.path);
-      if (node !== undefined) throw new FileError('EEXIST', path);
-      const mode = args.mode ?? DIRECTORY_MODE;
-      const made = atPath(path, () => createSubvolume(edit.files, directory, name, { mode, ...args.owner }));
-      if (args.owner !== undefined) edit.files.setAttributes(made, args.owner);
+      const { directory, name, path } = freePlace(tree(), args.path);
+      const { mode, owner } = args;
+      const asked = mode === undefined ? {} : { mode };
+      const made = atPath(path, () => createSubvolume(edit.files, directory, name, { ...asked, ...owner }));
+      if (owner !== undefined) edit.files.setAttributes(made, owner);
       return { summary: `made subvolume ${made.subvolume} at ${path}`, counts: { ...noCounts(), subvolumes: 1 } };
     });
   },

@@ -1,11 +1,10 @@
 // subvolume snapshot: a snapshot of a subvolume, in a filesystem that is not mounted.
 
-import { defineCommand } from '@bcachefs-ts/command';
-import { createSnapshot, FileError, UsageError } from '@bcachefs-ts/core';
-import { noCounts } from '../change/counts.ts';
+import { defineCommand, noCounts } from '@bcachefs-ts/command';
+import { createSnapshot, UsageError } from '@bcachefs-ts/core';
 import { atPath, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
-import { isSubvolumeRoot, placeOf, shownPath } from '../change/place.ts';
+import { freePlace, isSubvolumeRoot, shownPath } from '../change/place.ts';
 import { lookUp } from '../look-up.ts';
 
 export const subvolumeSnapshotCommand = defineCommand({
@@ -35,8 +34,7 @@ export const subvolumeSnapshotCommand = defineCommand({
       const { node: source } = lookUp(tree, args.from);
       const from = shownPath(args.from);
       if (!isSubvolumeRoot(tree, source)) throw new UsageError(`${from}: is no subvolume`);
-      const { directory, name, node, path } = placeOf(tree, args.to);
-      if (node !== undefined) throw new FileError('EEXIST', path);
+      const { directory, name, path } = freePlace(tree, args.to);
       const isReadOnly = args.read_only;
       const made = atPath(path, () => createSnapshot(edit.files, directory, name, source.subvolume, { isReadOnly }));
       const kind = isReadOnly ? 'read-only snapshot' : 'snapshot';

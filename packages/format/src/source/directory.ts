@@ -5,32 +5,22 @@
 // A file must stay as it is while it is read: that its size and time of change are the same before and after is checked, and whatever
 // else the system refuses ends the reading with the file's name. Permissions are the host's: without root, files of others may be closed.
 
-import {
-  type BigIntStats,
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  readSync,
-  statSync,
-} from 'node:fs';
+import { type BigIntStats, lstatSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { hostIdentity, loadNativeCalls, type NativeCalls, SteadyFile } from '@bcachefs-ts/command';
 import {
   DeviceError,
   type DeviceErrorKind,
   type ExtendedAttribute,
+  isStorableXattr,
   printableBytes,
+  splitDeviceNumber,
   UsageError,
 } from '@bcachefs-ts/core';
 import { fileChunks, type Region } from './file-chunks.ts';
-import { HostReadError, type HostReads, loadHostReads } from './host-reads.ts';
 import {
   compareBytes,
   type EntryAttributes,
   type EntryPlace,
-  isStorableXattr,
   latin1Bytes,
   NoticeBoard,
   type SourceChunk,
@@ -45,14 +35,14 @@ export interface DirectoryOptions extends SourceOptions {
   /** Files of the host that are left out wherever they are met: what is being written to. Those that do not exist do not matter. */
   readonly omit?: readonly string[] | undefined;
   /** The system's calls; undefined to do without. Default: those of this machine. */
-  readonly hostReads?: HostReads | undefined;
+  readonly native?: NativeCalls | undefined;
 }
 
 /** @throws DeviceError, UsageError when it is no directory */
 export function openDirectory(path: string, options: DirectoryOptions = {}): SourceTree {
   const root = asError(path, 'looking at it', () => statSync(path, { bigint: true }));
   if (!root.isDirectory()) throw new UsageError(`${path} is no directory`, '--source');
-  return new DirectorySource(path, options, 'hostReads' in options ? options.hostReads : loadHostReads());
+  return new DirectorySource(path, options, 'native' in options ? options.native : loadNativeCalls());
 }
 
 /** A directory that is being gone through: names that are left, the next one last. */
@@ -72,15 +62,15 @@ interface Linked {
 class DirectorySource implements SourceTree {
   readonly name: string;
   readonly #options: DirectoryOptions;
-  readonly #reads: HostReads | undefined;
+  readonly #native: NativeCalls | undefined;
   readonly #notices: NoticeBoard;
   /** Each byte as a character. */
   readonly #hostRoot: string;
 
-  constructor(path: string, options: DirectoryOptions, reads: HostReads | undefined) {
+  constructor(path: string, options: DirectoryOptions, native: NativeCalls | undefined) {
     this.name = path;
     this.#options = options;
-    this.#reads = reads;
+    this.#native = native;
     this.#notices = new NoticeBoard(options);
     this.#hostRoot = `${Buffer.from(path).toString('latin1').replace(/\/+$/, '')}/`;
   }
@@ -115,13 +105,13 @@ class DirectorySource implements SourceTree {
         else open.push(this.#list(`${hostPath}/`, `${path}/`));
         continue;
       }
-      if (omitted.size > 0 && omitted.has(identityOf(stat))) {
+      if (omitted.size > 0 && omitted.has(hostIdentity(stat))) {
         this.#notices.tell('omit', place.path, 'left out: it is being written to');
         continue;
       }
       let linkId: number | undefined;
       if (stat.nlink > 1n) {
-        const id = identityOf(stat);
+        const id = hostIdentity(stat);
         const known = linked.get(id);
         if (known !== undefined) {
           if (--known.namesLeft === 0) linked.delete(id);
@@ -156,7 +146,7 @@ class DirectorySource implements SourceTree {
       return { ...common, type: 'symlink', target: new Uint8Array(target) };
     }
     if (stat.isCharacterDevice() || stat.isBlockDevice())
-      return { ...common, type: stat.isBlockDevice() ? 'blk' : 'chr', rdev: deviceNumbers(stat.rdev) };
+      return { ...common, type: stat.isBlockDevice() ? 'blk' : 'chr', rdev: splitDeviceNumber(stat.rdev) };
     if (stat.isFIFO()) return { ...common, type: 'fifo' };
     if (stat.isSocket()) return { ...common, type: 'sock' };
     throw new UsageError(
@@ -185,29 +175,24 @@ class DirectorySource implements SourceTree {
   }
 
   #xattrs(hostPath: string, path: string): readonly ExtendedAttribute[] {
-    const reads = this.#reads;
-    if (reads === undefined) {
+    const native = this.#native;
+    if (native === undefined) {
       const text = 'extended attributes and ACLs are not kept: this needs Linux and the package koffi';
       this.#notices.tell('xattrs', latin1Bytes(path), text);
       return [];
     }
-    const cPath = latin1Bytes(`${hostPath}\0`);
-    const list = this.#try(path, 'listing its attributes', () => reads.listXattrs(cPath));
-    if (list.length === 0) return [];
+    const hostBytes = latin1Bytes(hostPath);
     const xattrs: ExtendedAttribute[] = [];
-    for (const name of Buffer.from(list).toString('latin1').split('\0')) {
-      if (name === '') continue;
+    for (const name of this.#try(path, 'listing its attributes', () => native.xattrNames(hostBytes))) {
+      const shown = printableBytes(name);
       if (!isStorableXattr(name)) {
-        const namespace = name.split('.', 1)[0] ?? name;
-        const text = `attributes such as ${printableBytes(latin1Bytes(name))} are not kept: bcachefs has no place for them`;
-        this.#notices.tell(`xattr ${namespace}`, latin1Bytes(path), text);
+        const text = `attributes such as ${shown} are not kept: bcachefs has no place for them`;
+        this.#notices.tell(`xattr ${shown.split('.', 1)[0]}`, latin1Bytes(path), text);
         continue;
       }
-      const value = this.#try(path, `reading its attribute ${name}`, () =>
-        reads.getXattr(cPath, latin1Bytes(`${name}\0`)),
-      );
+      const value = this.#try(path, `reading its attribute ${shown}`, () => native.xattr(hostBytes, name));
       if (value === undefined) throw this.#changed(path);
-      xattrs.push({ name: latin1Bytes(name), value });
+      xattrs.push({ name, value });
     }
     return xattrs.sort((a, b) => compareBytes(a.name, b.name));
   }
@@ -223,50 +208,40 @@ class DirectorySource implements SourceTree {
   }
 
   *#chunks(hostPath: string, path: string, before: BigIntStats): Generator<SourceChunk> {
-    const sizeBytes = Number(before.size);
-    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    const fd = this.#try(path, 'opening', () => openSync(Buffer.from(hostPath, 'latin1'), flags));
-    const check = (): void => {
-      const { dev, ino, size, mtimeNs } = this.#try(path, 'looking at it', () => fstatSync(fd, { bigint: true }));
-      const isSame = dev === before.dev && ino === before.ino && size === before.size && mtimeNs === before.mtimeNs;
-      if (!isSame) throw this.#changed(path);
-    };
+    const file = this.#try(
+      path,
+      'opening',
+      () => new SteadyFile(Buffer.from(hostPath, 'latin1'), before, this.#text(path)),
+    );
     try {
-      check();
       yield* fileChunks({
-        sizeBytes,
-        regions: () => this.#regions(fd, path, before),
-        read: (offset, into) => {
-          for (let done = 0; done < into.length; ) {
-            const doing = `reading ${into.length} bytes at byte ${offset}`;
-            const count = this.#try(path, doing, () => readSync(fd, into, done, into.length - done, offset + done));
-            if (count === 0) throw this.#changed(path);
-            done += count;
-          }
-        },
+        sizeBytes: Number(before.size),
+        regions: () => this.#regions(file, path, before),
+        read: (offset, into) =>
+          this.#try(path, `reading ${into.length} bytes at byte ${offset}`, () => file.read(offset, into)),
       });
-      check();
+      this.#try(path, 'looking at it', () => file.check());
     } finally {
-      closeSync(fd);
+      file.close();
     }
   }
 
   /** What the host says is data; everything, when it has no holes or nothing to ask with. */
-  *#regions(fd: number, path: string, { size, blocks }: BigIntStats): Generator<Region> {
+  *#regions(file: SteadyFile, path: string, { size, blocks }: BigIntStats): Generator<Region> {
     const sizeBytes = Number(size);
-    const reads = this.#reads;
-    if (reads === undefined || Number(blocks) * 512 >= sizeBytes) {
+    const native = this.#native;
+    if (native === undefined || Number(blocks) * 512 >= sizeBytes) {
       yield { offset: 0, length: sizeBytes };
       return;
     }
     for (let at = 0; at < sizeBytes; ) {
-      const start = this.#try(path, 'looking for data', () => reads.nextData(fd, at));
+      const start = this.#try(path, 'looking for data', () => native.nextData(file.fd, at));
       if (start === undefined || start >= sizeBytes) return;
       const end = Math.min(
         sizeBytes,
-        this.#try(path, 'looking for holes', () => reads.nextHole(fd, start)),
+        this.#try(path, 'looking for holes', () => native.nextHole(file.fd, start)),
       );
-      if (end <= start) throw this.#changed(path);
+      if (end <= start) throw file.changed();
       yield { offset: start, length: end - start };
       at = end;
     }
@@ -301,7 +276,7 @@ function asError<T>(name: string, doing: string, call: () => T): T {
   try {
     return call();
   } catch (cause) {
-    const code = cause instanceof HostReadError ? cause.code : codeOf(cause);
+    const code = codeOf(cause);
     if (code === undefined) throw cause;
     throw new DeviceError(kinds[code] ?? 'io', name, `${doing} failed: ${reasonOf(code, cause)}`, { cause });
   }
@@ -317,17 +292,7 @@ function codeOf(cause: unknown): string | undefined {
   return cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined;
 }
 
-const identityOf = ({ dev, ino }: BigIntStats): string => `${dev}:${ino}`;
-
 function identityIfThere(path: string): readonly string[] {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return stat === undefined ? [] : [identityOf(stat)];
-}
-
-/** gnu_dev_major and gnu_dev_minor: 12 + 20 bits of one, 8 + 24 of the other. */
-export function deviceNumbers(rdev: bigint): { readonly major: number; readonly minor: number } {
-  return {
-    major: Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xffff_f000n)),
-    minor: Number((rdev & 0xffn) | ((rdev >> 12n) & 0xffff_ff00n)),
-  };
+  return stat === undefined ? [] : [hostIdentity(stat)];
 }

@@ -1,8 +1,8 @@
 // What the options of a source mean: owners (`--owner`, `--uid-map`, `--gid-map`), what is left out (`--exclude`), and which directories become
 // subvolumes (`--subvol`). Pure: text in, functions of entries out.
 
+import { isRootPattern, pathPattern, pathWords } from '@bcachefs-ts/command';
 import { type ExtendedAttribute, UsageError } from '@bcachefs-ts/core';
-import picomatch from 'picomatch';
 import { ID_MAX, type SourceEntry } from './source.ts';
 
 export interface OwnerRequest {
@@ -102,28 +102,19 @@ function mapAcl(xattr: ExtendedAttribute, uids: readonly IdRange[], gids: readon
   return { name, value: copy };
 }
 
-const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-
 /**
- * What `--exclude` leaves out, with all that is below it. A pattern with a slash is compared with the path from the root, one without with
- * the last name; `*` stops at slashes, `**` does not, leading dots are nothing special. Names that are not UTF-8 are compared with U+FFFD for
- * what is none. The same as the filters of ls, restore and tar.
+ * What `--exclude` leaves out, with all that is below it: the patterns of path-pattern.ts in packages/command, as for ls, restore and tar.
  * @returns undefined when nothing is left out
+ * @throws UsageError
  */
 export function exclusion(patterns: readonly string[]): ((path: Uint8Array) => boolean) | undefined {
   if (patterns.length === 0) return undefined;
-  const matchers = patterns.map(pattern => {
-    const plain = pattern.replace(/^\/+/, '').replace(/\/+$/, '');
-    if (plain === '') throw new UsageError(`'${pattern}' would leave out everything`, '--exclude');
-    // The program has no negation: a `!` in front is just a character.
-    const matches = picomatch(plain, { dot: true, nonegate: true, windows: false });
-    const isOfPath = pattern.replace(/\/+$/, '').includes('/');
-    return (path: string, name: string) => matches(isOfPath ? path : name);
-  });
+  const everything = patterns.find(isRootPattern);
+  if (everything !== undefined) throw new UsageError(`'${everything}' would leave out everything`, '--exclude');
+  const matchers = patterns.map(pathPattern);
   return path => {
-    const text = decoder.decode(path);
-    const name = text.slice(text.lastIndexOf('/') + 1);
-    return matchers.some(matches => matches(text, name));
+    const words = pathWords(path);
+    return matchers.some(matches => matches(words));
   };
 }
 

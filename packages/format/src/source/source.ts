@@ -108,15 +108,6 @@ export const PATH_BYTES_MAX = 4095;
 /** Ids are 32 bits, of which all ones means none. */
 export const ID_MAX = 0xffff_fffe;
 
-const namespaces = ['user.', 'trusted.', 'security.'].map(prefix => ({ prefix, isWhole: false }));
-const acls = ['system.posix_acl_access', 'system.posix_acl_default'].map(prefix => ({ prefix, isWhole: true }));
-
-/** Whether bcachefs has a place for an extended attribute of that name. @param name each byte as a character */
-export const isStorableXattr = (name: string): boolean =>
-  [...namespaces, ...acls].some(({ prefix, isWhole }) =>
-    isWhole ? name === prefix : name.startsWith(prefix) && name.length > prefix.length,
-  );
-
 /** Tells each kind of notice once. */
 export class NoticeBoard {
   readonly #told = new Set<string>();

@@ -90,10 +90,14 @@ export function numberAt(block: Uint8Array, at: number, length: number, what: st
   while (start < length && (field[start] === 0x20 || field[start] === 0)) start++;
   let end = start;
   while (end < length && field[end] !== 0x20 && field[end] !== 0) end++;
-  if (start === end) return 0n;
-  const digits = String.fromCharCode(...field.subarray(start, end));
-  if (!/^[0-7]+$/.test(digits)) throw new TarHeaderError(`the ${what} of a header is not a number`);
-  return BigInt(`0o${digits}`);
+  // Twelve digits are 36 bits.
+  let value = 0;
+  for (let i = start; i < end; i++) {
+    const digit = field[i]! - 0x30;
+    if (digit < 0 || digit > 7) throw new TarHeaderError(`the ${what} of a header is not a number`);
+    value = value * 8 + digit;
+  }
+  return BigInt(value);
 }
 
 function untilNul(field: Uint8Array): Uint8Array {

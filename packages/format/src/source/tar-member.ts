@@ -1,7 +1,7 @@
 // A member of an archive: its header with all that stands in front of it, the extended header of POSIX and GNU's long names, joined to one.
 // What an extended header says is stronger than GNU's long names, and those are stronger than the header.
 
-import type { ExtendedAttribute } from '@bcachefs-ts/core';
+import { type ExtendedAttribute, isStorableXattr, isXattrOfContents } from '@bcachefs-ts/core';
 import { aclFromWords, type LookUpName, modeOfAcl } from './acl-words.ts';
 import type { ArchiveBytes } from './archive-bytes.ts';
 import {
@@ -12,7 +12,7 @@ import {
   recordText,
   recordTimeNs,
 } from './pax-records.ts';
-import { compareBytes, type EntryAttributes, ID_MAX, isStorableXattr, latin1Bytes, PATH_BYTES_MAX } from './source.ts';
+import { compareBytes, type EntryAttributes, ID_MAX, latin1Bytes, PATH_BYTES_MAX } from './source.ts';
 import { BLOCK_BYTES, decodeTarHeader, isZeroBlock, type TarHeader, TarHeaderError } from './tar-header.ts';
 import { isTextMapped, oldGnuDataAt, oldGnuMap, paxSparseMap, type SparseMap } from './tar-sparse.ts';
 
@@ -174,13 +174,18 @@ const acls: Readonly<Record<string, string>> = {
   'SCHILY.acl.default': 'system.posix_acl_default',
 };
 
+/** Linux keeps attributes of users to these. */
+const HAS_CONTENTS: readonly MemberType[] = ['dir', 'file', 'link'];
+
 function attributesOf(records: PaxRecords, type: MemberType, mode: number, lookUp: LookUpName) {
   const found = new Map<string, Uint8Array>();
   const unstorable: string[] = [];
   const add = (name: string, value: Uint8Array) => {
     if (name.includes('\0')) throw new TarHeaderError('the name of an attribute has a NUL in it');
-    if (isStorableXattr(name)) found.set(name, value);
-    else unstorable.push(name);
+    const bytes = latin1Bytes(name);
+    if (!isStorableXattr(bytes)) unstorable.push(name);
+    else if (isXattrOfContents(bytes) && !HAS_CONTENTS.includes(type)) unstorable.push(`${name} of a ${type}`);
+    else found.set(name, value);
   };
   for (const [keyword, value] of records) {
     if (keyword.startsWith(SCHILY_XATTR)) add(plainKeyword(keyword.slice(SCHILY_XATTR.length)), value);

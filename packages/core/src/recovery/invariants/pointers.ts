@@ -31,20 +31,18 @@ export function entriesOf(key: Key): readonly ExtentEntry[] {
   return start === undefined || key.value.length < start ? NO_ENTRIES : decodeExtentEntries(key.value.subarray(start));
 }
 
-/** What of a checksum entry decides space. */
-type Crc = Pick<ExtentCrc, 'compressed_size' | 'uncompressed_size' | 'offset' | 'compression_type'>;
-
-export interface Pointer {
+/** A pointer with the entries that apply to it. */
+export interface PointerParts {
   readonly ptr: ExtentPtr;
-  readonly crc: Crc;
+  readonly crc: ExtentCrc | undefined;
   /** The block of a stripe that it is. */
   readonly stripe: ExtentStripePtr | undefined;
 }
 
-/** @param sizeSectors what the key covers, which counts where there is no checksum entry */
-export function pointersOf(entries: readonly ExtentEntry[], sizeSectors: number): readonly Pointer[] {
-  const pointers: Pointer[] = [];
-  let crc: Crc = { compressed_size: sizeSectors, uncompressed_size: sizeSectors, offset: 0, compression_type: 0 };
+/** The pointers of a row of entries. */
+export function pointerParts(entries: readonly ExtentEntry[]): readonly PointerParts[] {
+  const parts: PointerParts[] = [];
+  let crc: ExtentCrc | undefined;
   let stripe: ExtentStripePtr | undefined;
   for (const entry of entries) {
     switch (entry.type) {
@@ -57,12 +55,25 @@ export function pointersOf(entries: readonly ExtentEntry[], sizeSectors: number)
         stripe = entry;
         break;
       case 'ptr':
-        pointers.push({ ptr: entry, crc, stripe });
+        parts.push({ ptr: entry, crc, stripe });
         stripe = undefined;
         break;
     }
   }
-  return pointers;
+  return parts;
+}
+
+/** What of a checksum entry decides space. */
+type Crc = Pick<ExtentCrc, 'compressed_size' | 'uncompressed_size' | 'offset' | 'compression_type'>;
+
+export interface Pointer extends Omit<PointerParts, 'crc'> {
+  readonly crc: Crc;
+}
+
+/** @param sizeSectors what the key covers, which counts where there is no checksum entry */
+export function pointersOf(entries: readonly ExtentEntry[], sizeSectors: number): readonly Pointer[] {
+  const plain = { compressed_size: sizeSectors, uncompressed_size: sizeSectors, offset: 0, compression_type: 0 };
+  return pointerParts(entries).map(parts => ({ ...parts, crc: parts.crc ?? plain }));
 }
 
 /** Sectors that a pointer takes of its bucket. @param sectors that the key covers, or those of a node */

@@ -1,9 +1,9 @@
-// How many files of each kind a change put into a filesystem or took out of it.
+// How many files of each kind a command made, or took away.
 
-import { bytesText } from '@bcachefs-ts/command';
 import type { FileTypeName } from '@bcachefs-ts/core';
+import { bytesText } from './progress.ts';
 
-export interface Counts {
+export interface FileCounts {
   directories: number;
   files: number;
   /** Further names of files. */
@@ -18,7 +18,7 @@ export interface Counts {
   data_bytes: number;
 }
 
-export const noCounts = (): Counts => ({
+export const noCounts = (): FileCounts => ({
   directories: 0,
   files: 0,
   links: 0,
@@ -29,7 +29,7 @@ export const noCounts = (): Counts => ({
   data_bytes: 0,
 });
 
-export function countFile(counts: Counts, type: FileTypeName): void {
+export function countFile(counts: FileCounts, type: FileTypeName): void {
   if (type === 'dir') counts.directories++;
   else if (type === 'subvol') counts.subvolumes++;
   else if (type === 'lnk') counts.symlinks++;
@@ -38,7 +38,7 @@ export function countFile(counts: Counts, type: FileTypeName): void {
 }
 
 /** `2 directories, 7 files (1.2 MiB)` */
-export function countsText(counts: Counts): string {
+export function countsText(counts: FileCounts): string {
   const parts = [
     counted(counts.subvolumes, 'subvolume', 'subvolumes'),
     counted(counts.directories, 'directory', 'directories'),

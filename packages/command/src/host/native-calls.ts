@@ -1,0 +1,139 @@
+// The system calls that commands need and Node does not have: times in nanoseconds, extended attributes, device nodes, fifos and sockets,
+// and where a file has holes. They are called in the C library through koffi, an optional dependency; Linux only. Whoever has none of
+// it goes without, and says what could not be kept (docs/adr/0008-host-calls.md).
+
+import { createRequire } from 'node:module';
+import { type DeviceNumbers, joinDeviceNumber, printableBytes } from '@bcachefs-ts/core';
+
+/** Nothing here follows a symlink in the last part of a path. All of them throw HostCallError. */
+export interface NativeCalls {
+  setTimes(path: Uint8Array, atimeNs: bigint, mtimeNs: bigint): void;
+  /** Those of a file, in no order; none where the filesystem has no attributes. */
+  xattrNames(path: Uint8Array): readonly Uint8Array[];
+  /** Undefined when it is not there (any more). */
+  xattr(path: Uint8Array, name: Uint8Array): Uint8Array | undefined;
+  setXattr(path: Uint8Array, name: Uint8Array, value: Uint8Array): void;
+  removeXattr(path: Uint8Array, name: Uint8Array): void;
+  /** @param mode with the type's bits */
+  makeNode(path: Uint8Array, mode: number, rdev: DeviceNumbers): void;
+  /** The next byte from `offset` that is in data; undefined when there is none up to the end. */
+  nextData(fd: number, offset: number): number | undefined;
+  /** The next byte from `offset` that is in a hole, or the end. */
+  nextHole(fd: number, offset: number): number;
+}
+
+/** The system refused. It has the properties of Node's own errors of the system, and counts as one. */
+export class HostCallError extends Error {
+  override readonly name = 'HostCallError';
+  /** @param words the system's for the code; @param path for people */
+  constructor(
+    readonly code: string,
+    readonly syscall: string,
+    words: string = 'refused',
+    readonly path?: string,
+  ) {
+    super(`${code}: ${words}, ${syscall}${path === undefined ? '' : ` '${path}'`}`);
+  }
+}
+
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const NS_PER_SECOND = 1_000_000_000n;
+/** XATTR_LIST_MAX and XATTR_SIZE_MAX of Linux. */
+const XATTR_BYTES_MAX = 65_536;
+/** The filesystem, or the kernel, has none. */
+const NO_XATTRS: readonly string[] = ['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
+
+/** Undefined on other systems, and where koffi is not installed or has no binding for this machine. */
+export function loadNativeCalls(): NativeCalls | undefined {
+  // Struct timespec is taken as two words of 64 bits; off_t and ssize_t as one.
+  const isFitting =
+    process.platform === 'linux' && ['x64', 'arm64', 'riscv64', 'loong64', 'ppc64'].includes(process.arch);
+  if (!isFitting) return undefined;
+  try {
+    return bind();
+  } catch {
+    // Not installed, or the C library lacks a function. What that costs is told by the command.
+    return undefined;
+  }
+}
+
+function bind(): NativeCalls {
+  // Not an import: a bundler would follow it and stumble over the binary.
+  const koffi: typeof import('koffi') = createRequire(import.meta.url)('koffi');
+  const libc = koffi.load(null);
+  const codes = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
+  const strerror = libc.func('str strerror(int)');
+  const utimensat = libc.func('int utimensat(int, const void *, const void *, int)');
+  const llistxattr = libc.func('int64_t llistxattr(const void *, void *, size_t)');
+  const lgetxattr = libc.func('int64_t lgetxattr(const void *, const void *, void *, size_t)');
+  const lsetxattr = libc.func('int lsetxattr(const void *, const void *, const void *, size_t, int)');
+  const lremovexattr = libc.func('int lremovexattr(const void *, const void *)');
+  const mknod = libc.func('int mknod(const void *, uint32_t, uint64_t)');
+  const lseek = libc.func('int64_t lseek(int, int64_t, int)');
+  const buffer = new Uint8Array(XATTR_BYTES_MAX);
+
+  /** @param answers codes that say something, which is undefined here; @returns what the call gave */
+  const check = (
+    result: unknown,
+    syscall: string,
+    path: Uint8Array | undefined,
+    ...answers: readonly string[]
+  ): number | undefined => {
+    const number = Number(result);
+    if (number >= 0) return number;
+    const errno = koffi.errno();
+    const code = codes.get(errno) ?? `errno ${errno}`;
+    if (answers.includes(code)) return undefined;
+    throw new HostCallError(code, syscall, strerror(errno), path && printableBytes(path));
+  };
+  return {
+    setTimes(path, atimeNs, mtimeNs) {
+      const times = new BigInt64Array([...timespec(atimeNs), ...timespec(mtimeNs)]);
+      check(utimensat(AT_FDCWD, cString(path), times, AT_SYMLINK_NOFOLLOW), 'utimensat', path);
+    },
+    xattrNames(path) {
+      const result = llistxattr(cString(path), buffer, buffer.length);
+      const length = check(result, 'llistxattr', path, ...NO_XATTRS) ?? 0;
+      const names: Uint8Array[] = [];
+      for (let start = 0; start < length; ) {
+        const end = buffer.indexOf(0, start);
+        names.push(buffer.slice(start, end));
+        start = end + 1;
+      }
+      return names;
+    },
+    xattr(path, name) {
+      const result = lgetxattr(cString(path), cString(name), buffer, buffer.length);
+      const length = check(result, 'lgetxattr', path, 'ENODATA', ...NO_XATTRS);
+      return length === undefined ? undefined : buffer.slice(0, length);
+    },
+    setXattr(path, name, value) {
+      check(lsetxattr(cString(path), cString(name), value, value.length, 0), 'lsetxattr', path);
+    },
+    removeXattr(path, name) {
+      check(lremovexattr(cString(path), cString(name)), 'lremovexattr', path);
+    },
+    makeNode(path, mode, rdev) {
+      check(mknod(cString(path), mode, joinDeviceNumber(rdev)), 'mknod', path);
+    },
+    nextData: (fd, offset) => check(lseek(fd, offset, SEEK_DATA), 'lseek', undefined, 'ENXIO'),
+    nextHole: (fd, offset) => check(lseek(fd, offset, SEEK_HOLE), 'lseek', undefined, 'ENXIO') ?? offset,
+  };
+}
+
+/** @throws HostCallError for what would be cut short */
+function cString(bytes: Uint8Array): Uint8Array {
+  if (bytes.includes(0)) throw new HostCallError('EINVAL', 'libc', 'a path or name with a NUL in it');
+  const terminated = new Uint8Array(bytes.length + 1);
+  terminated.set(bytes);
+  return terminated;
+}
+
+/** Seconds, rounded down, and the nanoseconds above them. */
+function timespec(ns: bigint): [bigint, bigint] {
+  const rest = ((ns % NS_PER_SECOND) + NS_PER_SECOND) % NS_PER_SECOND;
+  return [(ns - rest) / NS_PER_SECOND, rest];
+}

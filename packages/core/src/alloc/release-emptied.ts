@@ -1,0 +1,35 @@
+// Buckets that earlier commits have emptied become free again, to be used before what was never used. A kernel does that when it has told
+// the device that it need not keep what is in them; nothing on disk says whether it did.
+// Source: bch2_discard_one_bucket in alloc_background.c, v1.13.0.
+
+import type { Transaction } from '../btree/transaction.ts';
+import { btrees } from '../ondisk/btrees.ts';
+import { bucketPos } from './bucket-indexes.ts';
+import { bucketStateOf, TYPE } from './bucket-state.ts';
+import { allocKey } from './bucket-table.ts';
+import type { TriggerContext } from './trigger-context.ts';
+
+const ALLOC = btrees.idOf('alloc');
+const NEED_DISCARD = btrees.idOf('need_discard');
+
+/**
+ * To be called before anything else in a transaction: what it empties itself has to stay as it is until it is committed.
+ * @returns how many buckets became free
+ */
+export function releaseEmptied(context: TriggerContext, tx: Transaction): number {
+  let count = 0;
+  for (const device of context.devices) {
+    if (device === undefined) continue;
+    const range = { from: bucketPos(device.index, 0), to: bucketPos(device.index, device.bucketEnd) };
+    const buckets = [...tx.btree(NEED_DISCARD).keys(range)].map(({ k }) => k.p[2]! * 2 ** 32 + k.p[1]!);
+    for (const bucket of buckets) {
+      const key = tx.get(ALLOC, bucketPos(device.index, bucket));
+      if (key === undefined) continue;
+      const state = bucketStateOf(key);
+      if (state.dataType !== TYPE.needDiscard) continue;
+      tx.update(ALLOC, allocKey(context.buckets.touch(tx, device, bucket), { ...state, needDiscard: false }));
+      count++;
+    }
+  }
+  return count;
+}

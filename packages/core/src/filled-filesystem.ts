@@ -1,0 +1,80 @@
+// A new filesystem with files in it. It is made empty, opened, and filled by the engine in as many commits as it takes; its superblocks
+// are held back in memory meanwhile, so that devices have no filesystem until they have all of it.
+
+import { BatchedEdit } from './batched-edit.ts';
+import type { FormatPlan } from './create/plan.ts';
+import type { NewFilesystem } from './create/write.ts';
+import type { BlockDevice, ByteRange } from './device/block-device.ts';
+import { HeldDevice } from './device/held-device.ts';
+import { assert } from './ondisk/errors.ts';
+import { type BchSbLayout, SB_SECTOR } from './ondisk/superblock.ts';
+import { openMembers } from './superblock/member-set.ts';
+import { type MemberToWrite, writeSuperblocks } from './superblock/write.ts';
+import type { RandomSource } from './util/random.ts';
+import { sectorsToBytes } from './util/sizes.ts';
+import { FilesystemWriter } from './writer.ts';
+
+export interface FillOptions {
+  readonly random: RandomSource;
+  /** Nanoseconds since 1970. */
+  readonly now: bigint;
+  /** Makes the files. What is compressed needs `loadCompressors` before. */
+  fill(edit: BatchedEdit): void;
+  /** When all files are there: what else is to be done to the filesystem. */
+  finish?(writer: FilesystemWriter): void;
+  /** See BatchedEditOptions. */
+  readonly changesMax?: number;
+}
+
+/**
+ * @param contents of the empty filesystem, planned for the same devices
+ * @returns contents for `writeFormat`; writing them throws what `fill` throws, NoSpaceError and DeviceError
+ */
+export function filledContents(
+  plan: FormatPlan,
+  devices: readonly BlockDevice[],
+  contents: NewFilesystem,
+  { random, now, fill, finish, changesMax }: FillOptions,
+): NewFilesystem {
+  return {
+    write() {
+      const empty = contents.write();
+      const held = empty.map(({ device, sb }) => ({ device: new HeldDevice(device, superblockRanges(sb.layout)), sb }));
+      writeSuperblocks(held);
+      const writer = new FilesystemWriter(openMembers(held.map(({ device }) => device)), {
+        key: plan.key,
+        random,
+        now: () => now / NANOSECONDS_PER_SECOND,
+      });
+      const edit = new BatchedEdit(writer, {
+        random,
+        now: () => now,
+        ...(changesMax === undefined ? {} : { changesMax }),
+      });
+      fill(edit);
+      edit.finish();
+      finish?.(writer);
+      const { members } = writer.filesystem.set;
+      const filled = members.map(({ sb }): MemberToWrite => {
+        const device = devices[sb.dev_idx];
+        assert(device !== undefined, 'the members are the devices');
+        return { device, sb };
+      });
+      writer.filesystem.close();
+      for (const { device } of filled) device.flush();
+      return filled;
+    },
+  };
+}
+
+const NANOSECONDS_PER_SECOND = 1_000_000_000n;
+
+/** All copies, and what lies in front of the first. */
+function superblockRanges({ sb_offset, nr_superblocks, sb_max_size_bits }: BchSbLayout): readonly ByteRange[] {
+  const length = sectorsToBytes(2 ** sb_max_size_bits);
+  const copies = sb_offset.slice(0, nr_superblocks).map((sector): ByteRange => {
+    const offset = sectorsToBytes(Number(sector));
+    return Number(sector) === SB_SECTOR ? { offset: 0, length: offset + length } : { offset, length };
+  });
+  return copies.toSorted((a, b) => a.offset - b.offset);
+}

@@ -1,0 +1,341 @@
+// Makes a filesystem: what format and image create have in common. What to write is decided by core's planFormat; what is in the way
+// is looked at in targets.ts, what to fill it with in source-options.ts.
+
+import {
+  CommandFailed,
+  type Context,
+  countsText,
+  creationTime,
+  type FileCounts,
+  type Out,
+  printable,
+  readNewPassphrase,
+} from '@bcachefs-ts/command';
+import {
+  BUCKETS_MIN,
+  DEVICE_BYTES_MIN,
+  type FormatRequest,
+  filledContents,
+  loadChecksums,
+  loadCompression,
+  loadCompressors,
+  members,
+  newFilesystemDefault,
+  type OptionName,
+  type OptionNumber,
+  type OptionValue,
+  planContents,
+  planFormat,
+  planGeometry,
+  type RandomSource,
+  roundUp,
+  sectorsToBytes,
+  seededRandom,
+  shrinkMember,
+  signatureText,
+  superblockJson,
+  superblockText,
+  systemRandom,
+  type TargetOption,
+  targetOptions,
+  UsageError,
+  VERSION_CURRENT_WRITTEN,
+} from '@bcachefs-ts/core';
+import { MIN } from './options.ts';
+import { bytesNeeded, checkRoom, FileSource, type SourceArgs, type SourceSize } from './source-options.ts';
+import { type ChosenDevice, type FormatTarget, formatTargets, withFormatTargets } from './targets.ts';
+
+/** The values of `makeOptions` and `sourceOptions`. */
+export interface MakeArgs extends SourceArgs {
+  readonly fs_label: string | undefined;
+  readonly uuid: string | undefined;
+  readonly replicas: number | undefined;
+  readonly superblock_size: number | undefined;
+  readonly version: number | undefined;
+  readonly no_initialize: boolean;
+  readonly force: boolean;
+  readonly verbose: boolean;
+  readonly encrypted: boolean;
+  readonly passphrase_file: string | undefined;
+  readonly no_passphrase: boolean;
+  readonly seed: string | undefined;
+  readonly source: string | undefined;
+}
+
+/** A device of the new filesystem. */
+export interface DeviceArgs {
+  readonly path: string;
+  /** What it will be called, where that is another path. */
+  readonly shownPath?: string;
+  readonly fs_size: number | typeof MIN | undefined;
+  readonly bucket_size?: number | undefined;
+  readonly label?: string | undefined;
+  readonly durability?: number | undefined;
+  readonly discard?: boolean | undefined;
+  readonly data_allowed?: number | undefined;
+}
+
+/** @param given what was given of the table of options */
+export async function makeFilesystem(
+  context: Context,
+  args: MakeArgs,
+  given: ReadonlyMap<OptionName, OptionValue>,
+  devices: readonly DeviceArgs[],
+) {
+  const { options, targets } = filesystemOptions(given, args.replicas);
+  checkSizes(args, devices);
+  const passphrase =
+    args.encrypted && !args.no_passphrase
+      ? await readNewPassphrase(context, {
+          file: args.passphrase_file,
+          flag: '--passphrase_file',
+          question: 'Enter passphrase',
+        })
+      : undefined;
+  const time = creationTime(context);
+  await Promise.all([loadChecksums(), loadCompression(), loadCompressors()]);
+  // What is being written to, in case that the source holds it.
+  const paths = devices.flatMap(({ path, shownPath }) => (shownPath === undefined ? [path] : [path, shownPath]));
+  const source = args.source === undefined ? undefined : await FileSource.open(context, args.source, args, paths);
+  try {
+    const toFit = source === undefined ? undefined : sizesToFit(devices, source.size, options, args);
+    const chosen = devices.map(
+      ({ path, fs_size }): ChosenDevice => ({
+        path,
+        sizeBytes: fs_size === MIN ? toFit?.workBytes : fs_size,
+      }),
+    );
+    return await withFormatTargets(chosen, async found => {
+      const totalBytes = found.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      if (source !== undefined) checkRoom(source.size, totalBytes);
+      const request: FormatRequest = {
+        devices: found.map((device, index) => ({ ...deviceRequest(device, devices[index]!), ...toFit?.device })),
+        options: toFit === undefined ? options : new Map([...options, ...toFit.options]),
+        targets,
+        version: args.version ?? VERSION_CURRENT_WRITTEN,
+        fsLabel: args.fs_label,
+        uuid: args.uuid,
+        superblockBytes: toFit?.superblockBytes ?? args.superblock_size,
+        encryption: args.encrypted ? { passphrase } : undefined,
+        now: time.nowNs,
+        random: randomSource(context, args.seed, args.encrypted),
+      };
+      const plan = planFormat(request);
+      checkReplicas(request, args.force);
+      if (plan.geometry.blockBytes > PAGE_BYTES) {
+        context.warn(
+          `blocks of ${plan.geometry.blockBytes} bytes: kernels with pages of ${PAGE_BYTES} bytes refuse to mount it`,
+        );
+      }
+      if (!args.force) await askBeforeOverwriting(context, found);
+      const blockDevices = found.map(({ device }) => device);
+      let contents = args.no_initialize ? undefined : planContents(plan, blockDevices, request);
+      let filled: FileCounts | undefined;
+      let sizeBytes: number | undefined;
+      if (source !== undefined && contents !== undefined) {
+        contents = filledContents(plan, blockDevices, contents, {
+          random: request.random,
+          now: request.now,
+          fill(edit) {
+            filled = source.fill(edit, time.isFixed ? time.nowNs : undefined);
+          },
+          finish(writer) {
+            if (toFit !== undefined) sizeBytes = shrinkMember(writer, 0, 'min').sizeBytes;
+          },
+        });
+      }
+      const formatted = formatTargets(plan, found, contents, args.seed !== undefined);
+      const [only] = blockDevices;
+      if (sizeBytes !== undefined && only?.kind === 'file') only.setSize(sizeBytes);
+      return {
+        plan,
+        ...formatted,
+        filled,
+        devices: found.map(({ path, device }, index) => ({
+          path: devices[index]!.shownPath ?? path,
+          isCreated: device.created,
+          sizeBytes: device.sizeBytes,
+        })),
+        verbose: args.verbose,
+      };
+    });
+  } finally {
+    source?.close();
+  }
+}
+
+export type Made = Awaited<ReturnType<typeof makeFilesystem>>;
+
+export function printMade({ superblocks, devices, wiped, filled, verbose }: Made, out: Out): void {
+  for (const [index, ranges] of wiped.entries()) {
+    for (const range of ranges)
+      out.line(`${devices[index]!.path}: wiped ${printable(range.name)} at byte ${range.offset}`);
+  }
+  out.write(
+    superblockText(superblocks[0]!, {
+      layout: verbose,
+      fields: ['members_v2'],
+      memberName: index => devices[index]?.path,
+    }),
+  );
+  if (filled !== undefined) out.line(`put into it: ${countsText(filled)}`);
+}
+
+export const madeJson = ({ plan, superblocks, devices, wiped, filled }: Made): object => ({
+  uuid: superblocks[0]!.user_uuid,
+  devices: devices.map((device, index) => ({
+    path: device.path,
+    index,
+    created: device.isCreated,
+    size: device.sizeBytes,
+    bucket_size: plan.geometry.devices[index]!.bucketBytes,
+    buckets: Number(members(superblocks[0]!)[index]!.nbuckets),
+    wiped: wiped[index],
+  })),
+  block_size: plan.geometry.blockBytes,
+  btree_node_size: plan.geometry.btreeNodeBytes,
+  files: filled === undefined ? null : countsJson(filled),
+  superblock: superblockJson(superblocks[0]!),
+});
+
+/** In a new filesystem there is nothing to replace. */
+function countsJson({ replaced: _, ...counts }: FileCounts): object {
+  return counts;
+}
+
+/** What can be told from the words alone. */
+function checkSizes({ source, no_initialize }: MakeArgs, devices: readonly DeviceArgs[]): void {
+  const isMin = devices.some(({ fs_size }) => fs_size === MIN);
+  if (isMin && source === undefined)
+    throw new UsageError('needs --source: it is the size of its files', '--fs_size=min');
+  if (isMin && devices.length > 1) throw new UsageError('goes with one device only', '--fs_size=min');
+  if (source !== undefined && no_initialize) {
+    throw new UsageError('leaves nothing to put files into: not together with --source', '--no_initialize');
+  }
+}
+
+/** Of a filesystem that is first made with more than enough room, and then cut. */
+interface SizesToFit {
+  readonly workBytes: number;
+  readonly superblockBytes: number;
+  readonly device: { readonly bucketBytes: number };
+  readonly options: ReadonlyMap<OptionName, OptionNumber>;
+}
+
+/** Blocks, buckets and nodes are those of the size that it will have; undefined when the size is given. */
+function sizesToFit(
+  [device]: readonly DeviceArgs[],
+  size: SourceSize,
+  options: ReadonlyMap<OptionName, OptionNumber>,
+  args: MakeArgs,
+): SizesToFit | undefined {
+  if (device?.fs_size !== MIN) return undefined;
+  const numberOf = (name: OptionName) => Number(options.get(name) ?? newFilesystemDefault(name));
+  const givenOf = (name: OptionName) => (options.has(name) ? numberOf(name) : undefined);
+  const files = bytesNeeded(size, { data: numberOf('data_replicas'), metadata: numberOf('metadata_replicas') });
+  // Smaller ones are refused.
+  const needed = Math.max(files, DEVICE_BYTES_MIN, BUCKETS_MIN * (device.bucket_size ?? 0));
+  const { blockBytes, btreeNodeBytes, devices } = planGeometry({
+    devices: [
+      {
+        name: device.path,
+        sizeBytes: needed,
+        physicalSectorBytes: 0,
+        logicalSectorBytes: 0,
+        bucketBytes: device.bucket_size,
+      },
+    ],
+    blockBytes: givenOf('block_size'),
+    btreeNodeBytes: givenOf('btree_node_size'),
+    encodedExtentMaxBytes: numberOf('encoded_extent_max'),
+    superblockBytes: args.superblock_size,
+  });
+  const { bucketBytes, layout } = devices[0]!;
+  return {
+    workBytes: roundUp(needed + needed / 4 + SPARE_BYTES, bucketBytes),
+    superblockBytes: sectorsToBytes(2 ** layout.sb_max_size_bits),
+    device: { bucketBytes },
+    options: new Map([
+      ['block_size', blockBytes],
+      ['btree_node_size', btreeNodeBytes],
+    ]),
+  };
+}
+/** So that small filesystems have room for a few commits of nodes at once. */
+const SPARE_BYTES = 128 * 2 ** 20;
+
+/** Splits what was given into options that are numbers and targets, which are names until the labels are known. */
+function filesystemOptions(given: ReadonlyMap<OptionName, OptionValue>, replicas: number | undefined) {
+  const options = new Map<OptionName, OptionNumber>();
+  const targets: Partial<Record<TargetOption, string>> = {};
+  if (replicas !== undefined) options.set('metadata_replicas', replicas).set('data_replicas', replicas);
+  for (const [name, value] of given) {
+    const targetName = targetOptions.find(target => target === name);
+    if (targetName !== undefined) targets[targetName] = String(value);
+    else if (typeof value !== 'string') options.set(name, value);
+  }
+  return { options, targets };
+}
+
+function deviceRequest(
+  { path, sizeBytes, device }: FormatTarget,
+  { bucket_size, label, durability, discard, data_allowed }: DeviceArgs,
+): FormatRequest['devices'][number] {
+  return {
+    name: path,
+    sizeBytes,
+    physicalSectorBytes: device.physicalSectorBytes,
+    logicalSectorBytes: device.logicalSectorBytes,
+    bucketBytes: bucket_size,
+    label,
+    durability: durability ?? 1,
+    discard: discard ?? true,
+    dataAllowed: data_allowed ?? (durability === 0 ? CACHE_DATA : ALL_DATA),
+  };
+}
+
+/** Linux 6.12 refuses blocks that are larger than its pages; nearly all machines have this size. */
+const PAGE_BYTES = 4096;
+
+/** journal, btree and user: bits 2 to 4 of the data types. */
+const ALL_DATA = 0b11100;
+
+/**
+ * A device of durability 0 is a cache and keeps user data only. The reference allows all, but then Linux 6.12 counts the
+ * device's journal buckets as free journal space that it may not use, and stops with its journal full (seen at 96 MiB).
+ */
+const CACHE_DATA = 0b10000;
+
+function randomSource(context: Context, seed: string | undefined, isEncrypted: boolean): RandomSource {
+  if (seed === undefined) return systemRandom;
+  if (isEncrypted) context.warn('the encryption key comes from --seed: whoever knows the seed can read the filesystem');
+  return seededRandom(seed);
+}
+
+/** A kernel could not write a single btree node to a filesystem whose devices cannot hold all the copies. */
+function checkReplicas(request: FormatRequest, force: boolean): void {
+  const available = request.devices.reduce((sum, device) => sum + device.durability, 0);
+  for (const name of ['metadata_replicas', 'data_replicas'] as const) {
+    const wanted = Number(request.options.get(name) ?? 1);
+    if (wanted > available && !force) {
+      throw new UsageError(
+        `${wanted} copies do not fit on these devices, which are worth ${available} together; ` +
+          'add devices, or use --force to make it anyway and add devices later',
+        `--${name}`,
+      );
+    }
+  }
+}
+
+async function askBeforeOverwriting(context: Context, found: readonly FormatTarget[]): Promise<void> {
+  const inTheWay = found.flatMap(({ path, signatures }) =>
+    signatures.map(signature => `${path} has ${signatureText(signature)}`),
+  );
+  if (inTheWay.length === 0) return;
+  if (!context.prompt.isAttended) {
+    throw new CommandFailed(`${inTheWay.join('; ')}; nothing was written (--force overwrites it)`);
+  }
+  for (const line of inTheWay) context.warn(line);
+  const agreed = await context.prompt.confirm('Overwrite?', { flag: '--force' });
+  if (!agreed) throw new CommandFailed('nothing was written');
+}

@@ -1,0 +1,130 @@
+// The options of format and of image create: what a new filesystem is to be like. Declarations, and what their values mean.
+
+import { type OptionSpec, type OptionSpecs, parseSize, tableOptions } from '@bcachefs-ts/command';
+import {
+  formatOptions,
+  newFilesystemDefault,
+  option,
+  parseOptionValue,
+  parseVersion,
+  UsageError,
+  VERSION_CURRENT_WRITTEN,
+  versionNumber,
+} from '@bcachefs-ts/core';
+
+/** The release whose options count: that of the version that is written. */
+export const RELEASE = '1.13';
+export const filesystemRows = formatOptions(RELEASE, 'fs');
+export const DEVICE_HEADING = 'Device options, for the devices after them';
+
+/** `--fs_size=min`: what the files need, and no more. */
+export const MIN = 'min';
+
+/** Their values are read by `tableOptionValues`, so that they need no types of their own here. */
+export const filesystemOptionSpecs: Record<never, OptionSpec> = tableOptions(filesystemRows, {
+  release: RELEASE,
+  heading: 'Filesystem options',
+  defaultOf: name => (name === 'block_size' || name === 'btree_node_size' ? undefined : newFilesystemDefault(name)),
+});
+
+/** What is neither of a device nor in the table of options. */
+export const makeOptions = {
+  fs_label: { type: 'string', alias: 'L', value: 'NAME', help: 'name of the filesystem, at most 32 bytes' },
+  uuid: { type: 'string', alias: 'U', value: 'UUID', parse: parseUuid, help: 'external UUID (default random)' },
+  replicas: {
+    type: 'string',
+    value: 'N',
+    parse: (text: string): number => Number(parseOptionValue(option('metadata_replicas'), text, RELEASE)),
+    help: 'copies of data and of metadata, 1 to 3; sets both options',
+  },
+  superblock_size: {
+    type: 'size',
+    help: 'room for each copy of the superblock, a power of two (default 1M, less on small devices)',
+  },
+  version: {
+    type: 'string',
+    value: 'VERSION',
+    parse: parseVersion,
+    help: `metadata version to write; only ${versionNumber(VERSION_CURRENT_WRITTEN)} for now`,
+  },
+  no_initialize: { type: 'flag', help: 'write superblocks only; the kernel makes the rest at the first mount' },
+  force: { type: 'flag', alias: 'f', help: 'overwrite whatever is recognised on the devices' },
+  verbose: { type: 'flag', alias: 'v', help: 'show the layout of the superblocks as well' },
+  encrypted: { type: 'flag', heading: 'Encryption', help: 'encrypt all of it (ChaCha20/Poly1305)' },
+  passphrase_file: {
+    type: 'string',
+    value: 'FILE',
+    file: true,
+    heading: 'Encryption',
+    needs: ['encrypted'],
+    conflictsWith: ['no_passphrase'],
+    help: 'read the passphrase from this file instead of asking',
+  },
+  no_passphrase: {
+    type: 'flag',
+    heading: 'Encryption',
+    needs: ['encrypted'],
+    help: 'store the key in the clear; set-passphrase can seal it later',
+  },
+  seed: {
+    type: 'string',
+    value: 'TEXT',
+    heading: 'Reproducible images',
+    help: 'make all random numbers from this text; not for encryption that matters, since the text then tells the key',
+  },
+} as const satisfies OptionSpecs;
+
+export const parseFsSize = (text: string): number | typeof MIN => (text === MIN ? MIN : parseSize(text));
+
+export const deviceOptions = {
+  bucket_size: {
+    type: 'size',
+    each: 'devices',
+    heading: DEVICE_HEADING,
+    help: 'size of the unit of allocation, a multiple of the block size (default by the sizes of the devices)',
+  },
+  label: {
+    type: 'string',
+    alias: 'l',
+    value: 'PATH',
+    each: 'devices',
+    heading: DEVICE_HEADING,
+    help: 'disk label, such as ssd.ssd1',
+  },
+  durability: {
+    type: 'number',
+    min: 0,
+    max: 2,
+    each: 'devices',
+    heading: DEVICE_HEADING,
+    help: 'how many copies one copy on the device counts for; 0 makes it a cache (default 1)',
+  },
+  discard: {
+    type: 'boolean',
+    each: 'devices',
+    heading: DEVICE_HEADING,
+    help: 'tell the device which space is free (default yes)',
+  },
+  data_allowed: {
+    type: 'string',
+    value: 'TYPES',
+    each: 'devices',
+    heading: DEVICE_HEADING,
+    parse: (text: string): number => Number(parseOptionValue(option('data_allowed'), text, RELEASE)),
+    help: 'what may be stored on the device: journal, btree, user (default all; user for a cache)',
+  },
+} as const satisfies OptionSpecs;
+
+/** Those of the only device there is. */
+export const onlyDeviceOptions = {
+  bucket_size: { type: 'size', help: deviceOptions.bucket_size.help },
+  label: { type: 'string', alias: 'l', value: 'PATH', help: deviceOptions.label.help },
+} as const satisfies OptionSpecs;
+
+function parseUuid(text: string): string {
+  const hex = text.toLowerCase().replaceAll('-', '');
+  if (!/^[0-9a-f]{32}$/.test(hex) || /^0+$/.test(hex)) {
+    throw new UsageError(`${JSON.stringify(text)} is not a UUID, expected 32 hexadecimal digits that are not all zero`);
+  }
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}

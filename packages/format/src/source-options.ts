@@ -1,0 +1,189 @@
+// What a new filesystem is filled with: the options that say it, and the source that they mean, looked at once before anything is written.
+
+import { bytesText, type Context, type FileCounts, type OptionSpecs, printable } from '@bcachefs-ts/command';
+import { type BatchedEdit, printableBytes, UsageError } from '@bcachefs-ts/core';
+import { MIN } from './options.ts';
+import { populate } from './populate.ts';
+import { openSource } from './source/open-source.ts';
+import { exclusion, ownerMapper, parseSubvolumes, SubvolumeFinder } from './source/owner-map.ts';
+import type { SourceEntry, SourceTree } from './source/source.ts';
+
+const HEADING = 'Files to put into it';
+
+export const sourceOptions = {
+  source: {
+    type: 'string',
+    value: 'DIR|TAR|-',
+    file: true,
+    heading: HEADING,
+    help: 'fill it with the files of a directory or a tar archive, - for an archive on standard input',
+  },
+  owner: {
+    type: 'string',
+    value: 'UID:GID',
+    heading: HEADING,
+    needs: ['source'],
+    help: 'all files belong to this user and group',
+  },
+  uid_map: {
+    type: 'string',
+    value: 'FROM:TO:COUNT',
+    repeat: true,
+    heading: HEADING,
+    needs: ['source'],
+    help: 'users FROM to FROM+COUNT-1 become TO to TO+COUNT-1, in ACLs too; can be repeated',
+  },
+  gid_map: {
+    type: 'string',
+    value: 'FROM:TO:COUNT',
+    repeat: true,
+    heading: HEADING,
+    needs: ['source'],
+    help: 'the same for groups',
+  },
+  exclude: {
+    type: 'string',
+    value: 'PATTERN',
+    repeat: true,
+    heading: HEADING,
+    needs: ['source'],
+    help: "leave out what matches, with all below it: a name ('*.o') or a path from the root ('var/cache/**'); can be repeated",
+  },
+  subvol: {
+    type: 'string',
+    value: 'PATH[:ro]',
+    repeat: true,
+    heading: HEADING,
+    needs: ['source'],
+    help: 'make the directory a subvolume, read-only with :ro; can be repeated',
+  },
+} as const satisfies OptionSpecs;
+
+export interface SourceArgs {
+  readonly owner: string | undefined;
+  readonly uid_map: readonly string[] | undefined;
+  readonly gid_map: readonly string[] | undefined;
+  readonly exclude: readonly string[] | undefined;
+  readonly subvol: readonly string[] | undefined;
+}
+
+/** How much there is in a source. */
+export interface SourceSize {
+  /** Entries of all kinds, hard links as well. */
+  readonly entries: number;
+  /** Of regular files; holes that are only found when they are read are in it. */
+  readonly bytes: number;
+  /** The same with each file in whole blocks of 4 KiB. */
+  readonly blockBytes: number;
+  /** Of extended attributes. */
+  readonly xattrBytes: number;
+}
+
+export class FileSource {
+  readonly size: SourceSize;
+  readonly #tree: SourceTree;
+  readonly #entries: () => Iterable<SourceEntry>;
+  readonly #args: SourceArgs;
+  readonly #context: Context;
+
+  private constructor(context: Context, args: SourceArgs, tree: SourceTree) {
+    this.#context = context;
+    this.#args = args;
+    this.#tree = tree;
+    const mapped = ownerMapper({ owner: args.owner, uidMaps: args.uid_map, gidMaps: args.gid_map });
+    this.#entries = function* () {
+      for (const entry of tree.entries()) yield mapped(entry);
+    };
+    this.size = this.#measure();
+  }
+
+  /**
+   * Opens a source and goes through it once, so that what is wrong with it or with the options is known before anything is overwritten.
+   * @param omit files of the host that are being written to, in case that the source holds them
+   * @throws DeviceError, UsageError
+   */
+  static async open(context: Context, path: string, args: SourceArgs, omit: readonly string[]): Promise<FileSource> {
+    const tree = await openSource(path, {
+      isExcluded: exclusion(args.exclude ?? []),
+      onNotice: ({ path: at, text }) => context.warn(`${printableBytes(at) || '/'}: ${text}`),
+      omit,
+    });
+    try {
+      return new FileSource(context, args, tree);
+    } catch (thrown) {
+      tree.close();
+      throw thrown;
+    }
+  }
+
+  /** @param fixedTimeNs see PopulateOptions @returns what was put into the filesystem */
+  fill(edit: BatchedEdit, fixedTimeNs: bigint | undefined): FileCounts {
+    const what = `putting ${printable(this.#tree.name)} into the filesystem`;
+    const task = this.#context.progress.start({ what, unit: 'bytes', total: this.size.bytes });
+    const counts = populate(edit, this.#entries(), {
+      subvolumes: parseSubvolumes(this.#args.subvol ?? []),
+      fixedTimeNs,
+      onBytes: count => task.advance(count),
+      onCopiedLink: path =>
+        this.#context.warn(
+          `${printableBytes(path)}: hard links cannot lead into another subvolume, it is copied there`,
+        ),
+    });
+    task.end();
+    return counts;
+  }
+
+  close(): void {
+    this.#tree.close();
+  }
+
+  #measure(): SourceSize {
+    const task = this.#context.progress.start({ what: `looking at ${printable(this.#tree.name)}`, unit: 'files' });
+    const subvolumes = new SubvolumeFinder(parseSubvolumes(this.#args.subvol ?? []));
+    const size = { entries: 0, bytes: 0, blockBytes: 0, xattrBytes: 0 };
+    for (const entry of this.#entries()) {
+      subvolumes.find(entry);
+      size.entries++;
+      task.advance(1);
+      if (entry.type === 'link') continue;
+      if (entry.type === 'file') {
+        size.bytes += entry.sizeBytes;
+        size.blockBytes += Math.ceil(entry.sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
+      }
+      for (const { name, value } of entry.xattrs) size.xattrBytes += name.length + value.length;
+    }
+    subvolumes.checkAllFound();
+    task.end();
+    return size;
+  }
+}
+
+const BLOCK_BYTES = 4096;
+
+/** Keys of an entry with nothing in it: inode, name, and what is kept of where they are. */
+const ENTRY_BYTES = 1024;
+/** Extents are at most so long when they are compressed or checksummed. */
+const EXTENT_BYTES = 128 * 1024;
+/** Keys of an extent and its backpointers. */
+const EXTENT_KEY_BYTES = 256;
+/** What an empty filesystem takes, and a little room. */
+const EMPTY_BYTES = 16 * 2 ** 20;
+
+/** Bytes that a filesystem with these files takes at the most, when nothing is compressed and there are no holes. */
+export function bytesNeeded(
+  { entries, blockBytes, xattrBytes }: SourceSize,
+  replicas: { data: number; metadata: number },
+) {
+  const keys = entries * ENTRY_BYTES + (blockBytes / EXTENT_BYTES) * EXTENT_KEY_BYTES + xattrBytes * 2;
+  return Math.ceil(EMPTY_BYTES + blockBytes * replicas.data + keys * replicas.metadata);
+}
+
+/** @throws UsageError when files are sure not to fit: incompressible or not, their names and inodes take room */
+export function checkRoom({ entries, bytes }: SourceSize, totalBytes: number): void {
+  const least = entries * LEAST_ENTRY_BYTES;
+  if (least <= totalBytes) return;
+  throw new UsageError(
+    `${entries} files of ${bytesText(bytes)} do not fit into ${bytesText(totalBytes)}; --fs_size=${MIN} makes room for them`,
+  );
+}
+const LEAST_ENTRY_BYTES = 150;
