@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 // Tests import the packages' sources directly: no build stands between an edit and its test.
@@ -17,6 +18,8 @@ export default defineConfig({
           exclude: ['test/kernel/**', '**/node_modules/**'],
           testTimeout: 30_000,
           pool: 'forks',
+          // Vitest would leave one core to itself.
+          maxWorkers: availableParallelism(),
         },
       },
       {
@@ -24,9 +27,9 @@ export default defineConfig({
         test: {
           name: 'kernel',
           include: ['test/kernel/**/*.test.ts'],
-          // One machine at a time, after everything else: an emulated kernel wants both cores for itself.
-          fileParallelism: false,
+          // After everything else. An emulated kernel takes one core.
           sequence: { groupOrder: 1 },
+          maxWorkers: Math.min(availableParallelism(), 4),
           testTimeout: 120_000,
           pool: 'forks',
         },

@@ -1,6 +1,6 @@
 // Writing against a real kernel: Linux fills filesystems, our engine changes them at random in several commits (its own files against a
-// model, the kernel's in place), then Linux checks and reads them: no complaint, everything as we read it. Then Linux changes
-// them in turn, and we read and check what it has left.
+// model, the kernel's in place), then Linux checks and reads them: no complaint, everything as we read it. Then Linux changes as much in
+// turn, ours and its own, and we read and check what it has left. There and back twice: the second time on top of the first.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,17 +30,58 @@ import { FileModel, treeText } from '../support/file-model.ts';
 import { isLong } from '../support/long.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
-import { caseNamed, compareManifests, resultOf, runInKernel, type Step, unlockKey } from './vm/index.ts';
+import {
+  caseNamed,
+  compareManifests,
+  type RunResult,
+  resultOf,
+  runInKernel,
+  type Step,
+  unlockKey,
+} from './vm/index.ts';
 import { entryKey } from './vm/manifest.ts';
 import { kernelSuite } from './vm/suite.ts';
 
 const MIB = 2 ** 20;
 const PASSPHRASE = 'correct horse';
-const TOP = 'changed here';
 
 const problemsOf = (filesystem: Filesystem): string[] => checkInvariants(filesystem).findings.map(findingText);
+
+const ROUNDS = [1, 2] as const;
+type Round = (typeof ROUNDS)[number];
+/** The files of a round's model; those of the first are files as any other in the second. */
+const topOf = (round: Round) => `changed here ${round}`;
+
 const COMMITS = 4;
-const STEPS = 250;
+/** Random operations of the engine, and as many of the kernel, in each round. Only what was really done counts. */
+const OPERATIONS = isLong ? 1000 : 240;
+/** Of what the kernel has made, this many files and subvolumes are changed with each commit. */
+const OF_THEIRS = 60;
+/** What the model and the agent do, each at least once. */
+const MODEL_KINDS = [
+  'make',
+  'write',
+  'resize',
+  'remove',
+  'link',
+  'rename',
+  'attribute',
+  'subvolume',
+  'snapshot',
+  'dropSubvolume',
+];
+const KERNEL_KINDS = [
+  'create',
+  'write',
+  'truncate',
+  'allocate',
+  'clone',
+  'unlink',
+  'rename',
+  'link',
+  'set_attribute',
+  'snapshot',
+];
 
 interface Kind {
   readonly name: string;
@@ -73,54 +114,65 @@ const text = new TextEncoder();
 const isFalseAlarm = ({ text }: { readonly text: string }): boolean =>
   / has wrong i_nlink \(\d+, should be \d+\)/.test(text) || text === 'done going read-only, filesystem not clean';
 
-/** Changes files that the kernel has made: some go, some are cut, written into, renamed or linked, and subvolumes too. */
-function changeTheirs(edit: FileEdit, random: Random): void {
-  const { files, content } = edit;
+interface Found {
+  readonly directory: FileRef;
+  readonly name: Uint8Array;
+  readonly type: number;
+  readonly ref: FileRef;
+}
+
+/**
+ * Changes files that the kernel has made: some go, some are cut, written into, renamed or given attributes; subvolumes are snapshotted.
+ * @returns how many it has changed
+ */
+function changeTheirs(edit: FileEdit, random: Random, top: string): number {
+  const { files } = edit;
   files.flush();
   const tree = FileTree.open(edit.tx);
-  const found: {
-    readonly directory: FileRef;
-    readonly name: Uint8Array;
-    readonly type: number;
-    readonly ref: FileRef;
-  }[] = [];
+  const untouched = new Set<Found>();
   for (const { entry, node, path } of tree.walk()) {
-    if (entry === undefined || node === undefined || Buffer.from(path).toString().startsWith(TOP)) continue;
+    if (entry === undefined || node === undefined || Buffer.from(path).toString().startsWith(top)) continue;
     if (tree.table.subvolume(entry.directory.subvolume)?.isReadOnly) continue;
     const { directory, name, type } = entry;
-    found.push({ directory: directory, name, type, ref: { subvolume: node.subvolume, inum: node.inum } });
+    untouched.add({ directory, name, type, ref: { subvolume: node.subvolume, inum: node.inum } });
   }
-  const untouched = new Set(found);
-  for (let step = 0; step < 60 && untouched.size > 0; step++) {
+  let count = 0;
+  for (let step = 0; count < OF_THEIRS && untouched.size > 0; step++) {
     const one = random.pick([...untouched]);
     untouched.delete(one);
     // What was moved or deleted with something else is left out.
     if (files.lookup(one.directory, one.name)?.inum !== one.ref.inum) continue;
-    const isFile = one.type === 8;
-    const choice = random.below(6);
-    if (choice === 0 && one.type !== 4 && one.type !== 16) files.remove(one.directory, one.name);
-    else if (choice === 1 && isFile) content.truncate(one.ref, random.below(Number(files.inode(one.ref).bi_size) + 1));
-    else if (choice === 2 && isFile)
-      content.write(
-        one.ref,
-        random.below(50_000),
-        random.below(2) ? text.encode('in between') : new Uint8Array(30_000).fill(7),
-      );
-    else if (choice === 3 && isFile) content.punch(one.ref, random.below(20_000), 20_000 + random.below(40_000));
-    else if (choice === 4 && (isFile || one.type === 4))
-      files.setXattr(one.ref, 'user.changed', text.encode(`step ${step}`));
-    else if (choice === 5 && isFile)
-      files.rename(one.directory, one.name, one.directory, text.encode(`renamed-${step}`));
-    else if (one.type === 16)
-      createSnapshot(files, files.root(), text.encode(`snapshot-${step}-${one.ref.subvolume}`), one.ref.subvolume);
+    if (changeOne(edit, random, one, step)) count++;
   }
+  return count;
+}
+
+const DT = { dir: 4, file: 8, subvolume: 16 };
+
+function changeOne({ files, content }: FileEdit, random: Random, one: Found, step: number): boolean {
+  const { directory, name, type, ref } = one;
+  const choice = random.below(6);
+  if (type === DT.subvolume) {
+    if (choice > 1) return false;
+    createSnapshot(files, files.root(), text.encode(`snapshot-${step}-${ref.subvolume}`), ref.subvolume);
+  } else if (choice === 0 && type !== DT.dir) files.remove(directory, name);
+  else if (choice === 1 && (type === DT.file || type === DT.dir))
+    files.setXattr(ref, 'user.changed', text.encode(`step ${step}`));
+  else if (type !== DT.file) return false;
+  else if (choice === 2) content.truncate(ref, random.below(Number(files.inode(ref).bi_size) + 1));
+  else if (choice === 3) {
+    const bytes = random.below(2) ? text.encode('in between') : new Uint8Array(30_000).fill(7);
+    content.write(ref, random.below(50_000), bytes);
+  } else if (choice === 4) content.punch(ref, random.below(20_000), 20_000 + random.below(40_000));
+  else files.rename(directory, name, directory, text.encode(`renamed-${step}`));
+  return true;
 }
 
 /** One of the subvolumes with nothing below them goes, others having been snapshotted from it or not. */
-function dropTheirs(edit: FileEdit): void {
+function dropTheirs(edit: FileEdit, top: string): void {
   const tree = FileTree.open(edit.tx);
   for (const { entry, node, path } of tree.walk()) {
-    if (entry?.type !== 16 || node === undefined || Buffer.from(path).toString().startsWith(TOP)) continue;
+    if (entry?.type !== 16 || node === undefined || Buffer.from(path).toString().startsWith(top)) continue;
     if (tree.table.subvolumes().some(({ fsPathParent }) => fsPathParent === node.subvolume)) continue;
     if (tree.table.subvolume(entry.directory.subvolume)?.isReadOnly) continue;
     deleteSubvolume(edit.files, entry.directory, entry.name);
@@ -147,13 +199,14 @@ kernelSuite('what we write is what the kernel reads', () => {
       cases: all.map((one, nr) => ({ name: one.name, steps: stepsOf(one, nr) })),
       timeoutSeconds: 900,
     });
-  const models = new Map<string, FileModel>();
-  const looks: Record<'ours' | 'theirs', Awaited<ReturnType<typeof inKernel>> | undefined> = {
-    ours: undefined,
-    theirs: undefined,
+  const looks = new Map<string, RunResult>();
+  const looksOf = (round: Round, whose: 'ours' | 'theirs') => {
+    const found = looks.get(`${whose} ${round}`);
+    if (found === undefined) throw new Error('the kernel has not looked: a test before this one has failed');
+    return found;
   };
-  const look = () =>
-    inKernel(
+  const look = async (round: Round, whose: 'ours' | 'theirs') => {
+    const result = await inKernel(
       one => [
         { do: 'fsck', disks: one.disks, as: 'fsck', timeoutSeconds: 200, ...keyOf(one) },
         { do: 'mount', disks: one.disks, readOnly: true, options: 'nochanges', ...keyOf(one) },
@@ -162,31 +215,39 @@ kernelSuite('what we write is what the kernel reads', () => {
       ],
       true,
     );
+    looks.set(`${whose} ${round}`, result);
+  };
 
-  function changeByEngine(one: One): void {
+  function changeByEngine(one: One, round: Round): void {
     const devices = one.images.map(path => openDevice(path, { write: true }));
     try {
-      const random = randomFrom(seed);
-      let clock = 1_800_000_000_000_000_000n;
+      const random = randomFrom(seed + round);
+      let clock = (1_800_000_000n + BigInt(round) * 1_000_000n) * 10n ** 9n;
       const now = () => (clock += 1_000_003n);
       const set = openMembers(devices);
       const key = one.isEncrypted ? masterKey(set.newest.sb, text.encode(PASSPHRASE)) : undefined;
-      const options = { random: seededRandom(`${seed}`), now };
+      const options = { random: seededRandom(`${seed} ${round}`), now };
       const writer = new FilesystemWriter(set, { key, random: options.random, now: () => clock / 10n ** 9n });
       const model = new FileModel(random);
-      models.set(one.name, model);
-      for (let commit = 0; commit < COMMITS; commit++) {
+      const top = topOf(round);
+      const countDone = () => Object.values(model.done).reduce((sum, count) => sum + count, 0);
+      for (let commit = 1; commit <= COMMITS; commit++) {
         const edit = new FileEdit(writer, options);
         const root = edit.files.root();
-        const name = text.encode(TOP);
-        const top = edit.files.lookup(root, name) ?? edit.files.create(root, name, { mode: 0o040755 });
-        for (let step = 0; step < STEPS; step++) model.step(edit, top);
-        changeTheirs(edit, random);
-        if (commit % 2 === 1) dropTheirs(edit);
+        const name = text.encode(top);
+        const directory = edit.files.lookup(root, name) ?? edit.files.create(root, name, { mode: 0o040755 });
+        const goal = (OPERATIONS * commit) / COMMITS;
+        // Some that are chosen are not possible, or refused as they have to be.
+        for (let tries = 0; countDone() < goal && tries < 10 * OPERATIONS; tries++) model.step(edit, directory);
+        expect(countDone()).toBe(goal);
+        expect(changeTheirs(edit, random, top)).toBeGreaterThan(OF_THEIRS / 2);
+        if (commit % 2 === 0) dropTheirs(edit, top);
         edit.commit();
         expect(problemsOf(writer.filesystem)).toEqual([]);
-        expect(treeText(writer.filesystem, TOP)).toEqual(model.text());
+        expect(treeText(writer.filesystem, top)).toEqual(model.text());
       }
+      expect(countDone()).toBe(OPERATIONS);
+      for (const kind of MODEL_KINDS) expect(model.done[kind], kind).toBeGreaterThan(0);
     } finally {
       for (const device of devices) device.close();
     }
@@ -214,52 +275,58 @@ kernelSuite('what we write is what the kernel reads', () => {
     );
   }, 1_000_000);
 
-  describe('after our changes', () => {
-    test.each(all)('$name: changed in four commits', one => changeByEngine(one), 200_000);
-    test('the kernel has looked', async () => {
-      looks.ours = await look();
-    }, 1_000_000);
-    test.each(all)('$name: no complaint', one => {
-      noComplaint(one, 'ours');
-    });
-    test.each(all)('$name: everything is as we read it', one => compareWithUs(one, 'ours'), 100_000);
-  });
-
-  describe('after the kernel has changed it in turn', () => {
-    test('the kernel has changed and looked', async () => {
-      await inKernel(
-        (one, nr) => [
-          { do: 'mount', disks: one.disks, ...keyOf(one) },
-          {
-            do: 'sh',
-            script: `cd '${TOP}'; n=0; find . -xdev -type f | while read -r f; do n=$((n+1)); case $((n%4)) in
-              0) rm -f "$f";; 1) echo more >> "$f";; 2) mv "$f" "$f.moved";; 3) truncate -s 1000 "$f";; esac; done; sync`,
-            timeoutSeconds: 200,
-          },
-          { do: 'mkdir', path: 'again' },
-          { do: 'write', path: 'again/file', pattern: { kind: 'text', seed: nr }, sizeBytes: 300_000 },
-          { do: 'umount' },
-        ],
-        false,
+  describe.each(ROUNDS)('round %d', round => {
+    describe('after our changes', () => {
+      test.each(all)(
+        `$name: ${OPERATIONS} operations in ${COMMITS} commits`,
+        one => changeByEngine(one, round),
+        400_000,
       );
-      looks.theirs = await look();
-    }, 1_000_000);
-    test.each(all)('$name: no complaint', one => {
-      noComplaint(one, 'theirs');
+      test('the kernel has looked', () => look(round, 'ours'), 1_000_000);
+      test.each(all)('$name: no complaint', one => noComplaint(one, round, 'ours'));
+      test.each(all)('$name: everything is as we read it', one => compareWithUs(one, round, 'ours'), 200_000);
     });
-    test.each(all)('$name: everything is as we read it', one => compareWithUs(one, 'theirs'), 100_000);
+
+    describe('after the kernel has changed it in turn', () => {
+      let changes: RunResult | undefined;
+      test('the kernel has changed and looked', async () => {
+        changes = await inKernel(
+          (one, nr) => [
+            { do: 'mount', disks: one.disks, ...keyOf(one) },
+            {
+              do: 'change',
+              as: 'change',
+              operations: OPERATIONS,
+              seed: (seed + 10 * nr + round) % 2 ** 31,
+              timeoutSeconds: 300,
+            },
+            { do: 'umount', timeoutSeconds: 120 },
+          ],
+          false,
+        );
+        await look(round, 'theirs');
+      }, 2_000_000);
+      test.each(all)(`$name: ${OPERATIONS} operations were done`, ({ name }) => {
+        if (changes === undefined) throw new Error('the kernel has not changed it');
+        const { counts } = resultOf(caseNamed(changes, name), 'change');
+        expect(Object.values(counts).reduce((sum, count) => sum + count, 0)).toBe(OPERATIONS);
+        for (const kind of KERNEL_KINDS) expect(counts[kind], kind).toBeGreaterThan(0);
+      });
+      test.each(all)('$name: no complaint', one => noComplaint(one, round, 'theirs'));
+      test.each(all)('$name: everything is as we read it', one => compareWithUs(one, round, 'theirs'), 200_000);
+    });
   });
 
-  function noComplaint(one: One, which: 'ours' | 'theirs'): void {
-    const fsck = resultOf(caseNamed(looks[which]!, one.name), 'fsck').fsck;
+  function noComplaint(one: One, round: Round, whose: 'ours' | 'theirs'): void {
+    const { fsck } = resultOf(caseNamed(looksOf(round, whose), one.name), 'fsck');
     expect(fsck?.mounted).toBe(true);
     const complaints = fsck?.complaints ?? [];
     const isAlarmed = complaints.some(({ text }) => text.includes('wrong i_nlink'));
     expect(isAlarmed ? complaints.filter(complaint => !isFalseAlarm(complaint)) : complaints).toEqual([]);
   }
 
-  function compareWithUs(one: One, which: 'ours' | 'theirs'): void {
-    const expected = resultOf(caseNamed(looks[which]!, one.name), 'seen').manifest ?? [];
+  function compareWithUs(one: One, round: Round, whose: 'ours' | 'theirs'): void {
+    const expected = resultOf(caseNamed(looksOf(round, whose), one.name), 'seen').manifest ?? [];
     const data = new Map(expected.map(entry => [entryKey(entry), entry.data]));
     const filesystem = openFilesystem(one.images, passphraseOf(one));
     try {

@@ -2,6 +2,7 @@
 // contents over it, put together. Each is used once: a commit takes it, or it is dropped, and nothing has happened.
 
 import { BucketAllocator } from './alloc/allocator.ts';
+import { renewGens } from './alloc/renew-gens.ts';
 import type { Transaction } from './btree/transaction.ts';
 import { ExtentWriter } from './data/extent-write.ts';
 import { FileContent, type FileContentOptions } from './fs/file-content.ts';
@@ -14,7 +15,10 @@ import type { Superblock } from './ondisk/superblock.ts';
 import { FilesystemTriggers } from './triggers.ts';
 import type { CommitReport, FilesystemWriter } from './writer.ts';
 
-export interface FileEditOptions extends FileWriterOptions, FileContentOptions {}
+export interface FileEditOptions extends FileWriterOptions, FileContentOptions {
+  /** For edits that remove: they are possible on a full filesystem. */
+  readonly makesRoom?: boolean;
+}
 
 export class FileEdit {
   readonly tx: Transaction;
@@ -39,10 +43,12 @@ export class FileEdit {
       writeClock: clocks.write > 0n ? clocks.write : 1n,
     });
     this.tx = writer.begin(this.triggers);
-    this.allocator = new BucketAllocator(filesystem, this.triggers, {
+    renewGens(this.triggers, this.tx);
+    const nodes = {
       replicas: getBits(sb.flags, sbBits.META_REPLICAS_WANT),
       target: getBits(sb.flags, sbBits.METADATA_TARGET),
-    });
+    };
+    this.allocator = new BucketAllocator(filesystem, this.triggers, nodes, { usesReserve: options.makesRoom ?? false });
     this.files = new FileWriter(this.tx, options);
     this.#extents = new ExtentWriter(this.tx, this.allocator, {
       keyVersion: clocks.keyVersion,
@@ -63,6 +69,7 @@ export class FileEdit {
     return this.#writer.commit({
       tx: this.tx,
       allocator: this.allocator,
+      check: () => this.allocator.checkGrowth(this.tx),
       superblock: sb => withFeatures(this.triggers.needs.applyTo(sb), this.#featureNames()),
       clocks: {
         keyVersion: this.#extents.keyVersion,

@@ -10,17 +10,18 @@
 // Source: bch2_dev_buckets_reserved in buckets.h, bch2_recalc_capacity in alloc_background.c, v1.13.0, for what has to stay free.
 
 import { type AllocDevice, allocDevices } from './alloc/alloc-devices.ts';
-import { BucketAllocator, RESERVED_NODES } from './alloc/allocator.ts';
+import { BucketAllocator } from './alloc/allocator.ts';
 import { bucketPos } from './alloc/bucket-indexes.ts';
 import { bucketStateOf, dirtySectorsOf, TYPE } from './alloc/bucket-state.ts';
 import { superblockSectors } from './alloc/new-device.ts';
 import { NoSpaceError } from './alloc/no-space.ts';
 import { forgetBuckets, markSuperblocks, releaseSuperblocks, removeBuckets } from './alloc/remove-buckets.ts';
+import { nodeReserveBuckets, reservedSectors } from './alloc/reserve.ts';
 import type { Transaction } from './btree/transaction.ts';
 import { BUCKETS_MIN, DEVICE_BYTES_MIN } from './create/geometry.ts';
 import { bucketContents, dropCachedInto, keysInto, moveBucketData } from './data/move-extents.ts';
 import type { Filesystem } from './filesystem.ts';
-import { getBigBits, getBits } from './ondisk/bits.ts';
+import { getBits } from './ondisk/bits.ts';
 import type { Bpos } from './ondisk/bpos.ts';
 import { BTREE_MAX_DEPTH } from './ondisk/btrees.ts';
 import { dataTypes } from './ondisk/data-types.ts';
@@ -268,7 +269,10 @@ class Change {
       replicas: getBits(sb.flags, sbBits.META_REPLICAS_WANT),
       target: getBits(sb.flags, sbBits.METADATA_TARGET),
     };
-    this.allocator = new BucketAllocator(filesystem, this.triggers, nodes, new Map([[dev, end]]));
+    this.allocator = new BucketAllocator(filesystem, this.triggers, nodes, {
+      usesReserve: true,
+      ends: new Map([[dev, end]]),
+    });
   }
 
   commit(more: CommitExtras): void {
@@ -327,20 +331,11 @@ function smallestFor(sb: Superblock, { device, member, taken, fixedEnd }: Member
 }
 
 /** Buckets that a kernel keeps free before it lets users write, and as many more as it needs to start. */
-function bucketsKept(sb: Superblock, { bucketSizeSectors }: AllocDevice, count: number): number {
-  const nodeSectors = getBits(sb.flags, sbBits.BTREE_NODE_SIZE);
-  const nodes = Math.ceil(RESERVED_NODES / Math.max(1, Math.floor(bucketSizeSectors / nodeSectors)));
-  const reserveSectors = Number(getBigBits(sb.flags, sbBits.GC_RESERVE_BYTES));
-  const byOption =
-    reserveSectors > 0
-      ? Math.ceil(reserveSectors / bucketSizeSectors)
-      : Math.ceil((count * getBits(sb.flags, sbBits.GC_RESERVE)) / 100);
-  const forMoving = 2 * (2 * nodes + (count >>> 6) + WRITE_POINTS);
-  return Math.max(byOption, forMoving) + nodes;
+function bucketsKept(sb: Superblock, device: AllocDevice, count: number): number {
+  const reserve = reservedSectors(sb, [{ ...device, bucketEnd: count }]);
+  const nodes = nodeReserveBuckets(device, getBits(sb.flags, sbBits.BTREE_NODE_SIZE));
+  return Math.ceil(reserve / device.bucketSizeSectors) + nodes;
 }
-
-/** Of btree nodes, copygc and rebalance. */
-const WRITE_POINTS = 3;
 
 /** Of an earlier last commit that was cut off, less than it was about to take away cannot be taken. */
 function refuseLost(filesystem: Filesystem, device: AllocDevice, count: number): void {

@@ -57,6 +57,8 @@ export interface WriterOptions {
 export interface CommitRequest {
   readonly tx: Transaction;
   readonly allocator: NodeAllocator;
+  /** When all changes are known and nothing was written: throws what stands against them. */
+  readonly check?: () => void;
   /** What the superblock has to say before the new state counts. Called when all changes are known. */
   readonly superblock: (sb: Superblock) => Superblock;
   /** What it says once the new state counts: the last thing that is written. */
@@ -157,6 +159,7 @@ export class FilesystemWriter {
         rewrite: request.rewrite,
       },
     );
+    request.check?.();
     let journal = this.#journal();
     const seq = this.#nextSeq(journal);
     const isClean = replay.from === 'clean';

@@ -251,8 +251,9 @@ function sizesToFit(
     superblockBytes: args.superblock_size,
   });
   const { bucketBytes, layout } = devices[0]!;
+  const [reserved, reservedBytes] = [numberOf('gc_reserve_percent') / 100, numberOf('gc_reserve_bytes')];
   return {
-    workBytes: roundUp(needed + needed / 4 + SPARE_BYTES, bucketBytes),
+    workBytes: roundUp((needed + needed / 4 + SPARE_BYTES) / (1 - reserved) + reservedBytes, bucketBytes),
     superblockBytes: sectorsToBytes(2 ** layout.sb_max_size_bits),
     device: { bucketBytes },
     options: new Map([

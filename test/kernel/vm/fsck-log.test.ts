@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { fixture, fixtureNames, fixturesDir } from '../../support/fixtures.ts';
-import { complaintsIn, type FsckReport, readFsckLog } from './fsck-log.ts';
+import { complaintsIn, type FsckReport, readFsckLog, troubleIn } from './fsck-log.ts';
 
 test('harmless lines, a repaired and an unrepaired complaint, one nobody has met before', () => {
   const report = readFsckLog(
@@ -44,6 +44,139 @@ test('lines that a caller allows are no complaints', () => {
   const log = ['bcachefs (vda): journal checksum error, type crc32c: got 1 should be 2'];
   expect(complaintsIn(log)).toHaveLength(1);
   expect(complaintsIn(log, [/^journal checksum error/])).toEqual([]);
+});
+
+/** As Linux 6.12 prints them when the machine is slow. */
+const OTHERS = [
+  'clocksource: timekeeping watchdog on CPU0: hpet wd-wd read-back delay of 268220us',
+  'clocksource: wd-tsc-wd read-back delay of 115560us, clock-skew test skipped!',
+  "clocksource: timekeeping watchdog on CPU0: Marking clocksource 'tsc' as unstable because the skew is too large:",
+  "clocksource:                       'hpet' wd_nsec: 544327190 wd_now: 9bf9b2f wd_last: 951b86b mask: ffffffff",
+  'tsc: Marking TSC unstable due to clocksource watchdog',
+  "TSC found unstable after boot, most likely due to broken BIOS. Use 'tsc=unstable'.",
+  'sched_clock: Marking unstable (18446744073, 1234)<-(18446744080, -5678)',
+  'hrtimer: interrupt took 22311760 ns',
+  'perf: interrupt took too long (2523 > 2500), lowering kernel.perf_event_max_sample_rate to 79000',
+  'workqueue: btree_write_submit [bcachefs] hogged CPU for >10000us 4 times, consider switching to WQ_UNBOUND',
+  'sched: DL replenish lagged too much',
+  'random: crng init done',
+  'python3 (1): drop_caches: 3',
+];
+
+const STALL = [
+  'rcu: INFO: rcu_preempt self-detected stall on CPU',
+  'rcu: \t0-....: (5249 ticks this GP) idle=5b1c/1/0x4000000000000000 softirq=10231/10231 fqs=2624',
+  'rcu: \t(t=5250 jiffies g=5641 q=63 ncpus=1)',
+  'CPU: 0 UID: 0 PID: 63 Comm: kworker/u4:3 Not tainted 6.12.95+deb12-cloud-amd64 #1  Debian 6.12.95-1~bpo12+1',
+  'Hardware name: QEMU Standard PC (Q35 + ICH9, 2009), BIOS 1.16.2-debian-1.16.2-1 04/01/2014',
+  'Workqueue: btree_update btree_interior_update_work [bcachefs]',
+  'RIP: 0010:bch2_bkey_pack_pos_lossy+0x4b/0x340 [bcachefs]',
+  'Code: 8b 04 25 28 00 00 00 48 89 44 24 40 31 c0',
+  'RSP: 0018:ffffb2e6c01bf8f0 EFLAGS: 00000246',
+  'RAX: 0000000000000000 RBX: ffff9a1e4326c000 RCX: 0000000000000003',
+  'CR2: 00007f1ad4b1e000 CR3: 0000000002a5c000 CR4: 00000000000006f0',
+  'Call Trace:',
+  ' <IRQ>',
+  ' ? rcu_dump_cpu_stacks+0xc4/0x100',
+  ' </IRQ>',
+  ' <TASK>',
+  ' __bch2_btree_node_iter_set_pos+0x1a7/0x2c0 [bcachefs]',
+  ' ret_from_fork_asm+0x1a/0x30',
+  ' </TASK>',
+];
+
+const WARNING = [
+  '------------[ cut here ]------------',
+  'WARNING: CPU: 0 PID: 212 at fs/bcachefs/fs-io.c:120 bch2_i_sectors_acct+0x6b/0x90 [bcachefs]',
+  'Modules linked in: bcachefs lz4hc_compress lz4_compress libcrc32c virtio_blk',
+  'CPU: 0 UID: 0 PID: 212 Comm: python3 Not tainted 6.12.95+deb12-cloud-amd64 #1  Debian 6.12.95-1~bpo12+1',
+  'RIP: 0010:bch2_i_sectors_acct+0x6b/0x90 [bcachefs]',
+  'Call Trace:',
+  ' <TASK>',
+  ' bch2_truncate+0x1a7/0x2c0 [bcachefs]',
+  ' </TASK>',
+  '---[ end trace 0000000000000000 ]---',
+];
+
+const FINDING = [
+  'inode 5 has wrong backpointer:',
+  'got       0:7',
+  'old: u64s 7 type dirent 1:2:U32_MAX len 0 ver 0: f1 -> 5 type reg',
+  'should be 1:7, not fixing',
+];
+
+describe('what other parts of the kernel say', () => {
+  test.each([...OTHERS, ...STALL.slice(0, 3)])('is no complaint: %s', line => {
+    expect(complaintsIn([line])).toEqual([]);
+  });
+
+  test('nor is where the machine was held up', () => {
+    expect(complaintsIn(STALL)).toEqual([]);
+    expect(
+      complaintsIn(['watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [kworker/u4:3:63]', ...STALL.slice(3)]),
+    ).toEqual([]);
+    expect(troubleIn([...OTHERS, ...STALL])).toEqual([]);
+  });
+
+  test.each([1, 2, 3])('changes nothing between the lines of a finding, before line %d', at => {
+    const others = [...OTHERS, ...STALL];
+    const log = ['bcachefs (vda): check_dirents...', ...FINDING.slice(0, at), ...others, ...FINDING.slice(at), ' done'];
+    const report = readFsckLog(log, { mounted: true });
+    expect(report.complaints).toEqual([{ pass: 'check_dirents', fixed: false, text: FINDING.join('\n') }]);
+    expect(report.passes).toEqual(['check_dirents']);
+  });
+
+  test('changes nothing between the name of a pass and its end', () => {
+    const log = ['bcachefs (vda): check_dirents...', ...OTHERS, ' done', 'bcachefs (vda): check_xattrs... done'];
+    expect(readFsckLog(log, { mounted: true })).toMatchObject({
+      passes: ['check_dirents', 'check_xattrs'],
+      clean: true,
+    });
+  });
+});
+
+describe('a kernel that is broken', () => {
+  test('complains, with all of its trace, whatever comes before', () => {
+    const log = [
+      'hrtimer: interrupt took 22311760 ns',
+      ...STALL,
+      ...WARNING,
+      ...OTHERS,
+      'bcachefs (vda): shutting down',
+    ];
+    expect(complaintsIn(log)).toEqual([{ fixed: false, text: WARNING.join('\n') }]);
+    expect(troubleIn(log)).toEqual(WARNING.slice(0, 2));
+  });
+
+  test('ends the finding before it', () => {
+    expect(complaintsIn([...FINDING.slice(0, 2), ...WARNING]).map(({ text }) => text)).toEqual([
+      FINDING.slice(0, 2).join('\n'),
+      WARNING.join('\n'),
+    ]);
+  });
+
+  test.each([
+    'BUG: kernel NULL pointer dereference, address: 0000000000000010',
+    'kernel BUG at fs/bcachefs/btree_cache.c:120!',
+    'Oops: Oops: 0000 [#1] PREEMPT SMP NOPTI',
+    'int3: 0000 [#1] PREEMPT SMP NOPTI',
+    'INFO: task bch-copygc/vdc:77 blocked for more than 120 seconds.',
+    'general protection fault, probably for non-canonical address 0xdead000000000100',
+  ])('%s', line => {
+    expect(complaintsIn([line])).toHaveLength(1);
+    expect(troubleIn([line])).toEqual([line]);
+  });
+
+  test.each([
+    'I/O error, dev vdc, sector 2048 op 0x1:(WRITE) flags 0x800 phys_seg 1 prio class 2',
+    '__bch2_print: 5 callbacks suppressed',
+    'bch2_btree_node_read_done: 5 callbacks suppressed',
+    '[kernel-vm: 12 lines left out]',
+    ' bch2_truncate+0x1a7/0x2c0 [bcachefs]',
+    'directory structure loop, not fixing',
+  ])('other complaints stay: %s', line => {
+    expect(complaintsIn([line])).toHaveLength(1);
+  });
 });
 
 /** Damage that a check of the structures does not see, or does not mind. */

@@ -1,5 +1,9 @@
-// Reading the kernel's verdict out of its log. The list below is of what a kernel says when nothing is wrong; every other
-// line is a complaint, so that a complaint nobody has met yet counts too.
+// Reading the kernel's verdict out of its log. Who says a line comes first: bcachefs puts its name in front, or nothing at all (findings of
+// a check, and the lines they go on with); the rest of the kernel puts one word and a colon in front, as no finding of bcachefs begins
+// (none of the 235 formats of v1.13.0). What others say is no complaint, wherever it comes between; a broken kernel always is one.
+//
+// Of what bcachefs says, the list below is what it says when nothing is wrong; every other line is a complaint, so that a complaint nobody
+// has met yet counts too.
 
 export interface Complaint {
   /** All lines of it, without the `bcachefs (vda): ` in front. */
@@ -53,9 +57,26 @@ const BENIGN: readonly RegExp[] = [
   /^done starting filesystem$/,
   /^shutting down$/,
   /^shutdown complete$/,
-  // Said about the machine, not about the filesystem: emulation is slow.
-  /^hrtimer: interrupt took \d+ ns$/,
 ];
+
+/** One word, a colon, and what another part of the kernel has to say. */
+const OTHERS = /^[a-z][\w./-]*: /;
+/** bcachefs' own functions, named where messages of theirs were left out. */
+const LEFT_OUT = /: \d+ callbacks suppressed$/;
+/** Lines that a finding goes on with can look so too ("old: …"); between them, these count as others. */
+const TALKATIVE =
+  /^(clocksource|hrtimer|rcu|sched|sched_clock|perf|watchdog|tsc|workqueue|kthread|random|virtio[\w-]*|vd[a-z]+): /;
+/** The few that do without a name in front. */
+const NAMELESS_OTHERS =
+  /^(TSC found unstable after boot|INFO: NMI handler |NMI watchdog: |\S+ \(\d+\): drop_caches: \d$)/;
+/** The machine was held up, which prints where it stood, as a broken kernel does. An endless loop runs into the time limit of its step. */
+const HELD_UP = /^(rcu|watchdog): /;
+const TRACE =
+  /^( ?<\/?\w+>$|\s+(\? )?[\w.]+\+0x|\s*\? |(Modules linked in|CPU|Hardware name|Workqueue|Tainted|Call Trace|Code|RIP|EFLAGS|[A-Z][A-Z0-9]{1,2}|DR[0-7]|PKRU)\b.*:|Call Trace:|Sending NMI |NMI backtrace |task:|irq event stamp|(hard|soft)irqs last )/;
+/** A kernel that is broken, or does not come to an end. */
+const TROUBLE =
+  /^(-+\[ cut here \]-+|BUG\b|WARNING: |Oops|kernel BUG at |Kernel panic|INFO: task .* blocked for more than|UBSAN: |KASAN: |general protection fault|.*\[#\d+\])/;
+const TRACE_END = /^---\[ end /;
 
 /** @param allow further lines (without the prefix) that are no complaints where they are expected */
 export function readFsckLog(
@@ -81,14 +102,28 @@ export function complaintsIn(log: readonly string[], allow: readonly RegExp[] = 
   return sortLines(log, [...BENIGN, ...allow]).complaints;
 }
 
+/** Lines of a kernel log that tell of a broken kernel: failed assertions, oopses, tasks that hang. */
+export function troubleIn(log: readonly string[]): readonly string[] {
+  return log.filter(line => TROUBLE.test(line));
+}
+
+/** @param isOpen in the middle of a complaint */
+function isOfOthers(line: string, isOpen: boolean): boolean {
+  if (NAMELESS_OTHERS.test(line)) return true;
+  return (isOpen ? TALKATIVE : OTHERS).test(line) && !LEFT_OUT.test(line);
+}
+
 function sortLines(log: readonly string[], benign: readonly RegExp[]) {
   const passes: string[] = [];
   const complaints: Complaint[] = [];
   let pass: string | undefined;
   let open: string[] = [];
+  let isHeldUp = false;
+  let isTrouble = false;
   const close = (fixed = false) => {
     if (open.length > 0) complaints.push({ text: open.join('\n'), fixed, ...(pass ? { pass } : {}) });
     open = [];
+    isTrouble = false;
   };
   const endPass = () => {
     if (pass) passes.push(pass);
@@ -98,6 +133,17 @@ function sortLines(log: readonly string[], benign: readonly RegExp[]) {
     const hasPrefix = PREFIX.test(line);
     const text = line.replace(PREFIX, '').trimEnd();
     if (text === '') continue;
+    if (!hasPrefix) {
+      const isBroken = TROUBLE.test(line);
+      if (isBroken && !isTrouble) close();
+      isTrouble ||= isBroken;
+      if (!isBroken && isOfOthers(line, open.length > 0)) {
+        isHeldUp ||= HELD_UP.test(line);
+        continue;
+      }
+      if (isHeldUp && !isTrouble && TRACE.test(line)) continue;
+    }
+    isHeldUp = false;
     if (hasPrefix || text.trim() === 'done') close();
     const running = hasPrefix ? PASS.exec(text)?.[1] : undefined;
     if (running) {
@@ -109,6 +155,7 @@ function sortLines(log: readonly string[], benign: readonly RegExp[]) {
       // A complaint goes on until the kernel says what it does about it, or speaks of something else.
       open.push(text);
       if (/, (not )?fixing$/.test(text)) close(!text.endsWith(', not fixing'));
+      if (TRACE_END.test(text)) close();
     }
   }
   close();

@@ -33,6 +33,7 @@ export interface StepEnd {
   readonly stdout?: string;
   readonly stderr?: string;
   readonly names?: readonly string[];
+  readonly counts?: Readonly<Record<string, number>>;
   readonly mounted?: boolean;
   readonly mountErrno?: number;
 }

@@ -4,7 +4,7 @@
 import path from 'node:path';
 import { copySparse } from '../../support/sparse.ts';
 import { KernelFailure } from './failure.ts';
-import { type FsckReport, readFsckLog } from './fsck-log.ts';
+import { type FsckReport, readFsckLog, troubleIn } from './fsck-log.ts';
 import { makeResultsDisk, writeJobDisk } from './job-disks.ts';
 import { prepareMachine } from './machine.ts';
 import { type ManifestEntry, parseManifestLines } from './manifest.ts';
@@ -60,6 +60,8 @@ export interface StepResult {
   readonly bytes: Uint8Array;
   /** What a list or listxattr step listed. */
   readonly names: readonly string[];
+  /** What a step counted: space, operations. */
+  readonly counts: Readonly<Record<string, number>>;
   readonly manifest?: readonly ManifestEntry[];
   readonly fsck?: FsckReport;
 }
@@ -264,8 +266,10 @@ class Run {
       if (!result.ok) progress.ended = 'failed';
     } else {
       progress.log = record.log;
-      if (record.message) progress.message = record.message;
-      progress.ended ??= record.message ? 'failed' : 'done';
+      const [trouble] = troubleIn(record.log);
+      const message = record.message ?? (trouble && `the kernel is broken: ${trouble}`);
+      if (message) progress.message = message;
+      progress.ended ??= message ? 'failed' : 'done';
     }
   }
 
@@ -302,7 +306,7 @@ class Run {
   }
 }
 
-const EMPTY_RESULT = { stdout: '', stderr: '', log: [], seconds: 0, bytes: new Uint8Array(), names: [] };
+const EMPTY_RESULT = { stdout: '', stderr: '', log: [], seconds: 0, bytes: new Uint8Array(), names: [], counts: {} };
 
 function checkNames(disks: readonly Disk[], cases: readonly Case[]): void {
   const names = new Set<string>();
@@ -325,7 +329,7 @@ function toCaseResult(progress: Progress): CaseResult {
 }
 
 function toStepResult(step: Step, record: StepEnd, payload: Uint8Array): StepResult {
-  const { failed, errno, message, status, stdout = '', stderr = '', log, seconds, names = [] } = record;
+  const { failed, errno, message, status, stdout = '', stderr = '', log, seconds, names = [], counts = {} } = record;
   const wanted = step.expectFailure;
   const ok = wanted ? failed && (wanted === true || wanted === errno) : !failed || step.allowFailure === true;
   const given = {
@@ -333,7 +337,10 @@ function toStepResult(step: Step, record: StepEnd, payload: Uint8Array): StepRes
     ...(message ? { message } : {}),
     ...(status === undefined ? {} : { status }),
   };
-  const base = { step, ok, ...given, stdout, stderr, log, seconds, names };
+  const base = { step, ok, ...given, stdout, stderr, log, seconds, names, counts };
+  // Of a check it is a complaint in its report. Anywhere else nobody may look.
+  const [trouble] = step.do === 'fsck' ? [] : troubleIn(log);
+  if (trouble !== undefined) return { ...base, ok: false, message: `the kernel is broken: ${trouble}`, bytes: payload };
   if (failed) return { ...base, bytes: payload };
   if (step.do === 'manifest') return { ...base, bytes: EMPTY_RESULT.bytes, manifest: parseManifestLines(payload) };
   if (step.do === 'fsck') {

@@ -37,10 +37,12 @@ interface StepFields {
   /** Snapshots the subvolume `source` as `path`. */
   snapshot: { source: string; path: string; readOnly?: boolean };
 
-  // Looking. What they find is in the result: `manifest`, `names`, `bytes`.
+  // Looking. What they find is in the result: `manifest`, `names`, `bytes`, `counts`.
   manifest: { at?: string; hashes?: boolean };
   list: { path?: string };
   read: { path: string; offset?: number; length?: number };
+  /** `totalBytes` and `freeBytes` as statfs says them when everything is written and nothing is cached. */
+  space: { at?: string };
   getxattr: { path: string; name: string };
   listxattr: { path: string };
 
@@ -75,6 +77,13 @@ interface StepFields {
   fsync: { path: string };
   /** The standard mixed workload: a deterministic tree that has everything, of about that many bytes. */
   fill: { at?: string; seed?: number; sizeBytes?: number; subvolumes?: boolean };
+
+  /** Fills with files of all sizes until statfs says that so much is in use, or so much was written; `counts` says how much. */
+  fillUp: { percent: number; at?: string; seed?: number; limitBytes?: number };
+  /** Deletes everything but lost+found, subvolumes and snapshots too. */
+  deleteAll: { at?: string };
+  /** So many random operations on what there is; `counts` has how many of each. */
+  change: { operations: number; at?: string; seed?: number; without?: readonly string[] };
 
   // Ends that are not clean. After a reset the machine boots again and the case goes on with its next step.
   startWriter: { at?: string; seed?: number };

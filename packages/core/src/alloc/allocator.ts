@@ -5,6 +5,8 @@
 // A new bucket is filled to its end before the next one is begun, for nodes and for data each, as the reference does with write points;
 // what is left of it when the transaction ends stays empty. Devices take turns by how much is free on each, replicas go to different
 // devices, those of the target first. Nothing here changes a key: the pointers do, when they are put into the transaction.
+//
+// Some room is kept back (reserve.ts): data never gets it, and nodes get the last of it only for changes that make room.
 // Source: bch2_alloc_sectors_start_trans, bch2_dev_stripe_increment and bch2_dev_buckets_reserved in alloc_foreground.c and buckets.h,
 // v1.13.0.
 
@@ -13,13 +15,11 @@ import type { FilesystemSource } from '../btree/source.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { assert, CorruptError } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
-import { accountingBpos } from '../ondisk/keys/accounting.ts';
-import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { viewOf } from '../ondisk/layout.ts';
 import { type AllocDevice, allowsData, isInTarget } from './alloc-devices.ts';
 import { bucketPos, freespacePos, freespaceRun } from './bucket-indexes.ts';
-import { type BucketState, bucketStateOf, TYPE, untouchedBucket } from './bucket-state.ts';
+import { type BucketState, bucketStateOf, GC_GEN_MAX, gensBehind, TYPE, untouchedBucket } from './bucket-state.ts';
 import { type DeviceSpace, NoSpaceError } from './no-space.ts';
+import { availableSectors, countersOf, dataReserveBuckets, nodeReserveBuckets } from './reserve.ts';
 import type { TriggerContext } from './trigger-context.ts';
 
 export interface NodePlacement {
@@ -51,36 +51,45 @@ interface OpenBucket {
   usedSectors: number;
 }
 
-/** BTREE_NODE_RESERVE: nodes that a kernel wants to have room for at any time. */
-export const RESERVED_NODES = 28;
+export interface AllocatorOptions {
+  /** For changes that make room, and those that only move things: nodes may take what is kept back for them. */
+  readonly usesReserve?: boolean;
+  /** By device: buckets from there on are not given, for one that is to become smaller. */
+  readonly ends?: ReadonlyMap<number, number>;
+}
 
 export class BucketAllocator implements NodeAllocator {
+  readonly #base: FilesystemSource;
   readonly #context: TriggerContext;
   readonly #nodes: NodePlacement;
+  readonly #usesReserve: boolean;
   readonly #blockSectors: number;
   readonly #devices = new Map<number, DeviceFreeSpace>();
   readonly #openForNodes = new Map<number, OpenBucket>();
   readonly #openForData = new Map<number, OpenBucket>();
   /** Room for nodes that was given back. */
   readonly #released: (readonly ExtentPtr[])[] = [];
+  /** Sectors that data may take, copies counted. What the transaction frees is not among them: it is needed until the commit. */
+  #availableSectors: number | undefined;
 
   /**
    * @param base the filesystem before the transaction
    * @param context of the transaction
-   * @param ends by device: buckets from there on are not given, for a device that is to become smaller
    */
   constructor(
     base: FilesystemSource,
     context: TriggerContext,
     nodes: NodePlacement,
-    ends: ReadonlyMap<number, number> = new Map(),
+    { usesReserve = false, ends }: AllocatorOptions = {},
   ) {
+    this.#base = base;
     this.#context = context;
     this.#nodes = nodes;
+    this.#usesReserve = usesReserve;
     this.#blockSectors = base.sb.block_size;
     for (const device of context.devices) {
       if (device === undefined || !device.isWritable || base.device(device.index) === undefined) continue;
-      this.#devices.set(device.index, new DeviceFreeSpace(base, context, device, ends.get(device.index)));
+      this.#devices.set(device.index, new DeviceFreeSpace(base, context, device, ends?.get(device.index)));
     }
   }
 
@@ -111,10 +120,16 @@ export class BucketAllocator implements NodeAllocator {
   allocateData({ replicas, target, sectors, isWhole = false }: DataPlacement): DataPiece[] {
     assert(sectors > 0 && sectors % this.#blockSectors === 0, `${sectors} sectors are whole blocks`);
     const pieces: DataPiece[] = [];
+    this.#availableSectors ??= availableSectors(this.#base, this.#dataDevices());
     for (let left = sectors; left > 0; ) {
       const least = isWhole ? sectors : this.#blockSectors;
       const places = this.#placesFor('user', this.#openForData, least, left, replicas, target);
       const length = Math.min(left, ...places.map(({ device, usedSectors }) => device.bucketSizeSectors - usedSectors));
+      const available = Math.max(0, this.#availableSectors);
+      if (length * places.length > available) {
+        throw new NoSpaceError('user', left, replicas, replicas, this.space('user'), available);
+      }
+      this.#availableSectors -= length * places.length;
       pieces.push({ sectors: length, pointers: places.map(open => take(open, length)) });
       left -= length;
     }
@@ -137,6 +152,21 @@ export class BucketAllocator implements NodeAllocator {
     return take(open, sectors);
   }
 
+  /**
+   * Whether a change leaves what is kept back.
+   * @param after the filesystem with the change
+   * @throws NoSpaceError when it takes some of it; one that makes room may leave less than that
+   */
+  checkGrowth(after: FilesystemSource): void {
+    if (this.#usesReserve) return;
+    const devices = this.#dataDevices();
+    const left = availableSectors(after, devices);
+    if (left >= 0) return;
+    const before = availableSectors(this.#base, devices);
+    if (left >= before) return;
+    throw new NoSpaceError('btree', before - left, 1, 1, this.space('btree'), Math.max(0, before));
+  }
+
   /** What the devices still have to offer. */
   space(what: 'btree' | 'user'): readonly DeviceSpace[] {
     return [...this.#devices.values()]
@@ -144,9 +174,19 @@ export class BucketAllocator implements NodeAllocator {
       .map(free => ({
         dev: free.device.index,
         freeBuckets: free.count,
-        reservedBuckets: what === 'btree' ? 0 : free.reservedBuckets,
+        reservedBuckets: this.#keptOn(free, what),
         bucketSizeSectors: free.device.bucketSizeSectors,
       }));
+  }
+
+  #keptOn({ device }: DeviceFreeSpace, what: 'btree' | 'user'): number {
+    const { nodeSectors } = this.#context;
+    if (what === 'user') return dataReserveBuckets(device, nodeSectors);
+    return this.#usesReserve ? 0 : nodeReserveBuckets(device, nodeSectors);
+  }
+
+  #dataDevices(): readonly AllocDevice[] {
+    return [...this.#devices.values()].map(({ device }) => device).filter(({ durability }) => durability > 0);
   }
 
   /** Open buckets on different devices with at least `least` sectors left in each. @param wanted sectors, for the error */
@@ -166,7 +206,7 @@ export class BucketAllocator implements NodeAllocator {
       let open = opened.get(device.index);
       if (open === undefined || device.bucketSizeSectors - open.usedSectors < least) {
         if (device.bucketSizeSectors < least) continue;
-        open = free.next(what === 'btree' ? 0 : free.reservedBuckets);
+        open = free.next(this.#keptOn(free, what));
         if (open === undefined) continue;
         opened.set(device.index, open);
       }
@@ -198,8 +238,6 @@ function take(open: OpenBucket, sectors: number): ExtentPtr {
   return { type: 'ptr', cached: false, unwritten: false, offset, dev: device.index, gen };
 }
 
-const ACCOUNTING = keyTypes.idOf('accounting');
-
 /** Buckets of one device that were free before the transaction, each given once. */
 class DeviceFreeSpace {
   readonly device: AllocDevice;
@@ -207,7 +245,6 @@ class DeviceFreeSpace {
   turn = 0;
   /** How many are left, by the counters. */
   count: number;
-  readonly reservedBuckets: number;
   readonly #base: FilesystemSource;
   readonly #context: TriggerContext;
   /** Those that are given lie below it. */
@@ -221,10 +258,6 @@ class DeviceFreeSpace {
     this.#end = end ?? device.bucketEnd;
     this.#buckets = this.#walk();
     this.count = end === undefined ? this.#countOf(TYPE.free) + this.#countOf(TYPE.needDiscard) : this.#countListed();
-    const perBucket = Math.max(1, Math.floor(device.bucketSizeSectors / context.nodeSectors));
-    const nodes = Math.ceil(RESERVED_NODES / perBucket);
-    // Never more than a quarter, so that the smallest of filesystems can be filled too.
-    this.reservedBuckets = Math.min(2 * nodes + (device.bucketEnd >>> 6), device.bucketEnd >>> 2);
   }
 
   /** @param kept so many are left alone */
@@ -241,11 +274,8 @@ class DeviceFreeSpace {
   }
 
   #countOf(data_type: number): number {
-    const { sb } = this.#base;
-    const pos = accountingBpos({ type: 'dev_data_type', dev: this.device.index, data_type }, { version: sb.version });
-    const key = this.#base.btree('accounting').get(pos);
-    if (key === undefined || key.k.type !== ACCOUNTING || key.value.length < 8) return 0;
-    return Math.max(0, Number(viewOf(key.value).getBigInt64(0, true)));
+    const [buckets = 0] = countersOf(this.#base, { type: 'dev_data_type', dev: this.device.index, data_type });
+    return Math.max(0, buckets);
   }
 
   /** Free buckets in order, those with generation bits last; then those that wait for their discard. */
@@ -313,6 +343,8 @@ class DeviceFreeSpace {
       return undefined;
     }
     if (this.#context.buckets.isInUse(device.index, bucket)) return undefined;
+    // Discarded, it would not be free.
+    if (gensBehind(state) >= GC_GEN_MAX) return undefined;
     return { device, bucket, gen: state.gen, usedSectors: 0 };
   }
 }

@@ -46,8 +46,8 @@ export const TYPE = {
   unstriped: id('unstriped'),
 } as const;
 
-/** BUCKET_GC_GEN_MAX. */
-const GC_GEN_MAX = 96;
+/** BUCKET_GC_GEN_MAX: so far behind, a bucket is not used again before its oldest pointers were looked for. */
+export const GC_GEN_MAX = 96;
 
 /** A bucket without a key: free, and never used. */
 export const untouchedBucket = (): BucketState => ({

@@ -22,8 +22,10 @@ export class NoSpaceError extends UsageError {
     readonly replicas: number,
     readonly placed: number,
     readonly devices: readonly DeviceSpace[],
+    /** Sectors that the filesystem has left for users, where that is what is used up. */
+    readonly leftSectors?: number,
   ) {
-    super(noSpaceText(what, neededSectors, replicas, placed, devices));
+    super(noSpaceText(what, neededSectors, replicas, placed, devices, leftSectors));
   }
 }
 
@@ -33,12 +35,15 @@ function noSpaceText(
   replicas: number,
   placed: number,
   devices: readonly DeviceSpace[],
+  leftSectors: number | undefined,
 ): string {
   const each = devices.map(
     ({ dev, freeBuckets, reservedBuckets, bucketSizeSectors }) =>
       `device ${dev}: ${freeBuckets} free buckets of ${bucketSizeSectors} sectors, ${reservedBuckets} kept back`,
   );
-  const copies = replicas === 1 ? '' : ` in ${replicas} copies, there is room for ${placed}`;
+  const copies = replicas === 1 ? '' : ` in ${replicas} copies`;
+  const fewer = placed < replicas && replicas > 1 ? `, there is room for ${placed}` : '';
+  const left = leftSectors === undefined ? '' : `, ${leftSectors} are left besides what the filesystem keeps back`;
   const where = each.length === 0 ? 'no device may take it' : each.join('; ');
-  return `no space left for ${sectors} sectors of ${what === 'btree' ? 'metadata' : 'data'}${copies} (${where})`;
+  return `no space left for ${sectors} sectors of ${what === 'btree' ? 'metadata' : 'data'}${copies}${fewer}${left} (${where})`;
 }

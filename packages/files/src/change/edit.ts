@@ -16,6 +16,7 @@ import {
   type CommitReport,
   encryptionOf,
   FileEdit,
+  type FileEditOptions,
   FileError,
   FileTree,
   loadChecksums,
@@ -77,6 +78,7 @@ export async function changeFiles(
   context: Context,
   args: ChangeArgs,
   work: (change: Change) => Done | Promise<Done>,
+  options: Pick<FileEditOptions, 'makesRoom'> = {},
 ): Promise<ChangeResult> {
   await loadChecksums();
   await loadCompression();
@@ -91,7 +93,7 @@ export async function changeFiles(
   try {
     const { user_uuid: uuid } = writer.filesystem.sb;
     const members = writer.filesystem.set.members.map(({ device }) => device.name);
-    const edit = new FileEdit(writer, { random, now: () => nowNs });
+    const edit = new FileEdit(writer, { random, now: () => nowNs, ...options });
     const tree = () => {
       edit.content.flush();
       return FileTree.open(edit.tx);

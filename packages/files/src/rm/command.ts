@@ -30,7 +30,7 @@ export const rmCommand = defineCommand({
     ...changeOptions,
   },
   run(context, args) {
-    return changeFiles(context, args, change => {
+    const remove = (change: Change) => {
       const counts = noCounts();
       let removed = 0;
       for (const typed of args.paths) {
@@ -43,7 +43,8 @@ export const rmCommand = defineCommand({
         });
       }
       return { summary: `removed ${countsText(counts)}`, counts, isUnchanged: removed === 0 };
-    });
+    };
+    return changeFiles(context, args, remove, { makesRoom: true });
   },
   text: printChange,
   json: changeJson,

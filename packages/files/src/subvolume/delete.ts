@@ -2,7 +2,7 @@
 
 import { defineCommand, noCounts } from '@bcachefs-ts/command';
 import { deleteSubvolume, UsageError } from '@bcachefs-ts/core';
-import { atPath, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { atPath, type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { existingPlace } from '../change/place.ts';
 
@@ -17,7 +17,7 @@ export const subvolumeDeleteCommand = defineCommand({
   },
   options: changeOptions,
   run(context, args) {
-    return changeFiles(context, args, ({ tree: open, edit }) => {
+    const remove = ({ tree: open, edit }: Change) => {
       const tree = open();
       const { directory, name, node, path, isSubvolume } = existingPlace(tree, args.path);
       if (!isSubvolume) throw new UsageError(`${path}: is no subvolume`);
@@ -30,7 +30,8 @@ export const subvolumeDeleteCommand = defineCommand({
       }
       atPath(path, () => deleteSubvolume(edit.files, directory, name));
       return { summary: `deleted subvolume ${node.subvolume} at ${path}`, counts: { ...noCounts(), subvolumes: 1 } };
-    });
+    };
+    return changeFiles(context, args, remove, { makesRoom: true });
   },
   text: printChange,
   json: changeJson,

@@ -190,6 +190,8 @@ def _subvolume_ioctl(request, target, flags=0, mode=0, source=None):
         fcntl.ioctl(directory, request, struct.pack(
             '<IIH6xQQ', flags, AT_FDCWD & 0xFFFFFFFF, mode, ctypes.addressof(target_name),
             ctypes.addressof(source_name) if source_name is not None else 0))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, target) from None
     finally:
         os.close(directory)
 

@@ -14,9 +14,11 @@ import socket
 import stat
 import time
 
+import changes as random_changes
 import fill as fill_workload
 import linux
 import manifest as manifests
+import space as space_workload
 import writer as background_writer
 from pattern import pattern_bytes
 
@@ -164,6 +166,12 @@ def getxattr(context, path, name):
 @step('listxattr')
 def listxattr(context, path):
     return {'names': sorted(os.listxattr(below_mnt(path), follow_symlinks=False))}
+
+
+@step('space')
+def space(context, at=MNT):
+    space_workload.settle()
+    return {'counts': space_workload.space(below_mnt(at))}
 
 
 # Changing ------------------------------------------------------------------------------------------------------------
@@ -329,6 +337,21 @@ def with_descriptor(path, act, flags=os.O_RDONLY):
 @step('fill')
 def fill(context, at=MNT, seed=1, sizeBytes=4 << 20, subvolumes=False):
     fill_workload.fill(below_mnt(at), seed, sizeBytes, subvolumes)
+
+
+@step('fillUp')
+def fill_up(context, percent, at=MNT, seed=1, limitBytes=1 << 62):
+    return {'counts': space_workload.fill_up(below_mnt(at), percent, seed, limitBytes)}
+
+
+@step('deleteAll')
+def delete_all(context, at=MNT):
+    return {'counts': space_workload.delete_all(below_mnt(at))}
+
+
+@step('change')
+def change(context, operations, at=MNT, seed=1, without=()):
+    return {'counts': random_changes.Changes(below_mnt(at), seed, without).run(operations)}
 
 
 # Ends that are not clean ---------------------------------------------------------------------------------------------

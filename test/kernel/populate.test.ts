@@ -1,0 +1,158 @@
+// Filesystems filled from a directory or an archive when they are made: a kernel that has never seen them mounts them without writing, finds
+// every file as the host has it, its own check has nothing to say, and it can go on working with them.
+
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { checkInvariants, findingText, loadChecksums, loadCompression, openFilesystem } from '@bcachefs-ts/core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type CommandName, succeed } from '../support/cli.ts';
+import { asCopied, hostManifest, OF_THE_HOST } from '../support/host-manifest.ts';
+import { isLong } from '../support/long.ts';
+import { testSeed } from '../support/random.ts';
+import { makeSourceTree } from '../support/source-tree.ts';
+import {
+  caseNamed,
+  compareManifests,
+  type ManifestEntry,
+  type RunResult,
+  resultOf,
+  runInKernel,
+  unlockKey,
+} from './vm/index.ts';
+import { kernelSuite } from './vm/suite.ts';
+
+const PASSPHRASE = 'correct horse';
+
+interface Kind {
+  readonly name: string;
+  readonly command: CommandName;
+  readonly words: readonly string[];
+  readonly from: 'folder' | 'archive';
+  readonly devices?: number;
+}
+
+const VOLUMES = ['--subvol=volume', '--subvol=volume/nested:ro'];
+
+// biome-ignore format: a kind on a line
+const kinds: readonly Kind[] = [
+  { name: 'min', command: 'image create', from: 'folder', words: ['DEV0'] },
+  { name: 'sized', command: 'format', from: 'folder', words: [...VOLUMES, '--compression=zstd', '--fs_size=400M', 'DEV0'] },
+  { name: 'encrypted', command: 'image create', from: 'folder', words: ['--encrypted', '--passphrase_file=PASSPHRASE', ...VOLUMES, 'DEV0'] },
+  { name: 'pair', command: 'format', from: 'archive', words: ['--replicas=2', '--compression=lz4', '--fs_size=300M', 'DEV0', '--fs_size=256M', 'DEV1'], devices: 2 },
+  ...(isLong ? [
+    { name: 'min-4k', command: 'image create', from: 'archive', words: ['--block_size=4k', '--btree_node_size=256k', '--bucket_size=512k', '--compression=gzip', 'DEV0'] },
+    { name: 'small-nodes', command: 'image create', from: 'folder', words: ['--block_size=512', '--btree_node_size=16k', '--bucket_size=64k', 'DEV0'] },
+    { name: 'no-checksums', command: 'image create', from: 'folder', words: ['--data_checksum=none', '--metadata_checksum=xxhash', '--str_hash=crc64', 'DEV0'] },
+  ] as const : []),
+];
+
+kernelSuite('filesystems filled when they are made', () => {
+  const seed = testSeed();
+  const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-populate-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }), 120_000);
+  const source = join(folder, 'source');
+  const archive = join(folder, 'source.tar');
+  const passphraseFile = join(folder, 'passphrase');
+  const all = kinds.map(kind => {
+    const disks = Array.from({ length: kind.devices ?? 1 }, (_, i) => `${kind.name}.${i}`);
+    return {
+      ...kind,
+      disks,
+      images: disks.map(disk => join(folder, `${disk}.img`)),
+      isEncrypted: kind.name === 'encrypted',
+    };
+  });
+  type One = (typeof all)[number];
+  const keyOf = ({ isEncrypted, images }: One) => (isEncrypted ? { key: unlockKey(images[0]!, PASSPHRASE) } : {});
+  let expected: readonly ManifestEntry[];
+  let looks: RunResult;
+
+  beforeAll(async () => {
+    await loadChecksums();
+    await loadCompression();
+    writeFileSync(passphraseFile, PASSPHRASE);
+    // Enough for several commits where there are crowds.
+    makeSourceTree(source, { seed, files: 300, crowds: isLong ? 200 : 20 });
+    const { status, stderr } = spawnSync(
+      'tar',
+      [
+        '--xattrs',
+        '--xattrs-include=*',
+        '--acls',
+        '--format=posix',
+        '--numeric-owner',
+        '-C',
+        source,
+        '-cf',
+        archive,
+        '.',
+      ],
+      { encoding: 'utf8' },
+    );
+    if (status !== 0) throw new Error(stderr);
+    expected = asCopied(hostManifest(source));
+    for (const { command, words, from, images } of all) {
+      const filled = words.map(word =>
+        word.replace('PASSPHRASE', passphraseFile).replace(/^DEV(\d)$/, (_, nr: string) => images[Number(nr)]!),
+      );
+      await succeed(command, [`--source=${from === 'folder' ? source : archive}`, ...filled]);
+    }
+    looks = await runInKernel({
+      disks: all.flatMap(one => one.disks.map((name, i) => ({ name, path: one.images[i]!, throwaway: true }))),
+      cases: all.map(one => ({
+        name: one.name,
+        steps: [
+          { do: 'mount', disks: one.disks, readOnly: true, options: 'nochanges', ...keyOf(one) },
+          { do: 'manifest', as: 'seen', timeoutSeconds: 300 },
+          { do: 'umount' },
+          { do: 'fsck', as: 'fsck', disks: one.disks, ...keyOf(one) },
+          { do: 'mount', disks: one.disks, ...keyOf(one) },
+          { do: 'write', path: 'written by the kernel', pattern: { kind: 'text' }, sizeBytes: 100_000, fsync: true },
+          { do: 'umount' },
+          { do: 'fsck', as: 'fsck afterwards', disks: one.disks, ...keyOf(one) },
+        ],
+      })),
+      timeoutSeconds: 1200,
+    });
+  }, 1_500_000);
+
+  describe.each(all)('$name', one => {
+    test('the kernel finds the files of the host', () => {
+      const found = asCopied(resultOf(caseNamed(looks, one.name), 'seen').manifest ?? []);
+      expect(found.length).toBeGreaterThan(300);
+      // Names in other subvolumes are files of their own.
+      const isParted = one.words.some(word => word.startsWith('--subvol'));
+      const ignore = [...OF_THE_HOST, 'options', ...(isParted ? (['nlink'] as const) : [])] as const;
+      // Archives cannot hold sockets.
+      const kept = expected.filter(({ type }) => one.from === 'folder' || type !== 'sock');
+      expect(compareManifests(found, kept, { ignore })).toEqual([]);
+    });
+
+    test('the kernel has nothing to complain of, before and after its own changes', () => {
+      const outcome = caseNamed(looks, one.name);
+      expect(resultOf(outcome, 'fsck').fsck).toMatchObject({ mounted: true, complaints: [] });
+      expect(resultOf(outcome, 'fsck afterwards').fsck).toMatchObject({ mounted: true, complaints: [] });
+    });
+
+    test('every list follows from the keys', () => {
+      const passphrase = one.isEncrypted ? new TextEncoder().encode(PASSPHRASE) : undefined;
+      const filesystem = openFilesystem(one.images, { passphrase });
+      try {
+        expect(checkInvariants(filesystem).findings.map(findingText)).toEqual([]);
+      } finally {
+        filesystem.close();
+      }
+    });
+  });
+
+  test('an image that is as small as its files allow is not much larger than they are', () => {
+    const bytes = expected.reduce(
+      (sum, { type, size, path }) => sum + (type === 'reg' && path !== 'few/holes' ? size : 0),
+      0,
+    );
+    // A name, an inode, an extent, a backpointer and what is lost to the end of a block, of each file.
+    expect(statSync(all[0]!.images[0]!).size).toBeLessThan(bytes * 1.1 + expected.length * 2048 + 24 * 2 ** 20);
+  });
+});

@@ -1,0 +1,223 @@
+// Members made smaller, against a real kernel: Linux fills filesystems and lets holes in them, our engine shrinks a member as far as it
+// goes and its file is cut off; then Linux checks and reads them, mounts them for writing, writes a little, and checks once more.
+
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  type BlockDevice,
+  checkInvariants,
+  DeviceError,
+  FaultyDevice,
+  FilesystemWriter,
+  findingText,
+  loadChecksums,
+  loadCompression,
+  loadCompressors,
+  masterKey,
+  members,
+  OverlayDevice,
+  openDevice,
+  openMembers,
+  type ShrinkReport,
+  seededRandom,
+  shrinkMember,
+} from '@bcachefs-ts/core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { succeed } from '../support/cli.ts';
+import { isLong } from '../support/long.ts';
+import { caseNamed, compareManifests, resultOf, runInKernel, type Step, unlockKey } from './vm/index.ts';
+import { kernelSuite } from './vm/suite.ts';
+
+const MIB = 2 ** 20;
+const PASSPHRASE = 'correct horse';
+
+interface Kind {
+  readonly name: string;
+  readonly format: readonly string[];
+  readonly fillBytes: number;
+  readonly devices?: number;
+  /** The member that gets smaller. */
+  readonly member?: number;
+  readonly isEncrypted?: boolean;
+  /** The kernel has put files where the end will be. */
+  readonly isMoved?: boolean;
+}
+
+// biome-ignore format: a table
+const allKinds: readonly Kind[] = [
+  { name: 'empty', format: ['--fs_size=320M', 'DEV0'], fillBytes: 0 },
+  { name: 'plain', format: ['--fs_size=320M', 'DEV0'], fillBytes: 24 * MIB },
+  { name: 'full', format: ['--bucket_size=32k', '--fs_size=96M', 'DEV0'], fillBytes: 48 * MIB, isMoved: true },
+  { name: 'nodes-in-buckets', format: ['--bucket_size=64k', '--btree_node_size=16k', '--fs_size=128M', 'DEV0'], fillBytes: 70 * MIB, isMoved: true },
+  { name: 'encrypted', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--compression=lz4', '--bucket_size=32k', '--fs_size=96M', 'DEV0'], fillBytes: 40 * MIB, isEncrypted: true, isMoved: true },
+  { name: 'two', format: ['--replicas=2', '--bucket_size=32k', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 2, member: 1, fillBytes: 40 * MIB, isMoved: true },
+  { name: 'large-buckets', format: ['--bucket_size=512k', '--fs_size=2G', 'DEV0'], fillBytes: 300 * MIB },
+];
+const FEW = ['empty', 'full', 'encrypted', 'two'];
+const kinds = allKinds.filter(({ name }) => isLong || FEW.includes(name));
+
+kernelSuite('members made smaller', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-shrink-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  const all = kinds.map(kind => {
+    const disks = Array.from({ length: kind.devices ?? 1 }, (_, i) => `${kind.name}.${i}`);
+    return { ...kind, disks, images: disks.map(disk => join(folder, `${disk}.img`)) };
+  });
+  type One = (typeof all)[number];
+  const keyOf = ({ isEncrypted, images }: One) => (isEncrypted ? { key: unlockKey(images[0]!, PASSPHRASE) } : {});
+  const disks = all.flatMap(one => one.disks.map((name, i) => ({ name, path: one.images[i]! })));
+  const inKernel = (stepsOf: (one: One, nr: number) => readonly Step[], throwaway: boolean) =>
+    runInKernel({
+      disks: disks.map(disk => ({ ...disk, throwaway })),
+      cases: all.map((one, nr) => ({ name: one.name, steps: stepsOf(one, nr) })),
+      timeoutSeconds: 900,
+    });
+  type Seen = Awaited<ReturnType<typeof inKernel>>;
+  const seen: { before?: Seen; after?: Seen; written?: Seen } = {};
+  const reports = new Map<string, ShrinkReport>();
+  const look = () =>
+    inKernel(
+      one => [
+        { do: 'fsck', disks: one.disks, as: 'fsck', timeoutSeconds: 200, ...keyOf(one) },
+        { do: 'mount', disks: one.disks, readOnly: true, options: 'nochanges', ...keyOf(one) },
+        { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
+        { do: 'umount' },
+      ],
+      true,
+    );
+
+  beforeAll(async () => {
+    await loadChecksums();
+    await loadCompression();
+    await loadCompressors();
+    const passphraseFile = join(folder, 'passphrase');
+    writeFileSync(passphraseFile, PASSPHRASE);
+    for (const { format, images } of all) {
+      const words = format.map(word =>
+        word.replace('PASSPHRASE', passphraseFile).replace(/^DEV(\d)$/, (_, nr: string) => images[Number(nr)]!),
+      );
+      await succeed('format', words);
+    }
+    await inKernel(
+      (one, nr) => [
+        { do: 'mount', disks: one.disks, ...keyOf(one) },
+        ...(one.fillBytes === 0 ? [] : fillWithHoles(one.fillBytes, nr)),
+        { do: 'umount' },
+      ],
+      false,
+    );
+    seen.before = await look();
+  }, 1_000_000);
+
+  test.each(all)('$name: shrunk', one => {
+    const { images, name, member = 0 } = one;
+    const devices = images.map(path => openDevice(path, { write: true }));
+    try {
+      const set = openMembers(devices);
+      const key = one.isEncrypted ? masterKey(set.newest.sb, new TextEncoder().encode(PASSPHRASE)) : undefined;
+      const writer = new FilesystemWriter(set, { key, random: seededRandom(name), now: () => 1_800_000_000n });
+      const { nbuckets } = members(writer.filesystem.sb)[member]!;
+      const report = shrinkMember(writer, member, 'min');
+      reports.set(name, report);
+      console.info(`${name}: ${nbuckets} buckets, ${JSON.stringify(report)}`);
+      expect(report.bucketCount).toBeLessThan(nbuckets);
+      if (one.isMoved) expect(report.movedBytes).toBeGreaterThan(MIB);
+      expect(checkInvariants(writer.filesystem).findings.map(findingText)).toEqual([]);
+    } finally {
+      for (const device of devices) device.close();
+    }
+    truncateSync(images[member]!, reports.get(name)!.sizeBytes);
+  });
+
+  test('the kernel has looked, written, and looked again', async () => {
+    seen.after = await look();
+    await inKernel(
+      (one, nr) => [
+        { do: 'mount', disks: one.disks, ...keyOf(one) },
+        { do: 'write', path: 'small file', content: 'there is room for this\n', fsync: true },
+        { do: 'write', path: 'another', pattern: { kind: 'random', seed: nr }, sizeBytes: 200_000, fsync: true },
+        { do: 'mkdir', path: 'directory' },
+        { do: 'umount' },
+        { do: 'mount', disks: one.disks, ...keyOf(one) },
+        { do: 'unlink', path: 'another' },
+        { do: 'umount' },
+      ],
+      false,
+    );
+    seen.written = await look();
+  }, 1_000_000);
+
+  describe.each(all)('$name', one => {
+    test.each(['after', 'written'] as const)('no complaint: %s', which => {
+      const fsck = resultOf(caseNamed(seen[which]!, one.name), 'fsck').fsck;
+      expect(fsck?.mounted).toBe(true);
+      expect(fsck?.complaints).toEqual([]);
+    });
+    test('every file is what it was', () => {
+      const [before, after] = [seen.before!, seen.after!].map(
+        run => resultOf(caseNamed(run, one.name), 'seen').manifest ?? [],
+      );
+      expect(before!.length).toBeGreaterThan(one.fillBytes === 0 ? 0 : 100);
+      expect(compareManifests(after!, before!)).toEqual([]);
+    });
+  });
+
+  test('cut off before the last superblock: the kernel goes on, and its fsck gives back what nobody lists', async () => {
+    const path = join(folder, 'cut-off.img');
+    const disks = ['cut-off'];
+    const inKernel = (steps: readonly Step[]) =>
+      runInKernel({ disks: [{ name: 'cut-off', path }], cases: [{ name: 'cut-off', steps }], timeoutSeconds: 600 });
+    await succeed('format', ['--bucket_size=32k', '--fs_size=96M', path]);
+    await inKernel([{ do: 'mount', disks }, ...fillWithHoles(20 * MIB, 1), { do: 'umount' }]);
+
+    const shrink = (device: BlockDevice) => {
+      const options = { random: seededRandom('cut off'), now: () => 1_800_000_000n };
+      return shrinkMember(new FilesystemWriter(openMembers([device]), options), 0, 'min');
+    };
+    const device = openDevice(path, { write: true });
+    const { commits } = shrink(new OverlayDevice(device));
+    // The first copy is written twice in each commit.
+    const fault = { kind: 'write-error', offset: 4096, length: 512, skip: 2 * commits - 1 } as const;
+    expect(() => shrink(new FaultyDevice(device, [fault]))).toThrow(DeviceError);
+    device.close();
+
+    const run = await inKernel([
+      { do: 'mount', disks },
+      { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
+      { do: 'write', path: 'written', pattern: { kind: 'random', seed: 2 }, sizeBytes: MIB, fsync: true },
+      { do: 'umount' },
+      { do: 'fsck', disks, fixErrors: true, as: 'repair', timeoutSeconds: 200 },
+      { do: 'fsck', disks, as: 'after', timeoutSeconds: 200 },
+    ]);
+    const cut = caseNamed(run, 'cut-off');
+    expect(resultOf(cut, 'seen').manifest?.length).toBeGreaterThan(100);
+    const repaired = resultOf(cut, 'repair').fsck?.complaints.map(({ text }) => text) ?? [];
+    expect(repaired.join('\n')).toContain('hole in alloc btree missing in freespace btree');
+    expect(resultOf(cut, 'after').fsck?.complaints).toEqual([]);
+
+    const again = openDevice(path, { write: true });
+    try {
+      shrink(again);
+      const writer = new FilesystemWriter(openMembers([again]), { random: seededRandom('x'), now: () => 0n });
+      expect(checkInvariants(writer.filesystem).findings.map(findingText)).toEqual([]);
+    } finally {
+      again.close();
+    }
+  }, 600_000);
+});
+
+/** A large file first and files all over the device then, of which the large one and every third go. */
+function fillWithHoles(sizeBytes: number, seed: number): Step[] {
+  const eachBytes = Math.floor(sizeBytes / 100);
+  return [
+    { do: 'sh', script: `head -c ${Math.floor(sizeBytes / 2)} /dev/urandom > ballast; sync`, timeoutSeconds: 300 },
+    { do: 'fill', seed, sizeBytes: Math.min(sizeBytes, 4 * MIB), subvolumes: true, timeoutSeconds: 200 },
+    {
+      do: 'sh',
+      script: `mkdir many; i=0; while [ $i -lt 60 ]; do head -c ${eachBytes} /dev/urandom > many/$i; i=$((i+1)); done; sync
+        rm ballast; i=0; while [ $i -lt 60 ]; do rm many/$i; i=$((i+3)); done; sync`,
+      timeoutSeconds: 300,
+    },
+  ];
+}
