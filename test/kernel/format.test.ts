@@ -39,8 +39,6 @@ const EMPTY_PERCENT = 15;
 const FEW = [
   'defaults',
   'superblocks only',
-  'blocks of 512 bytes',
-  'buckets of 32k',
   'compression zstd:3',
   'three devices, two copies, labels and targets',
   'encrypted',

@@ -54,7 +54,7 @@ const allKinds: readonly Kind[] = [
   { name: 'two', format: ['--replicas=2', '--bucket_size=32k', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 2, member: 1, fillBytes: 40 * MIB, isMoved: true },
   { name: 'large-buckets', format: ['--bucket_size=512k', '--fs_size=2G', 'DEV0'], fillBytes: 300 * MIB },
 ];
-const FEW = ['empty', 'full', 'encrypted', 'two'];
+const FEW = ['full', 'two'];
 const kinds = allKinds.filter(({ name }) => isLong || FEW.includes(name));
 
 kernelSuite('members made smaller', () => {

@@ -101,7 +101,7 @@ const allKinds: readonly Kind[] = [
   { name: 'small-nodes', format: ['--btree_node_size=16k', '--block_size=512', '--fs_size=320M', 'DEV0'] },
 ];
 /** The others differ in how data is encoded. */
-const FEW = ['lz4', 'encrypted', 'three', 'small-nodes'];
+const FEW = ['encrypted', 'three'];
 const kinds = allKinds.filter(({ name }) => isLong || FEW.includes(name));
 
 const text = new TextEncoder();
