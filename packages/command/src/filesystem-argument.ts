@@ -109,7 +109,7 @@ export function findMembersForReading(context: Context, args: FilesystemArgs): M
  * `writer.filesystem`.
  * @param options made when the superblock is known
  * @throws UsageError for missing members and wrong passphrases; IncompatibleError for versions that are not written; DeviceError,
- * CorruptError, also for a damaged journal
+ * CorruptError, also for a damaged journal where `allowDamagedJournal` is not set
  */
 export async function openForWriting(
   context: Context,
@@ -124,7 +124,9 @@ export async function openForWriting(
     if (set.missing.length > 0) throw new UsageError(`${missingText(set)}; a change needs all of them`);
     tellMembers(context, set, args);
     const given = options(set);
-    return new FilesystemWriter(set, { ...given, key: await masterKeyOf(context, set, args) });
+    const writer = new FilesystemWriter(set, { ...given, key: await masterKeyOf(context, set, args) });
+    tellProblems(context, writer.filesystem);
+    return writer;
   } catch (thrown) {
     for (const device of devices) device.close();
     throw thrown;
@@ -168,13 +170,17 @@ async function openSet(context: Context, set: MemberSet, args: FilesystemArgs): 
     const isSealed = encryptionOf(set.newest.sb) === 'passphrase';
     const passphrase = isSealed ? await passphraseFor(context, args.passphrase_file) : undefined;
     const filesystem = filesystemOf(set, { degraded: true, passphrase });
-    for (const { where, detail } of filesystem.replay.problems) {
-      context.warn([locationText(where), detail].filter(Boolean).join(': '));
-    }
+    tellProblems(context, filesystem);
     return filesystem;
   } catch (thrown) {
     closeSet(set);
     throw thrown;
+  }
+}
+
+function tellProblems(context: Context, { replay }: Filesystem): void {
+  for (const { where, detail } of replay.problems) {
+    context.warn([locationText(where), detail].filter(Boolean).join(': '));
   }
 }
 

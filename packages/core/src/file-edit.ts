@@ -9,6 +9,7 @@ import { FileContent, type FileContentOptions } from './fs/file-content.ts';
 import { FileWriter, type FileWriterOptions } from './fs/file-writer.ts';
 import { getBits } from './ondisk/bits.ts';
 import { compressionOptions, compressionTypes } from './ondisk/compression-types.ts';
+import type { CorruptError } from './ondisk/errors.ts';
 import { type FeatureName, incompatFeatures } from './ondisk/features.ts';
 import { sbBits } from './ondisk/sb-bits.ts';
 import type { Superblock } from './ondisk/superblock.ts';
@@ -18,6 +19,8 @@ import type { CommitReport, FilesystemWriter } from './writer.ts';
 export interface FileEditOptions extends FileWriterOptions, FileContentOptions {
   /** For edits that remove: they are possible on a full filesystem. */
   readonly makesRoom?: boolean;
+  /** Told when what is there contradicts a change, which then goes on as far as it can; without it this is thrown. */
+  readonly onDamage?: ((damage: CorruptError) => void) | undefined;
 }
 
 export class FileEdit {
@@ -41,6 +44,7 @@ export class FileEdit {
       // 0 says never.
       readClock: clocks.read > 0n ? clocks.read : 1n,
       writeClock: clocks.write > 0n ? clocks.write : 1n,
+      ...(options.onDamage === undefined ? {} : { onDamage: options.onDamage }),
     });
     this.tx = writer.begin(this.triggers);
     renewGens(this.triggers, this.tx);

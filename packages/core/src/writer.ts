@@ -26,7 +26,7 @@ import {
 } from './journal/write.ts'; // biome-ignore format: one line of names
 import { getBits, withBits } from './ondisk/bits.ts';
 import { btreeNodeMagic } from './ondisk/btree-node.ts';
-import { BTREE_ID_MAX } from './ondisk/btrees.ts';
+import { BTREE_ID_MAX, btrees } from './ondisk/btrees.ts';
 import { dataTypes } from './ondisk/data-types.ts';
 import { assert, CorruptError, UsageError } from './ondisk/errors.ts';
 import { compatFeatures, FEATURES_ALWAYS, incompatFeatures } from './ondisk/features.ts';
@@ -37,6 +37,7 @@ import { journalSeqBlacklistField } from './ondisk/sb-fields/journal-seq-blackli
 import { members, withMembers } from './ondisk/sb-fields/members.ts';
 import { type BchSbLayout, type Superblock, withSection } from './ondisk/superblock.ts';
 import { editSuperblock, type MemberSet, memberSetOf, missingText, openMember } from './superblock/member-set.ts';
+import { withCheckRequired } from './superblock/require-check.ts';
 import type { RandomSource } from './util/random.ts';
 import { sectorsToBytes } from './util/sizes.ts';
 
@@ -52,6 +53,8 @@ export interface WriterOptions {
   readonly random: RandomSource;
   /** Seconds since 1970. */
   readonly now: () => bigint;
+  /** Go on with what a damaged journal still says: the first commit makes its losses final, and the next mount checks everything. */
+  readonly allowDamagedJournal?: boolean;
 }
 
 export interface CommitRequest {
@@ -87,14 +90,13 @@ export class FilesystemWriter {
   /**
    * @param set all members, open for writing
    * @throws IncompatibleError for versions that are not written, UsageError when members are missing, and what reading throws
-   * @throws CorruptError when the journal is damaged: what it says may not be all that was
+   * @throws CorruptError when the journal is damaged: what it says may not be all that was; and, even if that is allowed, when a root is lost
    */
   constructor(set: MemberSet, options: WriterOptions) {
     this.#options = options;
     refuseUnwritable(set);
     this.#filesystem = filesystemWith(set, options.key);
-    const [problem] = this.#filesystem.replay.problems;
-    if (problem !== undefined) throw new CorruptError(problem.error, problem.where, problem.detail);
+    refuseDamaged(this.#filesystem, options.allowDamagedJournal ?? false);
   }
 
   /** The filesystem as it was committed last. */
@@ -173,7 +175,8 @@ export class FilesystemWriter {
     }
     this.#edit(old => {
       const dirty = markedDirty(superblock(old), isClean ? undefined : { start: replay.lastSeq + 1, end: seq });
-      return withJournalReplicas(dirty, members);
+      const judged = replay.problems.length > 0 ? withCheckRequired(dirty) : dirty;
+      return withJournalReplicas(judged, members);
     });
     const { roots: newRoots, nodeCount, sizeBytes } = plan.write();
     this.#flush();
@@ -268,6 +271,27 @@ function refuseUnwritable(set: MemberSet): void {
     throw new UsageError('the filesystem was never initialized: mount it once, or format it anew');
   }
 }
+
+function refuseDamaged({ replay }: Filesystem, isAllowed: boolean): void {
+  const [problem] = replay.problems;
+  if (problem === undefined) return;
+  if (!isAllowed) {
+    const detail = `${problem.detail}; the journal is damaged (--damaged_journal changes the filesystem without what is lost)`;
+    throw new CorruptError(problem.error, problem.where, detail);
+  }
+  // What looks like an empty btree would become one.
+  for (const name of NEVER_EMPTY) {
+    const root = replay.roots.get(btrees.idOf(name));
+    if (root?.key === undefined) throw rootLost(name);
+  }
+  for (const { btree, key } of replay.roots.values()) if (key === undefined) throw rootLost(btrees.nameOf(btree));
+}
+
+/** In every filesystem that has a root directory. */
+const NEVER_EMPTY = ['inodes', 'alloc', 'subvolumes', 'snapshots'] as const;
+
+const rootLost = (btree: string): CorruptError =>
+  new CorruptError('btree_root_read_error', { btree }, 'its root is lost with the journal: run fsck');
 
 const metadataReplicas = (sb: Superblock): number => getBits(sb.flags, sbBits.META_REPLICAS_WANT);
 

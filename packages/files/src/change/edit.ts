@@ -33,6 +33,7 @@ import {
 export interface ChangeArgs extends Omit<FilesystemArgs, 'devices' | 'degraded' | 'exclusive'> {
   readonly filesystem: string;
   readonly dry_run: boolean;
+  readonly damaged_journal: boolean;
   readonly seed: string | undefined;
 }
 
@@ -88,12 +89,13 @@ export async function changeFiles(
   const { filesystem: word, ...others } = args;
   const writer = await openForWriting(context, { ...others, devices: [word] }, set => {
     random = randomOf(set, args.seed);
-    return { random, now: () => nowNs / 1_000_000_000n };
+    return { random, now: () => nowNs / 1_000_000_000n, allowDamagedJournal: args.damaged_journal };
   });
   try {
     const { user_uuid: uuid } = writer.filesystem.sb;
     const members = writer.filesystem.set.members.map(({ device }) => device.name);
-    const edit = new FileEdit(writer, { random, now: () => nowNs, ...options });
+    const onDamage = args.damaged_journal ? (damage: Error) => context.warn(damage.message) : undefined;
+    const edit = new FileEdit(writer, { random, now: () => nowNs, onDamage, ...options });
     const tree = () => {
       edit.content.flush();
       return FileTree.open(edit.tx);

@@ -19,6 +19,10 @@ export const changeOptions = {
     value: 'TEXT',
     help: 'make all random numbers from this text, for images that are equal byte for byte; not for encrypted filesystems',
   },
+  damaged_journal: {
+    type: 'flag',
+    help: 'change it although its journal is damaged: what that has lost is lost for good, and the next mount checks everything',
+  },
   uuid: filesystemOptions.uuid,
   passphrase_file: filesystemOptions.passphrase_file,
 } as const;
