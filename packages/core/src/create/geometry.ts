@@ -15,7 +15,13 @@ export const BUCKETS_MIN = 512;
  * (seen at 4 to 7 MiB); at 8 MiB it works.
  */
 export const DEVICE_BYTES_MIN = 8 * 2 ** 20;
-/** And at most this many: the kernel keeps an array over them in one allocation. */
+/**
+ * What Linux 6.12 can work with: it mounts smaller ones, and panics as soon as it is written to (nodes of 1 KiB and 2 KiB) or stops for ever
+ * with its journal full (buckets of 4 KiB).
+ */
+const BTREE_NODE_BYTES_MIN = 4096;
+const BUCKET_BYTES_MIN = 8192;
+/** A member has at most this many buckets: the kernel keeps an array over them in one allocation. */
 export const BUCKETS_MAX = 2 ** 31 - 1 - 64;
 /** Bucket sizes are kept as a 16-bit number of sectors; the largest power of two that fits is 16 MiB. */
 const BUCKET_BYTES_MAX = 0xffff * SECTOR_BYTES;
@@ -88,6 +94,7 @@ export function planGeometry(request: GeometryRequest): Geometry {
   // Buckets may have any size, btree nodes only powers of two.
   const btreeNodeBytes =
     request.btreeNodeBytes ?? Math.min(BTREE_NODE_BYTES_DEFAULT, ...bucketBytes.map(powerOfTwoAtMost));
+  if (btreeNodeBytes < BTREE_NODE_BYTES_MIN) throw tooSmall(btreeNodeBytes, BTREE_NODE_BYTES_MIN, '--btree_node_size');
 
   return {
     blockBytes,
@@ -110,6 +117,9 @@ export function planGeometry(request: GeometryRequest): Geometry {
     }),
   };
 }
+
+const tooSmall = (bytes: number, min: number, option: string): UsageError =>
+  new UsageError(`${bytes} bytes, at least ${min} are needed (a kernel cannot work with less)`, option);
 
 /** 512 bytes for small filesystems, else 4096, and never less than a device's physical sectors. */
 function defaultBlockBytes(devices: readonly DeviceSize[], totalBytes: number): number {
@@ -176,6 +186,7 @@ function checkBuckets(
   if (bucketBytes % SECTOR_BYTES !== 0 || bucketBytes % blockBytes !== 0) {
     throw new UsageError(`${bucketBytes} bytes is not a multiple of the block size, ${blockBytes} bytes`, option);
   }
+  if (bucketBytes < BUCKET_BYTES_MIN) throw tooSmall(bucketBytes, BUCKET_BYTES_MIN, option);
   if (bucketBytes < btreeNodeBytes) {
     throw new UsageError(`${bucketBytes} bytes cannot hold a btree node of ${btreeNodeBytes} bytes`, option);
   }

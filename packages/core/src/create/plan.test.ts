@@ -164,6 +164,16 @@ describe('planFormat', () => {
       '--bucket_size: 65536 bytes cannot hold a btree node of 131072 bytes',
     ],
     [
+      'btree nodes that make a kernel panic',
+      { options: new Map([['btree_node_size', 2 * KIB]]) },
+      '--btree_node_size: 2048 bytes, at least 4096 are needed (a kernel cannot work with less)',
+    ],
+    [
+      'buckets in which a kernel’s journal gets stuck',
+      { devices: [device({ bucketBytes: 4 * KIB })], options: new Map([['btree_node_size', 4 * KIB]]) },
+      '--bucket_size: 4096 bytes, at least 8192 are needed (a kernel cannot work with less)',
+    ],
+    [
       'blocks smaller than sectors',
       { devices: [device({ logicalSectorBytes: 4096 })], options: new Map([['block_size', 512]]) },
       '--block_size: 512 bytes is smaller than the sectors of disk.img (4096 bytes)',
