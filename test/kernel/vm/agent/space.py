@@ -19,6 +19,7 @@ FILES_PER_DIRECTORY = 200
 TOP = 'full'
 SUBVOLUMES = ('sub', 'sub/inner')
 GONE_AFTER_SECONDS = 60
+READ_BYTES = 8 << 20
 DEBUG = '/debug'
 
 
@@ -172,28 +173,31 @@ def wait_for_deletions(at):
     What an unmount interrupts it goes on with at the next mount, but its own check in between calls it damage
     ("snapshot tree points to missing subvolume", and the mount fails; 6.12).
     """
-    wanted = 1 + count_subvolumes(at)
+    there = {linux.statx(at).subvol, *subvolume_ids(at)}
     for _ in range(GONE_AFTER_SECONDS * 10):
-        subvolumes = keys_of('subvolumes', ' type subvolume ')
-        snapshots = keys_of('snapshots', ' type snapshot ')
-        if len(subvolumes) == wanted and not any(' deleted 1 ' in key for key in snapshots):
+        known = {int(key.split(' type subvolume 0:')[1].split(':')[0]) for key in keys_of('subvolumes', ' type subvolume ')}
+        dying = [key for key in keys_of('snapshots', ' type snapshot ') if ' deleted 1 ' in key]
+        if known == there and not dying:
             return
         time.sleep(0.1)
-    raise TimeoutError(errno.ETIMEDOUT, f'{wanted} subvolumes are there, {subvolumes} in the btree; snapshots {snapshots}')
+    raise TimeoutError(
+        errno.ETIMEDOUT, f'subvolumes {known - there} have no path, {there - known} no key; {len(dying)} deleted snapshots, {dying[:3]}')
 
 
-def masters_with_snapshots():
-    """Subvolumes that a snapshot tree names as its own while others live in it.
+def snapshotted_subvolumes():
+    """Subvolumes that others were snapshotted from, or that a snapshot tree with others names as its own.
 
-    A kernel that deletes one of these goes on naming it, and calls that damage afterwards (6.12).
+    A kernel that deletes one of these goes on naming it, in the tree and in the root inode that the others have in
+    common, and calls that damage afterwards (6.12, also where nobody else ever wrote).
     """
+    parents = {int(key.split(' creation_parent ')[1].split()[0]) for key in keys_of('subvolumes', ' type subvolume ')}
     living = {}
     for key in keys_of('snapshots', ' is_subvol 1 '):
         words = key.split()
         living.setdefault(words[words.index('tree') + 1], []).append(words[words.index('subvol') + 1])
     trees = [key.split() for key in keys_of('snapshot_trees', ' type snapshot_tree ')]
     masters = {words[4].split(':')[1]: words[words.index('subvol') + 1] for words in trees}
-    return {int(masters[tree]) for tree, subvolumes in living.items() if len(subvolumes) > 1}
+    return parents | {int(masters[tree]) for tree, subvolumes in living.items() if len(subvolumes) > 1}
 
 
 def keys_of(btree, wanted):
@@ -202,10 +206,15 @@ def keys_of(btree, wanted):
         os.mkdir(DEBUG)
         linux.mount('debugfs', DEBUG, 'debugfs')
     [filesystem] = os.listdir(f'{DEBUG}/bcachefs')
-    with open(f'{DEBUG}/bcachefs/{filesystem}/btrees/{btree}/keys') as keys:
-        return [key.rstrip() for key in keys if wanted in key]
+    # In one piece: where a read ends in the middle, the kernel leaves out keys behind it (6.12).
+    with open(f'{DEBUG}/bcachefs/{filesystem}/btrees/{btree}/keys', 'rb', buffering=0) as keys:
+        text = keys.read(READ_BYTES)
+    if len(text) == READ_BYTES:
+        raise OSError(errno.EFBIG, f'the keys of {btree} take more than {READ_BYTES} bytes')
+    return [key.rstrip() for key in text.decode().splitlines() if wanted in key]
 
 
-def count_subvolumes(at):
-    inside = subvolumes_in(at, linux.statx(at).subvol)
-    return len(inside) + sum(count_subvolumes(path) for path in inside)
+def subvolume_ids(at):
+    for path in subvolumes_in(at, linux.statx(at).subvol):
+        yield linux.statx(path).subvol
+        yield from subvolume_ids(path)
