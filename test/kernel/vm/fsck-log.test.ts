@@ -40,6 +40,12 @@ test('harmless lines, a repaired and an unrepaired complaint, one nobody has met
   ]);
 });
 
+test('a background job that an unmount stopped is no complaint, one that failed is', () => {
+  const job = 'bcachefs (vda): bch2_evacuate_bucket(): error flushing btree write buffer';
+  expect(complaintsIn([`${job} erofs_no_writes`])).toEqual([]);
+  expect(complaintsIn([`${job} EIO`])).toHaveLength(1);
+});
+
 test('lines that a caller allows are no complaints', () => {
   const log = ['bcachefs (vda): journal checksum error, type crc32c: got 1 should be 2'];
   expect(complaintsIn(log)).toHaveLength(1);

@@ -34,6 +34,8 @@ const PASS_DONE = /^([a-z_]+)\.\.\. ?done$/;
 
 /** What a kernel says of a filesystem that is as it should be. */
 const BENIGN: readonly RegExp[] = [
+  // A background job that an unmount stopped.
+  /^bch2_\w+\(\): error .* erofs_no_writes$/,
   /^starting version \d+\.\d+: \w+( opts=\S*)?$/,
   /^recovering from clean shutdown, journal seq \d+$/,
   /^recovering from unclean shutdown$/,
