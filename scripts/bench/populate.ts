@@ -25,7 +25,11 @@ export function bench(): Measurement[] {
     largeFile(source);
     const large = best(['format', '--source', source, '--fs_size=6G', image], clean);
     return [
-      { name: `format --source, ${FILES} files of ${FILE_BYTES} bytes (reference: 23 s)`, value: small.seconds, unit: 's' },
+      {
+        name: `format --source, ${FILES} files of ${FILE_BYTES} bytes (reference: 23 s)`,
+        value: small.seconds,
+        unit: 's',
+      },
       { name: 'peak memory', value: small.peakMegabytes, unit: 'MB' },
       { name: 'format --source, one file of 4 GiB', value: LARGE_BYTES / large.seconds / 1e6, unit: 'MB/s' },
       { name: 'peak memory', value: large.peakMegabytes, unit: 'MB' },
