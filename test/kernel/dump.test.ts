@@ -175,7 +175,8 @@ kernelSuite('dump', () => {
       error,
       passes,
       complaints: complaints
-        .map(({ text }) => text.replace(/ on vd[a-z]+ /, ' on DISK '))
+        // An inode that this fsck has already rewritten has the sequence number that the journal had by then: a matter of time.
+        .map(({ text }) => text.replace(/ on vd[a-z]+ /, ' on DISK ').replace(/journal_seq=\d+/g, 'journal_seq=SEQ'))
         .filter(text => !isOfTheLog(text) && !(name === 'single_replica' && isOfMissingReplica(text))),
     });
     expect(plain(found)).toEqual(plain(expected));

@@ -71,6 +71,7 @@ export class BucketAllocator implements NodeAllocator {
   readonly #released: (readonly ExtentPtr[])[] = [];
   /** Sectors that data may take, copies counted. What the transaction frees is not among them: it is needed until the commit. */
   #availableSectors: number | undefined;
+  #takenSectors = 0;
 
   /**
    * @param base the filesystem before the transaction
@@ -125,11 +126,11 @@ export class BucketAllocator implements NodeAllocator {
       const least = isWhole ? sectors : this.#blockSectors;
       const places = this.#placesFor('user', this.#openForData, least, left, replicas, target);
       const length = Math.min(left, ...places.map(({ device, usedSectors }) => device.bucketSizeSectors - usedSectors));
-      const available = Math.max(0, this.#availableSectors);
-      if (length * places.length > available) {
+      this.#takenSectors += length * places.length;
+      if (this.#takenSectors > this.#availableSectors) {
+        const available = Math.max(0, this.#availableSectors);
         throw new NoSpaceError('user', left, replicas, replicas, this.space('user'), available);
       }
-      this.#availableSectors -= length * places.length;
       pieces.push({ sectors: length, pointers: places.map(open => take(open, length)) });
       left -= length;
     }

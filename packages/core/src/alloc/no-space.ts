@@ -22,7 +22,7 @@ export class NoSpaceError extends UsageError {
     readonly replicas: number,
     readonly placed: number,
     readonly devices: readonly DeviceSpace[],
-    /** Sectors that the filesystem has left for users, where that is what is used up. */
+    /** Sectors that the filesystem had left for users before the change, where that is what is used up. */
     readonly leftSectors?: number,
   ) {
     super(noSpaceText(what, neededSectors, replicas, placed, devices, leftSectors));
@@ -43,7 +43,7 @@ function noSpaceText(
   );
   const copies = replicas === 1 ? '' : ` in ${replicas} copies`;
   const fewer = placed < replicas && replicas > 1 ? `, there is room for ${placed}` : '';
-  const left = leftSectors === undefined ? '' : `, ${leftSectors} are left besides what the filesystem keeps back`;
+  const left = leftSectors === undefined ? '' : `, there were ${leftSectors} besides what the filesystem keeps back`;
   const where = each.length === 0 ? 'no device may take it' : each.join('; ');
   return `no space left for ${sectors} sectors of ${what === 'btree' ? 'metadata' : 'data'}${copies}${fewer}${left} (${where})`;
 }

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { decodeAcl } from '../ondisk/keys/xattr.ts';
-import { type Acl, aclModeBits, chmodAcl, encodeAcl, isOnlyMode, maskAcl, parseAcl } from './acl.ts';
-import { aclForSystemCall } from './xattrs.ts';
+import { type Acl, aclForSystemCall, aclModeBits, chmodAcl, encodeAcl, isOnlyMode, maskAcl, parseAcl } from './acl.ts';
 
 const acl = (...entries: readonly (readonly [string, number, number?])[]): Acl =>
   entries.map(([tag, perm, id]) => (id === undefined ? { tag, perm } : { tag, id, perm }));

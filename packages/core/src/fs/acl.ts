@@ -1,9 +1,9 @@
-// ACLs: from the form of setxattr to that of an xattr's value, what they mean for a mode, and what a mode means for them.
+// ACLs: from the form of setxattr to that of an xattr's value and back, what they mean for a mode, and what a mode means for them.
 // Source: bch2_acl_to_xattr in acl.c, v1.13.0; posix_acl_valid, posix_acl_equiv_mode, posix_acl_create_masq and __posix_acl_chmod_masq in
 // fs/posix_acl.c of Linux.
 
 import { UsageError } from '../ondisk/errors.ts';
-import type { AclEntryValue } from '../ondisk/keys/xattr.ts';
+import { type AclEntryValue, aclTags } from '../ondisk/keys/xattr.ts';
 import { viewOf } from '../ondisk/layout.ts';
 
 /** In the order in which an ACL has them. Those of owner, owning group and others are in every ACL. */
@@ -12,16 +12,9 @@ export type Acl = readonly AclEntryValue[];
 /** POSIX_ACL_XATTR_VERSION and BCH_ACL_VERSION. */
 const SYSTEM_VERSION = 2;
 const DISK_VERSION = 1;
-const TAG: Readonly<Record<string, number>> = {
-  user_obj: 0x01,
-  user: 0x02,
-  group_obj: 0x04,
-  group: 0x08,
-  mask: 0x10,
-  other: 0x20,
-};
-const nameOf: ReadonlyMap<number, string> = new Map(Object.entries(TAG).map(([name, tag]) => [tag, name]));
-const NAMED: readonly string[] = ['user', 'group'];
+/** Of entries that name nobody. */
+const UNDEFINED_ID = 0xffff_ffff;
+const NAMED: readonly string[] = aclTags.rows.filter(({ id_name }) => id_name !== null).map(({ name }) => name);
 
 /**
  * @param source struct posix_acl_xattr_header and entries, as getxattr gives them
@@ -36,7 +29,7 @@ export function parseAcl(source: Uint8Array): Acl {
   let before = 0;
   for (let at = 4; at < source.length; at += 8) {
     const number = view.getUint16(at, true);
-    const tag = nameOf.get(number);
+    const tag = aclTags.byId(number)?.name;
     const perm = view.getUint16(at + 2, true);
     if (tag === undefined || perm > 7) throw refuse(`tag ${number} with permissions ${perm}`);
     const isNamed = NAMED.includes(tag);
@@ -47,6 +40,19 @@ export function parseAcl(source: Uint8Array): Acl {
   if (!isWholeAcl(entries)) throw refuse('owner, group or others are missing');
   if (entries.length > 3 && permOf(entries, 'mask') === undefined) throw refuse('named entries without a mask');
   return entries;
+}
+
+/** struct posix_acl_xattr_header, and a struct posix_acl_xattr_entry of tag, permissions and id for each entry. */
+export function aclForSystemCall(acl: Acl): Uint8Array {
+  const value = new Uint8Array(4 + 8 * acl.length);
+  const view = viewOf(value);
+  view.setUint32(0, SYSTEM_VERSION, true);
+  for (const [i, { tag, perm, id }] of acl.entries()) {
+    view.setUint16(4 + 8 * i, aclTags.idOf(tag), true);
+    view.setUint16(6 + 8 * i, perm, true);
+    view.setUint32(8 + 8 * i, id ?? UNDEFINED_ID, true);
+  }
+  return value;
 }
 
 /** Whether it has what every ACL has. */
@@ -60,7 +66,7 @@ export function encodeAcl(acl: Acl): Uint8Array {
   view.setUint32(0, DISK_VERSION, true);
   let at = 4;
   for (const { tag, id, perm } of acl) {
-    view.setUint16(at, TAG[tag] ?? 0, true);
+    view.setUint16(at, aclTags.idOf(tag), true);
     view.setUint16(at + 2, perm, true);
     at += 4;
     if (!NAMED.includes(tag)) continue;

@@ -9,8 +9,7 @@ import { CorruptError } from '../ondisk/errors.ts';
 import { inodeOptions } from '../ondisk/inode-tables.ts';
 import { type Inode, inodeOption } from '../ondisk/inode-unpack.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { type AclEntryValue, decodeAcl, xattr, xattrTypes } from '../ondisk/keys/xattr.ts';
-import { viewOf } from '../ondisk/layout.ts';
+import { decodeAcl, xattr, xattrTypes } from '../ondisk/keys/xattr.ts';
 import { optionToText } from '../ondisk/option-values.ts';
 import { option } from '../ondisk/options.ts';
 import { releaseForVersion } from '../ondisk/releases.ts';
@@ -20,6 +19,7 @@ import { type DamageOptions, tellDamage } from '../snapshots/damage.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { visibleKeys } from '../snapshots/visible.ts';
 import { printableBytes } from '../util/byte-text.ts';
+import { aclForSystemCall } from './acl.ts';
 import { compareWords, type StrHash } from './str-hash.ts';
 
 const XATTR = keyTypes.idOf('xattr');
@@ -92,31 +92,6 @@ export function* readXattrs(
     full.set(name, row.prefix.length);
     yield { name: full, value: stored.slice() };
   }
-}
-
-/** POSIX_ACL_XATTR_VERSION, and the id of entries that have none. */
-const ACL_XATTR_VERSION = 2;
-const ACL_UNDEFINED_ID = 0xffff_ffff;
-const aclTags: Readonly<Record<string, number>> = {
-  user_obj: 0x01,
-  user: 0x02,
-  group_obj: 0x04,
-  group: 0x08,
-  mask: 0x10,
-  other: 0x20,
-};
-
-/** struct posix_acl_xattr_header, and a struct posix_acl_xattr_entry of tag, permissions and id for each entry. */
-export function aclForSystemCall(entries: readonly AclEntryValue[]): Uint8Array {
-  const value = new Uint8Array(4 + 8 * entries.length);
-  const view = viewOf(value);
-  view.setUint32(0, ACL_XATTR_VERSION, true);
-  for (const [i, { tag, perm, id }] of entries.entries()) {
-    view.setUint16(4 + 8 * i, aclTags[tag] ?? 0, true);
-    view.setUint16(6 + 8 * i, perm, true);
-    view.setUint32(8 + 8 * i, id ?? ACL_UNDEFINED_ID, true);
-  }
-  return value;
 }
 
 export interface InodeOptionText {

@@ -127,12 +127,12 @@ const ACL_VERSION = 1;
 const AclEntryShort = layout('bch_acl_entry_short', 4, { e_tag: at(0, u16), e_perm: at(2, u16) });
 const AclEntry = layout('bch_acl_entry', 8, { e_tag: at(0, u16), e_perm: at(2, u16), e_id: at(4, u32) });
 
-interface AclTagRow extends Row {
+export interface AclTagRow extends Row {
   /** What the entry's id is called; null for entries without one. */
   readonly id_name: 'uid' | 'gid' | null;
 }
 
-const aclTags: Table<AclTagRow> = table<AclTagRow>('ACL tag', [
+export const aclTags: Table<AclTagRow> = table<AclTagRow>('ACL tag', [
   { id: 0x01, name: 'user_obj', id_name: null },
   { id: 0x02, name: 'user', id_name: 'uid' },
   { id: 0x04, name: 'group_obj', id_name: null },
