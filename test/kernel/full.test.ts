@@ -24,8 +24,17 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { isLong } from '../support/long.ts';
+import { copySparse } from '../support/sparse.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
-import { caseNamed, compareManifests, KernelFailure, type RunResult, resultOf, runInKernel } from './vm/index.ts';
+import {
+  type CaseResult,
+  caseNamed,
+  compareManifests,
+  KernelFailure,
+  type RunResult,
+  resultOf,
+  runInKernel,
+} from './vm/index.ts';
 import { entryKey } from './vm/manifest.ts';
 import { kernelSuite } from './vm/suite.ts';
 
@@ -54,6 +63,14 @@ const kinds = allKinds.filter(({ name }) => isLong || FEW.includes(name));
 const PIECES = [2048 * KIB, 256 * KIB, 32 * KIB, 4 * KIB];
 /** Names without data that are put in at once. */
 const NAMES = [200, 20, 1];
+
+/**
+ * Linux 6.12 can wait for ever for room in a journal that is empty: seen once in some 180 runs, with eight buckets of journal all
+ * clean in what it prints of it, while its other threads were idle. What comes of that says nothing of the filesystem.
+ */
+function lostWakeup({ ended, log }: CaseResult): boolean {
+  return ended === 'timeout' && log.some(line => line.includes('Journal stuck? Waited for'));
+}
 
 kernelSuite('filesystems with no room left', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-full-'));
@@ -209,10 +226,10 @@ kernelSuite('filesystems with no room left', () => {
   });
 
   describe('then', () => {
-    test('the kernel has looked, deleted some, written, and looked again', async () => {
-      looks = await runInKernel({
-        disks: disksOf(all, false),
-        cases: all.map(one => ({
+    const lookAt = (some: readonly One[]) =>
+      runInKernel({
+        disks: disksOf(some, false),
+        cases: some.map(one => ({
           name: caseName(one),
           steps: [
             { do: 'fsck', disks: one.disks, as: 'fsck', timeoutSeconds: 200 },
@@ -232,7 +249,20 @@ kernelSuite('filesystems with no room left', () => {
         timeoutSeconds: 900,
         failures: 'return',
       });
-    }, 1_000_000);
+
+    test('the kernel has looked, deleted some, written, and looked again', async () => {
+      const before = new Map(
+        all.flatMap(({ images }) => images.map(path => [path, copySparse(path, `${path}.before`)])),
+      );
+      looks = await lookAt(all);
+      const again = all.filter(one => lostWakeup(caseNamed(looks, caseName(one))));
+      if (again.length === 0) return;
+      console.info(`once more, the kernel waited for a journal that was free: ${again.map(caseName).join(', ')}`);
+      for (const path of again.flatMap(({ images }) => images)) copySparse(before.get(path)!, path);
+      const second = await lookAt(again);
+      const others = looks.cases.filter(({ name }) => !second.cases.some(one => one.name === name));
+      looks = { ...looks, cases: [...others, ...second.cases] };
+    }, 1_900_000);
 
     test.each(all)('$whose, $name: no complaint', one => {
       const outcome = caseNamed(looks, caseName(one));

@@ -34,8 +34,8 @@ const PASS_DONE = /^([a-z_]+)\.\.\. ?done$/;
 
 /** What a kernel says of a filesystem that is as it should be. */
 const BENIGN: readonly RegExp[] = [
-  // A background job that an unmount stopped.
-  /^bch2_\w+\(\): error .* erofs_no_writes$/,
+  // A background job that an unmount stopped: before it began to write, or when it was about to commit.
+  /^bch2_\w+\(\): error .*\berofs_(no_writes|trans_commit)$/,
   /^starting version \d+\.\d+: \w+( opts=\S*)?$/,
   /^recovering from clean shutdown, journal seq \d+$/,
   /^recovering from unclean shutdown$/,

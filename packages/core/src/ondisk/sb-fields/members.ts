@@ -178,6 +178,7 @@ export function encodeMembersV1(value: MembersField): Uint8Array {
   return target;
 }
 
+/** @throws CorruptError when the entries, as long as the image has them, have no room for what is set */
 export function encodeMembersV2(value: MembersField): Uint8Array {
   const { member_bytes: memberBytes } = value;
   const target = new Uint8Array(V2_HEADER_BYTES + memberBytes * value.members.length + value.rest.length);
@@ -185,7 +186,10 @@ export function encodeMembersV2(value: MembersField): Uint8Array {
   value.members.forEach((member, i) => {
     const entry = encodeMember(member);
     const lost = entry.subarray(memberBytes).some(byte => byte !== 0);
-    assert(!lost, `member ${i} does not fit into entries of ${memberBytes} bytes`);
+    if (lost) {
+      const short = `the section keeps ${memberBytes} bytes of each device: no room for what is to be set of member ${i}`;
+      throw new CorruptError('invalid_sb_members', { field: 'members_v2' }, short);
+    }
     target.set(entry.subarray(0, memberBytes), V2_HEADER_BYTES + i * memberBytes);
   });
   target.set(value.rest, V2_HEADER_BYTES + memberBytes * value.members.length);
