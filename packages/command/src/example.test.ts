@@ -18,7 +18,7 @@ const mkfs = defineCommand({
     fs_label: { type: 'string', alias: 'L', value: 'NAME', help: 'name of the filesystem' },
     checksum: { type: 'choice', choices: ['none', 'crc32c', 'crc64'], default: 'crc32c', help: 'checksum type' },
     label: { type: 'string', alias: 'l', each: 'devices', help: 'disk label' },
-    fs_size: { type: 'size', each: 'devices', once: true, help: 'size on the device' },
+    fs_size: { type: 'size', each: 'devices', help: 'size on the device' },
   },
   async run(context, args) {
     expectTypeOf(args.force).toEqualTypeOf<boolean>();
@@ -35,7 +35,11 @@ const mkfs = defineCommand({
       throw new UsageError(`${args.replicas} copies need as many devices, expected at least that many`, '--replicas');
     }
     if (existsSync('/nonexistent') && !args.force) await context.prompt.confirm('Overwrite?', { flag: '--force' });
-    return { label: args.fs_label ?? null, devices: args.devices, sectors: 2n ** 60n };
+    return {
+      label: args.fs_label ?? null,
+      devices: args.devices.map(({ word, options }) => ({ word, options })),
+      sectors: 2n ** 60n,
+    };
   },
   text(result, out) {
     for (const { word, options } of result.devices)
@@ -55,7 +59,7 @@ describe('a complete command', () => {
     const words = 'mkfs --label=ssd --fs_size 1G a b -lhdd c -- -d'.split(' ');
     expect(await runCli(example, words)).toEqual({
       exitCode: 0,
-      stdout: 'a ssd 1073741824\nb ssd -\nc hdd -\n-d hdd -\n',
+      stdout: 'a ssd 1073741824\nb ssd 1073741824\nc hdd 1073741824\n-d hdd 1073741824\n',
       stderr: '',
     });
   });

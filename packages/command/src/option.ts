@@ -21,8 +21,6 @@ interface CommonOption {
    * line, and its value arrives beside each of them: `--label=ssd dev0 dev1 --label=hdd dev2`.
    */
   readonly each?: string;
-  /** Only with `each`: the value applies to the next positional and not to those after it. */
-  readonly once?: boolean;
 }
 
 /** `--force`: present or not. */
@@ -117,6 +115,8 @@ type Word<P> = P extends { choices: readonly (infer C)[] } ? C : string;
 export interface WithOptions<Word, Options> {
   readonly word: Word;
   readonly options: Options;
+  /** Which of them stand between this word and the one before: the others were given for an earlier one as well. */
+  readonly own: ReadonlySet<string>;
 }
 
 type EachOptions<O, Name> = { readonly [K in keyof O as O[K] extends { each: Name } ? K : never]: OptionValue<O[K]> };

@@ -22,7 +22,7 @@ const declaration: CommandDeclaration = {
     passphrase_file: { type: 'string', needs: ['encrypted'], help: '' },
     label: { type: 'string', alias: 'l', each: 'devices', help: '' },
     durability: { type: 'number', default: 1, each: 'devices', help: '' },
-    fs_size: { type: 'size', each: 'devices', once: true, help: '' },
+    fs_size: { type: 'size', each: 'devices', help: '' },
   },
 };
 
@@ -47,7 +47,7 @@ describe('spelling', () => {
     ['--fs_label=a --fs_label=b d', { fs_label: 'b' }],
     ['-r3 d', { replicas: 3 }],
     ['d', { wipe: undefined }],
-    ['--wipe d', { wipe: 'names', devices: [{ word: 'd', options: expect.anything() }] }],
+    ['--wipe d', { wipe: 'names', devices: [{ word: 'd', options: expect.anything(), own: new Set() }] }],
     ['-fw d', { wipe: 'names', force: true }],
     ['--wipe=all d', { wipe: 'all' }],
     ['-wall d', { wipe: 'all' }],
@@ -71,9 +71,9 @@ describe('spelling', () => {
 
 describe('options for each device', () => {
   const devices = (line: string) =>
-    (parse(line) as unknown as { devices: { word: string; options: Record<string, unknown> }[] }).devices.map(
-      ({ word, options }) => [word, options.label, options.durability, options.fs_size],
-    );
+    (
+      parse(line) as unknown as { devices: { word: string; options: Record<string, unknown>; own: Set<string> }[] }
+    ).devices.map(({ word, options, own }) => [word, options.label, options.durability, options.fs_size, ...own]);
 
   test.each([
     [
@@ -86,7 +86,7 @@ describe('options for each device', () => {
     [
       '--label=x a b',
       [
-        ['a', 'x', 1, undefined],
+        ['a', 'x', 1, undefined, 'label'],
         ['b', 'x', 1, undefined],
       ],
     ],
@@ -94,33 +94,33 @@ describe('options for each device', () => {
       'a --label=x b',
       [
         ['a', undefined, 1, undefined],
-        ['b', 'x', 1, undefined],
+        ['b', 'x', 1, undefined, 'label'],
       ],
     ],
     [
       '--label ssd.a --durability=2 --fs_size=1k a -l hdd.b b -f c',
       [
-        ['a', 'ssd.a', 2, 1024],
-        ['b', 'hdd.b', 2, undefined],
-        ['c', 'hdd.b', 2, undefined],
+        ['a', 'ssd.a', 2, 1024, 'label', 'durability', 'fs_size'],
+        ['b', 'hdd.b', 2, 1024, 'label'],
+        ['c', 'hdd.b', 2, 1024],
       ],
     ],
-    ['-fl x a', [['a', 'x', 1, undefined]]],
+    ['-fl x a', [['a', 'x', 1, undefined, 'label']]],
     [
       '--label=x -- -a b',
       [
-        ['-a', 'x', 1, undefined],
+        ['-a', 'x', 1, undefined, 'label'],
         ['b', 'x', 1, undefined],
       ],
     ],
     [
       '--fs_size=1k a --label=y -- -b',
       [
-        ['a', undefined, 1, 1024],
-        ['-b', 'y', 1, undefined],
+        ['a', undefined, 1, 1024, 'fs_size'],
+        ['-b', 'y', 1, 1024, 'label'],
       ],
     ],
-    ['--fs_label a --label b c', [['c', 'b', 1, undefined]]],
+    ['--fs_label a --label b c', [['c', 'b', 1, undefined, 'label']]],
   ])('%s', (line, expected) => {
     expect(devices(line)).toEqual(expected);
   });

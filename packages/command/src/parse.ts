@@ -8,7 +8,14 @@ import { assert, UsageError } from '@bcachefs-ts/core';
 import Parser from 'yargs-parser';
 import type { CommandDeclaration } from './command.ts';
 import { commonOptions } from './common-options.ts';
-import { type OptionSpec, type OptionSpecs, takesValue, type ValuedOption, valueName } from './option.ts';
+import {
+  type OptionSpec,
+  type OptionSpecs,
+  takesValue,
+  type ValuedOption,
+  valueName,
+  type WithOptions,
+} from './option.ts';
 import { suggest } from './suggest.ts';
 import { parseBoolean, parseInteger, parseSize } from './values.ts';
 
@@ -284,19 +291,21 @@ function* itemsWithOptions(
   options: OptionSpecs,
   canonical: readonly string[],
   literal: readonly string[],
-): Generator<{ readonly word: string; readonly options: ParsedArgs }> {
+): Generator<WithOptions<string, ParsedArgs>> {
   let inForce: Given = {};
+  let own = new Set<string>();
   let stretch: string[] = [];
   const valuesInForce = () =>
     Object.fromEntries(Object.entries(each).map(([name, option]) => [name, optionValue(name, option, inForce[name])]));
   const addGiven = (given: Given) => {
-    const own = Object.entries(given).filter(([name]) => Object.hasOwn(each, name));
-    inForce = { ...inForce, ...Object.fromEntries(own) };
-    return own[0]?.[0];
+    const added = Object.entries(given).filter(([name]) => Object.hasOwn(each, name));
+    inForce = { ...inForce, ...Object.fromEntries(added) };
+    own = new Set(added.map(([name]) => name));
+    return added[0]?.[0];
   };
   const item = (word: string) => {
-    const found = { word, options: valuesInForce() };
-    inForce = Object.fromEntries(Object.entries(inForce).filter(([name]) => !each[name]!.once));
+    const found = { word, options: valuesInForce(), own };
+    own = new Set();
     return found;
   };
 

@@ -1,5 +1,6 @@
 // bcachefs format, mkfs.bcachefs: makes a filesystem on devices or image files. This file is the command line; the work is in make.ts.
 
+import { existsSync } from 'node:fs';
 import { defineCommand, tableOptionValues } from '@bcachefs-ts/command';
 import { VERSION_CURRENT_WRITTEN, versionNumber } from '@bcachefs-ts/core';
 import { madeJson, makeFilesystem, printMade } from './make.ts';
@@ -47,7 +48,7 @@ export const formatCommand = defineCommand({
       does: 'Makes an image with the files of a directory',
     },
     {
-      command: 'bcachefs format --encrypted --passphrase_file=pw disk.img',
+      command: 'bcachefs format --encrypted --passphrase_file=pw --fs_size=1G disk.img',
       does: 'Makes an encrypted filesystem without asking',
     },
     {
@@ -69,16 +70,21 @@ export const formatCommand = defineCommand({
       type: 'string',
       value: 'SIZE|min',
       each: 'devices',
-      once: true,
       heading: DEVICE_HEADING,
       parse: parseFsSize,
-      help: 'size of the filesystem on the next device; makes the image file, sparse, where there is none; min: what the files of --source need',
+      help:
+        'size of the filesystem on the next device, and of all image files after it that do not exist yet: they are made, sparse; ' +
+        'min: what the files of --source need',
     },
     ...deviceOptions,
     ...filesystemOptionSpecs,
   },
   run(context, args) {
-    const devices = args.devices.map(({ word, options }) => ({ path: word, ...options }));
+    const devices = args.devices.map(({ word, options: { fs_size, ...options }, own }) => {
+      // A disk further along must not become smaller because of a size that was given for a file.
+      const isMeant = own.has('fs_size') || !existsSync(word);
+      return { path: word, fs_size: isMeant ? fs_size : undefined, ...options };
+    });
     return makeFilesystem(context, args, tableOptionValues(filesystemRows, args), devices);
   },
   text: printMade,
