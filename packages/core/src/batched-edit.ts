@@ -22,7 +22,7 @@ export class BatchedEdit {
   constructor(writer: FilesystemWriter, options: BatchedEditOptions) {
     this.#writer = writer;
     this.#options = options;
-    this.#edit = this.#begin(options.firstInum);
+    this.#edit = this.#begin();
   }
 
   /** The part that is being made; another one after `step`. What is known of files by their FileRef stays true. */
@@ -37,9 +37,8 @@ export class BatchedEdit {
   /** Between two operations: commits when enough has changed. @throws as FileEdit.commit does */
   step(): void {
     if (this.#edit.tx.size < (this.#options.changesMax ?? CHANGES_MAX)) return;
-    const { nextInum } = this.#edit.files;
     this.finish();
-    this.#edit = this.#begin(nextInum);
+    this.#edit = this.#begin();
   }
 
   /** Commits what is left. The edit is used up. */
@@ -48,8 +47,8 @@ export class BatchedEdit {
     this.#commits++;
   }
 
-  #begin(firstInum: bigint | undefined): FileEdit {
-    const edit = new FileEdit(this.#writer, { ...this.#options, ...(firstInum === undefined ? {} : { firstInum }) });
+  #begin(): FileEdit {
+    const edit = new FileEdit(this.#writer, this.#options);
     // Else each commit would leave the nodes that it replaced behind, and a large image would be full of them.
     releaseEmptied(edit.triggers, edit.tx);
     return edit;

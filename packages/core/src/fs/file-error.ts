@@ -10,6 +10,7 @@ const words = {
   ENAMETOOLONG: 'file name too long',
   ENODATA: 'no such attribute',
   ENOENT: 'no such file or directory',
+  ENOSPC: 'no number below 2^31 is left',
   ENOTDIR: 'not a directory',
   ENOTEMPTY: 'directory not empty',
   EPERM: 'not allowed for a file of this type',

@@ -2,7 +2,7 @@
 // does it. Contents are file-content.ts's, subvolumes subvolumes.ts's. Each operation checks first and changes then: one that
 // is refused has changed nothing. Files whose last name goes are deleted at once, with all that they had, since nobody has them open.
 //
-// Numbers of inodes are given upwards from 4096, the first that no snapshot uses. Times are the writer's clock, unless they are set.
+// Numbers of inodes are given upwards from the highest that is taken, 4096 at the least. Times are the writer's clock, unless they are set.
 // Permissions are not looked at: whoever has the devices may do everything. A subvolume that is read-only is respected.
 // Source: fs-common.c (bch2_create_trans, bch2_link_trans, bch2_unlink_trans, bch2_rename_trans), inode.c, dirent.c, xattr.c, v1.13.0.
 
@@ -63,8 +63,6 @@ export interface FileWriterOptions {
   readonly random: RandomSource;
   /** Nanoseconds since 1970. */
   readonly now: () => bigint;
-  /** Numbers of inodes are given from here on: where an earlier writer has come to, so that the search need not begin at the first. */
-  readonly firstInum?: bigint;
 }
 
 export interface NewInode {
@@ -122,8 +120,9 @@ const XATTR_NAME_MAX = 255;
 /** A key has up to 255 u64s, 5 of them its header. */
 const VALUE_U64S_MAX = 250;
 const S_ISGID = 0o2000;
-/** Numbers up to here fit into 32 bits, signed. */
-const INUM_31BIT_MAX = 0x7fff_ffff;
+/** Numbers are given from here on, below INUM_END, as with the option inodes_32bit: programs of 32 bits can hold them. */
+const INUM_MIN = Number(BLOCKDEV_INODE_MAX);
+const INUM_END = 0x7fff_ffff;
 
 /** An inode that says nothing. */
 const BLANK = unpackInodeV3(new Uint8Array(48));
@@ -141,13 +140,11 @@ export class FileWriter {
   readonly #strHash: number;
   readonly #hasAcls: boolean;
   #table: SnapshotTable;
-  /** Free numbers: from the first, below the second. */
-  #freeInums: { next: number; end: number } = { next: Number(BLOCKDEV_INODE_MAX), end: 0 };
+  #freeInums: FreeInums | undefined;
 
   /** @throws CorruptError, DeviceError when the snapshots cannot be read */
-  constructor(tx: Transaction, { random, now, firstInum }: FileWriterOptions) {
+  constructor(tx: Transaction, { random, now }: FileWriterOptions) {
     this.tx = tx;
-    if (firstInum !== undefined) this.#freeInums.next = Number(firstInum);
     this.random = random;
     this.cache = new InodeCache(tx);
     this.#now = now;
@@ -157,11 +154,6 @@ export class FileWriter {
     this.#strHash = strHashTypeFor(sb);
     this.#hasAcls = optionFromSuperblock(option('acl'), sb, 0n, '1.13') !== 0;
     this.#table = SnapshotTable.read(tx);
-  }
-
-  /** All numbers of inodes below were looked at: for `firstInum` of the next writer. */
-  get nextInum(): bigint {
-    return BigInt(this.#freeInums.next);
   }
 
   /** The snapshots as they are now. */
@@ -723,27 +715,58 @@ export class FileWriter {
     this.tx.update(INODES, makeKey(INODE_GENERATION, pos, value));
   }
 
-  /** The next number that no snapshot has an inode of, or had. */
+  /**
+   * The next number that no snapshot has an inode of, or had. The kernel looks for a hole from the start of its processor's share of the
+   * numbers; here the one after the highest is taken, which one lookup finds, and holes only when nothing is left above.
+   * @throws FileError ENOSPC when all are taken
+   */
   #nextInum(): bigint {
-    const free = this.#freeInums;
-    if (free.next >= free.end) {
-      let next = free.next;
-      const from = makeBpos(0n, BigInt(next), 0);
-      free.end = INUM_31BIT_MAX;
-      for (const { k } of this.tx.btree(INODES).keys({ from })) {
-        const taken = k.p[2]! * 2 ** 32 + k.p[1]!;
-        if (taken > next) {
-          free.end = Math.min(taken, INUM_31BIT_MAX);
-          break;
-        }
-        next = taken + 1;
-      }
-      assert(next < INUM_31BIT_MAX, 'two thousand million inodes');
-      free.next = next;
-    }
+    let free = this.#freeInums;
+    if (free === undefined) free = this.#inumsAbove();
+    if (free.next >= free.end) free = this.#nextHole(free);
+    this.#freeInums = free;
     return BigInt(free.next++);
   }
+
+  /** What is free above all numbers that are taken; may be nothing. */
+  #inumsAbove(): FreeInums {
+    const [from, to] = [makeBpos(0n, BigInt(INUM_MIN), 0), makeBpos(0n, BigInt(INUM_END - 1), 0xffff_ffff)];
+    let start = INUM_MIN;
+    for (const { k } of this.tx.btree(INODES).keys({ from, to, backward: true })) {
+      start = inumOf(k.p) + 1;
+      break;
+    }
+    return { next: start, end: INUM_END, isHole: false, holesEnd: start };
+  }
+
+  /** The next hole below the numbers that were the highest at first; those above have been given since, or were taken. */
+  #nextHole({ end: before, isHole, holesEnd }: FreeInums): FreeInums {
+    let next = isHole ? before : INUM_MIN;
+    let end = holesEnd;
+    for (const { k } of this.tx.btree(INODES).keys({ from: makeBpos(0n, BigInt(next), 0) })) {
+      const taken = inumOf(k.p);
+      if (taken > next || taken >= holesEnd) {
+        end = Math.min(taken, holesEnd);
+        break;
+      }
+      next = taken + 1;
+    }
+    if (next >= end) throw new FileError('ENOSPC', 'a new inode');
+    return { next, end, isHole: true, holesEnd };
+  }
 }
+
+/** Numbers of inodes that are free: from the first, below the second. */
+interface FreeInums {
+  next: number;
+  readonly end: number;
+  /** Others follow; else it is what lies above all that were taken. */
+  readonly isHole: boolean;
+  /** Where that begins. */
+  readonly holesEnd: number;
+}
+
+const inumOf = (pos: Bpos): number => pos[2]! * 2 ** 32 + pos[1]!;
 
 type FoundEntry = {
   readonly key: { readonly k: { readonly p: Bpos } };
