@@ -26,7 +26,7 @@ describe('one file', () => {
     const alone = join(folder, `${name}.mjs`);
     writeFileSync(alone, text);
     const run = spawnSync(process.execPath, [alone, '--help'], { cwd: folder, encoding: 'utf8' });
-    expect(run).toMatchObject({ status: 0, stderr: '' });
+    expect(run).toMatchObject({ status: name === 'fsck.bcachefs' ? 16 : 0, stderr: '' });
     expect(run.stdout).toContain(`Usage: ${name} `);
   });
 
@@ -74,6 +74,11 @@ describe('bcachefs', () => {
   test('version', () => {
     expect(shell('$BCACHEFS version')).toEqual({ exitCode: 0, signal: null, stdout: `${version}\n`, stderr: '' });
     expect(JSON.parse(shell('$BCACHEFS --version --json').stdout)).toMatchObject({ program_version: version });
+  });
+
+  test('bare: the usage on standard output, and exit code 1', () => {
+    const usage = shell('$BCACHEFS --help').stdout;
+    expect(shell('$BCACHEFS')).toEqual({ exitCode: 1, signal: null, stdout: usage, stderr: '' });
   });
 
   test('a slip gets one line and exit code 2', () => {
@@ -125,6 +130,12 @@ describe('pipes', () => {
 });
 
 describe('by other names', () => {
+  test('-h: fsck(8) has an exit code for it, mkfs has not', () => {
+    expect(shell(`${built('fsck.bcachefs')} -h`)).toMatchObject({ exitCode: 16, stderr: '' });
+    expect(shell('$BCACHEFS fsck -h')).toMatchObject({ exitCode: 16, stderr: '' });
+    expect(shell(`${built('mkfs.bcachefs')} -h`)).toMatchObject({ exitCode: 0, stderr: '' });
+  });
+
   test('mkfs.bcachefs is format', () => {
     const help = shell(`${built('mkfs.bcachefs')} --help`);
     expect(help.exitCode).toBe(0);

@@ -3,6 +3,7 @@
 import { commandToMarkdown, listedEntries, runCli } from '@bcachefs-ts/command';
 import { describe, expect, test } from 'vitest';
 import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
+import { parseArguments } from '../../packages/command/src/parse.ts';
 
 const entries = [...listedEntries(bcachefs.commands)];
 
@@ -32,6 +33,26 @@ describe.each(entries.map(each => [each.words.join(' '), each] as const))('%s', 
     const command = await entry.load();
     if (Object.values(command.positionals).some(spec => spec.file)) expect(command.examples?.length).toBeGreaterThan(0);
   });
+});
+
+/** A command's arguments, as its own declarations read them. */
+async function argumentsOf(name: string, line: string): Promise<object> {
+  const found = entries.find(({ words }) => words.join(' ') === name);
+  if (found === undefined) throw new Error(`no command ${name}`);
+  return parseArguments(await found.entry.load(), line.split(' '), name);
+}
+
+test('the command line takes what getopt_long takes: beginnings, and values that begin with a dash', async () => {
+  expect(await argumentsOf('format', '--encrypt --bucket=128k disk.img')).toMatchObject({
+    encrypted: true,
+    devices: [{ word: 'disk.img', options: { bucket_size: 131072 } }],
+  });
+  await expect(argumentsOf('format', '--metadata=1 d')).rejects.toThrow(
+    /^--metadata: can be --metadata_replicas, --metadata_replicas_required, --metadata_checksum or /,
+  );
+  expect(await argumentsOf('list_journal', '-b -extents disk.img')).toEqual(
+    await argumentsOf('list_journal', '--btree=-extents disk.img'),
+  );
 });
 
 test('the list of commands', async () => {

@@ -2,6 +2,7 @@ import { InvariantError, UsageError } from '@bcachefs-ts/core';
 import { describe, expect, test } from 'vitest';
 import type { CommandDeclaration } from './command.ts';
 import { parseArguments } from './parse.ts';
+import { HelpAsked } from './program.ts';
 
 const declaration: CommandDeclaration = {
   name: 'make',
@@ -20,6 +21,9 @@ const declaration: CommandDeclaration = {
     wipe: { type: 'choice', alias: 'w', choices: ['names', 'all'], bare: 'names', help: '' },
     encrypted: { type: 'flag', conflictsWith: ['acl'], help: '' },
     passphrase_file: { type: 'string', needs: ['encrypted'], help: '' },
+    exact: { type: 'flag', help: '' },
+    exact_form: { type: 'flag', help: '' },
+    exotic: { type: 'flag', hidden: true, help: '' },
     label: { type: 'string', alias: 'l', each: 'devices', help: '' },
     durability: { type: 'number', default: 1, each: 'devices', help: '' },
     fs_size: { type: 'size', each: 'devices', help: '' },
@@ -60,6 +64,20 @@ describe('spelling', () => {
     ['--block_size=4k d', { block_size: 4096 }],
     ['-o a,b -oc d', { option: [['a', 'b'], ['c']] }],
     ['--checksum=crc64 d', { checksum: 'crc64' }],
+    // As getopt_long: the beginning of a name will do, and an exact match wins.
+    ['--encr d', { encrypted: true }],
+    ['--check=crc64 d', { checksum: 'crc64' }],
+    ['--fs-l x d', { fs_label: 'x' }],
+    ['--no-in d', { inline_data: false }],
+    ['--exact d', { exact: true, exact_form: false }],
+    ['--exact_f d', { exact: false, exact_form: true }],
+    ['--exo d', { exotic: true }],
+    // As getopt_long: an option that needs a value takes the next word, whatever it looks like.
+    ['-L -x d', { fs_label: '-x' }],
+    ['--fs_label -5 d', { fs_label: '-5' }],
+    ['--fs_label --force d', { fs_label: '--force', force: false }],
+    ['-fL -- d', { fs_label: '--', force: true }],
+    ['-o -extents,-5 -o --wipe d', { option: [['-extents', '-5'], ['--wipe']] }],
   ])('%s', (line, expected) => {
     expect(parse(line)).toMatchObject(expected);
   });
@@ -121,6 +139,7 @@ describe('options for each device', () => {
       ],
     ],
     ['--fs_label a --label b c', [['c', 'b', 1, undefined, 'label']]],
+    ['--label -b --fs_si 2k c', [['c', '-b', 1, 2048, 'label', 'fs_size']]],
   ])('%s', (line, expected) => {
     expect(devices(line)).toEqual(expected);
   });
@@ -146,8 +165,12 @@ describe('what is wrong, by name', () => {
     ['--acl=perhaps d', "--acl: 'perhaps' is neither yes nor no, expected 1, yes, true, on or 0, no, false, off"],
     ['d --fs_label', '--fs_label: needs a value: --fs_label=NAME'],
     ['d -fL', '--fs_label: needs a value: --fs_label=NAME'],
-    ['--fs_label --force d', '--fs_label: needs a value: --fs_label=NAME'],
-    ['--fs_label -- d', '--fs_label: needs a value: --fs_label=NAME'],
+    ['--fs_l', '--fs_label: needs a value: --fs_label=NAME'],
+    ['--fs=x d', '--fs: can be --fs_label or --fs_size'],
+    ['--ex d', '--ex: can be --exact or --exact_form'],
+    ['--no_ d', '--no_: can be --no_acl or --no_inline_data'],
+    ['--no_i=yes d', "--no_i: takes no value, but 'yes' was given"],
+    ['--repl=9 d', '--replicas: 9 is out of range, expected a whole number from 1 to 4'],
     ['--replicas=9 d', '--replicas: 9 is out of range, expected a whole number from 1 to 4'],
     [
       '--block_size=big d',
@@ -222,6 +245,7 @@ test('any words give values or a UsageError, nothing else', () => {
     try {
       parseArguments(declaration, words, 'usage');
     } catch (error) {
+      if (error instanceof HelpAsked) continue;
       expect(error, `seed 20240101, words ${JSON.stringify(words)}`).toBeInstanceOf(UsageError);
     }
   }

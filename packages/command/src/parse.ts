@@ -1,8 +1,10 @@
 // From the words of a command line to the values that a command declared. Two steps: `canonicalWords` brings every way of
-// spelling an option (`-fqLx`, `--fs-size 1G`, `--acl=no`) to one long form and refuses what isn't declared; yargs' parser
-// then tells options, values and positionals apart. Values are read by the declarations, each error naming its option.
+// spelling an option (`-fqLx`, `--fs-size 1G`, `--fs_si=1G`, `--acl=no`) to one long form and refuses what isn't declared;
+// yargs' parser then tells options, values and positionals apart. Values are read by the declarations, each error naming its
+// option.
 //
-// An option whose value starts with a dash is written `--label=-x`: a forgotten value is a commoner mistake.
+// What getopt_long(3) takes is taken here, as scripts are written for tools that use it: a long option may be cut short as long
+// as one option begins so, and the word after an option that needs a value is its value, whatever it looks like.
 
 import { assert, UsageError } from '@bcachefs-ts/core';
 import Parser from 'yargs-parser';
@@ -16,6 +18,7 @@ import {
   valueName,
   type WithOptions,
 } from './option.ts';
+import { HelpAsked } from './program.ts';
 import { suggest } from './suggest.ts';
 import { parseBoolean, parseInteger, parseSize } from './values.ts';
 
@@ -33,10 +36,7 @@ type Given = Readonly<Record<string, readonly string[]>>;
 export function parseArguments(command: CommandDeclaration, words: readonly string[], usage: string): ParsedArgs {
   if (command.takesAnything) return { words, ...commonDefaults() };
   const options = allOptions(command);
-  const end = words.indexOf('--');
-  const canonical = canonicalWords(end < 0 ? words : words.slice(0, end), options);
-  const literal = end < 0 ? [] : words.slice(end + 1);
-
+  const { canonical, literal } = canonicalWords(words, options);
   const { given, positionals } = split(canonical, options);
   checkCombinations(given, options);
   const values: Record<string, unknown> = {};
@@ -65,16 +65,47 @@ function commonDefaults(): ParsedArgs {
   );
 }
 
-/** Options in the form `--name`, `--name=value` or `--name` `value`, values of booleans as 1 and 0; the rest as it is. */
-function canonicalWords(words: readonly string[], options: OptionSpecs): string[] {
+interface CanonicalWords {
+  /** Options in the form `--name` or `--name=value`, values of booleans as 1 and 0; positionals as they are. */
+  readonly canonical: readonly string[];
+  /** What follows `--`. */
+  readonly literal: readonly string[];
+}
+
+function canonicalWords(words: readonly string[], options: OptionSpecs): CanonicalWords {
   const byLetter = new Map<string, string>();
   for (const [name, option] of Object.entries(options))
     if (option.alias !== undefined) byLetter.set(option.alias, name);
 
-  return words.flatMap(word => {
-    if (!word.startsWith('-') || word === '-' || isNegativeNumber(word)) return [word];
-    return word.startsWith('--') ? [canonicalLong(word, options)] : canonicalLetters(word, options, byLetter);
-  });
+  const canonical: string[] = [];
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    if (word === '--') return { canonical, literal: words.slice(i + 1) };
+    if (!word.startsWith('-') || word === '-' || isNegativeNumber(word)) {
+      canonical.push(word);
+      continue;
+    }
+    const spelled = word.startsWith('--') ? [longOption(word, options)] : letterOptions(word, options, byLetter);
+    for (const { name, value } of spelled) {
+      if (name === 'help') throw new HelpAsked();
+      // Only the last of several letters can wait for a value.
+      const given = value === 'next' ? nextWord(words, ++i, name, options[name]!) : value?.text;
+      canonical.push(given === undefined ? `--${name}` : `--${name}=${given}`);
+    }
+  }
+  return { canonical, literal: [] };
+}
+
+function nextWord(words: readonly string[], at: number, name: string, option: OptionSpec): string {
+  const word = words[at];
+  if (word === undefined) throw new UsageError(`needs a value: --${name}=${valueName(option)}`, `--${name}`);
+  return word;
+}
+
+/** One option as it was given: without a value, with one, or waiting for the next word to be it. */
+interface Spelled {
+  readonly name: string;
+  readonly value: { readonly text: string } | 'next' | undefined;
 }
 
 /** What yargs' parser takes for a value rather than for letters. */
@@ -82,30 +113,59 @@ function isNegativeNumber(word: string): boolean {
   return /^-(\d+(\.\d+)?|\.\d+)$/.test(word);
 }
 
-function canonicalLong(word: string, options: OptionSpecs): string {
+function longOption(word: string, options: OptionSpecs): Spelled {
   const equals = word.indexOf('=');
   const spelled = equals < 0 ? word : word.slice(0, equals);
   const value = equals < 0 ? undefined : word.slice(equals + 1);
-  const name = spelled.slice(2).replaceAll('-', '_');
-
-  const negated = name.startsWith('no_') ? name.slice(3) : undefined;
-  if (negated !== undefined && !Object.hasOwn(options, name) && isBoolean(options, negated)) {
-    if (value !== undefined) throw new UsageError(`takes no value, but '${value}' was given`, spelled);
-    return `--${negated}=0`;
-  }
-  if (!Object.hasOwn(options, name)) throw unknownOption(spelled, options);
+  const { name, isNegated } = findLong(spelled, options);
   const option = options[name]!;
-  if (takesValue(option)) return withValue(name, option, value);
-  if (option.type === 'boolean') {
-    return `--${name}=${value === undefined || readValue(spelled, () => parseBoolean(value)) ? 1 : 0}`;
+  if (takesValue(option)) return { name, value: waitingValue(option, value) };
+  if (option.type === 'boolean' && !isNegated) {
+    const isYes = value === undefined || readValue(`--${name}`, () => parseBoolean(value));
+    return { name, value: { text: isYes ? '1' : '0' } };
   }
   if (value !== undefined) throw new UsageError(`takes no value, but '${value}' was given`, spelled);
-  return `--${name}`;
+  return { name, value: isNegated ? { text: '0' } : undefined };
+}
+
+/** A way to write a long option. */
+interface LongName {
+  readonly text: string;
+  readonly name: string;
+  readonly isNegated: boolean;
+}
+
+/**
+ * Which option is meant: the one of that name, else the only one that begins so.
+ * @param spelled with its dashes, without a value
+ * @throws UsageError which lists the candidates, or names the closest
+ */
+function findLong(spelled: string, options: OptionSpecs): LongName {
+  const text = spelled.slice(2).replaceAll('-', '_');
+  const names = Object.entries(options).flatMap(([name, option]): LongName[] => [
+    { text: name, name, isNegated: false },
+    ...(option.type === 'boolean' && !Object.hasOwn(options, `no_${name}`)
+      ? [{ text: `no_${name}`, name, isNegated: true }]
+      : []),
+  ]);
+  const exact = names.find(each => each.text === text);
+  if (exact !== undefined) return exact;
+  const starting = text === '' ? [] : names.filter(each => each.text.startsWith(text));
+  const shown = starting.filter(({ name }) => !options[name]!.hidden);
+  // What help does not list makes nothing ambiguous.
+  const candidates = shown.length > 0 ? shown : starting;
+  if (candidates.length === 1) return candidates[0]!;
+  if (candidates.length > 1) {
+    throw new UsageError(`can be ${listed(candidates.map(each => `--${each.text}`))}`, spelled);
+  }
+  const known = names.filter(({ name }) => !options[name]!.hidden).map(each => `--${each.text}`);
+  const meant = suggest(spelled, known);
+  throw new UsageError(`unknown option ${spelled}${meant === undefined ? '' : `, did you mean ${meant}?`}`);
 }
 
 /** `-fqLx`: letters up to the first that takes a value; what follows that one is its value. */
-function canonicalLetters(word: string, options: OptionSpecs, byLetter: ReadonlyMap<string, string>): string[] {
-  const canonical: string[] = [];
+function letterOptions(word: string, options: OptionSpecs, byLetter: ReadonlyMap<string, string>): Spelled[] {
+  const found: Spelled[] = [];
   const letters = [...word.slice(1)];
   for (const [i, letter] of letters.entries()) {
     const name = byLetter.get(letter);
@@ -119,49 +179,31 @@ function canonicalLetters(word: string, options: OptionSpecs, byLetter: Readonly
     const option = options[name]!;
     if (takesValue(option)) {
       const rest = letters.slice(i + 1).join('');
-      canonical.push(withValue(name, option, rest === '' ? undefined : rest.replace(/^=/, '')));
-      return canonical;
+      return [...found, { name, value: waitingValue(option, rest === '' ? undefined : rest.replace(/^=/, '')) }];
     }
-    canonical.push(option.type === 'boolean' ? `--${name}=1` : `--${name}`);
-  }
-  return canonical;
-}
-
-/** @param joined the value in the same word, if there is one */
-function withValue(name: string, { bare }: ValuedOption, joined: string | undefined): string {
-  const value = joined ?? bare;
-  return value === undefined ? `--${name}` : `--${name}=${value}`;
-}
-
-function isBoolean(options: OptionSpecs, name: string): boolean {
-  return Object.hasOwn(options, name) && options[name]!.type === 'boolean';
-}
-
-function unknownOption(spelled: string, options: OptionSpecs): UsageError {
-  const known = Object.entries(options).flatMap(([name, option]) =>
-    option.hidden ? [] : option.type === 'boolean' ? [`--${name}`, `--no_${name}`] : [`--${name}`],
-  );
-  const meant = suggest(spelled, known);
-  return new UsageError(`unknown option ${spelled}${meant === undefined ? '' : `, did you mean ${meant}?`}`);
-}
-
-/** Tells options with their values from positionals, in canonical words. */
-function split(words: readonly string[], options: OptionSpecs): { given: Given; positionals: readonly string[] } {
-  const found = splitLeniently(words, options);
-  if (found.missing !== undefined) {
-    const name = found.missing;
-    throw new UsageError(`needs a value: --${name}=${valueName(options[name]!)}`, `--${name}`);
+    found.push({ name, value: option.type === 'boolean' ? { text: '1' } : undefined });
   }
   return found;
 }
 
-function splitLeniently(words: readonly string[], options: OptionSpecs) {
+/** @param joined the value in the same word, if there is one */
+function waitingValue({ bare }: ValuedOption, joined: string | undefined): Spelled['value'] {
+  const text = joined ?? bare;
+  return text === undefined ? 'next' : { text };
+}
+
+/** Tells options with their values from positionals, in canonical words. */
+function split(
+  words: readonly string[],
+  options: OptionSpecs,
+): { readonly given: Given; readonly positionals: readonly string[] } {
   const flags: string[] = [];
   const valued: string[] = [];
   for (const [name, option] of Object.entries(options)) (option.type === 'flag' ? flags : valued).push(name);
-  const { argv, error } = Parser.detailed([...words], {
+  const argv = Parser([...words], {
     boolean: flags,
     string: valued,
+    // Without it, quotes around a value are taken off.
     narg: Object.fromEntries(valued.map(name => [name, 1])),
     configuration: {
       'boolean-negation': false,
@@ -172,15 +214,13 @@ function splitLeniently(words: readonly string[], options: OptionSpecs) {
       'parse-numbers': false,
       'parse-positional-numbers': false,
     },
-    // The only complaint left for yargs' parser is a missing value; its message becomes the option's name.
-    __: (_format: string, ...names: readonly unknown[]) => String(names[0]),
-  } as Parameters<typeof Parser.detailed>[1]);
+  });
   const given: Record<string, readonly string[]> = {};
   for (const name of Object.keys(options)) {
     const value: unknown = argv[name];
     if (value !== undefined) given[name] = (Array.isArray(value) ? value : [value]).map(String);
   }
-  return { given, positionals: argv._.map(String), missing: error?.message };
+  return { given, positionals: argv._.map(String) };
 }
 
 function checkCombinations(given: Given, options: OptionSpecs): void {
@@ -311,14 +351,13 @@ function* itemsWithOptions(
 
   for (const word of canonical) {
     stretch.push(word);
-    // An option still waiting for its value isn't an error here: `split` has accepted the whole.
-    const { given, positionals } = splitLeniently(stretch, options);
+    const { given, positionals } = split(stretch, options);
     if (positionals.length === 0) continue;
     addGiven(given);
     yield item(positionals[0]!);
     stretch = [];
   }
-  const unused = addGiven(splitLeniently(stretch, options).given);
+  const unused = addGiven(split(stretch, options).given);
   if (unused !== undefined && literal.length === 0) {
     throw new UsageError(`applies to the ${positional} that come after it, but none does`, `--${unused}`);
   }

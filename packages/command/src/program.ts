@@ -5,6 +5,7 @@
 import { assert, UsageError } from '@bcachefs-ts/core';
 import type { Command, CommandDeclaration } from './command.ts';
 import { commonOptions } from './common-options.ts';
+import { EXIT } from './exit-codes.ts';
 import type { PositionalSpec } from './option.ts';
 import { suggest } from './suggest.ts';
 
@@ -19,6 +20,8 @@ export interface CommandEntry {
   readonly hidden?: true;
   /** `-h` is an option of the command: only `--help` asks for help. */
   readonly ownsLetterH?: true;
+  /** What `--help` ends with, where it isn't 0. */
+  readonly helpExitCode?: number;
   load(): Promise<Command>;
 }
 
@@ -47,7 +50,14 @@ export interface SingleCommandProgram {
   readonly name: string;
   readonly version: string;
   readonly summary: string;
+  /** What `--help` ends with, where it isn't 0. */
+  readonly helpExitCode?: number;
   load(): Promise<Command>;
+}
+
+/** Help was asked for in a way that only a command's declarations show: `--hel`, `-fh`. */
+export class HelpAsked extends Error {
+  override readonly name = 'HelpAsked';
 }
 
 /** A program with the commands that each one has: completions, help and version. */
@@ -112,6 +122,8 @@ export interface Located {
   readonly entry: Pick<CommandEntry, 'load'>;
   /** The command's own words. */
   readonly rest: readonly string[];
+  /** What the program ends with when the command has done its work, where it isn't the command's to say. */
+  readonly exitCode?: number | undefined;
 }
 
 /**
@@ -127,7 +139,7 @@ export function locate(program: Program | SingleCommandProgram, words: readonly 
 function locateSingle(program: SingleCommandProgram, words: readonly string[]): Located {
   if (asksForHelp(words)) {
     const load = async () => (await import('./help.ts')).singleHelpCommand(program);
-    return { entry: { load }, rest: common(words) };
+    return { entry: { load }, rest: common(words), exitCode: program.helpExitCode };
   }
   if (words[0] === '-V') {
     const load = async () => (await import('./version-command.ts')).versionCommand(program);
@@ -137,17 +149,18 @@ function locateSingle(program: SingleCommandProgram, words: readonly string[]): 
 }
 
 function locateInList(program: Program, words: readonly string[], path: string[]): Located {
-  const builtIn = (name: string, rest: readonly string[]): Located => {
+  const builtIn = (name: string, rest: readonly string[], exitCode?: number): Located => {
     const entry = findEntry(program.commands, name);
     assert(entry !== undefined && !isGroup(entry), `${program.name} has no command '${name}'; see defineProgram`);
     path.splice(0, path.length, name);
-    return { entry, rest };
+    return { entry, rest, exitCode };
   };
 
   // Common options may stand before the command: `bcachefs --json show-super disk.img`.
   let at = 0;
   while (words[at]?.startsWith('-') && words[at] !== '--') {
-    at += words[at] === '--color' || words[at] === '--progress' ? 2 : 1;
+    const name = leadingOption(words[at]!);
+    at += name === '--color' || name === '--progress' ? 2 : 1;
   }
   const leading = words.slice(0, at);
 
@@ -155,8 +168,11 @@ function locateInList(program: Program, words: readonly string[], path: string[]
   for (; ; at++) {
     const word = words[at];
     if (word === undefined || word.startsWith('-')) {
-      if (leading.some(option => option === '--version' || option === '-V')) return builtIn('version', common(leading));
+      const asksForVersion = leading.some(option => option === '-V' || leadingOption(option) === '--version');
+      if (asksForVersion) return builtIn('version', common(leading));
       if (asksForHelp(words)) return builtIn('help', [...common(words), ...path]);
+      // As the reference does: a program or group by itself shows what it has, and has done nothing.
+      if (words.length === path.length) return builtIn('help', path.slice(), EXIT.failed);
       checkLeading(leading);
       throw new UsageError('a command is missing');
     }
@@ -170,20 +186,30 @@ function locateInList(program: Program, words: readonly string[], path: string[]
     const own = words.slice(at + 1);
     if (asksForHelp(leading) || asksForHelp(own, entry.ownsLetterH)) {
       const topic = entry.name === 'help' ? own.filter(each => !each.startsWith('-')) : [];
-      return builtIn('help', [...common(words), ...(topic.length > 0 ? topic : path)]);
+      const exitCode = asksForHelp(leading) ? undefined : entry.helpExitCode;
+      return builtIn('help', [...common(words), ...(topic.length > 0 ? topic : path)], exitCode);
     }
     checkLeading(leading);
     return { entry, rest: [...leading, ...own] };
   }
 }
 
+const leadingNames = [...Object.keys(commonOptions).map(name => `--${name}`), '--version'];
+
+/** The full name of an option before the command, which may be cut short as behind it; undefined when it is none. */
+function leadingOption(word: string): string | undefined {
+  const spelled = word.split('=', 1)[0]!;
+  if (spelled.length < 3) return undefined;
+  const starting = leadingNames.filter(name => name.startsWith(spelled));
+  return starting.length === 1 ? starting[0] : undefined;
+}
+
 /** Only options that every command has may stand before the command. */
 function checkLeading(leading: readonly string[]): void {
-  const known = [...Object.keys(commonOptions).map(name => `--${name}`), '--version'];
   for (const word of leading) {
+    if (!word.startsWith('-') || word === '-q' || leadingOption(word) !== undefined) continue;
     const name = word.split('=', 1)[0]!;
-    if (!word.startsWith('-') || known.includes(name) || name === '-q') continue;
-    const meant = suggest(name, known);
+    const meant = suggest(name, leadingNames);
     throw new UsageError(
       `unknown option ${name} before the command${meant === undefined ? '' : `, did you mean ${meant}?`}`,
     );

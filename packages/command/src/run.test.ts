@@ -76,8 +76,10 @@ describe('finding the command', () => {
     [['version'], 0, '1.2.3\n', ''],
     [['--version'], 0, '1.2.3\n', ''],
     [['-V'], 0, '1.2.3\n', ''],
-    [[], 2, '', "tool: a command is missing (try 'tool --help')\n"],
-    [['numbers'], 2, '', "tool numbers: a command is missing (try 'tool numbers --help')\n"],
+    [['--col', 'never', 'greet'], 1, 'hello disk\u001b\n', ''],
+    [['--ver'], 0, '1.2.3\n', ''],
+    [['-q'], 2, '', "tool: a command is missing (try 'tool --help')\n"],
+    [['numbers', '-q'], 2, '', "tool numbers: a command is missing (try 'tool numbers --help')\n"],
     [['gret'], 2, '', "tool: unknown command 'gret', did you mean 'greet'? (try 'tool --help')\n"],
     [
       ['n', 'cuont'],
@@ -119,6 +121,24 @@ describe('finding the command', () => {
     expect((await runCli(program, ['numbers', '--help'])).stdout).toContain('tool numbers <command>');
     expect((await runCli(program, ['help', '-h'])).stdout).toContain('Usage: tool help [options] [command]...');
     expect((await runCli(program, ['-h'])).stdout).toBe((await runCli(program, ['help'])).stdout);
+  });
+
+  test('help that only the declarations recognise: nothing is run', async () => {
+    const { stdout } = await runCli(program, ['help', 'numbers', 'count']);
+    for (const words of [
+      ['numbers', 'count', '--hel'],
+      ['n', 'count', '-qh'],
+      ['n', 'count', '--to', '2', '-qh', 'x'],
+    ]) {
+      expect(await runCli(program, words), words.join(' ')).toEqual({ exitCode: 0, stdout, stderr: '' });
+    }
+  });
+
+  test('bare: what there is, on standard output, and exit code 1', async () => {
+    const { stdout } = await runCli(program, ['help']);
+    expect(await runCli(program, [])).toEqual({ exitCode: 1, stdout, stderr: '' });
+    const group = await runCli(program, ['help', 'numbers']);
+    expect(await runCli(program, ['n'])).toEqual({ exitCode: 1, stdout: group.stdout, stderr: '' });
   });
 
   test('help wraps at the width of the terminal, and hides what is hidden', async () => {
@@ -324,6 +344,19 @@ describe('output', () => {
       stderr: '{"schema":"bcachefs-ts/warning","version":1,"command":"busy","message":"disk is old\\u0007"}\n',
     });
   });
+});
+
+test('fsck(8): asking for help is not a check that passed', async () => {
+  const load = async () => greet;
+  const single = { name: 'fsck.tool', version: '1', summary: 'check', helpExitCode: 16, load };
+  for (const words of [['-h'], ['--help'], ['--he']]) {
+    expect(await runCli(single, words)).toMatchObject({ exitCode: 16, stderr: '' });
+  }
+  const entry = { name: 'fsck', summary: 'Say hello', helpExitCode: 16, load };
+  const many = defineProgram({ name: 'tool', version: '1', summary: 's', commands: [entry] });
+  expect((await runCli(many, ['fsck', '-h'])).exitCode).toBe(16);
+  expect((await runCli(many, ['help', 'fsck'])).exitCode).toBe(0);
+  expect((await runCli(many, ['--help', 'fsck'])).exitCode).toBe(0);
 });
 
 test('a program that is one command', async () => {

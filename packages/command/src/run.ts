@@ -11,7 +11,7 @@ import { EXIT } from './exit-codes.ts';
 import { type Host, PipeClosed, type StopSignal } from './host.ts';
 import { jsonLine, schemaName } from './json.ts';
 import { printable, SinkOut } from './out.ts';
-import { locate, type Program, type SingleCommandProgram, usageLine } from './program.ts';
+import { HelpAsked, type Located, locate, type Program, type SingleCommandProgram, usageLine } from './program.ts';
 import { Progress } from './progress.ts';
 import { Prompt } from './prompt.ts';
 
@@ -34,10 +34,7 @@ export async function runProgram(
 ): Promise<number> {
   const running: Running = { path: [], command: undefined, progress: undefined };
   try {
-    const { entry, rest } = locate(program, words, running.path);
-    const command = await entry.load();
-    running.command = command;
-    return await runCommand(program.name, command, rest, host, running);
+    return await runLocated(program, locate(program, words, running.path), host, running);
   } catch (error) {
     if (error instanceof PipeClosed) return EXIT.ok;
     try {
@@ -47,6 +44,26 @@ export async function runProgram(
       if (second instanceof PipeClosed) return describeError(error).exitCode;
       throw second;
     }
+  }
+}
+
+/** Runs what the words have led to, or explains it: only its declarations know whether `--hel` or `-fh` asks for help. */
+async function runLocated(
+  program: Program | SingleCommandProgram,
+  { entry, rest, exitCode: ownExitCode }: Located,
+  host: Host,
+  running: Running,
+): Promise<number> {
+  const command = await entry.load();
+  running.command = command;
+  try {
+    const exitCode = await runCommand(program.name, command, rest, host, running);
+    return ownExitCode ?? exitCode;
+  } catch (error) {
+    if (!(error instanceof HelpAsked)) throw error;
+    const words = [...running.path, ...(isJson(rest) ? ['--json'] : []), '--help'];
+    running.path.length = 0;
+    return await runLocated(program, locate(program, words, running.path), host, running);
   }
 }
 

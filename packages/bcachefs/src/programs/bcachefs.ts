@@ -217,6 +217,7 @@ export const bcachefs = defineProgram({
       name: 'fsck',
       summary: 'Check and repair a filesystem (not in this version)',
       hidden: true,
+      helpExitCode: 16, // fsck.bcachefs.ts, which only running it loads
       load: async () => (await import('./fsck.bcachefs.ts')).fsckCommand,
     },
   ],

@@ -5,6 +5,8 @@ import { CommandFailed, defineCommand, type SingleCommandProgram } from '@bcache
 import { version } from '../version.ts';
 
 const OPERATIONAL_ERROR = 8;
+/** What fsck.bcachefs of the reference ends with after its help: nothing was checked. */
+export const FSCK_USAGE = 16;
 
 export const fsckCommand = defineCommand({
   name: 'fsck',
@@ -13,7 +15,10 @@ export const fsckCommand = defineCommand({
   positionals: {},
   options: {},
   takesAnything: true,
-  exitCodes: [{ code: OPERATIONAL_ERROR, means: 'operational error, as in fsck(8): always, in this version' }],
+  exitCodes: [
+    { code: OPERATIONAL_ERROR, means: 'operational error, as in fsck(8): always, in this version' },
+    { code: FSCK_USAGE, means: 'this help was asked for: nothing was checked' },
+  ],
   exitCodeOf: () => OPERATIONAL_ERROR,
   run(): object {
     throw new CommandFailed('this version cannot check filesystems yet; nothing was checked and nothing was changed');
@@ -26,5 +31,6 @@ export const fsckBcachefs: SingleCommandProgram = {
   name: 'fsck.bcachefs',
   version,
   summary: fsckCommand.summary,
+  helpExitCode: FSCK_USAGE,
   load: async () => fsckCommand,
 };
