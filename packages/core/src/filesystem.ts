@@ -45,6 +45,8 @@ export class Filesystem implements FilesystemSource {
   readonly #byIndex: ReadonlyMap<number, BlockDevice>;
   readonly #reader: NodeReader;
   readonly #cache: NodeCache;
+  /** Each remembers where its last lookup ended. */
+  readonly #views = new Map<number, BtreeView>();
 
   /** @param key the master key of an encrypted filesystem */
   constructor(
@@ -88,7 +90,12 @@ export class Filesystem implements FilesystemSource {
   /** A btree by its name or its number. One that the filesystem does not have is empty. */
   btree(which: BtreeName | number): BtreeView {
     const id = typeof which === 'number' ? which : btrees.idOf(which);
-    return new BtreeView(id, this.replay.roots.get(id), this.#cache, this.replay.overlay);
+    let view = this.#views.get(id);
+    if (view === undefined) {
+      view = new BtreeView(id, this.replay.roots.get(id), this.#cache, this.replay.overlay);
+      this.#views.set(id, view);
+    }
+    return view;
   }
 
   /** What the text of its keys needs: members are called by their files' names. */

@@ -197,6 +197,71 @@ describe('with a journal over it', () => {
   });
 });
 
+describe('lookups', () => {
+  /** What a walk or a lookup comes to: a position and a type, an error, and what was told. */
+  function outcome(look: (onDamage: ((damage: Error) => void) | undefined) => Key | undefined, tells: boolean) {
+    const told: string[] = [];
+    try {
+      const key = look(tells ? damage => told.push(damage.message) : undefined);
+      return { found: key && [bposText(key.k.p), key.k.type, ...key.value], told };
+    } catch (thrown) {
+      if (!(thrown instanceof CorruptError)) throw thrown;
+      return { error: thrown.message, told };
+    }
+  }
+
+  test(`give what the walk gives first, on sound trees, damaged ones and under a journal (TEST_SEED=${seed})`, () => {
+    const random = randomFrom(seed);
+    for (let round = 0; round < 40; round++) {
+      const leaves = someLeaves(1 + random.below(12));
+      const tree = new TestTree(leaves);
+      if (random.below(3) === 0) {
+        tree.device.write(tree.leafSectors[random.below(leaves.length)]! * 512, new Uint8Array(512));
+      }
+      const changes = new Map<number, Key>();
+      for (let i = random.below(2) * random.below(30); i > 0; i--) {
+        const inode = random.below(370);
+        changes.set(inode, testKey(random.below(3) === 0 ? 'deleted' : 'cookie', [inode, 0], new Uint8Array(8)));
+      }
+      const pointers = [...new TestTree(leaves).view().keys({ level: 1 })];
+      const dropped = pointers[random.below(pointers.length)];
+      const overlay =
+        random.below(4) === 0 && dropped !== undefined
+          ? overlayOf([{ ...dropped, k: { ...dropped.k, type: 0 } }], 1)
+          : overlayOf([...changes.values()]);
+      // One view for all lookups, so that each begins where the one before ended; a new one for each walk.
+      const view = tree.view(overlay);
+      for (let i = 0; i < 30; i++) {
+        const from = at(random.below(400));
+        const to = random.below(2) === 0 ? from : at(from[3]! + random.below(60));
+        const tells = random.below(2) === 0;
+        const walked = outcome(onDamage => {
+          for (const key of tree.view(overlay).keys({ from, to, ...(onDamage && { onDamage }) })) return key;
+          return undefined;
+        }, tells);
+        const lookup = (onDamage: ((damage: Error) => void) | undefined) =>
+          onDamage === undefined ? {} : { onDamage };
+        expect(outcome(onDamage => view.first(from, to, lookup(onDamage)), tells)).toEqual(walked);
+        if (to === from) expect(outcome(onDamage => view.get(from, lookup(onDamage)), tells)).toEqual(walked);
+      }
+    }
+  });
+
+  test('read each node on the way once', () => {
+    const tree = new TestTree(someLeaves(20));
+    const reads: number[] = [];
+    const { device } = tree;
+    const read = device.read.bind(device);
+    device.read = (offset, into) => {
+      reads.push(offset);
+      read(offset, into);
+    };
+    const view = tree.view();
+    for (const inode of [33, 36, 34, 33]) view.get(at(inode));
+    expect(reads).toHaveLength(view.depth);
+  });
+});
+
 describe('damage', () => {
   const broken = () => {
     const tree = new TestTree(someLeaves(5));

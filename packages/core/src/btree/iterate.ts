@@ -42,12 +42,19 @@ export interface NodeWalkOptions extends WalkOptions {
   readonly parents?: boolean;
 }
 
+export type KeyLookupOptions = Pick<WalkOptions, 'onDamage'>;
+
+/** Views live as long as their filesystem: what each remembers is small, whatever size of nodes an image claims. */
+const LAST_LEAF_BYTES = 4 * 2 ** 20;
+
 const BTREE_PTR_V2 = keyTypes.idOf('btree_ptr_v2');
 
 /** One btree of an open filesystem. */
 export class BtreeView {
   readonly #reader: NodeSupply;
   readonly #overlay: JournalOverlay;
+  /** Lookups come near each other: files of a directory, extents of a file. */
+  #lastLeaf: Leaf | undefined;
 
   constructor(
     readonly id: number,
@@ -94,10 +101,64 @@ export class BtreeView {
     }
   }
 
-  /** The key at exactly this position. */
-  get(pos: Bpos, options: Pick<WalkOptions, 'onDamage'> = {}): Key | undefined {
-    for (const key of this.keys({ ...options, from: pos, to: pos })) return key;
+  /** The key at exactly this position. @throws as `keys` does */
+  get(pos: Bpos, options: KeyLookupOptions = {}): Key | undefined {
+    return this.first(pos, pos, options);
+  }
+
+  /**
+   * The first key between two positions, both included: what the walk `keys` gives first. Most lookups end in one leaf that is sound and
+   * whose way down is plain, often the leaf of the lookup before; the others are left to the walk, which knows what to tell.
+   * @throws as `keys` does
+   */
+  first(from: Bpos, to: Bpos, options: KeyLookupOptions = {}): Key | undefined {
+    const over = this.#overlay.keysOf(this.id, 0);
+    const leaf = this.root === undefined ? undefined : this.#leafOf(from, options);
+    if (leaf !== undefined || this.root === undefined) {
+      const found = firstKey(leaf?.node, over, from, leaf === undefined ? to : earlier(to, leaf.max));
+      if (found !== undefined || leaf === undefined || compareBpos(to, leaf.max) <= 0) return found;
+    }
+    for (const key of this.keys({ ...options, from, to })) return key;
     return undefined;
+  }
+
+  /** The leaf that holds a position, when nothing on the way to it is damaged, missing or changed by the journal. */
+  #leafOf(pos: Bpos, { onDamage }: KeyLookupOptions): Leaf | undefined {
+    const salvage = onDamage !== undefined;
+    const last = this.#lastLeaf;
+    if (last !== undefined && last.salvage === salvage && isWithin(pos, last.min, last.max)) return last;
+    const { root } = this;
+    if (root?.key === undefined || root.level >= BTREE_MAX_DEPTH) return undefined;
+    let ptr = root.key;
+    let min = POS_MIN;
+    let max = SPOS_MAX;
+    for (let level = root.level; ; level--) {
+      if (compareBpos(ptr.k.p, max) > 0) return undefined;
+      max = ptr.k.p;
+      min = later(minOf(ptr), min);
+      if (!isWithin(pos, min, max)) return undefined;
+      let node: BtreeNode;
+      try {
+        node = this.#reader.read(this.id, level, ptr, { salvage });
+      } catch (thrown) {
+        // The walk meets it again, and tells it or throws it.
+        if (thrown instanceof CorruptError || thrown instanceof DeviceError) return undefined;
+        throw thrown;
+      }
+      min = later(node.facts.minKey, min);
+      if (node.facts.damage.length > 0 || compareBpos(pos, min) < 0) return undefined;
+      if (level === 0) {
+        const leaf: Leaf = { node, min, max, salvage };
+        if (node.memoryBytes <= LAST_LEAF_BYTES) this.#lastLeaf = leaf;
+        return leaf;
+      }
+      if (this.#overlay.keysOf(this.id, level).length > 0) return undefined;
+      const index = node.indexOf(pos);
+      if (index === node.count) return undefined;
+      ptr = node.key(index);
+      // Nodes may overlap: the walk lets the first of them answer for what both hold.
+      if (index > 0) min = later(bposSuccessor(node.position(index - 1)), min);
+    }
   }
 
   /** Nodes of a level, in order, with the range of positions that each answers for. */
@@ -212,6 +273,31 @@ interface Visit {
   readonly max: Bpos;
 }
 
+/** A leaf that answers for all positions between two. */
+interface Leaf {
+  readonly node: BtreeNode;
+  readonly min: Bpos;
+  readonly max: Bpos;
+  /** As it was asked for: damaged nodes are given, or thrown. */
+  readonly salvage: boolean;
+}
+
+/** The first of the keys of a node and a journal between two positions: see mergedKeys. */
+function firstKey(node: BtreeNode | undefined, over: readonly OverlayKey[], from: Bpos, to: Bpos): Key | undefined {
+  const first = node?.indexOf(from) ?? 0;
+  if (over.length > 0) {
+    const overFrom = overlayIndex(over, from);
+    const overEnd = endIndex(over, to);
+    if (overFrom < overEnd) {
+      const end = node === undefined ? 0 : endOf(node, to);
+      for (const key of mergedKeys(node, first, end, over, overFrom, overEnd, false)) return key;
+      return undefined;
+    }
+  }
+  if (node === undefined || first === node.count || node.compare(first, to) > 0) return undefined;
+  return node.key(first);
+}
+
 /** Two runs as one; at equal positions the journal's key counts. */
 function* mergedKeys(
   node: BtreeNode | undefined,
@@ -270,6 +356,7 @@ function minOf(ptr: Key): Bpos {
   return isKnown ? bpos.get(viewOf(ptr.value), BchBtreePtrV2.offset.min_key) : POS_MIN;
 }
 
+const isWithin = (pos: Bpos, min: Bpos, max: Bpos): boolean => compareBpos(pos, min) >= 0 && compareBpos(pos, max) <= 0;
 const later = (a: Bpos, b: Bpos): Bpos => (compareBpos(a, b) > 0 ? a : b);
 const earlier = (a: Bpos, b: Bpos): Bpos => (compareBpos(a, b) < 0 ? a : b);
 

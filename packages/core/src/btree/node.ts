@@ -88,6 +88,11 @@ export class BtreeNode {
     return this.#rows.subarray(from, from + BPOS_WORDS);
   }
 
+  /** The position of a key against another: below 0 when it is before that. */
+  compare(index: number, pos: Bpos): number {
+    return compareRow(this.#rows, index, pos);
+  }
+
   key(index: number): Key {
     const rows = this.#rows;
     const from = index * ROW_WORDS;

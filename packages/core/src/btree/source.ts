@@ -6,7 +6,7 @@ import type { Key } from '../ondisk/bkey.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import type { BtreeName } from '../ondisk/btrees.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
-import type { NodeWalkOptions, WalkOptions } from './iterate.ts';
+import type { KeyLookupOptions, NodeWalkOptions, WalkOptions } from './iterate.ts';
 import type { BtreeNode } from './node.ts';
 
 export interface FilesystemSource {
@@ -31,5 +31,7 @@ export interface KeyReader {
   /** The nodes on disk that hold positions of a range. */
   nodes(options?: NodeWalkOptions): Generator<BtreeNode>;
   /** The key at exactly this position. */
-  get(pos: Bpos, options?: Pick<WalkOptions, 'onDamage'>): Key | undefined;
+  get(pos: Bpos, options?: KeyLookupOptions): Key | undefined;
+  /** The first key between two positions, both included. */
+  first(from: Bpos, to: Bpos, options?: KeyLookupOptions): Key | undefined;
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { randomFrom, testSeed } from '../../../../test/support/random.ts';
 import { NO_OVERLAY } from '../journal/overlay.ts';
 import { makeBpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
@@ -38,4 +39,28 @@ describe('a key that comes and goes', () => {
     tx.delete('lru', makeBpos(1n, 3n, 0));
     expect(tx.changesOf(LRU)?.size).toBe(1);
   });
+});
+
+const seed = testSeed();
+
+test(`lookups in a changed btree give what its walk gives first (TEST_SEED=${seed})`, () => {
+  const random = randomFrom(seed);
+  for (let round = 0; round < 30; round++) {
+    const below = blankTransaction();
+    const make = () => makeKey(keyTypes.idOf('set'), makeBpos(BigInt(random.below(60)), 0n, 0), new Uint8Array(0));
+    for (let i = random.below(40); i > 0; i--) below.update('lru', make());
+    const tx = new Transaction(below, NO_TRIGGERS);
+    for (let i = random.below(40); i > 0; i--) {
+      if (random.below(2) === 0) tx.delete('lru', make().k.p);
+      else tx.update('lru', make());
+    }
+    const btree = tx.btree('lru');
+    for (let i = 0; i < 60; i++) {
+      const from = makeBpos(BigInt(random.below(70)), 0n, 0);
+      const to = makeBpos(BigInt(random.below(70)), 0n, 0);
+      const walked = btree.keys({ from, to }).next().value;
+      expect(btree.first(from, to)).toBe(walked);
+      expect(btree.get(from)).toBe(btree.keys({ from, to: from }).next().value);
+    }
+  }
 });

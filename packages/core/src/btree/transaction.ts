@@ -12,7 +12,13 @@ import { type Bpos, bposText, compareBpos, POS_MIN, SPOS_MAX } from '../ondisk/b
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { assert } from '../ondisk/errors.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
-import { bposPredecessor, bposSuccessor, type NodeWalkOptions, type WalkOptions } from './iterate.ts';
+import {
+  bposPredecessor,
+  bposSuccessor,
+  type KeyLookupOptions,
+  type NodeWalkOptions,
+  type WalkOptions,
+} from './iterate.ts';
 import { KeyMap } from './key-map.ts';
 import { type BtreeNode, DELETED } from './node.ts';
 import type { FilesystemSource, KeyReader } from './source.ts';
@@ -214,10 +220,21 @@ export class ChangedBtree implements KeyReader {
     return this.#base.nodes(options);
   }
 
-  get(pos: Bpos, options?: Pick<WalkOptions, 'onDamage'>): Key | undefined {
+  get(pos: Bpos, options?: KeyLookupOptions): Key | undefined {
     const changed = this.#changed.get(pos);
     if (changed !== undefined) return changed.k.type === DELETED ? undefined : changed;
     return this.#base.get(pos, options);
+  }
+
+  first(from: Bpos, to: Bpos, options?: KeyLookupOptions): Key | undefined {
+    for (let at = from; ; ) {
+      const older = this.#base.first(at, to, options);
+      const newer = this.#changed.seek(at);
+      if (newer === undefined || compareBpos(newer.k.p, older?.k.p ?? to) > 0) return older;
+      if (newer.k.type !== DELETED) return newer;
+      if (compareBpos(newer.k.p, to) === 0) return undefined;
+      at = bposSuccessor(newer.k.p);
+    }
   }
 
   *keys(options: WalkOptions = {}): Generator<Key> {

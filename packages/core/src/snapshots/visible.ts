@@ -75,13 +75,19 @@ export function visibleKeyAt(
   options: { readonly onDamage?: OnDamage | undefined } = {},
 ): Key | undefined {
   const { onDamage } = options;
-  const from = atSnapshot(pos, snapshot);
   const to = atSnapshot(pos, 0xffff_ffff);
   const seen = table.ancestry(snapshot);
-  for (const key of view.keys(onDamage === undefined ? { from, to } : { from, to, onDamage })) {
-    if (seen.has(key.k.p[0]!)) return isWhiteout(key) ? undefined : key;
+  const lookup = onDamage === undefined ? {} : { onDamage };
+  let from = atSnapshot(pos, snapshot);
+  // Nearly always the first is it, in filesystems without snapshots the only one.
+  for (;;) {
+    const key = view.first(from, to, lookup);
+    if (key === undefined) return undefined;
+    const found = key.k.p[0]!;
+    if (seen.has(found)) return isWhiteout(key) ? undefined : key;
+    if (found === 0xffff_ffff) return undefined;
+    from = atSnapshot(pos, found + 1);
   }
-  return undefined;
 }
 
 const isWhiteout = ({ k }: Key): boolean => k.type === WHITEOUT || k.type === EXTENT_WHITEOUT;
