@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { patient } from '../support/patience.ts';
 
 export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
@@ -25,13 +26,19 @@ export interface Ran {
   readonly stderr: string;
 }
 
-/** Runs a shell line in which `$BCACHEFS` is the program. */
+const SHELL_MS: number = patient(30_000);
+
+/**
+ * Runs a shell line in which `$BCACHEFS` is the program.
+ * @throws Error when it does not end
+ */
 export function shell(line: string, env: Readonly<Record<string, string>> = {}): Ran {
   const run = spawnSync('bash', ['--norc', '-o', 'pipefail', '-c', line], {
     encoding: 'utf8',
     env: { PATH: process.env.PATH, BCACHEFS: built('bcachefs'), ...env },
-    timeout: 15_000,
+    timeout: SHELL_MS,
     maxBuffer: 64 << 20,
   });
+  if (run.error !== undefined) throw new Error(`'${line}' failed to run: ${run.error.message}\n${run.stderr}`);
   return { exitCode: run.status, signal: run.signal, stdout: run.stdout, stderr: run.stderr };
 }

@@ -8,6 +8,7 @@ import { type Milestone, openOn, stateOf, statesOf, tryCuts } from '../support/c
 import { whyNoFixtures } from '../support/fixtures.ts';
 import { isLong } from '../support/long.ts';
 import { fixtureImage, formattedImage, type MemoryImage, testImage } from '../support/memory-images.ts';
+import { patient } from '../support/patience.ts';
 import { cutText, type PowerCut, PowerCuts } from '../support/power-cuts.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 
@@ -49,51 +50,47 @@ const kinds: readonly Kind[] = [
 const runnable = kinds.filter(({ needsFixtures }) => !needsFixtures || whyNoFixtures === undefined);
 
 describe(`power cuts over changes of files (seed ${seed})`, () => {
-  test.each(runnable)(
-    '$name',
-    ({ image, steps, percent = 100, commits }) => {
-      const { devices, key } = image();
-      const random = randomFrom(seed);
-      const cuts = new PowerCuts(devices);
-      const { writer, options } = writerOn(cuts.devices, key, seed);
-      const states = statesOf(key);
-      const here = (): Milestone => ({ events: cuts.count, state: states.of(cuts.after({ events: cuts.count })) });
-      const milestones = [here()];
-      for (const { edit } of commitsOf(writer, random, options, steps).slice(0, commits)) {
-        edit().commit();
-        milestones.push(here());
-      }
-      expect(milestones.filter(({ state }) => state.startsWith('broken'))).toEqual([]);
-      expect(new Set(milestones.map(({ state }) => state)).size).toBe(milestones.length);
+  test.each(runnable)('$name', { timeout: patient(300_000) }, ({ image, steps, percent = 100, commits }) => {
+    const { devices, key } = image();
+    const random = randomFrom(seed);
+    const cuts = new PowerCuts(devices);
+    const { writer, options } = writerOn(cuts.devices, key, seed);
+    const states = statesOf(key);
+    const here = (): Milestone => ({ events: cuts.count, state: states.of(cuts.after({ events: cuts.count })) });
+    const milestones = [here()];
+    for (const { edit } of commitsOf(writer, random, options, steps).slice(0, commits)) {
+      edit().commit();
+      milestones.push(here());
+    }
+    expect(milestones.filter(({ state }) => state.startsWith('broken'))).toEqual([]);
+    expect(new Set(milestones.map(({ state }) => state)).size).toBe(milestones.length);
 
-      let [seen, goneOn] = [0, 0];
-      const onCut = (cut: PowerCut) => {
-        if (seen++ % 20 !== 0) return;
-        goneOn++;
-        const left = cuts.after(cut);
-        const again = writerOn(left, key, seed);
-        const edit = new FileEdit(again.writer, again.options);
-        edit.files.create(edit.files.root(), new TextEncoder().encode('after'), { mode: 0o100644 });
-        edit.commit();
-        expect(stateOf(openOn(left, key)), cutText(cut)).not.toMatch(/^broken/);
-      };
-      const lostRounds = isLong ? 4 : 1;
-      const tally = tryCuts({
-        cuts,
-        milestones,
-        states,
-        random,
-        lostRounds,
-        percent: isLong ? Math.min(100, 3 * percent) : percent,
-        onCut,
-      });
-      expect(tally.wrong).toEqual([]);
-      expect(goneOn).toBeGreaterThan(0);
-      expect(tally.tried).toBeGreaterThan(5);
-      if (percent === 100) for (const count of tally.seen) expect(count).toBeGreaterThan(0);
-    },
-    300_000,
-  );
+    let [seen, goneOn] = [0, 0];
+    const onCut = (cut: PowerCut) => {
+      if (seen++ % 20 !== 0) return;
+      goneOn++;
+      const left = cuts.after(cut);
+      const again = writerOn(left, key, seed);
+      const edit = new FileEdit(again.writer, again.options);
+      edit.files.create(edit.files.root(), new TextEncoder().encode('after'), { mode: 0o100644 });
+      edit.commit();
+      expect(stateOf(openOn(left, key)), cutText(cut)).not.toMatch(/^broken/);
+    };
+    const lostRounds = isLong ? 4 : 1;
+    const tally = tryCuts({
+      cuts,
+      milestones,
+      states,
+      random,
+      lostRounds,
+      percent: isLong ? Math.min(100, 3 * percent) : percent,
+      onCut,
+    });
+    expect(tally.wrong).toEqual([]);
+    expect(goneOn).toBeGreaterThan(0);
+    expect(tally.tried).toBeGreaterThan(5);
+    if (percent === 100) for (const count of tally.seen) expect(count).toBeGreaterThan(0);
+  });
 
   test('a first superblock of which only the head is new is found out', () => {
     const { devices } = formattedImage({});

@@ -17,6 +17,7 @@ import { commitsOf, writerOn } from '../support/commits.ts';
 import { statesOf } from '../support/cut-states.ts';
 import { isLong } from '../support/long.ts';
 import { formattedImage, type MemoryImage, testImage } from '../support/memory-images.ts';
+import { patient } from '../support/patience.ts';
 import { type EventPlace, type PowerCut, PowerCuts } from '../support/power-cuts.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 
@@ -103,7 +104,7 @@ describe.each(cases)('$name (seed $seed)', ({ image, seed }) => {
     return { writer, options, first: first!, second: second! };
   }
 
-  test('a fault at any write and flush', () => {
+  test('a fault at any write and flush', { timeout: patient(120_000) }, () => {
     const random = randomFrom(seed);
     const { devices, key } = image();
     const states = statesOf(key);
@@ -166,7 +167,7 @@ describe.each(cases)('$name (seed $seed)', ({ image, seed }) => {
       }
     }
     for (const count of Object.values(seen)) expect(count).toBeGreaterThan(0);
-  }, 120_000);
+  });
 
   test('a transaction is committed once, and not after the next was begun', () => {
     const { devices, key } = image();

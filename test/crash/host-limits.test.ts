@@ -14,6 +14,7 @@ import { statesOf } from '../support/cut-states.ts';
 import { copySparse } from '../support/fixtures.ts';
 import { isLong } from '../support/long.ts';
 import { loadImage } from '../support/memory-images.ts';
+import { patient } from '../support/patience.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 
 const seed = testSeed();
@@ -57,7 +58,7 @@ beforeAll(async () => {
   expect(shell(`node ${put}`, env)).toMatchObject({ exitCode: 0, stderr: '' });
   now = stateOfImage(image);
   expect(now).not.toBe(old);
-}, 120_000);
+}, patient(120_000));
 
 /** One line that says what went wrong with which file. */
 function expectRefusal({ exitCode, stderr }: ReturnType<typeof shell>, words: RegExp): void {
@@ -85,7 +86,7 @@ async function goOn(where: string): Promise<void> {
 }
 
 describe(`a limit on the size of files (seed ${seed})`, () => {
-  test('put', async () => {
+  test('put', { timeout: patient(120_000) }, async () => {
     const random = randomFrom(seed);
     const sizeKib = statSync(base).size / 1024;
     const seen = { old: 0, new: 0 };
@@ -107,9 +108,9 @@ describe(`a limit on the size of files (seed ${seed})`, () => {
       if (random.below(3) === 0) await goOn(where);
     }
     expect(seen.old).toBeGreaterThan(1);
-  }, 120_000);
+  });
 
-  test('format', async () => {
+  test('format', { timeout: patient(60_000) }, async () => {
     const made = join(folder, 'made.img');
     const seen = { nothing: 0, complete: 0 };
     // The last of them lets everything through but the last copy of the superblock.
@@ -126,7 +127,7 @@ describe(`a limit on the size of files (seed ${seed})`, () => {
     }
     expect(seen.nothing).toBeGreaterThan(1);
     expect(seen.complete).toBeGreaterThan(0);
-  }, 60_000);
+  });
 });
 
 describe.skipIf(!canMount)(`a host that is full (seed ${seed})`, () => {
@@ -146,7 +147,7 @@ describe.skipIf(!canMount)(`a host that is full (seed ${seed})`, () => {
     return shell('exec unshare -rm sh -c "$SCRIPT"', all);
   }
 
-  test('put', async () => {
+  test('put', { timeout: patient(120_000) }, async () => {
     const random = randomFrom(seed);
     copySparse(base, image);
     const before = statSync(image).blocks;
@@ -166,9 +167,9 @@ describe.skipIf(!canMount)(`a host that is full (seed ${seed})`, () => {
     }
     expect(seen.old).toBeGreaterThan(1);
     expect(seen.new).toBeGreaterThan(0);
-  }, 120_000);
+  });
 
-  test('format', async () => {
+  test('format', { timeout: patient(60_000) }, async () => {
     // A size of 0 would be no limit.
     for (const roomKib of [4, 16, 40]) {
       const ran = onFullHost('"$BCACHEFS" format --fs_size=16M "$IMAGE"', roomKib, undefined);
@@ -176,5 +177,5 @@ describe.skipIf(!canMount)(`a host that is full (seed ${seed})`, () => {
       if (existsSync(image)) expectNothingOrAll(image);
       await succeed('format', ['--force', '--fs_size=16M', image]);
     }
-  }, 60_000);
+  });
 });

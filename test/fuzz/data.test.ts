@@ -3,16 +3,17 @@
 // watched: one that neither ends nor throws is ended and named.
 
 import { describe, expect, test } from 'vitest';
+import { patient } from '../support/patience.ts';
 import { testSeed } from '../support/random.ts';
 import { CASE_BYTES, CASE_MS, readWatched } from './watched.ts';
 
 const isLong = process.env.BCACHEFS_LONG_TESTS === '1' || process.env.CI === 'true';
-const MUTANTS = Number(process.env.FUZZ_CASES ?? (isLong ? 5_000 : 600));
+const MUTANTS = Number(process.env.FUZZ_CASES ?? (isLong ? 5_000 : 300));
 describe('damaged filesystems', () => {
   const seed = testSeed();
 
   test(`${MUTANTS} mutants of nodes, journals and data are read to their ends (TEST_SEED=${seed})`, {
-    timeout: 1_800_000,
+    timeout: patient(1_800_000),
   }, async () => {
     const { ends, broken } = await readWatched(['mutants', `${seed}`, `${MUTANTS}`]);
     expect(broken).toBeUndefined();

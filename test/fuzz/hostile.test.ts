@@ -3,6 +3,7 @@
 
 import { loadChecksums } from '@bcachefs-ts/core';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { patient } from '../support/patience.ts';
 import { hostileImages } from './hostile.ts';
 import type { Progress } from './reader-process.ts';
 import { CASE_BYTES, CASE_MS, readWatched } from './watched.ts';
@@ -13,7 +14,7 @@ describe('hostile filesystems', () => {
   beforeAll(async () => {
     await loadChecksums();
     ({ ends, broken } = await readWatched(['hostile']));
-  }, 300_000);
+  }, patient(300_000));
 
   const images = hostileImages();
   // Memory is that of the process so far: all of them together stay below what one may take.

@@ -24,6 +24,7 @@ import {
 import { type ListRequest, listItems } from '@bcachefs-ts/dump';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { testImageContents } from '../support/images.ts';
+import { cpuMs, patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
 
 const isLong = process.env.BCACHEFS_LONG_TESTS === '1' || process.env.CI === 'true';
@@ -127,6 +128,7 @@ describe('damaged nodes', () => {
 
   test.each(Array.from({ length: BATCHES }, (_, batch) => batch))(
     `batch %i (TEST_SEED=${seed})`,
+    { timeout: patient(300_000) },
     batch => {
       for (let nr = batch; nr < CASES; nr += BATCHES) {
         const random = randomFrom(seed + nr);
@@ -138,15 +140,14 @@ describe('damaged nodes', () => {
         if (nr % 2 === 0) seal(bytes, blockBytes);
         device.write(place.byte, bytes);
 
-        const start = performance.now();
+        const start = cpuMs();
         try {
           readEverything(filesystemOf(openMembers([device])), random);
         } catch (thrown) {
           if (!isOnPurpose(thrown)) throw new Error(`case ${nr} of TEST_SEED=${seed}`, { cause: thrown });
         }
-        expect(performance.now() - start, `case ${nr} of TEST_SEED=${seed}`).toBeLessThan(CASE_MS);
+        expect(cpuMs() - start, `case ${nr} of TEST_SEED=${seed}`).toBeLessThan(CASE_MS);
       }
     },
-    300_000,
   );
 });

@@ -2,6 +2,7 @@
 // of each mutant that it begins, and with what it ended.
 
 import { loadChecksums, loadCompression } from '@bcachefs-ts/core';
+import { cpuMs } from '../support/patience.ts';
 import { randomFrom } from '../support/random.ts';
 import { hostileImages } from './hostile.ts';
 import { mutant, originals } from './mutants.ts';
@@ -10,6 +11,7 @@ import { type Reached, readEverything } from './read-everything.ts';
 export interface Progress {
   /** Of the mutant or the hostile image; -1 for the originals, unharmed. */
   readonly nr: number;
+  /** Of processor time. */
   readonly ms?: number;
   readonly reached?: Reached;
   /** What was thrown and should not have been. */
@@ -27,8 +29,8 @@ const say = (progress: Progress): void => void process.send?.(progress);
 
 function measure(nr: number, read: () => Reached): void {
   say({ nr });
-  const started = performance.now();
-  const end = () => ({ nr, ms: performance.now() - started, peakBytes: process.resourceUsage().maxRSS * 1024 });
+  const started = cpuMs();
+  const end = () => ({ nr, ms: cpuMs() - started, peakBytes: process.resourceUsage().maxRSS * 1024 });
   try {
     const reached = read();
     say({ ...end(), reached });

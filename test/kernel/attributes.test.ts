@@ -26,6 +26,7 @@ import {
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { decodeExtentEntries } from '../../packages/core/src/ondisk/extent-entries.ts';
 import { succeed } from '../support/cli.ts';
+import { patient } from '../support/patience.ts';
 import {
   caseNamed,
   compareManifests,
@@ -237,7 +238,7 @@ kernelSuite('attributes', () => {
         },
       ],
     });
-  }, 300_000);
+  }, patient(300_000));
 
   test('are what the kernel makes of them', () => {
     const seen = (name: string) =>
@@ -264,7 +265,7 @@ kernelSuite('attributes', () => {
     }
   });
 
-  test('the kernel has nothing to complain of', async () => {
+  test('the kernel has nothing to complain of', { timeout: patient(120_000) }, async () => {
     expect((await kernelFsck([ours])).complaints).toEqual([]);
-  }, 120_000);
+  });
 });

@@ -10,6 +10,7 @@ import { commitsOf, journalRanges, wornImage, writerOn } from '../support/commit
 import { type Milestone, openOn, statesOf, tryCuts } from '../support/cut-states.ts';
 import { isLong } from '../support/long.ts';
 import { formattedImage, type MemoryImage, PASSPHRASE, saveImage, testImage } from '../support/memory-images.ts';
+import { patient } from '../support/patience.ts';
 import { cutText, type PowerCut, PowerCuts } from '../support/power-cuts.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
@@ -147,7 +148,7 @@ kernelSuite('power cuts in the middle of commits', () => {
       }),
       timeoutSeconds: 600,
     });
-  }, 600_000);
+  }, patient(600_000));
 
   describe.each(names)('%s', name => {
     const sampleOf = () => samples.get(name)!;

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { checkInvariants, findingText, loadChecksums, loadCompression, openFilesystem } from '@bcachefs-ts/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
+import { patient } from '../support/patience.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 import {
@@ -85,7 +86,7 @@ kernelSuite('filesystems made by commands', () => {
       })),
       timeoutSeconds: 600,
     });
-  }, 600_000);
+  }, patient(600_000));
 
   describe.each(all)('$name', one => {
     test('the kernel reads what we read', () => {
@@ -105,10 +106,10 @@ kernelSuite('filesystems made by commands', () => {
     });
   });
 
-  test('the kernel has nothing to complain of', async () => {
+  test('the kernel has nothing to complain of', { timeout: patient(600_000) }, async () => {
     const reports = await kernelFsckAll(all.map(one => ({ name: one.name, images: one.images, ...keyOf(one) })));
     for (const [name, report] of reports) expect(report.complaints, name).toEqual([]);
-  }, 600_000);
+  });
 });
 
 /** Files of many sizes, one with holes, links of both kinds, and a folder of a few. */

@@ -17,6 +17,7 @@ import {
   prepareFormat,
 } from '../support/format-cases.ts';
 import { isLong } from '../support/long.ts';
+import { patient } from '../support/patience.ts';
 import {
   type Case,
   caseNamed,
@@ -36,14 +37,7 @@ const FULL_PERCENT = 95;
 const EMPTY_PERCENT = 15;
 
 /** They stand for the others where time is short: of what is laid out, stored and looked up differently, one each. */
-const FEW = [
-  'defaults',
-  'superblocks only',
-  'compression zstd:3',
-  'three devices, two copies, labels and targets',
-  'encrypted',
-  'the smallest image, 8 MiB',
-];
+const FEW = ['defaults', 'three devices, two copies, labels and targets', 'encrypted', 'the smallest image, 8 MiB'];
 const cases = formatCases.filter(({ name }) => isLong || FEW.includes(name));
 
 /** So many filesystems are on the disk at the same time. */
@@ -124,7 +118,7 @@ kernelSuite('format', () => {
         timeoutSeconds: 900,
         failures: 'return',
       });
-    }, 1_000_000);
+    }, patient(1_000_000));
     afterAll(() => rmSync(images, { recursive: true, force: true }));
 
     test.each(prepared)('$format.name', async ({ format, images }) => {

@@ -24,6 +24,7 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { isLong } from '../support/long.ts';
+import { patient } from '../support/patience.ts';
 import { copySparse } from '../support/sparse.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 import {
@@ -74,7 +75,7 @@ function lostWakeup({ ended, log }: CaseResult): boolean {
 
 kernelSuite('filesystems with no room left', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-full-'));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }), 60_000);
+  afterAll(() => rmSync(folder, { recursive: true, force: true }), patient(60_000));
   const all = ['ours', 'theirs'].flatMap(whose =>
     kinds.map(kind => {
       const disks = Array.from({ length: kind.devices ?? 1 }, (_, i) => `${whose}-${kind.name}.${i}`);
@@ -116,7 +117,7 @@ kernelSuite('filesystems with no room left', () => {
       })),
       timeoutSeconds: 900,
     });
-  }, 1_000_000);
+  }, patient(1_000_000));
 
   type Commit = (change: (edit: FileEdit) => void, options?: { readonly makesRoom: boolean }) => boolean;
 
@@ -250,7 +251,9 @@ kernelSuite('filesystems with no room left', () => {
         failures: 'return',
       });
 
-    test('the kernel has looked, deleted some, written, and looked again', async () => {
+    test('the kernel has looked, deleted some, written, and looked again', {
+      timeout: patient(1_900_000),
+    }, async () => {
       const before = new Map(
         all.flatMap(({ images }) => images.map(path => [path, copySparse(path, `${path}.before`)])),
       );
@@ -262,7 +265,7 @@ kernelSuite('filesystems with no room left', () => {
       const second = await lookAt(again);
       const others = looks.cases.filter(({ name }) => !second.cases.some(one => one.name === name));
       looks = { ...looks, cases: [...others, ...second.cases] };
-    }, 1_900_000);
+    });
 
     test.each(all)('$whose, $name: no complaint', one => {
       const outcome = caseNamed(looks, caseName(one));

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type CommandName, succeed } from '../support/cli.ts';
 import { asCopied, hostManifest, OF_THE_HOST } from '../support/host-manifest.ts';
 import { isLong } from '../support/long.ts';
+import { patient } from '../support/patience.ts';
 import { testSeed } from '../support/random.ts';
 import { makeSourceTree } from '../support/source-tree.ts';
 import {
@@ -51,7 +52,7 @@ const kinds: readonly Kind[] = [
 kernelSuite('filesystems filled when they are made', () => {
   const seed = testSeed();
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-populate-'));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }), 120_000);
+  afterAll(() => rmSync(folder, { recursive: true, force: true }), patient(120_000));
   const source = join(folder, 'source');
   const archive = join(folder, 'source.tar');
   const passphraseFile = join(folder, 'passphrase');
@@ -116,7 +117,7 @@ kernelSuite('filesystems filled when they are made', () => {
       })),
       timeoutSeconds: 1200,
     });
-  }, 1_500_000);
+  }, patient(1_500_000));
 
   describe.each(all)('$name', one => {
     test('the kernel finds the files of the host', () => {

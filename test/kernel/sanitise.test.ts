@@ -9,6 +9,7 @@ import { run, succeed } from '../support/cli.ts';
 import { fixture, whyNoFixtures } from '../support/fixtures.ts';
 import { testImageContents, testImages } from '../support/images.ts';
 import { isLong } from '../support/long.ts';
+import { patient } from '../support/patience.ts';
 import {
   type Case,
   caseNamed,
@@ -99,7 +100,7 @@ kernelSuite('sanitised dumps', () => {
       timeoutSeconds: 900,
       failures: 'return',
     });
-  }, 1_200_000);
+  }, patient(1_200_000));
 
   const names = [
     ...testImages.map(({ name }) => name),

@@ -26,6 +26,7 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { isLong } from '../support/long.ts';
+import { patient } from '../support/patience.ts';
 import { caseNamed, compareManifests, resultOf, runInKernel, type Step, unlockKey } from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
 
@@ -108,7 +109,7 @@ kernelSuite('members made smaller', () => {
       false,
     );
     seen.before = await look();
-  }, 1_000_000);
+  }, patient(1_000_000));
 
   test.each(all)('$name: shrunk', one => {
     const { images, name, member = 0 } = one;
@@ -130,7 +131,7 @@ kernelSuite('members made smaller', () => {
     truncateSync(images[member]!, reports.get(name)!.sizeBytes);
   });
 
-  test('the kernel has looked, written, and looked again', async () => {
+  test('the kernel has looked, written, and looked again', { timeout: patient(1_000_000) }, async () => {
     seen.after = await look();
     await inKernel(
       (one, nr) => [
@@ -146,7 +147,7 @@ kernelSuite('members made smaller', () => {
       false,
     );
     seen.written = await look();
-  }, 1_000_000);
+  });
 
   describe.each(all)('$name', one => {
     test.each(['after', 'written'] as const)('no complaint: %s', which => {
@@ -163,7 +164,9 @@ kernelSuite('members made smaller', () => {
     });
   });
 
-  test('cut off before the last superblock: the kernel goes on, and its fsck gives back what nobody lists', async () => {
+  test('cut off before the last superblock: the kernel goes on, and its fsck gives back what nobody lists', {
+    timeout: patient(600_000),
+  }, async () => {
     const path = join(folder, 'cut-off.img');
     const disks = ['cut-off'];
     const inKernel = (steps: readonly Step[]) =>
@@ -204,7 +207,7 @@ kernelSuite('members made smaller', () => {
     } finally {
       again.close();
     }
-  }, 600_000);
+  });
 });
 
 /** A large file first and files all over the device then, of which the large one and every third go. */

@@ -27,6 +27,7 @@ import {
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { BchStripe, stripe } from '../../packages/core/src/ondisk/keys/stripe.ts';
 import { succeed } from '../support/cli.ts';
+import { patient } from '../support/patience.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 import {
   caseNamed,
@@ -141,7 +142,7 @@ kernelSuite('stripes', () => {
       }
     });
     expected = change(makeStripe);
-  }, 300_000);
+  }, patient(300_000));
 
   /** Sectors of data in each block, as the stripe has them. */
   function blockcounts(): readonly number[] {
@@ -168,15 +169,15 @@ kernelSuite('stripes', () => {
     });
   const manifestOf = (result: RunResult) => resultOf(caseNamed(result, 'look'), 'seen').manifest ?? [];
 
-  test('a kernel has nothing to say of a stripe that is made', async () => {
+  test('a kernel has nothing to say of a stripe that is made', { timeout: patient(300_000) }, async () => {
     expect(blockcounts()[0]).toBeGreaterThan(0);
     expect(await complaints()).toEqual([]);
     expect(
       compareManifests(expected, manifestOf(await look(['s0', 's1', 's2'], 'nochanges')), { ignore: ['data'] }),
     ).toEqual([]);
-  }, 300_000);
+  });
 
-  test('nor when what is in it is removed, cut and written over', async () => {
+  test('nor when what is in it is removed, cut and written over', { timeout: patient(300_000) }, async () => {
     const before = blockcounts();
     expected = change(({ files, content }) => {
       const find = (name: string) => files.lookup(files.root(), text.encode(name))!;
@@ -190,7 +191,7 @@ kernelSuite('stripes', () => {
     expect(
       compareManifests(expected, manifestOf(await look(['s0', 's1', 's2'], 'nochanges')), { ignore: ['data'] }),
     ).toEqual([]);
-  }, 300_000);
+  });
 });
 
 const entriesOf = (key: Key) =>

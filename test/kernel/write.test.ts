@@ -28,6 +28,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
 import { isLong } from '../support/long.ts';
+import { patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 import {
@@ -241,6 +242,7 @@ kernelSuite('what we write is what the kernel reads', () => {
         for (let tries = 0; countDone() < goal && tries < 10 * OPERATIONS; tries++) model.step(edit, directory);
         expect(countDone()).toBe(goal);
         expect(changeTheirs(edit, random, top)).toBeGreaterThan(OF_THEIRS / 2);
+        if (commit === COMMITS) model.complete(edit, directory);
         if (commit % 2 === 0) dropTheirs(edit, top);
         edit.commit();
         expect(problemsOf(writer.filesystem)).toEqual([]);
@@ -273,23 +275,23 @@ kernelSuite('what we write is what the kernel reads', () => {
       ],
       false,
     );
-  }, 1_000_000);
+  }, patient(1_000_000));
 
   describe.each(ROUNDS)('round %d', round => {
     describe('after our changes', () => {
       test.each(all)(
         `$name: ${OPERATIONS} operations in ${COMMITS} commits`,
         one => changeByEngine(one, round),
-        400_000,
+        patient(400_000),
       );
-      test('the kernel has looked', () => look(round, 'ours'), 1_000_000);
+      test('the kernel has looked', () => look(round, 'ours'), patient(1_000_000));
       test.each(all)('$name: no complaint', one => noComplaint(one, round, 'ours'));
-      test.each(all)('$name: everything is as we read it', one => compareWithUs(one, round, 'ours'), 200_000);
+      test.each(all)('$name: everything is as we read it', one => compareWithUs(one, round, 'ours'), patient(200_000));
     });
 
     describe('after the kernel has changed it in turn', () => {
       let changes: RunResult | undefined;
-      test('the kernel has changed and looked', async () => {
+      test('the kernel has changed and looked', { timeout: patient(2_000_000) }, async () => {
         changes = await inKernel(
           (one, nr) => [
             { do: 'mount', disks: one.disks, ...keyOf(one) },
@@ -297,6 +299,7 @@ kernelSuite('what we write is what the kernel reads', () => {
               do: 'change',
               as: 'change',
               operations: OPERATIONS,
+              each: KERNEL_KINDS,
               seed: (seed + 10 * nr + round) % 2 ** 31,
               timeoutSeconds: 300,
             },
@@ -305,7 +308,7 @@ kernelSuite('what we write is what the kernel reads', () => {
           false,
         );
         await look(round, 'theirs');
-      }, 2_000_000);
+      });
       test.each(all)(`$name: ${OPERATIONS} operations were done`, ({ name }) => {
         if (changes === undefined) throw new Error('the kernel has not changed it');
         const { counts } = resultOf(caseNamed(changes, name), 'change');
@@ -313,7 +316,11 @@ kernelSuite('what we write is what the kernel reads', () => {
         for (const kind of KERNEL_KINDS) expect(counts[kind], kind).toBeGreaterThan(0);
       });
       test.each(all)('$name: no complaint', one => noComplaint(one, round, 'theirs'));
-      test.each(all)('$name: everything is as we read it', one => compareWithUs(one, round, 'theirs'), 200_000);
+      test.each(all)(
+        '$name: everything is as we read it',
+        one => compareWithUs(one, round, 'theirs'),
+        patient(200_000),
+      );
     });
   });
 

@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { testImageContents, testImages } from '../support/images.ts';
+import { patient } from '../support/patience.ts';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const page = readFileSync(join(root, 'docs/library.md'), 'utf8');
@@ -50,7 +51,7 @@ describe('docs/library.md', () => {
     expect(examples.length).toBeGreaterThanOrEqual(6);
   });
 
-  test('they type-check as strictly as the sources', () => {
+  test('they type-check as strictly as the sources', { timeout: patient(120_000) }, () => {
     const config = join(folder, 'tsconfig.json');
     const options = { noEmit: true, types: ['node'], typeRoots: [join(root, 'node_modules/@types')] };
     const files = examples.map((_, nr) => fileOf(nr));
@@ -62,16 +63,12 @@ describe('docs/library.md', () => {
     const { status, stdout } = spawnSync(process.execPath, [tsc, '-p', config], { encoding: 'utf8' });
     expect(stdout).toBe('');
     expect(status).toBe(0);
-  }, 120_000);
+  });
 
-  test.each(examples.map((example, nr) => [example.name, nr] as const))(
-    '%s',
-    (_, nr) => {
-      const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
-      const words = ['--conditions=@bcachefs-ts/source', '--import', loader, fileOf(nr)];
-      const printed = execFileSync(process.execPath, words, { cwd: folder, encoding: 'utf8' });
-      expect(printed).toBe(examples[nr]!.prints);
-    },
-    60_000,
-  );
+  test.each(examples.map((example, nr) => [example.name, nr] as const))('%s', { timeout: patient(60_000) }, (_, nr) => {
+    const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+    const words = ['--conditions=@bcachefs-ts/source', '--import', loader, fileOf(nr)];
+    const printed = execFileSync(process.execPath, words, { cwd: folder, encoding: 'utf8' });
+    expect(printed).toBe(examples[nr]!.prints);
+  });
 });

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { patient } from '../support/patience.ts';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
@@ -19,7 +20,7 @@ function sh(cwd: string, command: string, ...args: string[]): string {
   }
 }
 
-describe('packed packages', { timeout: 300_000 }, () => {
+describe('packed packages', { timeout: patient(300_000) }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-packed-'));
   const tarballs = join(folder, 'tarballs');
   const home = join(folder, 'somewhere');
@@ -36,7 +37,7 @@ describe('packed packages', { timeout: 300_000 }, () => {
     writeFileSync(join(home, 'package.json'), '{ "name": "stranger", "private": true, "type": "module" }');
     const files = readdirSync(tarballs).map(name => join(tarballs, name));
     sh(home, 'npm', 'install', '--silent', '--no-audit', '--no-fund', '--ignore-scripts', ...files);
-  }, 300_000);
+  }, patient(300_000));
 
   test('hold no sources, tests or build state', () => {
     for (const name of readdirSync(tarballs)) {

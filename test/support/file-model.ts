@@ -65,13 +65,28 @@ export class FileModel {
     this.root.subvolume = 1;
   }
 
-  /** One random operation on both. @param top the directory of the filesystem that the model is of */
-  step(edit: FileEdit, top: FileRef): void {
+  /**
+   * One random operation on both.
+   * @param top the directory of the filesystem that the model is of
+   * @param among what may be chosen, each as often as it stands there
+   */
+  step(edit: FileEdit, top: FileRef, among: readonly Operation[] = OPERATIONS): void {
     const places = [...this.#places(edit, { dir: this.root, ref: top, home: 1, parents: [] })];
     const place = this.#random.pick(places);
-    const operation = this.#random.pick(OPERATIONS);
+    const operation = this.#random.pick(among);
     const isDone = this[operation](edit, place, places);
     if (isDone) this.done[operation] = (this.done[operation] ?? 0) + 1;
+  }
+
+  /** Goes on until everything that can be done was done at least once, whatever was drawn so far. */
+  complete(edit: FileEdit, top: FileRef): void {
+    for (let tries = 0; tries < COMPLETE_TRIES; tries++) {
+      const missing = [...new Set(OPERATIONS)].filter(operation => this.done[operation] === undefined);
+      if (missing.length === 0) return;
+      // Some need what others make.
+      this.step(edit, top, tries % 2 === 0 ? missing : ['make', 'subvolume']);
+    }
+    throw new Error(`not everything was possible: ${JSON.stringify(this.done)}`);
   }
 
   *#places(edit: FileEdit, place: Place): Generator<Place> {
@@ -315,6 +330,10 @@ const OPERATIONS = [
   'make', 'make', 'make', 'write', 'write', 'resize', 'remove', 'remove', 'link', 'rename', 'rename',
   'attribute', 'subvolume', 'snapshot', 'dropSubvolume',
 ] as const; // biome-ignore format: a list of names
+type Operation = (typeof OPERATIONS)[number];
+
+/** What is missing is drawn half of the time, and possible in one of a few places: hundreds of tries are already many. */
+const COMPLETE_TRIES = 20_000;
 
 const holdsSubvolume = (file: ModelFile): boolean =>
   [...file.names.values()].some(child => child.subvolume !== 0 || holdsSubvolume(child));

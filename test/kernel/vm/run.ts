@@ -2,6 +2,7 @@
 // panic, a hang), the machine boots again and goes on with what is left, so that one bad image costs one case.
 
 import path from 'node:path';
+import { patient } from '../../support/patience.ts';
 import { copySparse } from '../../support/sparse.ts';
 import { KernelFailure } from './failure.ts';
 import { type FsckReport, readFsckLog, troubleIn } from './fsck-log.ts';
@@ -26,9 +27,9 @@ export interface Disk {
 
 interface CommonOptions {
   readonly disks: readonly Disk[];
-  /** For everything together, boots included. Default 300. */
+  /** For everything together, boots included. Default 300. Longer where the machine is slow or busy (test/support/patience.ts). */
   readonly timeoutSeconds?: number;
-  /** For a step that does not say. Default 60. */
+  /** For a step that does not say. Default 60. Longer likewise, as are those that steps give. */
   readonly stepTimeoutSeconds?: number;
   readonly memoryMb?: number;
   readonly cpus?: number;
@@ -148,7 +149,7 @@ class Run {
   ) {
     const cases = 'cases' in options ? options.cases : [{ name: 'steps', steps: options.steps }];
     this.#progress = cases.map((one, index) => ({ index, case: one, steps: [], log: [] }));
-    this.#timeoutSeconds = options.timeoutSeconds ?? 300;
+    this.#timeoutSeconds = patient(options.timeoutSeconds ?? 300);
     checkNames(options.disks, cases);
   }
 
@@ -211,7 +212,10 @@ class Run {
       cpus: this.options.cpus ?? DEFAULT_CPUS,
       scratchFolder: this.scratch,
       timeoutSeconds: this.#secondsLeft(),
-      progressFile: { path: results, timeoutSeconds: Math.max(BOOT_TIMEOUT_SECONDS, this.#longestStepSeconds() + 20) },
+      progressFile: {
+        path: results,
+        timeoutSeconds: patient(Math.max(BOOT_TIMEOUT_SECONDS, this.#longestStepSeconds() + 20)),
+      },
     });
     this.#take(readRecords(results), end);
   }
@@ -219,12 +223,12 @@ class Run {
   #job(left: readonly Progress[], disks: readonly Disk[]): object {
     return {
       disks: Object.fromEntries(disks.map((disk, index) => [`disk${index}`, disk.name])),
-      stepTimeoutSeconds: this.options.stepTimeoutSeconds ?? 60,
+      stepTimeoutSeconds: patient(this.options.stepTimeoutSeconds ?? 60),
       cases: left.map(one => ({
         name: one.case.name,
         index: one.index,
         startAt: one.steps.length,
-        steps: one.case.steps.map(encodeStep),
+        steps: one.case.steps.map(step => ({ ...encodeStep(step), ...stepLimit(step) })),
       })),
     };
   }
@@ -304,6 +308,12 @@ class Run {
     const lines = [...end.stderr.trim().split('\n'), ...end.console.trim().split('\n').slice(-25)];
     throw new Error(`the machine does not work (${machineEnd}, qemu ended with ${end.status}):\n${lines.join('\n')}`);
   }
+}
+
+/** A step that is given a fraction of a second is meant to run out of time. */
+function stepLimit({ timeoutSeconds }: Step): { readonly timeoutSeconds?: number } {
+  if (timeoutSeconds === undefined) return {};
+  return { timeoutSeconds: timeoutSeconds < 1 ? timeoutSeconds : patient(timeoutSeconds) };
 }
 
 const EMPTY_RESULT = { stdout: '', stderr: '', log: [], seconds: 0, bytes: new Uint8Array(), names: [], counts: {} };

@@ -82,8 +82,8 @@ interface StepFields {
   fillUp: { percent: number; at?: string; seed?: number; limitBytes?: number };
   /** Deletes everything but lost+found, subvolumes and snapshots too. */
   deleteAll: { at?: string };
-  /** So many random operations on what there is; `counts` has how many of each. */
-  change: { operations: number; at?: string; seed?: number; without?: readonly string[] };
+  /** So many random operations on what there is, and more until those in `each` were done; `counts` has how many of each. */
+  change: { operations: number; at?: string; seed?: number; without?: readonly string[]; each?: readonly string[] };
 
   // Ends that are not clean. After a reset the machine boots again and the case goes on with its next step.
   startWriter: { at?: string; seed?: number };

@@ -2,6 +2,7 @@
 // one line that says why and what would make it run; with CI=true or BCACHEFS_REQUIRE_KERNEL=1 that is a failure.
 
 import { describe, test } from 'vitest';
+import { patient } from '../../support/patience.ts';
 import { prepareMachine } from './machine.ts';
 import { MachineUnavailable } from './unavailable.ts';
 
@@ -23,13 +24,13 @@ let said = false;
  */
 export function kernelSuite(name: string, define: () => void, timeoutSeconds = 300): void {
   if (!unavailable) {
-    describe(name, { timeout: timeoutSeconds * 1000 }, define);
+    describe(name, { timeout: patient(timeoutSeconds * 1000) }, define);
   } else if (required) {
     test(name, () => {
       throw unavailable;
     });
   } else {
-    if (!said) process.stderr.write(`kernel suite skipped: ${unavailable.message}\n`);
+    if (!said) console.warn(`kernel suite skipped: ${unavailable.message}`);
     said = true;
     describe.skip(name, define);
   }

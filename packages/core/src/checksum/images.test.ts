@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { fixture, fixtureImageFiles, imageHead, whyNoFixtures } from '../../../../test/support/fixtures.ts';
+import { patient } from '../../../../test/support/patience.ts';
 import { chacha20 } from '../crypto/chacha20.ts';
 import { deriveKey, isKeySealed, openKey } from '../crypto/keys.ts';
 import { btreeNonce, extentNonce, journalNonce, nonceAdd, sbKeyNonce } from '../crypto/nonce.ts';
@@ -19,7 +20,7 @@ const WHOLE_IMAGE_BYTES = 256 << 20;
 const why = whyNoFixtures === undefined ? '' : ` (skipped: ${whyNoFixtures})`;
 
 describe.skipIf(whyNoFixtures !== undefined)(`superblocks of the reference images${why}`, () => {
-  it('carry the checksums that we compute', { timeout: 120_000 }, () => {
+  it('carry the checksums that we compute', { timeout: patient(120_000) }, () => {
     const typesSeen = new Map<number, number>();
     const bad: string[] = [];
     for (const image of fixtureImageFiles()) {
@@ -68,12 +69,16 @@ describe.skipIf(whyNoFixtures !== undefined)(`encrypted reference images${why}`,
     ],
     ['u136-enc', { journalEntries: 8, nodes: 13, extents: 28, extentCsumTypes: [3], compressed: 0, files: 17 }],
     ['u136-enc-nopass', { journalEntries: 8, nodes: 13, extents: 24, extentCsumTypes: [3], compressed: 0, files: 13 }],
-  ])('%s: every MAC is right, and what it covers decrypts to sense', { timeout: 120_000 }, (name, expected) => {
-    const tally = examine(name);
-    expect(tally.wrong).toEqual([]);
-    expect(tally).toMatchObject(expected);
-    expect(tally.laterBsets).toBeGreaterThan(0);
-  });
+  ])(
+    '%s: every MAC is right, and what it covers decrypts to sense',
+    { timeout: patient(120_000) },
+    (name, expected) => {
+      const tally = examine(name);
+      expect(tally.wrong).toEqual([]);
+      expect(tally).toMatchObject(expected);
+      expect(tally.laterBsets).toBeGreaterThan(0);
+    },
+  );
 });
 
 function examine(name: string): Tally {

@@ -1,5 +1,6 @@
 import zlib, { deflateRawSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { cpuMs } from '../../../../test/support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../../../../test/support/random.ts';
 import { compressionTypes } from '../ondisk/compression-types.ts';
 import { CorruptError, IncompatibleError } from '../ondisk/errors.ts';
@@ -155,13 +156,13 @@ describe('decompress', () => {
     for (let round = 0; round < 4000; round++) {
       const input = mutant(random, STORED[name]);
       const outputBytes = random.pick([512, 512, 512, 1, 1024, 65536]);
-      const started = performance.now();
+      const started = cpuMs();
       const thrown = thrownBy(() => {
         const { length } = decompress(type(name), input, outputBytes);
         expect(length).toBe(outputBytes);
         outcomes.good++;
       });
-      slowestMs = Math.max(slowestMs, performance.now() - started);
+      slowestMs = Math.max(slowestMs, cpuMs() - started);
       if (thrown === undefined) continue;
       expect(thrown, `round ${round}`).toBeInstanceOf(CorruptError);
       outcomes.corrupt++;

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Fixture, fixture, whyNoFixtures } from '../../../../test/support/fixtures.ts';
+import { patient } from '../../../../test/support/patience.ts';
 import { checksum } from '../checksum/checksum.ts';
 import { chacha20 } from '../crypto/chacha20.ts';
 import { extentNonce } from '../crypto/nonce.ts';
@@ -75,7 +76,7 @@ describe.skipIf(whyNoFixtures !== undefined)(`compressed reference images${why}`
     ['u103-basic', { extents: { incompressible: 136 }, partial: 0, files: 87 }],
     ['u136-bsfold', { extents: { none: 47 }, partial: 0, files: 27 }],
     ['u136-zstd', { extents: { zstd: 56, incompressible: 32 }, partial: 0, files: 78 }],
-  ])('%s: every extent decompresses, and files are what they were', { timeout: 120_000 }, (name, expected) => {
+  ])('%s: every extent decompresses, and files are what they were', { timeout: patient(120_000) }, (name, expected) => {
     expect(examine(fixture(name))).toEqual({ ...expected, wrong: [] });
   });
 });
