@@ -61,7 +61,7 @@ describe.skipIf(whyNoFixtures !== undefined)('room', () => {
     try {
       const { allocator, triggers } = beginChange(filesystem);
       const data = fill(filesystem, () => allocator.allocateData({ replicas, target: 0, sectors: 104 }));
-      expect(data.error.message).toMatch(/^no space left for \d+ sectors of data/);
+      expect(data.error.message).toMatch(/^no space left for \d+ bytes of data/);
       expect(data.error.devices.length).toBe(filesystem.set.members.length);
       expect(data.sectorsOf.size).toBe(filesystem.set.members.length);
       const sectors = triggers.nodeSectors;

@@ -98,7 +98,7 @@ describe('ls', () => {
 
   test('what is not there is told', async () => {
     const { exitCode, stderr } = await run('ls', [image, 'nowhere']);
-    expect([exitCode, stderr]).toEqual([2, "ls: /nowhere: no such file or directory (try 'ls --help')\n"]);
+    expect([exitCode, stderr]).toEqual([2, 'ls: /nowhere: no such file or directory\n']);
   });
 });
 

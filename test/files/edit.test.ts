@@ -251,7 +251,9 @@ describe('refused, with nothing written', () => {
       const before = look(images);
       writeFileSync(join(source, 'huge'), Buffer.alloc(12 * 2 ** 20, 'x'));
       const { exitCode, stderr } = await run('put', ['-r', FS, source, 'x']);
-      expect(stderr).toMatch(/\d+ free buckets of \d+ sectors/);
+      expect(stderr).toMatch(
+        /no space left for \d+ bytes of (data|metadata)\b.* \d+ bytes free in buckets of \d+ bytes/,
+      );
       expect(exitCode).toBe(2);
       const after = look(images);
       expect(changes(before, after)).toEqual({});

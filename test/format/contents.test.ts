@@ -147,7 +147,7 @@ test('the journal alone says the same: a kernel that reads it finds the entry of
 });
 
 test.each([
-  ['btree nodes', 0b10100, /^no space left for 128 sectors of metadata \(no device may take it\)$/],
+  ['btree nodes', 0b10100, /^no space left for 65536 bytes of metadata \(no device may take it\)$/],
   ['the journal', 0b11000, /^--data_allowed: no device may hold the journal$/],
 ])('devices that may not hold %s are refused before anything is written', (_, dataAllowed, message) => {
   const device = new MemoryDevice(128 * MIB);

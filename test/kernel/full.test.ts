@@ -144,7 +144,7 @@ kernelSuite('filesystems with no room left', () => {
       });
       if (!isTrial) expect(refusals.length).toBeGreaterThan(0);
       for (const refusal of refusals)
-        expect(refusal).toMatch(/^no space left for .*\d+ free buckets .*\d+ kept back\)$/);
+        expect(refusal).toMatch(/^no space left for .*\d+ bytes free in buckets of .*\d+ bytes kept back\)$/);
       expect(checkInvariants(writer.filesystem).findings.map(findingText)).toEqual([]);
     } finally {
       for (const device of opened) device.close();

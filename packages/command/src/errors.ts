@@ -6,13 +6,26 @@ import { EXIT } from './exit-codes.ts';
 import { Interrupted } from './host.ts';
 import { printable } from './out.ts';
 
-/** A command gives up for a reason that is nobody's bug; `exitCode` for the rare command that has its own. */
+/** A command gives up for a reason that is nobody's bug. */
 export class CommandFailed extends Error {
   override readonly name = 'CommandFailed';
   readonly exitCode: number;
-  constructor(message: string, exitCode: number = EXIT.failed) {
+  /** What failed in one word, for programs. */
+  readonly code: string;
+  constructor(
+    message: string,
+    { exitCode = EXIT.failed, code = 'failed' }: { readonly exitCode?: number; readonly code?: string } = {},
+  ) {
     super(message);
     this.exitCode = exitCode;
+    this.code = code;
+  }
+}
+
+/** The words of the command line cannot be made out: help tells what they should be. */
+export class CommandLineError extends UsageError {
+  constructor(detail: string, option?: string) {
+    super(detail, option, 'command_line');
   }
 }
 
@@ -21,7 +34,10 @@ export interface ErrorReport {
   readonly exitCode: number;
   /** One line, safe for a terminal. */
   readonly message: string;
-  /** What is known besides, for JSON. */
+  /**
+   * What is known besides, for JSON. Its `name` is always there: an errno, the reference's name for damage, or a word of ours
+   * (docs/cli.md).
+   */
   readonly details: Readonly<Record<string, unknown>>;
   /** Only for bugs. */
   readonly stack?: string;
@@ -30,7 +46,11 @@ export interface ErrorReport {
 /** Also for commands that go on after an error of one device, to report it the same way. */
 export function describeError(error: unknown): ErrorReport {
   if (error instanceof UsageError) {
-    return report('usage', EXIT.usage, error.message, error.option === undefined ? {} : { option: error.option });
+    const name = error.code ?? (error.option === undefined ? 'usage' : 'command_line');
+    return report('usage', EXIT.usage, error.message, {
+      name,
+      ...(error.option === undefined ? {} : { option: error.option }),
+    });
   }
   if (error instanceof CorruptError) {
     return report('corrupt', EXIT.corrupt, error.message, { name: error.error, where: error.where });
@@ -41,10 +61,16 @@ export function describeError(error: unknown): ErrorReport {
   if (error instanceof DeviceError) {
     return report('device', EXIT.device, error.message, { name: error.kind, device: error.device });
   }
-  if (error instanceof CommandFailed) return report('failed', error.exitCode, error.message, {});
-  if (error instanceof Interrupted) return report('interrupted', EXIT.interrupted, 'interrupted', {});
+  if (error instanceof CommandFailed) return report('failed', error.exitCode, error.message, { name: error.code });
+  if (error instanceof Interrupted)
+    return report('interrupted', EXIT.interrupted, 'interrupted', { name: 'interrupted' });
   if (isSystemError(error)) return systemErrorReport(error);
   return bugReport(error);
+}
+
+/** Whether the command's help says how it is done right. What an image or a file does not allow is not in there. */
+export function isHelpUseful(error: unknown): boolean {
+  return error instanceof CommandLineError || (error instanceof UsageError && error.option !== undefined);
 }
 
 function report(
@@ -77,5 +103,5 @@ function systemErrorReport(error: SystemError): ErrorReport {
 function bugReport(error: unknown): ErrorReport {
   const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   const stack = error instanceof Error ? (error.stack ?? message) : message;
-  return { ...report('bug', EXIT.bug, message, {}), stack };
+  return { ...report('bug', EXIT.bug, message, { name: 'bug' }), stack };
 }

@@ -163,7 +163,7 @@ describe('a complete command', () => {
     expect(await runCli(example, ['mkfs', '--replicas=2', 'a', '--json'])).toMatchInlineSnapshot(`
       {
         "exitCode": 2,
-        "stderr": "{"schema":"bcachefs-ts/error","version":1,"program":"example","command":"mkfs","error":"usage","message":"--replicas: 2 copies need as many devices, expected at least that many","exit_code":2,"option":"--replicas"}
+        "stderr": "{"schema":"bcachefs-ts/error","version":1,"program":"example","command":"mkfs","error":"usage","message":"--replicas: 2 copies need as many devices, expected at least that many","exit_code":2,"name":"command_line","option":"--replicas"}
       ",
         "stdout": "",
       }

@@ -121,7 +121,8 @@ export async function openForWriting(
     for (const name of memberNames(context, args)) devices.push(openDevice(name, { write: true }));
     const set = openMembers(devices);
     // Before a passphrase is asked for.
-    if (set.missing.length > 0) throw new UsageError(`${missingText(set)}; a change needs all of them`);
+    if (set.missing.length > 0)
+      throw new UsageError(`${missingText(set)}; a change needs all of them`, undefined, 'member_missing');
     tellMembers(context, set, args);
     const given = options(set);
     const writer = new FilesystemWriter(set, { ...given, key: await masterKeyOf(context, set, args) });
@@ -145,7 +146,7 @@ async function masterKeyOf(context: Context, set: MemberSet, args: FilesystemArg
   if (encryption === 'none') return undefined;
   const passphrase = encryption === 'passphrase' ? await passphraseFor(context, args.passphrase_file) : undefined;
   const key = masterKey(sb, passphrase);
-  if (key === undefined) throw new UsageError('wrong passphrase');
+  if (key === undefined) throw new UsageError('wrong passphrase', undefined, 'wrong_passphrase');
   return key;
 }
 

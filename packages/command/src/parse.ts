@@ -10,6 +10,7 @@ import { assert, UsageError } from '@bcachefs-ts/core';
 import Parser from 'yargs-parser';
 import type { CommandDeclaration } from './command.ts';
 import { commonOptions } from './common-options.ts';
+import { CommandLineError } from './errors.ts';
 import {
   type OptionSpec,
   type OptionSpecs,
@@ -98,7 +99,7 @@ function canonicalWords(words: readonly string[], options: OptionSpecs): Canonic
 
 function nextWord(words: readonly string[], at: number, name: string, option: OptionSpec): string {
   const word = words[at];
-  if (word === undefined) throw new UsageError(`needs a value: --${name}=${valueName(option)}`, `--${name}`);
+  if (word === undefined) throw new CommandLineError(`needs a value: --${name}=${valueName(option)}`, `--${name}`);
   return word;
 }
 
@@ -124,7 +125,7 @@ function longOption(word: string, options: OptionSpecs): Spelled {
     const isYes = value === undefined || readValue(`--${name}`, () => parseBoolean(value));
     return { name, value: { text: isYes ? '1' : '0' } };
   }
-  if (value !== undefined) throw new UsageError(`takes no value, but '${value}' was given`, spelled);
+  if (value !== undefined) throw new CommandLineError(`takes no value, but '${value}' was given`, spelled);
   return { name, value: isNegated ? { text: '0' } : undefined };
 }
 
@@ -156,11 +157,11 @@ function findLong(spelled: string, options: OptionSpecs): LongName {
   const candidates = shown.length > 0 ? shown : starting;
   if (candidates.length === 1) return candidates[0]!;
   if (candidates.length > 1) {
-    throw new UsageError(`can be ${listed(candidates.map(each => `--${each.text}`))}`, spelled);
+    throw new CommandLineError(`can be ${listed(candidates.map(each => `--${each.text}`))}`, spelled);
   }
   const known = names.filter(({ name }) => !options[name]!.hidden).map(each => `--${each.text}`);
   const meant = suggest(spelled, known);
-  throw new UsageError(`unknown option ${spelled}${meant === undefined ? '' : `, did you mean ${meant}?`}`);
+  throw new CommandLineError(`unknown option ${spelled}${meant === undefined ? '' : `, did you mean ${meant}?`}`);
 }
 
 /** `-fqLx`: letters up to the first that takes a value; what follows that one is its value. */
@@ -174,7 +175,7 @@ function letterOptions(word: string, options: OptionSpecs, byLetter: ReadonlyMap
       // A single dash before a long name is a common slip.
       const long = suggest(word.slice(1), Object.keys(options));
       const meant = letters.length > 2 && long !== undefined ? `, did you mean --${long}?` : '';
-      throw new UsageError(`unknown option -${letter}${where}${meant}`);
+      throw new CommandLineError(`unknown option -${letter}${where}${meant}`);
     }
     const option = options[name]!;
     if (takesValue(option)) {
@@ -227,9 +228,9 @@ function checkCombinations(given: Given, options: OptionSpecs): void {
   for (const name of Object.keys(given)) {
     const option = options[name]!;
     const against = option.conflictsWith?.find(other => given[other] !== undefined);
-    if (against !== undefined) throw new UsageError(`cannot be given together with --${against}`, `--${name}`);
+    if (against !== undefined) throw new CommandLineError(`cannot be given together with --${against}`, `--${name}`);
     const lacking = option.needs?.find(other => given[other] === undefined);
-    if (lacking !== undefined) throw new UsageError(`makes sense only together with --${lacking}`, `--${name}`);
+    if (lacking !== undefined) throw new CommandLineError(`makes sense only together with --${lacking}`, `--${name}`);
   }
 }
 
@@ -239,7 +240,7 @@ function optionValue(name: string, option: OptionSpec, texts: readonly string[] 
   if (option.type === 'boolean') return texts === undefined ? option.default : texts.at(-1) === '1';
   const read = (text: string): unknown => readValue(`--${name}`, () => readText(option, text));
   if (texts !== undefined) return option.repeat ? texts.map(read) : read(texts.at(-1)!);
-  if (option.required) throw new UsageError(`is required: --${name}=${valueName(option)}`, `--${name}`);
+  if (option.required) throw new CommandLineError(`is required: --${name}=${valueName(option)}`, `--${name}`);
   if (option.default !== undefined) return typeof option.default === 'string' ? read(option.default) : option.default;
   return option.repeat ? [] : undefined;
 }
@@ -260,7 +261,7 @@ function readText(option: Exclude<OptionSpec, { type: 'flag' | 'boolean' }>, tex
 function checkChoice(text: string, choices: readonly string[]): string {
   if (choices.includes(text)) return text;
   const meant = suggest(text, choices);
-  throw new UsageError(
+  throw new CommandLineError(
     `'${text}' is not known, expected ${listed(choices)}${meant === undefined ? '' : `; did you mean ${meant}?`}`,
   );
 }
@@ -275,7 +276,7 @@ function readValue<T>(option: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (error instanceof UsageError && error.option === undefined) throw new UsageError(error.detail, option);
+    if (error instanceof UsageError && error.option === undefined) throw new CommandLineError(error.detail, option);
     throw error;
   }
 }
@@ -297,7 +298,7 @@ function positionalValues(
     const repeated = spec.count === 'some' || spec.count === 'any';
     const taken = repeated ? words.slice(next) : words.slice(next, next + 1);
     if (taken.length === 0 && (spec.count === 'one' || spec.count === 'some')) {
-      throw new UsageError(`<${name}> is missing; usage: ${usage}`);
+      throw new CommandLineError(`<${name}> is missing; usage: ${usage}`);
     }
     if (spec.choices !== undefined) {
       const { choices } = spec;
@@ -311,7 +312,7 @@ function positionalValues(
         : [...itemsWithOptions(name, each, allOptions(command), canonical, literal)].slice(next);
     next += taken.length;
   }
-  if (next < words.length) throw new UsageError(`'${words[next]}' is one word too many; usage: ${usage}`);
+  if (next < words.length) throw new CommandLineError(`'${words[next]}' is one word too many; usage: ${usage}`);
   return values;
 }
 
@@ -359,7 +360,7 @@ function* itemsWithOptions(
   }
   const unused = addGiven(split(stretch, options).given);
   if (unused !== undefined && literal.length === 0) {
-    throw new UsageError(`applies to the ${positional} that come after it, but none does`, `--${unused}`);
+    throw new CommandLineError(`applies to the ${positional} that come after it, but none does`, `--${unused}`);
   }
   for (const word of literal) yield item(word);
 }

@@ -2,9 +2,10 @@
 // is run or asked about, so that starting one command costs nothing for the others.
 // `--help` and `--version`, wherever they stand, become the commands `help` and `version`.
 
-import { assert, UsageError } from '@bcachefs-ts/core';
+import { assert } from '@bcachefs-ts/core';
 import type { Command, CommandDeclaration } from './command.ts';
 import { commonOptions } from './common-options.ts';
+import { CommandLineError } from './errors.ts';
 import { EXIT } from './exit-codes.ts';
 import type { PositionalSpec } from './option.ts';
 import { suggest } from './suggest.ts';
@@ -112,10 +113,10 @@ export function* listedEntries(
 }
 
 /** @throws UsageError with the closest known name */
-export function unknownCommand(word: string, entries: readonly Listed[]): UsageError {
+export function unknownCommand(word: string, entries: readonly Listed[]): CommandLineError {
   const known = entries.flatMap(entry => (entry.hidden ? [] : [entry.name, ...(entry.aliases ?? [])]));
   const meant = suggest(word, known);
-  return new UsageError(`unknown command '${word}'${meant === undefined ? '' : `, did you mean '${meant}'?`}`);
+  return new CommandLineError(`unknown command '${word}'${meant === undefined ? '' : `, did you mean '${meant}'?`}`);
 }
 
 export interface Located {
@@ -174,7 +175,7 @@ function locateInList(program: Program, words: readonly string[], path: string[]
       // As the reference does: a program or group by itself shows what it has, and has done nothing.
       if (words.length === path.length) return builtIn('help', path.slice(), EXIT.failed);
       checkLeading(leading);
-      throw new UsageError('a command is missing');
+      throw new CommandLineError('a command is missing');
     }
     const entry = findEntry(entries, word);
     if (entry === undefined) throw unknownCommand(word, entries);
@@ -210,7 +211,7 @@ function checkLeading(leading: readonly string[]): void {
     if (!word.startsWith('-') || word === '-q' || leadingOption(word) !== undefined) continue;
     const name = word.split('=', 1)[0]!;
     const meant = suggest(name, leadingNames);
-    throw new UsageError(
+    throw new CommandLineError(
       `unknown option ${name} before the command${meant === undefined ? '' : `, did you mean ${meant}?`}`,
     );
   }

@@ -1,11 +1,20 @@
 // The runner: output, errors and exit codes of small commands, as a shell would see them.
 
 import { readFileSync } from 'node:fs';
-import { CorruptError, DeviceError, IncompatibleError, InvariantError, UsageError } from '@bcachefs-ts/core';
+import {
+  CorruptError,
+  DeviceError,
+  FileError,
+  IncompatibleError,
+  InvariantError,
+  NoSpaceError,
+  UsageError,
+} from '@bcachefs-ts/core';
 import { describe, expect, test } from 'vitest';
 import {
   type Command,
   CommandFailed,
+  CommandLineError,
   defineCommand,
   defineProgram,
   defineStreamCommand,
@@ -182,8 +191,9 @@ describe('finding the command', () => {
 describe('errors', () => {
   test.each([
     [() => new UsageError('is wrong', '--x'), 2, "fail: --x: is wrong (try 'fail --help')\n"],
+    [() => new UsageError('there is no subvolume 1', undefined, 'ENOENT'), 2, 'fail: there is no subvolume 1\n'],
     [() => new CommandFailed('nothing to do'), 1, 'fail: nothing to do\n'],
-    [() => new CommandFailed('worse', 7), 7, 'fail: worse\n'],
+    [() => new CommandFailed('worse', { exitCode: 7 }), 7, 'fail: worse\n'],
     [
       () => new CorruptError('invalid_sb_csum', { device: 'd.img', sector: 8 }, 'found 1, expected 2'),
       3,
@@ -212,7 +222,33 @@ describe('errors', () => {
       where: { device: 'd.img', sector: 8 },
     });
     const unknown = await runCli(program, ['gret', '--json']);
-    expect(JSON.parse(unknown.stderr)).toMatchObject({ error: 'usage', command: null, exit_code: 2 });
+    expect(JSON.parse(unknown.stderr)).toMatchObject({ error: 'usage', name: 'command_line', exit_code: 2 });
+  });
+
+  test.each([
+    [() => new UsageError('wrong passphrase', undefined, 'wrong_passphrase'), 'wrong_passphrase'],
+    [() => new UsageError('is wrong', '--x'), 'command_line'],
+    [() => new UsageError('is not possible'), 'usage'],
+    [() => new FileError('ENOENT', '/x'), 'ENOENT'],
+    [() => new NoSpaceError('user', 8, 1, 0, []), 'ENOSPC'],
+    [() => new CommandFailed('no'), 'failed'],
+    [() => new CommandFailed('no', { code: 'EEXIST' }), 'EEXIST'],
+    [() => new DeviceError('busy', '/dev/sda', 'mounted'), 'busy'],
+    [() => new IncompatibleError('invalid_sb_version', {}, 'version 9.9'), 'invalid_sb_version'],
+    [() => Object.assign(new Error('EMFILE: x, open'), { code: 'EMFILE', syscall: 'open' }), 'EMFILE'],
+    [() => new TypeError('x'), 'bug'],
+  ])('every error has a name in JSON: %s', async (error, name) => {
+    const { stderr } = await runCli(failing(error), ['--json']);
+    expect(JSON.parse(stderr)).toMatchObject({ schema: 'bcachefs-ts/error', name });
+  });
+
+  test("'try --help' follows what help explains: the command line, and nothing that an image does not allow", async () => {
+    const hint = async (error: () => unknown) => (await runCli(failing(error), [])).stderr.includes('--help');
+    expect(await hint(() => new UsageError('is wrong', '--x'))).toBe(true);
+    expect(await hint(() => new CommandLineError('a word is missing'))).toBe(true);
+    expect(await hint(() => new UsageError('there is no subvolume 1'))).toBe(false);
+    expect(await hint(() => new FileError('ENOENT', '/x'))).toBe(false);
+    expect(await hint(() => new NoSpaceError('user', 8, 1, 0, []))).toBe(false);
   });
 
   test("the system's errors name the file", async () => {
@@ -335,7 +371,7 @@ describe('output', () => {
     });
     expect((await runCli(busy, ['--quiet'], { isTerminal: true, now })).stderr).toBe('');
     expect((await runCli(busy, [], { now })).stderr).toBe(
-      "busy: warning: disk is old\\x07\nbusy: cannot ask 'Go on?' without a terminal; give --yes instead (try 'busy --help')\n",
+      "busy: warning: disk is old\\x07\nbusy: cannot ask 'Go on?' without a terminal; give --yes instead\n",
     );
     expect(await runCli(busy, ['--json'], { now })).toEqual({
       exitCode: 0,

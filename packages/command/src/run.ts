@@ -1,12 +1,11 @@
 // Runs one command line of a program: finds the command, reads its arguments, lets it work, and turns whatever happens
 // into output and an exit code. Nothing here touches the process; see `host.ts`.
 
-import { UsageError } from '@bcachefs-ts/core';
 import { loadPalette, wantsColor } from './color.ts';
 import type { Command } from './command.ts';
 import type { CommonArgs } from './common-options.ts';
 import type { Context } from './context.ts';
-import { describeError, type ErrorReport } from './errors.ts';
+import { describeError, type ErrorReport, isHelpUseful } from './errors.ts';
 import { EXIT } from './exit-codes.ts';
 import { type Host, PipeClosed, type StopSignal } from './host.ts';
 import { jsonLine, schemaName } from './json.ts';
@@ -194,7 +193,7 @@ function errorText(found: ErrorReport, error: unknown, title: string, version: s
     );
   }
   if (found.kind === 'interrupted') return `${title}: interrupted\n`;
-  const hint = error instanceof UsageError ? ` (try '${title} --help')` : '';
+  const hint = isHelpUseful(error) ? ` (try '${title} --help')` : '';
   return `${title}: ${found.message}${hint}\n`;
 }
 

@@ -148,7 +148,7 @@ export function openFilesystem(words: readonly string[], options: OpenFilesystem
 /** The same with members that are open already; closing the filesystem closes them. */
 export function filesystemOf(set: MemberSet, options: OpenFilesystemOptions = {}): Filesystem {
   const { sb } = set.newest;
-  if (set.missing.length > 0 && !options.degraded) throw new UsageError(missingText(set));
+  if (set.missing.length > 0 && !options.degraded) throw new UsageError(missingText(set), undefined, 'member_missing');
   const key = keyOf(sb, options.passphrase);
   return new Filesystem(set, readReplayState(set, key), key, options);
 }
@@ -157,10 +157,10 @@ function keyOf(sb: Superblock, passphrase: Uint8Array | undefined): Uint8Array |
   const encryption = encryptionOf(sb);
   if (encryption === 'none') return undefined;
   if (encryption === 'passphrase' && passphrase === undefined) {
-    throw new UsageError('the filesystem is encrypted: its passphrase is needed');
+    throw new UsageError('the filesystem is encrypted: its passphrase is needed', undefined, 'passphrase_needed');
   }
   const key = masterKey(sb, passphrase);
-  if (key === undefined) throw new UsageError('wrong passphrase');
+  if (key === undefined) throw new UsageError('wrong passphrase', undefined, 'wrong_passphrase');
   return key;
 }
 

@@ -64,7 +64,8 @@ async function atomically<T>(out: string, isReplacing: boolean, make: (path: str
   if (there !== undefined && !there.isFile()) {
     throw new UsageError(`${out} is no regular file; format makes filesystems on devices`);
   }
-  if (there !== undefined && !isReplacing) throw new CommandFailed(`${out} is there already; --force replaces it`);
+  if (there !== undefined && !isReplacing)
+    throw new CommandFailed(`${out} is there already; --force replaces it`, { code: 'EEXIST' });
   const partial = `${out}.partial`;
   removeLeftOver(partial);
   try {

@@ -20,7 +20,8 @@ function reseal(
 ) {
   return withMembers(devices, true, set => {
     const key = masterKey(set.newest.sb, old);
-    if (key === undefined) throw new CommandFailed('the passphrase is wrong; nothing was changed');
+    if (key === undefined)
+      throw new CommandFailed('the passphrase is wrong; nothing was changed', { code: 'wrong_passphrase' });
     const sb = editSuperblock(set, edited => withPassphrase(edited, key, next), {
       now: secondsOf(context.date()),
       allowMissing: allow_missing,
@@ -34,7 +35,9 @@ function neededEncryption(words: readonly string[]): 'passphrase' | 'no passphra
   return withMembers(words, false, ({ newest }) => {
     const encryption = encryptionOf(newest.sb);
     if (encryption !== 'none') return encryption;
-    throw new CommandFailed(`${newest.device.name} is not encrypted; encryption is chosen when a filesystem is made`);
+    throw new CommandFailed(`${newest.device.name} is not encrypted; encryption is chosen when a filesystem is made`, {
+      code: 'not_encrypted',
+    });
   });
 }
 
@@ -94,7 +97,9 @@ export const removePassphraseCommand = defineCommand({
   options: { passphrase_file: passphraseFile, ...allowMissingOption },
   async run(context, args) {
     if (neededEncryption(args.devices) === 'no passphrase') {
-      throw new CommandFailed('the filesystem has no passphrase; its key is in the clear already');
+      throw new CommandFailed('the filesystem has no passphrase; its key is in the clear already', {
+        code: 'no_passphrase',
+      });
     }
     const old = await readPassphrase(context, {
       file: args.passphrase_file,

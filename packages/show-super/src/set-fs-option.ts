@@ -1,6 +1,6 @@
 // set-fs-option: changes options in the superblock of an unmounted filesystem, on all members at once.
 
-import { defineCommand, type OptionSpec, type OptionSpecs } from '@bcachefs-ts/command';
+import { CommandLineError, defineCommand, type OptionSpec, type OptionSpecs } from '@bcachefs-ts/command';
 import {
   changeableOptions,
   editSuperblock,
@@ -92,7 +92,7 @@ export const setFsOptionCommand = defineCommand({
         ? []
         : [{ row, text: typeof value === 'boolean' ? String(Number(value)) : String(value) }];
     });
-    if (wishes.length === 0) throw new UsageError('no option to change was given');
+    if (wishes.length === 0) throw new CommandLineError('no option to change was given');
     return withMembers(args.devices, true, set => {
       const release = releaseForWriting(set.newest.sb.version);
       const changes = wishes.map(({ row, text }) => ({ row, value: parseChange(row, text, release) }));

@@ -29,10 +29,10 @@ describe('NoSpaceError', () => {
   test('says what was needed and what each device had', () => {
     const device = { dev: 1, freeBuckets: 3, reservedBuckets: 4, bucketSizeSectors: 512 };
     expect(new NoSpaceError('user', 24, 2, 1, [device]).message).toBe(
-      'no space left for 24 sectors of data in 2 copies, there is room for 1 (device 1: 3 free buckets of 512 sectors, 4 kept back)',
+      'no space left for 12288 bytes of data in 2 copies, there is room for 1 (device 1: 786432 bytes free in buckets of 262144 bytes, 1048576 bytes kept back)',
     );
     expect(new NoSpaceError('btree', 512, 1, 0, []).message).toBe(
-      'no space left for 512 sectors of metadata (no device may take it)',
+      'no space left for 262144 bytes of metadata (no device may take it)',
     );
   });
 });

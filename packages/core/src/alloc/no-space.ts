@@ -1,6 +1,7 @@
 // Running out of room: told with numbers, and before anything is written.
 
 import { UsageError } from '../ondisk/errors.ts';
+import { sectorsToBytes } from '../util/sizes.ts';
 
 /** What one device had to offer. */
 export interface DeviceSpace {
@@ -25,7 +26,7 @@ export class NoSpaceError extends UsageError {
     /** Sectors that the filesystem had left for users before the change, where that is what is used up. */
     readonly leftSectors?: number,
   ) {
-    super(noSpaceText(what, neededSectors, replicas, placed, devices, leftSectors));
+    super(noSpaceText(what, neededSectors, replicas, placed, devices, leftSectors), undefined, 'ENOSPC');
   }
 }
 
@@ -37,13 +38,19 @@ function noSpaceText(
   devices: readonly DeviceSpace[],
   leftSectors: number | undefined,
 ): string {
-  const each = devices.map(
-    ({ dev, freeBuckets, reservedBuckets, bucketSizeSectors }) =>
-      `device ${dev}: ${freeBuckets} free buckets of ${bucketSizeSectors} sectors, ${reservedBuckets} kept back`,
-  );
+  const each = devices.map(({ dev, freeBuckets, reservedBuckets, bucketSizeSectors }) => {
+    const [free, reserved] = [freeBuckets, reservedBuckets].map(buckets => bytesText(buckets * bucketSizeSectors));
+    return `device ${dev}: ${free} free in buckets of ${bytesText(bucketSizeSectors)}, ${reserved} kept back`;
+  });
   const copies = replicas === 1 ? '' : ` in ${replicas} copies`;
   const fewer = placed < replicas && replicas > 1 ? `, there is room for ${placed}` : '';
-  const left = leftSectors === undefined ? '' : `, there were ${leftSectors} besides what the filesystem keeps back`;
+  const left =
+    leftSectors === undefined ? '' : `, ${bytesText(leftSectors)} were left besides what the filesystem keeps back`;
   const where = each.length === 0 ? 'no device may take it' : each.join('; ');
-  return `no space left for ${sectors} sectors of ${what === 'btree' ? 'metadata' : 'data'}${copies}${fewer}${left} (${where})`;
+  return `no space left for ${bytesText(sectors)} of ${what === 'btree' ? 'metadata' : 'data'}${copies}${fewer}${left} (${where})`;
+}
+
+/** Exact, as numbers that are compared have to be. */
+function bytesText(sectors: number): string {
+  return `${sectorsToBytes(sectors)} bytes`;
 }

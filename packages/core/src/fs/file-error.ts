@@ -23,10 +23,8 @@ export type FileErrorCode = keyof typeof words;
 
 /** A change that was refused; nothing was changed. */
 export class FileError extends UsageError {
-  constructor(
-    readonly code: FileErrorCode,
-    what: string,
-  ) {
-    super(`${what}: ${words[code]}`);
+  declare readonly code: FileErrorCode;
+  constructor(code: FileErrorCode, what: string) {
+    super(`${what}: ${words[code]}`, undefined, code);
   }
 }

@@ -96,6 +96,8 @@ export class UsageError extends Error {
     readonly detail: string,
     /** The option or argument at fault, as the user writes it. */
     readonly option?: string,
+    /** What is wrong in one word, for programs: `wrong_passphrase`, `member_missing`, or an errno such as `ENOENT`. */
+    readonly code?: string,
   ) {
     super(option === undefined ? detail : `${option}: ${detail}`);
   }

@@ -301,7 +301,7 @@ async function keyOf(context: Context, set: MemberSet, file: string | undefined)
   if (encryption === 'none') return undefined;
   const passphrase = encryption === 'passphrase' ? await passphraseFor(context, file) : undefined;
   const key = masterKey(set.newest.sb, passphrase);
-  if (key === undefined) throw new UsageError('wrong passphrase');
+  if (key === undefined) throw new UsageError('wrong passphrase', undefined, 'wrong_passphrase');
   return key;
 }
 

@@ -71,7 +71,8 @@ function writeFile(
   log: DamageLog,
 ): void {
   const stat = tree.stat(node);
-  if (stat.type !== 'reg') throw new UsageError(`${pathText(path)}: not a regular file but of type ${stat.type}`);
+  if (stat.type !== 'reg')
+    throw new UsageError(`${pathText(path)}: not a regular file but of type ${stat.type}`, undefined, 'EINVAL');
   const sizeBytes = fileSize(stat.sizeBytes, `0:${node.inum}:${node.keySnapshot}`);
   const file = { inum: node.inum, snapshot: node.snapshot, sizeBytes };
   let doubt: DataError | undefined;

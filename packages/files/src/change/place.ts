@@ -28,7 +28,7 @@ export function placeOf(tree: FileTree, typed: string): Place {
   if (last === '' || last === '.' || last === '..')
     throw new UsageError(`${path}: expected a path that ends with a name`);
   const { node: directory } = lookUp(tree, above.replace(/\/+$/, ''));
-  if (!isDirectory(directory.inode)) throw new UsageError(`${shownPath(above)}: not a directory`);
+  if (!isDirectory(directory.inode)) throw new UsageError(`${shownPath(above)}: not a directory`, undefined, 'ENOTDIR');
   const plain = encoder.encode(last);
   const unescaped = tree.find(directory, plain) === undefined ? unescapedBytes(last) : undefined;
   const name = unescaped !== undefined && tree.find(directory, unescaped) !== undefined ? unescaped : plain;
@@ -54,8 +54,9 @@ export function freePlace(tree: FileTree, typed: string): Place {
 export function existingPlace(tree: FileTree, typed: string): Place & { readonly node: FileNode } {
   const place = placeOf(tree, typed);
   const { node, path, wantsDirectory } = place;
-  if (node === undefined) throw new UsageError(`${path}: no such file or directory`);
-  if (wantsDirectory && !isDirectory(node.inode)) throw new UsageError(`${path}: not a directory`);
+  if (node === undefined) throw new UsageError(`${path}: no such file or directory`, undefined, 'ENOENT');
+  if (wantsDirectory && !isDirectory(node.inode))
+    throw new UsageError(`${path}: not a directory`, undefined, 'ENOTDIR');
   return { ...place, node };
 }
 

@@ -38,7 +38,11 @@ export const mvCommand = defineCommand({
       if (to.node !== undefined && args.no_replace) throw new FileError('EEXIST', to.path);
       if (to.node !== undefined && isDirectory(to.node.inode) && !isDir) {
         const inside = `${to.path}/${printableBytes(from.name)}`;
-        throw new UsageError(`${to.path}: is a directory; to move into it, give the whole new path: ${inside}`);
+        throw new UsageError(
+          `${to.path}: is a directory; to move into it, give the whole new path: ${inside}`,
+          undefined,
+          'EISDIR',
+        );
       }
       const isSame = to.node?.inum === from.node.inum && to.node.subvolume === from.node.subvolume;
       atPath(`${from.path} to ${to.path}`, () =>

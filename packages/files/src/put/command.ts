@@ -1,7 +1,15 @@
 // put: copies files of the host into a filesystem that is not mounted, without root and without a kernel, in one commit.
 
 import { realpathSync, statSync } from 'node:fs';
-import { type Context, countsText, defineCommand, hostIdentity, loadNativeCalls, noCounts } from '@bcachefs-ts/command';
+import {
+  CommandLineError,
+  type Context,
+  countsText,
+  defineCommand,
+  hostIdentity,
+  loadNativeCalls,
+  noCounts,
+} from '@bcachefs-ts/command';
 import { type FileNode, type FileTree, isDirectory, printableBytes, UsageError } from '@bcachefs-ts/core';
 import {
   type Change,
@@ -85,11 +93,11 @@ async function put(context: Context, args: PutArgs, change: Change): Promise<Don
   const sources = args.words.slice(0, -1);
   const target = args.words.at(-1) ?? '';
   if (sources.length === 0)
-    throw new UsageError(`${target}: expected files of the host, and then a path in the filesystem`);
+    throw new CommandLineError(`${target}: expected files of the host, and then a path in the filesystem`);
   if (args.mode !== undefined && !sources.includes(STDIN))
     throw new UsageError('for standard input (-) only', '--mode');
   if (sources.filter(source => source === STDIN).length > 1)
-    throw new UsageError('standard input (-) can be read once only');
+    throw new CommandLineError('standard input (-) can be read once only');
   const excluded = new Set(change.members.map(name => hostIdentity(statSync(name, { bigint: true }))));
   const files = sources.map(source => (source === STDIN ? undefined : sourceFile(source, args.recursive)));
   const total = measure(context, files, excluded);
@@ -108,14 +116,19 @@ async function put(context: Context, args: PutArgs, change: Change): Promise<Don
   for (const [nr, file] of files.entries()) {
     if (file === undefined) {
       if (!isPlace)
-        throw new UsageError(`${shownPath(target)}: is a directory; standard input needs the path of a file`);
+        throw new UsageError(
+          `${shownPath(target)}: is a directory; standard input needs the path of a file`,
+          undefined,
+          'EISDIR',
+        );
       const ours = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
       const bytes = await context.readStdin();
       writer.putBytes(bytes, place, { ...(owner ?? ours), ...(args.mode === undefined ? {} : { mode: args.mode }) });
       continue;
     }
     if (isPlace) {
-      if (place.wantsDirectory && file.type !== 'dir') throw new UsageError(`${place.path}: no such directory`);
+      if (place.wantsDirectory && file.type !== 'dir')
+        throw new UsageError(`${place.path}: no such directory`, undefined, 'ENOENT');
       writer.put(file, place.directory, place.name, place.path);
       continue;
     }
@@ -143,7 +156,8 @@ function targetOf(tree: FileTree, target: string, sources: readonly string[]): F
     const { node } = lookUp(tree, target);
     if (isDirectory(node.inode)) return node;
   }
-  if (place === undefined || sources.length > 1) throw new UsageError(`${shownPath(target)}: not a directory`);
+  if (place === undefined || sources.length > 1)
+    throw new UsageError(`${shownPath(target)}: not a directory`, undefined, 'ENOTDIR');
   return place;
 }
 
@@ -152,7 +166,12 @@ function sourceFile(source: string, recursive: boolean): HostFile {
   const file = hostFile(path);
   if (recursive) return lastName(source) === '.' ? hostFile(Buffer.from(`${source}/.`)) : file;
   const isDir = statSync(path).isDirectory();
-  if (isDir) throw new UsageError(`${printableBytes(path)}: is a directory; give -r to put it with all that is in it`);
+  if (isDir)
+    throw new UsageError(
+      `${printableBytes(path)}: is a directory; give -r to put it with all that is in it`,
+      undefined,
+      'EISDIR',
+    );
   // As cp: without -r the file that a link leads to is meant.
   if (file.type !== 'lnk') return file;
   return hostFile(realpathSync(path, { encoding: 'buffer' }));

@@ -144,8 +144,9 @@ export class Put {
     const { files } = change.edit;
     const there = atPath(path, () => files.lookup(directory, name));
     if (there === undefined) return;
-    if (isDirectory(files.inode(there))) throw new UsageError(`${path}: is a directory, which no file replaces`);
-    if (!force) throw new UsageError(`${path}: is there already; --force replaces it`);
+    if (isDirectory(files.inode(there)))
+      throw new UsageError(`${path}: is a directory, which no file replaces`, undefined, 'EISDIR');
+    if (!force) throw new UsageError(`${path}: is there already; --force replaces it`, undefined, 'EEXIST');
     atPath(path, () => files.remove(directory, name));
     counts.replaced++;
   }

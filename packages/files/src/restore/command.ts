@@ -152,7 +152,11 @@ function tellCutOff(source: RestoreSource, report: Report): void {
 /** Before the filesystem is opened, which may take a passphrase. */
 function checkDestination(path: string, merge: boolean): void {
   if (lookAt(path) === 'taken' && !merge) {
-    throw new UsageError(`${path} is not empty; choose another folder, or give --merge to restore into it`);
+    throw new UsageError(
+      `${path} is not empty; choose another folder, or give --merge to restore into it`,
+      undefined,
+      'ENOTEMPTY',
+    );
   }
 }
 
@@ -184,7 +188,8 @@ function count(context: Context, source: RestoreSource, filter: PathFilter, path
   }
   task.end();
   const missing = missingPaths(paths, path => seen.has(path));
-  if (missing.length > 0) throw new UsageError(`${missing.join(', ')}: no such file or directory in the filesystem`);
+  if (missing.length > 0)
+    throw new UsageError(`${missing.join(', ')}: no such file or directory in the filesystem`, undefined, 'ENOENT');
   return expected;
 }
 

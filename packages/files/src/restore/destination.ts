@@ -84,7 +84,11 @@ export class Destination {
     try {
       const found = lookAt(path);
       if (found === 'taken' && !options.merge) {
-        throw new UsageError(`${path} is not empty; choose another folder, or give --merge to restore into it`);
+        throw new UsageError(
+          `${path} is not empty; choose another folder, or give --merge to restore into it`,
+          undefined,
+          'ENOTEMPTY',
+        );
       }
       if (found === 'absent') mkdirSync(path, 0o700);
       this.isNew = found !== 'taken';
@@ -284,7 +288,7 @@ export function unusable(name: Uint8Array, isWindows: boolean): string | undefin
 export function lookAt(path: string): 'absent' | 'empty' | 'taken' | 'interrupted' {
   const there = statSync(path, { throwIfNoEntry: false });
   if (there === undefined) return 'absent';
-  if (!there.isDirectory()) throw new UsageError(`${path} is not a folder`);
+  if (!there.isDirectory()) throw new UsageError(`${path} is not a folder`, undefined, 'ENOTDIR');
   const names = readdirSync(path);
   if (names.includes(STATE_FOLDER) && lstatSync(`${path}/${STATE_FOLDER}`).isDirectory()) return 'interrupted';
   return names.length === 0 ? 'empty' : 'taken';

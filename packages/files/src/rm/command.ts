@@ -71,7 +71,7 @@ function removePath(change: Change, tree: FileTree, place: Place, { recursive, c
   if (node === undefined) return 0;
   if (isSubvolume) throw new UsageError(`${path}: is a subvolume; remove it with \`subvolume delete\``);
   if (isDirectory(node.inode) && !recursive)
-    throw new UsageError(`${path}: is a directory; give -r to remove it with all that is in it`);
+    throw new UsageError(`${path}: is a directory; give -r to remove it with all that is in it`, undefined, 'EISDIR');
   const found: Named[] = [];
   for (const item of tree.walk({ from: node, path: new TextEncoder().encode(path) })) {
     const { entry, node: file } = item;

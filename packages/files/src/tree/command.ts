@@ -55,7 +55,7 @@ export const treeCommand = defineStreamCommand({
     const { tree } = opened;
     try {
       const { node: start, path } = lookUp(tree, typed);
-      if (!isDirectory(start.inode)) throw new UsageError(`${printable(typed)}: not a directory`);
+      if (!isDirectory(start.inode)) throw new UsageError(`${printable(typed)}: not a directory`, undefined, 'ENOTDIR');
       yield { kind: 'root', path: typed };
       let [directories, files] = [0, 0];
       const leads: string[] = [];
