@@ -43,13 +43,52 @@ export function isHidden({ name }: { readonly name: Uint8Array }): boolean {
 export const pathBelow = (path: Uint8Array, name: Uint8Array): Uint8Array =>
   path.length === 0 ? name : joinPath([path, name]);
 
+/** A directory with what is in it. */
+export interface SortedDirectory {
+  readonly path: Uint8Array;
+  /** Of depth 1, as a walk over this directory alone gives them. */
+  readonly items: readonly SortedItem[];
+}
+
+/**
+ * The directories of a walk, `from` first, each with all that is in it: what the walk meets, in its order, with everything read once.
+ * Memory: the entries of one directory, and the subdirectories of each on the way down.
+ */
+export function* sortedDirectories(
+  tree: FileTree,
+  from: FileNode,
+  path: Uint8Array,
+  takes: (entry: FileEntry) => boolean,
+): Generator<SortedDirectory> {
+  const entered = new Set<string>();
+  const ahead: { node: FileNode; path: Uint8Array; depth: number; entry: FileEntry | undefined }[] = [
+    { node: from, path, depth: 0, entry: undefined },
+  ];
+  for (let next = ahead.pop(); next !== undefined; next = ahead.pop()) {
+    const { node, path: at, depth, entry } = next;
+    const isRepeated = entered.has(idOf(node));
+    const isTooDeep = depth >= DEPTH_MAX;
+    if (!isRepeated) {
+      const items = [...sortedWalk(tree, node, at, { takes, depthMax: 1 })];
+      yield { path: at, items };
+      entered.add(idOf(node));
+      if (!isTooDeep) {
+        for (const item of items.toReversed()) {
+          if (item.node === undefined || !isDirectory(item.node.inode)) continue;
+          ahead.push({ node: item.node, path: item.path, depth: depth + 1, entry: item.entry });
+        }
+      }
+    }
+    if (entry !== undefined && (isRepeated || isTooDeep)) tellNotEntered(tree, entry, at, isRepeated);
+  }
+}
+
 export function* sortedWalk(
   tree: FileTree,
   from: FileNode,
   path: Uint8Array,
   { takes = () => true, depthMax = DEPTH_MAX }: SortedWalkOptions = {},
 ): Generator<SortedItem> {
-  const idOf = ({ subvolume, snapshot, inum }: FileNode) => `${subvolume}:${snapshot}:${inum}`;
   // A path for each level would be much for very deep trees: that of a level is the beginning of the last item's.
   const level = (node: FileNode, at: Uint8Array) => ({
     pathBytes: at.length,
@@ -74,12 +113,18 @@ export function* sortedWalk(
     yield { path: at, depth: stack.length, entry, node, isLast, isRepeated };
     if (!isInside || stack.length >= depthMax) continue;
     if (isRepeated || stack.length >= DEPTH_MAX) {
-      const where = { btree: 'dirents', pos: bposText(entry.pos) };
-      const detail = isRepeated ? 'a directory that was entered before' : `more than ${DEPTH_MAX} directories deep`;
-      tree.teller(at)?.(new CorruptError('dir_loop', where, `${detail}: not entered`));
+      tellNotEntered(tree, entry, at, isRepeated);
       continue;
     }
     entered.add(idOf(node));
     stack.push(level(node, at));
   }
+}
+
+const idOf = ({ subvolume, snapshot, inum }: FileNode): string => `${subvolume}:${snapshot}:${inum}`;
+
+function tellNotEntered(tree: FileTree, entry: FileEntry, path: Uint8Array, isRepeated: boolean): void {
+  const where = { btree: 'dirents', pos: bposText(entry.pos) };
+  const detail = isRepeated ? 'a directory that was entered before' : `more than ${DEPTH_MAX} directories deep`;
+  tree.teller(path)?.(new CorruptError('dir_loop', where, `${detail}: not entered`));
 }

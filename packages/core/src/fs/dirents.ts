@@ -148,6 +148,8 @@ class Chain {
   readonly #hash: StrHash;
   readonly #onDamage: OnDamage | undefined;
   readonly #names = new Set<string>();
+  /** The first name of the chain: nearly every one stands alone, and is not put into the set. */
+  #first: Uint8Array | undefined;
   /** The last position. */
   #last: Bpos | undefined;
   #startLo = 0;
@@ -165,6 +167,7 @@ class Chain {
     if (next === undefined || !isSameOffset(next, pos)) {
       this.#startLo = pos[1]!;
       this.#startHi = pos[2]!;
+      this.#first = undefined;
       if (this.#names.size > 0) this.#names.clear();
     }
     this.#last = pos;
@@ -179,6 +182,11 @@ class Chain {
       const detail = `${printableBytes(entry.name)} hashes to ${(BigInt(hi) << 32n) | BigInt(lo)}: no lookup finds it here`;
       this.#tell('hash_table_key_wrong_offset', pos, detail);
     }
+    if (this.#first === undefined) {
+      this.#first = lookupName(entry);
+      return false;
+    }
+    if (this.#names.size === 0) this.#names.add(latin1Text(this.#first));
     const name = latin1Text(lookupName(entry));
     if (this.#names.has(name)) {
       this.#tell('hash_table_key_duplicate', pos, `a second ${printableBytes(entry.name)}: lookups find the first`);

@@ -395,8 +395,7 @@ export class FileTree {
     const onDamage = this.#teller.at(path);
     const options = { hash, after, onDamage };
     for (const entry of readDirectory(this.#direntView(directory), wordsOf(directory.inum), options)) {
-      const full: FileEntry = { ...entry, directory };
-      yield full;
+      yield Object.assign(entry, { directory });
     }
   }
 
@@ -435,7 +434,7 @@ function levelOf(node: FileNode, path: Uint8Array, depth: number): Level {
 
 /** Entries in the order of the bytes of their names. */
 export function sortedByName<E extends { readonly name: Uint8Array }>(entries: Iterable<E>): readonly E[] {
-  return [...entries].toSorted((a, b) => compareBytes(a.name, b.name));
+  return [...entries].sort((a, b) => compareBytes(a.name, b.name));
 }
 
 function compareBytes(a: Uint8Array, b: Uint8Array): number {

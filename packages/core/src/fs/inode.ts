@@ -3,7 +3,7 @@
 
 import type { FilesystemSource } from '../btree/source.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { bposSnapshot, bposText, makeBpos } from '../ondisk/bpos.ts';
+import { bposSnapshot, bposText } from '../ondisk/bpos.ts';
 import { CorruptError } from '../ondisk/errors.ts';
 import { type Inode, unpackInodeV1, unpackInodeV2, unpackInodeV3 } from '../ondisk/inode-unpack.ts';
 import { keyKind } from '../ondisk/keys/index.ts';
@@ -55,7 +55,7 @@ export function readInode(
   inum: bigint,
   { onDamage }: DamageOptions = {},
 ): FoundInode | undefined {
-  const pos = makeBpos(0n, inum, snapshot);
+  const pos = Uint32Array.of(snapshot, Number(inum & 0xffff_ffffn), Number(inum >> 32n), 0, 0);
   const key = visibleKeyAt(source.btree('inodes'), table, snapshot, pos, { onDamage });
   const inode = key === undefined ? undefined : inodeOfKey(key, onDamage);
   return key === undefined || inode === undefined ? undefined : { inode, keySnapshot: bposSnapshot(key.k.p) };

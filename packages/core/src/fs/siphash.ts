@@ -13,7 +13,10 @@ const v = new Int32Array(8);
 
 /** @param key 16 bytes as four little-endian words: k0 low, k0 high, k1 low, k1 high */
 export function siphash24(key: ArrayLike<number>, message: Uint8Array): Words64 {
-  const [k0lo = 0, k0hi = 0, k1lo = 0, k1hi = 0] = Array.from(key);
+  const k0lo = key[0] ?? 0;
+  const k0hi = key[1] ?? 0;
+  const k1lo = key[2] ?? 0;
+  const k1hi = key[3] ?? 0;
   v[0] = k0lo ^ 0x7073_6575;
   v[1] = k0hi ^ 0x736f_6d65;
   v[2] = k1lo ^ 0x6e64_6f6d;

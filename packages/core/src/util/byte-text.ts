@@ -16,7 +16,7 @@ export function utf8Text(source: Uint8Array): string | undefined {
  * Safe to print, one line: UTF-8 as it is, control characters (which a terminal would obey) and bytes that are not UTF-8 as `\x1b`.
  */
 export function printableBytes(source: Uint8Array): string {
-  if (source.every(isPlain)) return latin1Text(source);
+  if (areAllPlain(source)) return latin1Text(source);
   let text = '';
   for (let i = 0; i < source.length; ) {
     const length = utf8Length(source, i);
@@ -34,7 +34,10 @@ export function printableBytes(source: Uint8Array): string {
   return text;
 }
 
-const isPlain = (byte: number): boolean => byte >= 0x20 && byte < 0x7f;
+function areAllPlain(source: Uint8Array): boolean {
+  for (let i = 0; i < source.length; i++) if (source[i]! < 0x20 || source[i]! >= 0x7f) return false;
+  return true;
+}
 
 /** The length that a first byte announces; 0 for one that cannot be first. */
 function utf8Length(source: Uint8Array, at: number): number {
@@ -52,7 +55,9 @@ function isControl(code: number): boolean {
 
 /** Each byte as the character of that number: text that can be written back as the same bytes. */
 export function latin1Text(source: Uint8Array): string {
+  // A spread goes through an iterator, which takes three times as long.
+  if (source.length <= 4096) return Reflect.apply(String.fromCharCode, undefined, source);
   let text = '';
-  for (let i = 0; i < source.length; i += 4096) text += String.fromCharCode(...source.subarray(i, i + 4096));
+  for (let i = 0; i < source.length; i += 4096) text += latin1Text(source.subarray(i, i + 4096));
   return text;
 }

@@ -17,7 +17,7 @@ import { bytesFields, coloredName, modeText, statJson, targetOf, timeText, typeO
 import { lookUp } from '../look-up.ts';
 import { openTree, type TreeArgs } from '../open.ts';
 import { filesystemPositional, treeOptions } from '../options.ts';
-import { isHidden, pathBelow, sortedWalk } from '../sorted-walk.ts';
+import { isHidden, pathBelow, type SortedItem, sortedDirectories, sortedWalk } from '../sorted-walk.ts';
 
 interface LsArgs extends TreeArgs {
   readonly paths: readonly string[];
@@ -120,25 +120,19 @@ function* listings(tree: FileTree, args: LsArgs, withStat: boolean): Generator<L
   const takes = (entry: FileEntry) => args.all || !isHidden(entry);
   for (const { node, path } of directories) {
     const title = (at: Uint8Array) => (isTitled ? `/${printableBytes(at)}:` : undefined);
-    yield listing(title(path), directoryLines(tree, node, path, takes, withStat));
-    if (!args.recursive) continue;
-    for (const item of sortedWalk(tree, node, path, { takes })) {
-      if (item.node === undefined || !isDirectory(item.node.inode) || item.isRepeated) continue;
-      yield listing(title(item.path), directoryLines(tree, item.node, item.path, takes, withStat));
+    if (!args.recursive) {
+      yield listing(title(path), directoryLines(tree, sortedWalk(tree, node, path, { takes, depthMax: 1 }), withStat));
+      continue;
+    }
+    for (const { path: at, items } of sortedDirectories(tree, node, path, takes)) {
+      yield listing(title(at), directoryLines(tree, items, withStat));
     }
   }
 }
 
-function directoryLines(
-  tree: FileTree,
-  directory: FileNode,
-  path: Uint8Array,
-  takes: (entry: FileEntry) => boolean,
-  withStat: boolean,
-): readonly Line[] {
-  // One level of the walk is a directory in order.
+function directoryLines(tree: FileTree, items: Iterable<SortedItem>, withStat: boolean): readonly Line[] {
   const lines: Line[] = [];
-  for (const { entry, node, path: at } of sortedWalk(tree, directory, path, { takes, depthMax: 1 })) {
+  for (const { entry, node, path: at } of items) {
     if (node !== undefined && withStat) lines.push(fileLine(tree, node, at, entry.name));
     else {
       const inode = node?.inum ?? ('inum' in entry.target ? entry.target.inum : undefined);
