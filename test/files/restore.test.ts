@@ -7,19 +7,16 @@ import {
 } from 'node:fs'; // biome-ignore format: one line of names
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { HostCallError, loadNativeCalls, type NativeCalls, runCli } from '@bcachefs-ts/command';
-import { type FileChunk, type FileStat, openFilesystem } from '@bcachefs-ts/core';
+import { runCli } from '@bcachefs-ts/command';
+import { openFilesystem } from '@bcachefs-ts/core';
 import { restoreCommand } from '@bcachefs-ts/files';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { PathFilter } from '../../packages/files/src/filter.ts';
-import { Destination, unusable } from '../../packages/files/src/restore/destination.ts';
-import { OpenFolders } from '../../packages/files/src/restore/folder.ts';
-import { Report } from '../../packages/files/src/restore/report.ts';
-import { Restore } from '../../packages/files/src/restore/restore.ts';
-import type { RestoreSource, SourceItem } from '../../packages/files/src/restore/source.ts';
-import { type RestoreIdentity, RestoreState } from '../../packages/files/src/restore/state.ts';
+import { unusable } from '../../packages/files/src/restore/destination.ts';
+import type { Report } from '../../packages/files/src/restore/report.ts';
+import type { RestoreSource } from '../../packages/files/src/restore/source.ts';
 import { withTestImage } from '../support/images.ts';
+import { crippled, encode, type Fake, type FakeNode, type FakeOptions, fakeSource, restoreInto } from './fake-tree.ts';
 import { allPaths, scratchFolder } from './manifest.ts';
 
 let folder = '';
@@ -30,107 +27,8 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-interface Fake {
-  readonly name: string | Uint8Array;
-  readonly type?: FileStat['type'];
-  readonly data?: string;
-  readonly mode?: number;
-  readonly inside?: readonly Fake[];
-}
-interface FakeNode {
-  readonly inum: bigint;
-  readonly subvolume: number;
-  readonly snapshot: number;
-  readonly fake: Fake;
-}
-
-const encode = (text: string | Uint8Array): Uint8Array =>
-  typeof text === 'string' ? new TextEncoder().encode(text) : text;
-
-/** A tree of whatever entries, also those that cannot be. @param onChunks called before the data of a file is given */
-function fakeSource(inside: readonly Fake[], onChunks: (name: string) => void = () => {}): RestoreSource<FakeNode> {
-  let inum = 4096n;
-  const nodeOf = (fake: Fake): FakeNode => ({ inum: inum++, subvolume: 1, snapshot: 1, fake });
-  function* walk(
-    node: FakeNode,
-    path: Uint8Array,
-    depth: number,
-    entry: SourceItem<FakeNode>['entry'],
-    descend: () => boolean,
-  ): Generator<SourceItem<FakeNode>> {
-    yield { path, depth, entry, node };
-    if (node.fake.type !== 'dir' || !descend()) return;
-    for (const fake of node.fake.inside ?? []) {
-      const name = encode(fake.name);
-      const inner = path.length === 0 ? name : Buffer.concat([path, Buffer.from('/'), name]);
-      yield* walk(nodeOf(fake), inner, depth + 1, { name }, descend);
-    }
-  }
-  return {
-    walk: ({ descend }) => walk(nodeOf({ name: '', type: 'dir', inside }), new Uint8Array(0), 0, undefined, descend),
-    orphans: () => [],
-    xattrs: () => [],
-    stat: ({ inum: ino, fake }) => ({
-      ino, subvolume: 1, type: fake.type ?? 'reg', mode: fake.mode ?? (fake.type === 'dir' ? 0o755 : 0o644), uid: process.geteuid?.() ?? 0,
-      gid: process.getegid?.() ?? 0, nlink: 1, sizeBytes: BigInt(encode(fake.data ?? '').length), blocks: 8n, rdev: undefined, atimeNs: 5n,
-      mtimeNs: 1_700_000_000_123_456_789n, ctimeNs: 0n, btimeNs: 0n, projectId: 0, flags: 0, generation: 0,
-    }), // biome-ignore format: a record
-    *chunks({ fake }): Generator<FileChunk> {
-      onChunks(String(fake.name));
-      const bytes = encode(fake.data ?? '');
-      if (bytes.length > 0) yield { kind: 'data', offset: 0, length: bytes.length, bytes };
-    },
-  };
-}
-
-const identity: RestoreIdentity = {
-  filesystem: 'x', sequence: 1, subvolume: 1, snapshot: 1, paths: [], include: [], exclude: [], orphans: false,
-}; // biome-ignore format: a record
-
-interface FakeOptions {
-  readonly merge?: boolean;
-  readonly usesDescriptors?: boolean;
-  readonly native?: NativeCalls | undefined;
-}
-
-/** What a host has that allows nothing. */
-const crippled: NativeCalls = {
-  setTimes: () => refuse('EPERM'),
-  setXattr: () => refuse('EOPNOTSUPP'),
-  removeXattr: () => refuse('EOPNOTSUPP'),
-  makeNode: () => refuse('EPERM'),
-  xattrNames: () => [],
-  xattr: () => undefined,
-  nextData: () => refuse('EINVAL'),
-  nextHole: () => refuse('EINVAL'),
-};
-
-function refuse(code: string): never {
-  throw new HostCallError(code, 'test');
-}
-
-async function restoreFake(
-  source: RestoreSource<FakeNode>,
-  { merge = false, usesDescriptors = true, native = loadNativeCalls() }: FakeOptions = {},
-) {
-  const report = new Report({ listsAll: false });
-  const user = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
-  const folders = new OpenFolders(usesDescriptors && process.platform === 'linux');
-  const destination = new Destination(join(folder, 'out'), { merge, native, isRoot: user.uid === 0, folders });
-  const state = destination.isResumed
-    ? RestoreState.resume(destination.work, identity, 'out')
-    : RestoreState.begin(destination.work, identity);
-  const filter = new PathFilter({ paths: [], include: [], exclude: [] });
-  try {
-    await new Restore({
-      source, filter, destination, state, report, native, user, ignoreErrors: false, merge, orphansFolder: undefined, onBytes: () => {},
-    }).run(); // biome-ignore format: a record
-  } finally {
-    state.close();
-    destination.close();
-  }
-  return report;
-}
+const restoreFake = (source: RestoreSource<FakeNode>, options: FakeOptions = {}): Promise<Report> =>
+  restoreInto(join(folder, 'out'), source, options);
 
 const out = (...names: string[]): string => join(folder, 'out', ...names);
 const refused = (report: Report) => report.files.map(({ path, verdict }) => `${path}: ${verdict}`);

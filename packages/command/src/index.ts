@@ -20,7 +20,7 @@ export {
   passphraseFor,
   passphraseOption,
 } from './filesystem-argument.ts';
-export { HostCallError, loadNativeCalls, type NativeCalls } from './host/native-calls.ts';
+export { type CallTarget, HostCallError, loadNativeCalls, type NativeCalls } from './host/native-calls.ts';
 export { hostIdentity, SteadyFile } from './host/steady-file.ts';
 export type { ByteSink } from './host.ts';
 export { commandToMarkdown } from './markdown.ts';

@@ -5,15 +5,18 @@
 import { createRequire } from 'node:module';
 import { type DeviceNumbers, joinDeviceNumber, printableBytes } from '@bcachefs-ts/core';
 
-/** Nothing here follows a symlink in the last part of a path. All of them throw HostCallError. */
+/** A path, whose last part is not followed when it is a symlink, or the descriptor of an open file. */
+export type CallTarget = Uint8Array | number;
+
+/** All of these throw HostCallError. */
 export interface NativeCalls {
-  setTimes(path: Uint8Array, atimeNs: bigint, mtimeNs: bigint): void;
+  setTimes(target: CallTarget, atimeNs: bigint, mtimeNs: bigint): void;
   /** Those of a file, in no order; none where the filesystem has no attributes. */
   xattrNames(path: Uint8Array): readonly Uint8Array[];
   /** Undefined when it is not there (any more). */
   xattr(path: Uint8Array, name: Uint8Array): Uint8Array | undefined;
-  setXattr(path: Uint8Array, name: Uint8Array, value: Uint8Array): void;
-  removeXattr(path: Uint8Array, name: Uint8Array): void;
+  setXattr(target: CallTarget, name: Uint8Array, value: Uint8Array): void;
+  removeXattr(target: CallTarget, name: Uint8Array): void;
   /** @param mode with the type's bits */
   makeNode(path: Uint8Array, mode: number, rdev: DeviceNumbers): void;
   /** The next byte from `offset` that is in data; undefined when there is none up to the end. */
@@ -67,10 +70,13 @@ function bind(): NativeCalls {
   const codes = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
   const strerror = libc.func('str strerror(int)');
   const utimensat = libc.func('int utimensat(int, const void *, const void *, int)');
+  const futimens = libc.func('int futimens(int, const void *)');
   const llistxattr = libc.func('int64_t llistxattr(const void *, void *, size_t)');
   const lgetxattr = libc.func('int64_t lgetxattr(const void *, const void *, void *, size_t)');
   const lsetxattr = libc.func('int lsetxattr(const void *, const void *, const void *, size_t, int)');
+  const fsetxattr = libc.func('int fsetxattr(int, const void *, const void *, size_t, int)');
   const lremovexattr = libc.func('int lremovexattr(const void *, const void *)');
+  const fremovexattr = libc.func('int fremovexattr(int, const void *)');
   const mknod = libc.func('int mknod(const void *, uint32_t, uint64_t)');
   const lseek = libc.func('int64_t lseek(int, int64_t, int)');
   const buffer = new Uint8Array(XATTR_BYTES_MAX);
@@ -90,9 +96,10 @@ function bind(): NativeCalls {
     throw new HostCallError(code, syscall, strerror(errno), path && printableBytes(path));
   };
   return {
-    setTimes(path, atimeNs, mtimeNs) {
+    setTimes(target, atimeNs, mtimeNs) {
       const times = new BigInt64Array([...timespec(atimeNs), ...timespec(mtimeNs)]);
-      check(utimensat(AT_FDCWD, cString(path), times, AT_SYMLINK_NOFOLLOW), 'utimensat', path);
+      if (typeof target === 'number') check(futimens(target, times), 'futimens', undefined);
+      else check(utimensat(AT_FDCWD, cString(target), times, AT_SYMLINK_NOFOLLOW), 'utimensat', target);
     },
     xattrNames(path) {
       const result = llistxattr(cString(path), buffer, buffer.length);
@@ -110,11 +117,14 @@ function bind(): NativeCalls {
       const length = check(result, 'lgetxattr', path, 'ENODATA', ...NO_XATTRS);
       return length === undefined ? undefined : buffer.slice(0, length);
     },
-    setXattr(path, name, value) {
-      check(lsetxattr(cString(path), cString(name), value, value.length, 0), 'lsetxattr', path);
+    setXattr(target, name, value) {
+      if (typeof target === 'number')
+        check(fsetxattr(target, cString(name), value, value.length, 0), 'fsetxattr', undefined);
+      else check(lsetxattr(cString(target), cString(name), value, value.length, 0), 'lsetxattr', target);
     },
-    removeXattr(path, name) {
-      check(lremovexattr(cString(path), cString(name)), 'lremovexattr', path);
+    removeXattr(target, name) {
+      if (typeof target === 'number') check(fremovexattr(target, cString(name)), 'fremovexattr', undefined);
+      else check(lremovexattr(cString(target), cString(name)), 'lremovexattr', target);
     },
     makeNode(path, mode, rdev) {
       check(mknod(cString(path), mode, joinDeviceNumber(rdev)), 'mknod', path);

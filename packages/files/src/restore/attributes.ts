@@ -2,7 +2,7 @@
 // order, since a change of owner clears setuid bits and capabilities, and permissions may forbid what comes before them. What the host
 // refuses is counted, never fatal.
 
-import { chmodSync, lchownSync, lutimesSync } from 'node:fs';
+import { fchmodSync, fchownSync, futimesSync, lchownSync, lutimesSync } from 'node:fs';
 import type { NativeCalls } from '@bcachefs-ts/command';
 import { type ExtendedAttribute, type FileStat, printableBytes } from '@bcachefs-ts/core';
 import type { Report, UnkeptKind } from './report.ts';
@@ -16,11 +16,19 @@ const IMMUTABLE_OR_APPEND = 0x30;
 const ACL_PREFIX = 'system.posix_acl_';
 const ACL_GROUP_OBJ = 0x04;
 
+/** What gets attributes: through its descriptor, or else by a path that is not followed. */
+export interface AttributeTarget {
+  readonly fd: number | undefined;
+  readonly path: Buffer;
+}
+
 export interface AttributeSettings {
   readonly native: NativeCalls | undefined;
   readonly report: Report;
   /** Undefined on systems without users like these. */
   readonly user: { readonly uid: number; readonly gid: number } | undefined;
+  /** Changes the permissions of what has no descriptor and is no symlink. */
+  readonly chmod: (path: Buffer, mode: number) => void;
 }
 
 export class AttributeWriter {
@@ -31,20 +39,20 @@ export class AttributeWriter {
   }
 
   /**
-   * @param hostPath of a file that we made: not reached through a symlink, and none itself unless `stat` says so
+   * @param target a file that we made
    * @param path for the report
    */
-  apply(hostPath: Buffer, stat: FileStat, xattrs: readonly ExtendedAttribute[], path: Uint8Array): void {
+  apply(target: AttributeTarget, stat: FileStat, xattrs: readonly ExtendedAttribute[], path: Uint8Array): void {
     const tell = (kind: UnkeptKind, reason: string) =>
       this.#settings.report.tellUnkept(kind, printableBytes(path), reason);
-    const isOwned = this.#setOwner(hostPath, stat, tell);
-    const groupPerm = this.#setXattrs(hostPath, xattrs, tell);
-    this.#setTimes(hostPath, stat, tell);
-    if (stat.type !== 'lnk') this.#setMode(hostPath, stat, isOwned, groupPerm, tell);
+    const isOwned = this.#setOwner(target, stat, tell);
+    const groupPerm = this.#setXattrs(target, xattrs, tell);
+    this.#setTimes(target, stat, tell);
+    if (stat.type !== 'lnk') this.#setMode(target, stat, isOwned, groupPerm, tell);
     if ((stat.flags & IMMUTABLE_OR_APPEND) !== 0) tell('flags', 'never applied');
   }
 
-  #setOwner(hostPath: Buffer, { uid, gid }: FileStat, tell: Tell): boolean {
+  #setOwner({ fd, path }: AttributeTarget, { uid, gid }: FileStat, tell: Tell): boolean {
     const { user } = this.#settings;
     if (user === undefined) {
       tell('owners', 'this system has none like these');
@@ -56,13 +64,13 @@ export class AttributeWriter {
       return isOurs;
     }
     return attempt(
-      () => lchownSync(hostPath, uid, gid),
+      () => (fd === undefined ? lchownSync(path, uid, gid) : fchownSync(fd, uid, gid)),
       reason => tell('owners', reason),
     );
   }
 
   /** @returns the permissions that the group has by an ACL that the host did not take; undefined when there is none */
-  #setXattrs(hostPath: Buffer, xattrs: readonly ExtendedAttribute[], tell: Tell): number | undefined {
+  #setXattrs({ fd, path }: AttributeTarget, xattrs: readonly ExtendedAttribute[], tell: Tell): number | undefined {
     const { native } = this.#settings;
     let groupPerm: number | undefined;
     for (const { name, value } of xattrs) {
@@ -72,7 +80,7 @@ export class AttributeWriter {
       let isKept = false;
       if (native === undefined) refused(NEEDS_NATIVE);
       else {
-        const set = (): void => native.setXattr(hostPath, name, value);
+        const set = (): void => native.setXattr(fd ?? path, name, value);
         isKept = attempt(set, reason => refused(`${printableBytes(name)}: ${reason}`));
       }
       if (!isKept && isAcl) groupPerm = groupPermOf(value) ?? groupPerm;
@@ -80,23 +88,32 @@ export class AttributeWriter {
     return groupPerm;
   }
 
-  #setTimes(hostPath: Buffer, { atimeNs, mtimeNs }: FileStat, tell: Tell): void {
+  #setTimes({ fd, path }: AttributeTarget, { atimeNs, mtimeNs }: FileStat, tell: Tell): void {
     const { native } = this.#settings;
     if (native !== undefined) {
       attempt(
-        () => native.setTimes(hostPath, atimeNs, mtimeNs),
+        () => native.setTimes(fd ?? path, atimeNs, mtimeNs),
         reason => tell('times', reason),
       );
       return;
     }
     const isSet = attempt(
-      () => lutimesSync(hostPath, seconds(atimeNs), seconds(mtimeNs)),
+      () => {
+        if (fd === undefined) lutimesSync(path, seconds(atimeNs), seconds(mtimeNs));
+        else futimesSync(fd, seconds(atimeNs), seconds(mtimeNs));
+      },
       reason => tell('times', reason),
     );
     if (isSet && mtimeNs % 1000n !== 0n) tell('nanoseconds', NEEDS_NATIVE);
   }
 
-  #setMode(hostPath: Buffer, stat: FileStat, isOwned: boolean, groupPerm: number | undefined, tell: Tell): void {
+  #setMode(
+    { fd, path }: AttributeTarget,
+    stat: FileStat,
+    isOwned: boolean,
+    groupPerm: number | undefined,
+    tell: Tell,
+  ): void {
     let { mode } = stat;
     if (!isOwned && (mode & SET_ID_BITS) !== 0) {
       mode &= ~SET_ID_BITS;
@@ -105,7 +122,7 @@ export class AttributeWriter {
     // With an ACL the middle bits are its mask. Without it they would be the group's own, which may be less.
     if (groupPerm !== undefined) mode &= ~GROUP_BITS | (groupPerm << 3);
     attempt(
-      () => chmodSync(hostPath, mode),
+      () => (fd === undefined ? this.#settings.chmod(path, mode) : fchmodSync(fd, mode)),
       reason => tell('modes', reason),
     );
   }

@@ -6,7 +6,7 @@ import { assert, CorruptError, type Damage, UsageError } from '@bcachefs-ts/core
 import { PathFilter } from '../filter.ts';
 import { type OpenedTree, openTree, type TreeArgs } from '../open.ts';
 import { filesystemPositional, filterOptions, treeOptions } from '../options.ts';
-import { Destination, lookAt } from './destination.ts';
+import { Destination, lookAt, notEmpty } from './destination.ts';
 import { type FileVerdict, Report, unkeptKinds, verdictKinds } from './report.ts';
 import { expectedBytes, Restore } from './restore.ts';
 import { missingPaths, selectedItems } from './selection.ts';
@@ -59,7 +59,8 @@ export const restoreCommand = defineCommand({
     '--ignore_errors damaged files are kept as well, with holes where data is lost and with bytes that fail their checksum.\n\n' +
     'An interrupted restore (Ctrl-C, a full disk) goes on when the same command is given again: files that are whole are not written a ' +
     'second time. Until the end DEST holds the folder .bcachefs-restore for that.\n\n' +
-    'Nothing is written outside of DEST, whatever names the filesystem holds, and no symlink in DEST is followed.',
+    'Nothing is written outside of DEST, whatever names the filesystem holds, no symlink in DEST is followed, and a .bcachefs-restore that ' +
+    'others can write to is not used. On the way to DEST symlinks are followed unless another user could have put them there.',
   examples: [
     { command: 'bcachefs restore disk.img out', does: 'Restores everything into the folder out' },
     {
@@ -151,13 +152,7 @@ function tellCutOff(source: RestoreSource, report: Report): void {
 
 /** Before the filesystem is opened, which may take a passphrase. */
 function checkDestination(path: string, merge: boolean): void {
-  if (lookAt(path) === 'taken' && !merge) {
-    throw new UsageError(
-      `${path} is not empty; choose another folder, or give --merge to restore into it`,
-      undefined,
-      'ENOTEMPTY',
-    );
-  }
+  if (lookAt(path) === 'taken' && !merge) throw notEmpty(path);
 }
 
 /** @throws UsageError for a path that leads to nothing */
@@ -208,8 +203,7 @@ async function write(context: Context, args: RestoreArgs, writing: Writing): Pro
   const { opened, source, filter, paths, expected, report } = writing;
   const native = loadNativeCalls();
   const user = currentUser();
-  const isRoot = user === undefined || user.uid === 0;
-  const destination = new Destination(writing.destination, { merge: args.merge, native, isRoot });
+  const destination = new Destination(writing.destination, { merge: args.merge, native, user });
   try {
     const { sb } = opened.filesystem;
     const identity: RestoreIdentity = {

@@ -6,10 +6,12 @@
 //   Between that look and the use of the path somebody else on the host could still exchange the folder; an image cannot.
 //
 // A folder that is not the same any more is an error. Descriptors are few: the ones used last stay open, others are opened again from
-// their parent, and compared again.
+// their parent, and compared again; fewer still where the system gives us no more of them.
 
-import { closeSync, constants, existsSync, fstatSync, lstatSync, openSync } from 'node:fs';
+import { closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readdirSync } from 'node:fs';
 import { DeviceError } from '@bcachefs-ts/core';
+import { hostErrorCode } from './attributes.ts';
+import { openWay } from './way.ts';
 
 /** Far below the usual limit of 1024. */
 const OPEN_MAX = 64;
@@ -17,15 +19,20 @@ const OPEN_MAX = 64;
 const IS_LINUX = process.platform === 'linux';
 const hasDescriptorPaths = (): boolean => IS_LINUX && existsSync('/proc/self/fd');
 
+/** The owner belongs to it: an inode number can be used again, by whoever removed what had it. */
 interface Identity {
   readonly dev: bigint;
   readonly ino: bigint;
+  readonly uid: bigint;
 }
 
 /** The descriptors that are open, the ones used last at the end. */
 export class OpenFolders {
   readonly usesDescriptors: boolean;
   readonly #open = new Set<Folder>();
+  /** These stay open. */
+  readonly #pinned = new Set<Folder>();
+  #max = OPEN_MAX;
 
   /** @param usesDescriptors false tries what other systems do */
   constructor(usesDescriptors: boolean = hasDescriptorPaths()) {
@@ -33,20 +40,49 @@ export class OpenFolders {
   }
 
   used(folder: Folder): void {
+    if (this.#pinned.has(folder)) return;
     this.#open.delete(folder);
     this.#open.add(folder);
-    if (this.#open.size <= OPEN_MAX) return;
-    const [oldest] = this.#open;
-    if (oldest !== undefined) this.forget(oldest);
+    this.#shrinkTo(this.#max);
+  }
+
+  pin(folder: Folder): void {
+    this.#open.delete(folder);
+    this.#pinned.add(folder);
   }
 
   forget(folder: Folder): void {
+    if (this.#pinned.has(folder)) return;
     this.#open.delete(folder);
     folder.closeDescriptor();
   }
 
   closeAll(): void {
-    for (const folder of [...this.#open]) this.forget(folder);
+    this.#shrinkTo(0);
+    for (const folder of this.#pinned) folder.closeDescriptor();
+    this.#pinned.clear();
+  }
+
+  /** Opens, with fewer of the others open when the system has no more descriptors for us. @throws the system's error */
+  tryOpening(open: () => number): number {
+    for (;;) {
+      try {
+        return open();
+      } catch (thrown) {
+        const code = hostErrorCode(thrown);
+        // One is the folder from which the next is opened.
+        if ((code !== 'EMFILE' && code !== 'ENFILE') || this.#open.size <= 1) throw thrown;
+        this.#max = Math.max(1, this.#open.size >> 1);
+        this.#shrinkTo(this.#max);
+      }
+    }
+  }
+
+  #shrinkTo(size: number): void {
+    for (const oldest of this.#open) {
+      if (this.#open.size <= size) return;
+      this.forget(oldest);
+    }
   }
 }
 
@@ -55,23 +91,71 @@ export class Folder {
   #fd: number | undefined;
   readonly #identity: Identity;
 
+  #parent: Folder | undefined;
+  #name: Uint8Array;
+
   private constructor(
     all: OpenFolders,
-    readonly parent: Folder | undefined,
-    /** Its name in its parent; the whole path of the topmost. */
-    readonly name: Uint8Array,
+    parent: Folder | undefined,
+    name: Uint8Array,
     opened: { readonly fd: number | undefined; readonly identity: Identity },
   ) {
     this.#all = all;
+    this.#parent = parent;
+    this.#name = name;
     this.#fd = opened.fd;
     this.#identity = opened.identity;
     if (this.#fd !== undefined) all.used(this);
   }
 
-  /** The topmost folder, whose path the user gave: symlinks on the way to it are the user's. */
-  static top(all: OpenFolders, path: string): Folder {
-    const name = new TextEncoder().encode(path);
-    return new Folder(all, undefined, name, openIdentity(all, Buffer.from(name), constants.O_RDONLY));
+  /**
+   * The topmost folder, whose path the user gave; it stays open.
+   * @throws UsageError for a symlink on the way that somebody else may have put there; the system's error
+   */
+  static top(all: OpenFolders, path: Uint8Array): Folder {
+    const fd = openWay(path, all.usesDescriptors);
+    const identity = fd === undefined ? topIdentity(path) : fstatSync(fd, { bigint: true });
+    const top = new Folder(all, undefined, path, { fd, identity });
+    all.pin(top);
+    return top;
+  }
+
+  get parent(): Folder | undefined {
+    return this.#parent;
+  }
+
+  /** Its name in its parent; the whole path of the topmost. */
+  get name(): Uint8Array {
+    return this.#name;
+  }
+
+  get ownerUid(): bigint {
+    return this.#identity.uid;
+  }
+
+  /** Its names now. */
+  names(): Buffer[] {
+    return readdirSync(this.#anchor(), { encoding: 'buffer' });
+  }
+
+  /** It was renamed, by us: the descriptor is still its own. */
+  movedTo(parent: Folder, name: Uint8Array): void {
+    this.#parent = parent;
+    this.#name = name;
+  }
+
+  /** Runs what needs the folder's own descriptor; the path instead where folders cannot be opened, as on Windows. */
+  withDescriptor<T>(call: (target: { readonly fd: number | undefined; readonly path: Buffer }) => T): T {
+    const path = this.#anchor();
+    if (this.#fd !== undefined || process.platform === 'win32') return call({ fd: this.#fd, path });
+    const nofollow = this.#parent === undefined ? 0 : NOFOLLOW;
+    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | nofollow);
+    try {
+      this.#compare(fstatSync(fd, { bigint: true }));
+      return call({ fd, path });
+    } finally {
+      closeSync(fd);
+    }
   }
 
   /** A folder that is there, and is no symlink. @throws the system's error: ELOOP or ENOTDIR for what is none */
@@ -84,19 +168,27 @@ export class Folder {
     return Buffer.concat([this.#anchor(), SLASH, name]);
   }
 
-  /** The folder itself, for calls that change its attributes. */
-  get self(): Buffer {
-    return Buffer.concat([this.#anchor(), SLASH_DOT]);
-  }
-
   /** For messages. */
   get path(): Uint8Array {
     const parts: Uint8Array[] = [];
-    for (let folder: Folder | undefined = this; folder !== undefined; folder = folder.parent) {
-      parts.push(folder.name);
-      if (folder.parent !== undefined) parts.push(SLASH);
+    for (let folder: Folder | undefined = this; folder !== undefined; folder = folder.#parent) {
+      parts.push(folder.#name);
+      if (folder.#parent !== undefined) parts.push(SLASH);
     }
     return Buffer.concat(parts.toReversed());
+  }
+
+  /** @throws DeviceError when it is another folder */
+  checkIs(other: Folder): void {
+    const identity = other.#identity;
+    this.close();
+    this.#compare(identity);
+  }
+
+  /** Whether somebody else than us may exchange what is in it. */
+  isOpenToOthers(): boolean {
+    const { uid, mode } = lstatSync(Buffer.concat([this.#anchor(), SLASH_DOT]), { bigint: true });
+    return uid !== BigInt(process.geteuid?.() ?? 0) || (mode & 0o022n) !== 0n;
   }
 
   closeDescriptor(): void {
@@ -115,7 +207,7 @@ export class Folder {
     for (
       let folder: Folder | undefined = this;
       folder !== undefined && folder.#fd === undefined;
-      folder = folder.parent
+      folder = folder.#parent
     ) {
       closed.push(folder);
     }
@@ -124,13 +216,11 @@ export class Folder {
     return Buffer.from(`/proc/self/fd/${this.#fd}`);
   }
 
-  /** The parent is open. */
+  /** The parent is open; the topmost always is. */
   #reopen(): void {
-    const [path, flags] =
-      this.parent === undefined
-        ? [Buffer.from(this.name), constants.O_RDONLY]
-        : [Buffer.concat([Buffer.from(`/proc/self/fd/${this.parent.#fd}/`), this.name]), constants.O_RDONLY | NOFOLLOW];
-    const { fd, identity } = openIdentity(this.#all, path, flags);
+    const parent = this.#parent;
+    const path = Buffer.concat([Buffer.from(`/proc/self/fd/${parent === undefined ? '' : parent.#fd}/`), this.#name]);
+    const { fd, identity } = openIdentity(this.#all, path, constants.O_RDONLY | NOFOLLOW);
     this.#fd = fd;
     this.#all.used(this);
     this.#compare(identity);
@@ -138,12 +228,13 @@ export class Folder {
 
   #verifiedPath(): Buffer {
     const path = Buffer.from(this.path);
-    this.#compare(lstatSync(this.parent === undefined ? Buffer.concat([path, SLASH_DOT]) : path, { bigint: true }));
+    this.#compare(this.#parent === undefined ? topIdentity(path) : lstatSync(path, { bigint: true }));
     return path;
   }
 
-  #compare({ dev, ino }: Identity): void {
-    if (dev === this.#identity.dev && ino === this.#identity.ino) return;
+  #compare({ dev, ino, uid }: Identity): void {
+    const mine = this.#identity;
+    if (dev === mine.dev && ino === mine.ino && uid === mine.uid) return;
     throw new DeviceError(
       'io',
       new TextDecoder().decode(this.path),
@@ -156,13 +247,15 @@ const SLASH = Buffer.from('/');
 const SLASH_DOT = Buffer.from('/.');
 const NOFOLLOW = constants.O_NOFOLLOW ?? 0;
 
+/** Of what a path leads to. */
+const topIdentity = (path: Uint8Array): Identity => lstatSync(Buffer.concat([path, SLASH_DOT]), { bigint: true });
+
 function openIdentity(all: OpenFolders, path: Buffer, flags: number) {
   if (all.usesDescriptors) {
-    const fd = openSync(path, flags | constants.O_DIRECTORY);
+    const fd = all.tryOpening(() => openSync(path, flags | constants.O_DIRECTORY));
     return { fd, identity: fstatSync(fd, { bigint: true }) };
   }
-  const isTop = (flags & NOFOLLOW) === 0;
-  const found = lstatSync(isTop ? Buffer.concat([path, SLASH_DOT]) : path, { bigint: true });
+  const found = lstatSync(path, { bigint: true });
   if (found.isDirectory()) return { fd: undefined, identity: found };
   // As the system itself says it where it is asked for a folder.
   throw Object.assign(new Error('ENOTDIR: not a directory'), { code: 'ENOTDIR', syscall: 'open' });

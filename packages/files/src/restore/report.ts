@@ -104,6 +104,7 @@ export const unkeptKinds = {
   devices: 'device nodes',
   fifos: 'fifos',
   sockets: 'sockets',
+  links: 'hard links',
   flags: 'immutable and append-only flags',
 } as const;
 export type UnkeptKind = keyof typeof unkeptKinds;

@@ -5,14 +5,14 @@
 // refuses for one file (a name too long, a clash) is that file's verdict; what it refuses for all (no space left) ends the restore, which
 // can be continued.
 //
-// Memory: verdicts that are not "intact", and for each file with several links where its first one is.
+// Memory: verdicts that are not "intact", and for each file with several links what became of its first one.
 
-import { lstatSync } from 'node:fs';
+import { ftruncateSync, lstatSync } from 'node:fs';
 import type { NativeCalls } from '@bcachefs-ts/command';
 import { type ExtendedAttribute, type FileStat, joinPath, latin1Text, printableBytes } from '@bcachefs-ts/core';
 import type { PathFilter } from '../filter.ts';
 import { AttributeWriter, NEEDS_NATIVE, refusal } from './attributes.ts';
-import { type Destination, endFile, hostFailure, NotWritten, taking, writeAll } from './destination.ts';
+import { chmodUnfollowed, type Destination, hostFailure, NotWritten, taking, writeAll } from './destination.ts';
 import type { Folder } from './folder.ts';
 import { type FileVerdict, FindingTally, pathFields, type Report, type UnkeptKind } from './report.ts';
 import { selectedItems } from './selection.ts';
@@ -57,8 +57,21 @@ interface Level<Node extends SourceNode> {
   folder: Folder | NotWritten | undefined;
 }
 
-/** Where the first link of a file is; a verdict when that was not restored. */
-type FirstLink = { readonly folder: Folder; readonly name: Uint8Array } | FileVerdict;
+/** What became of the first name of a file with several. */
+type FirstLink =
+  /** The others are made from what the destination keeps under this key. */
+  | { readonly key: string }
+  | { readonly verdict: FileVerdict }
+  /** The host made none, and will not. */
+  | NotMade
+  /** The host has no links: each name gets a file of its own. */
+  | 'copied';
+
+/** A device node, fifo or socket that the host does not make. */
+interface NotMade {
+  readonly kind: UnkeptKind;
+  readonly reason: string;
+}
 
 interface Place {
   readonly folder: Folder;
@@ -66,6 +79,8 @@ interface Place {
   readonly path: Uint8Array;
   /** Whether a file of this name may be replaced: ours from before the interruption, or any when merging. */
   readonly replaces: boolean;
+  /** Of a file with several names: the file, and what to keep it under. */
+  readonly link?: { readonly id: string; readonly key: string };
 }
 
 export class Restore<Node extends SourceNode> {
@@ -83,8 +98,9 @@ export class Restore<Node extends SourceNode> {
 
   constructor(request: RestoreRequest<Node>) {
     this.#request = request;
-    const { native, report, user } = request;
-    this.#attributes = new AttributeWriter({ native, report, user });
+    const { native, report, user, destination } = request;
+    const chmod = (path: Buffer, mode: number) => chmodUnfollowed(path, mode, destination.usesDescriptors);
+    this.#attributes = new AttributeWriter({ native, report, user, chmod });
   }
 
   /** @throws DeviceError when the host cannot go on */
@@ -179,7 +195,7 @@ export class Restore<Node extends SourceNode> {
       if (level.folder === undefined) {
         try {
           const mayExist = merge ? this.#mayReplace(folder, level.name, level.nr) : state.mayHaveMade(level.nr);
-          level.folder = destination.folder(folder, level.name, mayExist);
+          level.folder = destination.folder(folder, level.name, mayExist, merge ? undefined : level.stat.uid);
           report.totals.directories++;
         } catch (thrown) {
           if (!(thrown instanceof NotWritten)) throw thrown;
@@ -211,23 +227,27 @@ export class Restore<Node extends SourceNode> {
     nr: number,
     before: FileVerdict | undefined,
   ): Promise<FileVerdict | undefined> {
-    const isLinked = stat.nlink > 1;
-    const first = isLinked ? this.#firstLinks.get(linkId(node)) : undefined;
+    if (stat.nlink <= 1) return await this.#content(node, stat, place, nr, before);
+    const id = linkId(node);
+    const first = this.#firstLinks.get(id);
+    if (first === 'copied') return await this.#content(node, stat, place, nr, before);
     if (first !== undefined) return this.#link(first, place);
-    const verdict = await this.#content(node, stat, place, nr, before);
-    if (isLinked) {
-      const isThere = verdict === undefined || verdict.restored;
-      this.#firstLinks.set(linkId(node), isThere ? { folder: place.folder, name: place.name } : verdict);
-    }
+    const link = { id, key: `link-${nr}` };
+    const verdict = await this.#content(node, stat, { ...place, link }, nr, before);
+    if (verdict !== undefined && !verdict.restored) this.#firstLinks.set(id, { verdict });
     return verdict;
   }
 
-  #link(first: FirstLink, place: Place): FileVerdict | undefined {
+  #link(first: Exclude<FirstLink, 'copied'>, { folder, name, path, replaces }: Place): FileVerdict | undefined {
     const { destination, report } = this.#request;
-    if ('verdict' in first) return { ...first, ...pathFields(place.path) };
-    destination.link(first, place.folder, place.name, place.replaces);
+    if ('verdict' in first) return { ...first.verdict, ...pathFields(path) };
+    if ('kind' in first) {
+      report.tellUnkept(first.kind, printableBytes(path), first.reason);
+      return undefined;
+    }
+    destination.link(first.key, folder, name, replaces);
     report.totals.links++;
-    report.addIntact(place.path);
+    report.addIntact(path);
     return undefined;
   }
 
@@ -260,7 +280,8 @@ export class Restore<Node extends SourceNode> {
   }
 
   /** Whether an earlier run has written the file: its size and time are looked at, in case somebody else was there since. */
-  #isThere({ folder, name }: Place, stat: FileStat): boolean {
+  #isThere({ folder, name, link }: Place, stat: FileStat): boolean {
+    if (link !== undefined && !this.#request.destination.isKept(link.key, folder, name)) return false;
     const there = lstatSync(folder.at(name), { bigint: true, throwIfNoEntry: false });
     if (!there?.isFile() || there.size !== stat.sizeBytes) return false;
     const precisionNs = this.#request.native === undefined ? 1_000_000n : 1n;
@@ -273,6 +294,7 @@ export class Restore<Node extends SourceNode> {
     report.totals.files++;
     report.totals.resumed++;
     onBytes(expectedBytes(stat));
+    if (place.link !== undefined) this.#firstLinks.set(place.link.id, { key: place.link.key });
     if (before === undefined) report.addIntact(place.path);
     return before;
   }
@@ -308,17 +330,17 @@ export class Restore<Node extends SourceNode> {
         if (performance.now() > this.#turnEndsMs) await this.#turn();
       }
     } catch (thrown) {
-      endFile(fd, 0);
+      destination.discardNew();
       throw thrown;
     }
     onBytes(toCount);
     const isKept = ignoreErrors || tally.kind === 'intact';
-    taking(() => endFile(fd, isKept ? sizeBytes : 0));
     const verdict = tally.verdict(place.path, isKept);
     if (!isKept) {
       destination.discardNew();
       return verdict;
     }
+    taking(() => ftruncateSync(fd, sizeBytes));
     this.#finish(stat, source.xattrs(node, place.path), place);
     report.totals.files++;
     report.totals.data_bytes += dataBytes;
@@ -358,18 +380,18 @@ export class Restore<Node extends SourceNode> {
     const { source, destination, report, native } = this.#request;
     const kind: UnkeptKind = stat.type === 'fifo' ? 'fifos' : stat.type === 'sock' ? 'sockets' : 'devices';
     destination.checkName(place.folder, place.name);
-    if (native === undefined) {
-      report.tellUnkept(kind, printableBytes(place.path), NEEDS_NATIVE);
-      return undefined;
-    }
+    const notMade = (reason: string): undefined => {
+      report.tellUnkept(kind, printableBytes(place.path), reason);
+      if (place.link !== undefined) this.#firstLinks.set(place.link.id, { kind, reason });
+    };
+    if (native === undefined) return notMade(NEEDS_NATIVE);
     try {
       destination.makeNode(native, (S_IFMT[stat.type] ?? 0) | 0o600, stat.rdev ?? NO_DEVICE);
     } catch (thrown) {
       const reason = refusal(thrown);
       // No space is no matter of this one file.
       if (reason === 'ENOSPC' || reason === 'EDQUOT' || reason === 'EROFS') throw thrown;
-      report.tellUnkept(kind, printableBytes(place.path), reason);
-      return undefined;
+      return notMade(reason);
     }
     this.#finish(stat, source.xattrs(node, place.path), place);
     report.totals.special++;
@@ -378,9 +400,14 @@ export class Restore<Node extends SourceNode> {
   }
 
   /** Attributes, then the name. */
-  #finish(stat: FileStat, xattrs: readonly ExtendedAttribute[], { folder, name, path, replaces }: Place): void {
-    const { destination } = this.#request;
-    this.#attributes.apply(destination.newPath, stat, xattrs, path);
+  #finish(stat: FileStat, xattrs: readonly ExtendedAttribute[], { folder, name, path, replaces, link }: Place): void {
+    const { destination, report } = this.#request;
+    this.#attributes.apply(destination.newTarget, stat, xattrs, path);
+    if (link !== undefined) {
+      const isKept = destination.keep(link.key);
+      this.#firstLinks.set(link.id, isKept ? { key: link.key } : 'copied');
+      if (!isKept) report.tellUnkept('links', printableBytes(path), 'each name got a file of its own');
+    }
     destination.place(folder, name, replaces);
   }
 
@@ -400,7 +427,7 @@ export class Restore<Node extends SourceNode> {
     if (isTop && !(destination.isNew && filter.takesRoot && nr === 0)) return;
     const path = this.#path.subarray(0, pathBytes);
     const finish = () => {
-      this.#attributes.apply(folder.self, stat, source.xattrs(node, path), path);
+      folder.withDescriptor(target => this.#attributes.apply(target, stat, source.xattrs(node, path), path));
       folder.close();
     };
     const shutsOut = user !== undefined && user.uid !== 0 && (stat.mode & 0o700) !== 0o700;
@@ -410,13 +437,19 @@ export class Restore<Node extends SourceNode> {
 
   /** Files that no folder names, each under its inode number. @returns the number of the next entry */
   async #orphans(folderName: string, firstNr: number): Promise<number> {
-    const { source, destination } = this.#request;
+    const { source, destination, merge, user } = this.#request;
     const encoder = new TextEncoder();
     let nr = firstNr;
     this.#leaveTo(1);
     let folder: Folder | undefined;
     for (const { node, isUnlinked } of source.orphans()) {
-      folder ??= destination.folder(destination.top, encoder.encode(folderName), true);
+      const mayExist = merge || destination.isResumed;
+      folder ??= destination.folder(
+        destination.top,
+        encoder.encode(folderName),
+        mayExist,
+        merge ? undefined : user?.uid,
+      );
       const name = encoder.encode(`${node.inum}${isUnlinked ? '.deleted' : ''}`);
       const top = joinPath([encoder.encode(folderName), name]);
       // Stands in for the folder of the orphans, which has no inode of its own.

@@ -4,12 +4,13 @@
 //   state   a line that says what is being restored from what, then a line for each verdict other than "intact"
 //   done    how many entries of the walk are finished, in decimal
 //   new     the file that is being written; it gets its name when it is whole
+//   link-N  a further name of entry N, which has several: the others are made from it
 //
 // The walk visits the same entries in the same order each time, so their number is enough. It counts only for the kernel's memory: after
 // the host was started anew, files that seemed whole may not have reached its disk, and all are written again.
 
-import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
-import { UsageError } from '@bcachefs-ts/core';
+import { closeSync, constants, lstatSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { printableBytes, UsageError } from '@bcachefs-ts/core';
 import type { Folder } from './folder.ts';
 import type { FileVerdict } from './report.ts';
 
@@ -20,7 +21,6 @@ const DONE_DIGITS = 16;
 const name = (text: string): Uint8Array => new TextEncoder().encode(text);
 const STATE = name('state');
 const DONE = name('done');
-/** A symlink may stand there: not one of ours. */
 const NOFOLLOW = constants.O_NOFOLLOW ?? 0;
 const WRITING = constants.O_WRONLY | constants.O_CREAT | NOFOLLOW;
 /** Node's types know flags for reading as text only. */
@@ -61,6 +61,8 @@ export class RestoreState {
 
   private constructor(folder: Folder, doneBefore: number, reached: number, before: ReadonlyMap<number, FileVerdict>) {
     const [append, write] = doneBefore > 0 ? [constants.O_APPEND, 0] : [constants.O_TRUNC, constants.O_TRUNC];
+    checkPlain(folder, STATE);
+    checkPlain(folder, DONE);
     this.#stateFd = openSync(folder.at(STATE), WRITING | append, 0o600);
     this.#doneFd = openSync(folder.at(DONE), WRITING | write, 0o600);
     this.doneBefore = doneBefore;
@@ -125,7 +127,17 @@ export class RestoreState {
   }
 }
 
+/** Nobody else can write to the folder, but it can be one that an image held. @throws UsageError for what we would not have made */
+function checkPlain(folder: Folder, file: Uint8Array): void {
+  const there = lstatSync(folder.at(file), { throwIfNoEntry: false });
+  if (there === undefined || (there.isFile() && there.nlink === 1)) return;
+  throw new UsageError(
+    `${printableBytes(folder.path)}: what is in it was not made by a restore; remove it, or choose another folder`,
+  );
+}
+
 function readText(folder: Folder, file: Uint8Array): string {
+  checkPlain(folder, file);
   try {
     return readFileSync(folder.at(file), { encoding: 'utf8', flag: READING });
   } catch (thrown) {
