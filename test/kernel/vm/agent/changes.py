@@ -62,10 +62,16 @@ class Changes:
             else:
                 self.kinds[path] = 'reg' if stat.S_ISREG(found.mode) else 'other'
 
-    def run(self, operations):
-        """@return how many of each kind were done, together `operations`."""
-        for _ in range(operations * 6):
-            name, act = self.numbers.pick(self.operations)
+    def run(self, operations, each=()):
+        """@return how many of each kind were done: `operations`, and more if those in `each` were not all among them."""
+        for attempt in range(operations * 6 + 2000):
+            among = self.operations
+            missing = [name for name in each if name not in self.done]
+            if self.count >= operations and missing:
+                # Some need what others make.
+                names = missing if attempt % 2 == 0 else ('create', 'make_subvolume')
+                among = [one for one in among if one[0] in names]
+            name, act = self.numbers.pick(among)
             try:
                 done = act(self)
             except OSError as error:
@@ -75,7 +81,7 @@ class Changes:
             if done:
                 self.done[name] = self.done.get(name, 0) + 1
                 self.count += 1
-                if self.count == operations:
+                if self.count >= operations and all(name in self.done for name in each):
                     wait_for_deletions(self.root)
                     return self.done
         raise RuntimeError(f'{self.count} of {operations} operations were possible: {self.done}')

@@ -350,8 +350,8 @@ def delete_all(context, at=MNT):
 
 
 @step('change')
-def change(context, operations, at=MNT, seed=1, without=()):
-    return {'counts': random_changes.Changes(below_mnt(at), seed, without).run(operations)}
+def change(context, operations, at=MNT, seed=1, without=(), each=()):
+    return {'counts': random_changes.Changes(below_mnt(at), seed, without).run(operations, each)}
 
 
 # Ends that are not clean ---------------------------------------------------------------------------------------------
