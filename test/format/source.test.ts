@@ -23,8 +23,18 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { loadNativeCalls } from '@bcachefs-ts/command';
-import { CorruptError, DeviceError, IncompatibleError, UsageError } from '@bcachefs-ts/core';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import {
+  CorruptError,
+  compress,
+  compressionTypes,
+  DeviceError,
+  IncompatibleError,
+  loadCompressors,
+  option,
+  parseOptionValue,
+  UsageError,
+} from '@bcachefs-ts/core';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { encodeRecords, padded, tarHeader } from '../../packages/files/src/tar/header.ts';
 import { type DirectoryOptions, openDirectory } from '../../packages/format/src/source/directory.ts';
 import { exclusion } from '../../packages/format/src/source/owner-map.ts';
@@ -34,6 +44,8 @@ import { succeed } from '../support/cli.ts';
 import { withTestImage } from '../support/images.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import { readTar, timeNs, whyNoPython } from '../support/read-tar.ts';
+
+beforeAll(() => loadCompressors());
 
 const isRoot = process.getuid?.() === 0;
 const hasGnuTar = spawnSync('tar', ['--version'], { encoding: 'utf8' }).stdout?.includes('GNU tar') === true;
@@ -383,6 +395,25 @@ function write(...parts: readonly Uint8Array[]): string {
   return file;
 }
 
+/** Text that does not become much smaller: 70 kB. */
+const NOISE = Array.from({ length: 1100 }, (_, i) => createHash('sha256').update(`${i}`).digest('hex')).join('');
+
+/** As the engine compresses: a frame for each 64 KiB. */
+function zstdFrames(bytes: Uint8Array): Buffer {
+  const frames: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length; at += 65_536) {
+    const { type, bytes: packed } = compress(ZSTD_OPTION, bytes.subarray(at, at + 65_536), 512);
+    expect(compressionTypes.nameOf(type)).toBe('zstd');
+    frames.push(packed.slice(4, 4 + Buffer.from(packed).readUInt32LE(0)));
+  }
+  return Buffer.concat(frames);
+}
+const ZSTD_OPTION = Number(parseOptionValue(option('compression'), 'zstd', '1.13'));
+
+/** `xz --check=crc64` over an archive with a file `f` that holds `data`. */
+const SMALL_XZ =
+  '/Td6WFoAAATm1rRGAgAhARYAAAB0L+Wj4Av/AHddACgYSwSGSBse52d9jIBR94u8JfqnCJaFcCSZ4i0OP9AC6DyvzCbeHHVmW5tqzisZYRS/7rfxVt6LixKlgWduXwWJ/xZ+JQk14mhlXx5D/5bOOJ8i2b94Yi77SD1rUEB1YDQL0m4n6dIRn6wL/JrYRLodtTraIYoAAAAxL/+qT9Z3ZgABkwGAGAAAc92rmrHEZ/sCAAAAAARZWg==';
+
 /** Sets bytes of a header and makes its checksum right. */
 function edited(block: Uint8Array, at: number, bytes: Uint8Array | string): Uint8Array {
   const copy = Buffer.from(block);
@@ -571,19 +602,99 @@ describe('archives with surprises', () => {
     }
   });
 
-  test('gzip is undone, cut off it is an error; what cannot be undone is told with the program', async () => {
-    const plain = write(member('file', 'f', { data: 'data' }), end);
-    const expected = await archive(plain);
-    const packed = gzipSync(readFileSync(plain));
-    const file = path.join(scratch, 'packed');
-    writeFileSync(file, packed);
-    expect(await archive(file)).toEqual(expected);
-    writeFileSync(file, packed.subarray(0, -10));
-    await expect(openTar(file)).rejects.toThrow('the gzip data is damaged or cut off');
-    writeFileSync(file, Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0, 0, 0]));
-    await expect(openTar(file)).rejects.toThrow(IncompatibleError);
-    await expect(openTar(file)).rejects.toThrow('use: xz -dc ARCHIVE');
-    await expect(openTar(path.join(scratch, 'missing'))).rejects.toThrow(DeviceError);
+  describe('compressed', () => {
+    const plain = () =>
+      write(member('file', 'f', { data: 'data '.repeat(20_000) }), member('file', 'e', { data: NOISE }), end);
+    /** By a program; undefined where it is not installed. */
+    const packedBy = (program: string, ...words: string[]): Buffer | undefined => {
+      const { status, stdout } = spawnSync(program, words, { input: readFileSync(plain()), maxBuffer: 1 << 24 });
+      return status === 0 ? stdout : undefined;
+    };
+    const skippable = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4]);
+    const tarBytes = () => readFileSync(plain());
+    const packings: readonly (readonly [name: string, by: string, packed: () => Buffer | undefined])[] = [
+      ['gzip', 'us', () => gzipSync(tarBytes())],
+      ['zstd', 'us', () => zstdFrames(tarBytes())],
+      ['zstd', 'us, between frames to be skipped', () => Buffer.concat([skippable, zstdFrames(tarBytes()), skippable])],
+      ['zstd', 'the program, with the largest window', () => packedBy('zstd', '-c', '--ultra', '-22')],
+      ['xz', 'the program', () => packedBy('xz', '-c')],
+      ['xz', 'the program, in many blocks', () => packedBy('xz', '-c', '-T2', '--block-size=64KiB')],
+    ];
+    const file = () => path.join(scratch, 'packed');
+
+    test.each(packings)('%s by %s: undone; cut off or damaged it is an error', async (name, _by, pack) => {
+      const packed = pack();
+      if (packed === undefined) return;
+      const expected = await archive(plain());
+      writeFileSync(file(), packed);
+      expect(await archive(file())).toEqual(expected);
+      // What is left out at an end that is to be skipped is not missed.
+      for (const length of [9, packed.length >> 1, packed.length - 20]) {
+        writeFileSync(file(), packed.subarray(0, length));
+        const opened = openTar(file());
+        await expect(opened, `${length} of ${packed.length} bytes`).rejects.toThrow(CorruptError);
+        await expect(opened).rejects.toThrow(`the ${name} data is damaged or cut off`);
+      }
+      const damaged = Uint8Array.from(packed);
+      for (let i = 20; i < 24; i++) damaged[i]! ^= 0xff;
+      writeFileSync(file(), damaged);
+      await expect(openTar(file())).rejects.toThrow(`the ${name} data is damaged or cut off`);
+    });
+
+    test('xz as it was made elsewhere; a changed bit is an error or changes nothing', async () => {
+      const packed = Buffer.from(SMALL_XZ, 'base64');
+      writeFileSync(file(), packed);
+      const expected = await archive(write(member('file', 'f', { data: 'data' }), end));
+      expect(await archive(file())).toEqual(expected);
+      let errors = 0;
+      for (let at = 6; at < packed.length; at++) {
+        const damaged = Uint8Array.from(packed);
+        damaged[at]! ^= 1;
+        writeFileSync(file(), damaged);
+        try {
+          // The first byte of LZMA data is 0 and says nothing.
+          expect(await archive(file()), `byte ${at}`).toEqual(expected);
+        } catch (thrown) {
+          if (!(thrown instanceof CorruptError) && !(thrown instanceof IncompatibleError)) throw thrown;
+          errors++;
+        }
+      }
+      expect(errors).toBeGreaterThanOrEqual(packed.length - 7);
+    });
+
+    test.skipIf(process.platform === 'win32')('through a pipe', async () => {
+      const fifo = path.join(scratch, 'fifo');
+      expect(spawnSync('mkfifo', [fifo]).status).toBe(0);
+      for (const packed of [zstdFrames(tarBytes()), gzipSync(tarBytes()), Buffer.from(SMALL_XZ, 'base64')]) {
+        writeFileSync(file(), packed);
+        const expected = await archive(file());
+        const writer = spawn('sh', ['-c', 'cat "$1" > "$2"', 'sh', file(), fifo]);
+        expect(await archive(fifo)).toEqual(expected);
+        writer.kill();
+      }
+    });
+
+    test('what cannot be undone is told with the program', async () => {
+      for (const [magic, program] of [
+        ['BZh9', 'bzip2'],
+        ['\x04"M\x18', 'lz4'],
+      ] as const) {
+        writeFileSync(file(), Buffer.from(`${magic}.....`, 'latin1'));
+        await expect(openTar(file())).rejects.toThrow(IncompatibleError);
+        await expect(openTar(file())).rejects.toThrow(`use: ${program} -dc ARCHIVE`);
+      }
+      await expect(openTar(path.join(scratch, 'missing'))).rejects.toThrow(DeviceError);
+    });
+
+    test('xz with a check or a filter that the decoder lacks is told with the program', async () => {
+      for (const words of [['--check=sha256'], ['--x86', '--lzma2'], ['--lzma2=dict=128MiB']]) {
+        const packed = packedBy('xz', '-c', ...words);
+        if (packed === undefined) return;
+        writeFileSync(file(), packed);
+        await expect(openTar(file())).rejects.toThrow(IncompatibleError);
+        await expect(openTar(file())).rejects.toThrow('use: xz -dc ARCHIVE');
+      }
+    });
   });
 
   test.skipIf(process.platform === 'win32')('an archive that comes through a pipe', async () => {

@@ -16,7 +16,7 @@ export const sourceOptions = {
     value: 'DIR|TAR|-',
     file: true,
     heading: HEADING,
-    help: 'fill it with the files of a directory or a tar archive, - for an archive on standard input',
+    help: 'fill it with the files of a directory or a tar archive (also packed by gzip, zstd or xz), - for an archive on standard input',
   },
   owner: {
     type: 'string',

@@ -2,15 +2,14 @@
 // and whatever is compressed, goes to a temporary file first, which has no name and takes as much room as the archive does unpacked
 // from its compression: members are wanted in the order of their names, not in their own.
 //
-// gzip is undone by Node, zstd by Node from 22.15 on; the other compressions are recognised and refused with what to do about it.
+// gzip, zstd and xz are undone (archive-decoders.ts); the other compressions are recognised and refused with what to do about it.
 
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, openSync, read, readSync, unlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable, type Transform } from 'node:stream';
-import zlib from 'node:zlib';
 import { CorruptError, DeviceError, IncompatibleError } from '@bcachefs-ts/core';
+import { type Decoder, DecoderError, gunzipped, type SteadyPieces, unxz, unzstd } from './archive-decoders.ts';
 
 /** Read ahead when reading goes on where it ended; else only what is asked for, and a little. */
 const WINDOW_BYTES = 256 * 1024;
@@ -75,27 +74,31 @@ export class ArchiveBytes {
 
 interface Compression {
   readonly name: string;
-  readonly magic: readonly number[];
+  readonly isMagic: (first: Uint8Array) => boolean;
   /** How to undo it elsewhere. */
   readonly program: string;
-  readonly decoder?: () => Transform | undefined;
+  readonly decoder?: Decoder;
 }
+
+const startsWith =
+  (...magic: readonly number[]) =>
+  (first: Uint8Array): boolean =>
+    magic.every((byte, i) => first[i] === byte);
+
+/** A frame, or one to be skipped, with which parallel compressors begin. */
+const isZstd = (first: Uint8Array): boolean =>
+  startsWith(0x28, 0xb5, 0x2f, 0xfd)(first) ||
+  (first[0]! >> 4 === 5 && startsWith(0x2a, 0x4d, 0x18)(first.subarray(1)));
 
 const compressions: readonly Compression[] = [
-  { name: 'gzip', magic: [0x1f, 0x8b], program: 'gzip', decoder: () => zlib.createGunzip() },
-  { name: 'zstd', magic: [0x28, 0xb5, 0x2f, 0xfd], program: 'zstd', decoder: zstdDecoder },
-  { name: 'xz', magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], program: 'xz' },
-  { name: 'bzip2', magic: [0x42, 0x5a, 0x68], program: 'bzip2' },
-  { name: 'lz4', magic: [0x04, 0x22, 0x4d, 0x18], program: 'lz4' },
-  { name: 'lzip', magic: [0x4c, 0x5a, 0x49, 0x50], program: 'lzip' },
-  { name: 'compress', magic: [0x1f, 0x9d], program: 'gzip' },
+  { name: 'gzip', isMagic: startsWith(0x1f, 0x8b), program: 'gzip', decoder: gunzipped },
+  { name: 'zstd', isMagic: isZstd, program: 'zstd', decoder: unzstd },
+  { name: 'xz', isMagic: startsWith(0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00), program: 'xz', decoder: unxz },
+  { name: 'bzip2', isMagic: startsWith(0x42, 0x5a, 0x68), program: 'bzip2' },
+  { name: 'lz4', isMagic: startsWith(0x04, 0x22, 0x4d, 0x18), program: 'lz4' },
+  { name: 'lzip', isMagic: startsWith(0x4c, 0x5a, 0x49, 0x50), program: 'lzip' },
+  { name: 'compress', isMagic: startsWith(0x1f, 0x9d), program: 'gzip' },
 ];
-
-/** Node's, which the type definitions for Node 20 lack. */
-function zstdDecoder(): Transform | undefined {
-  const node: typeof zlib & { createZstdDecompress?: () => Transform } = zlib;
-  return node.createZstdDecompress?.();
-}
 
 /**
  * @param path of a file; `-` for standard input
@@ -112,7 +115,7 @@ export async function openArchiveBytes(path: string, options: SpoolOptions = {})
       isKept = true;
       return new ArchiveBytes(name, fd);
     }
-    return await spool(name, fd, options);
+    return await spool(name, fd, fd !== 0 && isFile, options);
   } finally {
     if (fd !== 0 && !isKept) closeSync(fd);
   }
@@ -127,17 +130,24 @@ function firstBytes(name: string, fd: number): Uint8Array {
 }
 
 const compressionOf = (first: Uint8Array): Compression | undefined =>
-  compressions.find(({ magic }) => magic.every((byte, i) => first[i] === byte));
+  compressions.find(({ isMagic }) => isMagic(first));
 
-async function spool(name: string, fd: number, { temporaryFolder = tmpdir() }: SpoolOptions): Promise<ArchiveBytes> {
+/** @param isWhole the file is the archive, from its first byte on */
+async function spool(
+  name: string,
+  fd: number,
+  isWhole: boolean,
+  { temporaryFolder = tmpdir() }: SpoolOptions,
+): Promise<ArchiveBytes> {
   const pieces = readPieces(name, fd);
   const head = await atLeast(pieces, 8);
   const whole = chain(head, pieces);
   const compression = compressionOf(head);
   const target = openUnnamed(temporaryFolder);
   try {
-    for await (const piece of compression === undefined ? whole : decompressed(name, compression, whole))
-      writeAll(temporaryFolder, target, piece);
+    const steady = isWhole ? async () => storedPieces(name, fd) : copyingTo(temporaryFolder);
+    const plain = compression === undefined ? whole : decompressed(name, compression, whole, steady);
+    for await (const piece of plain) writeAll(temporaryFolder, target, piece);
     return new ArchiveBytes(name, target);
   } catch (error) {
     closeSync(target);
@@ -149,27 +159,54 @@ async function* decompressed(
   name: string,
   { name: compression, program, decoder }: Compression,
   whole: AsyncIterable<Uint8Array>,
+  steady: SteadyPieces,
 ): AsyncGenerator<Uint8Array> {
-  const transform = decoder?.();
-  if (transform === undefined) {
-    const detail = `is compressed by ${compression}, which cannot be undone here; use: ${program} -dc ARCHIVE | … --source=-`;
+  const useProgram = `use: ${program} -dc ARCHIVE | … --source=-`;
+  if (decoder === undefined) {
+    const detail = `is compressed by ${compression}, which cannot be undone here; ${useProgram}`;
     throw new IncompatibleError('archive_compression', { path: name }, detail);
   }
-  const source = Readable.from(whole);
-  source.on('error', error => transform.destroy(error));
   try {
-    yield* source.pipe(transform);
+    yield* decoder(whole, steady);
   } catch (cause) {
-    const isOfData = cause instanceof Error && 'code' in cause && /^(Z_|ZSTD_|ERR_ZSTD)/.test(`${cause.code}`);
-    if (!isOfData) throw cause;
-    throw new CorruptError(
-      'archive_compression',
-      { path: name },
-      `the ${compression} data is damaged or cut off (${cause.message})`,
-    );
+    if (!(cause instanceof DecoderError)) throw cause;
+    if (cause.kind === 'options') {
+      const detail = `is compressed by ${compression} with ${cause.message}; ${useProgram}`;
+      throw new IncompatibleError('archive_compression', { path: name }, detail);
+    }
+    const detail = `the ${compression} data is damaged or cut off (${cause.message})`;
+    throw new CorruptError('archive_compression', { path: name }, detail);
+  }
+}
+
+function copyingTo(folder: string): SteadyPieces {
+  return async pieces => {
+    const fd = openUnnamed(folder);
+    try {
+      for await (const piece of pieces) writeAll(folder, fd, piece);
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+    return closing(fd, storedPieces(folder, fd));
+  };
+}
+
+function* closing(fd: number, pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
+  try {
+    yield* pieces;
   } finally {
-    source.destroy();
-    transform.destroy();
+    closeSync(fd);
+  }
+}
+
+function* storedPieces(name: string, fd: number): Generator<Uint8Array> {
+  const piece = new Uint8Array(PIECE_BYTES);
+  for (let at = 0; ; ) {
+    const count = withName(name, 'reading', () => readSync(fd, piece, 0, piece.length, at));
+    if (count === 0) return;
+    yield piece.subarray(0, count);
+    at += count;
   }
 }
 
