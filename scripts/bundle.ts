@@ -73,6 +73,8 @@ async function bundle(name: string): Promise<string> {
     ...common,
     entryPoints: [`./${name}.js`],
     outfile: unfinished,
+    // The first pass has warned about our sources. In chunks, dependencies would be warned about as well, which nobody here can fix.
+    logLevel: 'error',
     plugins: [lazyBuiltins, chunks(split.outputFiles)],
     banner: {
       // For dependencies in CommonJS, which ask for Node's modules without `node:`, and for their own folder.

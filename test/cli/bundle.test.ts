@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { patient } from '../support/patience.ts';
 import { built, root, shell } from './built.ts';
 
 let folder: string;
@@ -69,6 +70,16 @@ describe('one file', () => {
     expect(loaded('format', '--help')).toEqual(['format']);
   });
 });
+
+test(
+  'building says in one line what it has built',
+  () => {
+    const run = spawnSync(join(root, 'scripts/run-ts'), ['bundle.ts'], { encoding: 'utf8' });
+    expect(run).toMatchObject({ status: 0, stderr: '' });
+    expect(run.stdout).toMatch(/^bundled bcachefs \d+ KiB, .*\n$/);
+  },
+  patient(120_000),
+);
 
 describe('bcachefs', () => {
   test('version', () => {

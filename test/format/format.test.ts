@@ -31,6 +31,55 @@ function ext2Image(path: string): void {
   writeFileSync(path, bytes);
 }
 
+describe('what it says: a summary that fits a screen', () => {
+  test('with nothing but defaults', async () => {
+    const text = named(await succeed('format', ['--fs_size=1G', '--seed=s', image]));
+    expect(text.replace(/[0-9a-f]{8}-[-0-9a-f]{27}/, 'UUID')).toMatchInlineSnapshot(`
+      "Made filesystem UUID, version 1.13
+        DISK: 1 GiB, 2048 buckets of 512 KiB
+      Options: all as by default
+      Encryption: none
+      Next: bcachefs put DISK FILE / (no mount needed)
+        or, on Linux: mount -o loop -t bcachefs DISK DIR
+      "
+    `);
+  });
+
+  test('with labels, options and a key', async () => {
+    const other = join(folder, 'other.img');
+    const words = ['--fs_label=data', '--replicas=2', '--compression=zstd:3', '--foreground_target=ssd', '--encrypted'];
+    const devices = ['--fs_size=64M', '--label=ssd.a', image, '--label=hdd', other];
+    const text = named(
+      await succeed('format', [...words, '--no_passphrase', '--metadata_checksum=crc32c', ...devices]),
+    );
+    rmSync(other);
+    expect(text.replace(/[0-9a-f]{8}-[-0-9a-f]{27}/, 'UUID')).toMatchInlineSnapshot(`
+      "Made filesystem UUID "data", version 1.13
+        DISK: 64 MiB, 1024 buckets of 64 KiB, label ssd.a
+        FOLDER/other.img: 64 MiB, 1024 buckets of 64 KiB, label hdd
+      Options: metadata_replicas=2, data_replicas=2, compression=zstd:3, foreground_target=ssd; the rest as by default
+      Encryption: yes, but the key is in the clear (set-passphrase seals it)
+      Next: bcachefs put DISK:FOLDER/other.img FILE / (no mount needed)
+        or, on Linux: losetup -f each file, then mount -t bcachefs LOOP:LOOP DIR
+      "
+    `);
+  });
+
+  test('on many devices', async () => {
+    const names = Array.from({ length: 12 }, (_, i) => join(folder, `many${i}.img`));
+    const text = await succeed('format', ['--fs_size=16M', '--no_initialize', ...names]);
+    for (const name of names) rmSync(name);
+    expect(text).toContain('  and 4 more devices (--verbose shows all)\n');
+    expect(text.split('\n').length).toBeLessThan(24);
+  });
+
+  test('with --verbose all that show-super says, and the layout', async () => {
+    const text = await succeed('format', ['-v', '--fs_size=64M', image]);
+    const shown = await succeed('show-super', ['--layout', '--fields=members_v2', image]);
+    expect(text).toBe(shown);
+  });
+});
+
 describe('what it makes', () => {
   test('an image file of the size that was asked for, sparse', async () => {
     await succeed('format', ['--fs_size=8T', image]);

@@ -43,6 +43,7 @@ import {
 } from '@bcachefs-ts/core';
 import { MIN } from './options.ts';
 import { bytesNeeded, checkRoom, FileSource, type SourceArgs, type SourceSize } from './source-options.ts';
+import { printSummary } from './summary.ts';
 import { type ChosenDevice, type FormatTarget, formatTargets, withFormatTargets } from './targets.ts';
 
 /** The values of `makeOptions` and `sourceOptions`. */
@@ -155,7 +156,11 @@ export async function makeFilesystem(
           path: devices[index]!.shownPath ?? path,
           isCreated: device.created,
           sizeBytes: device.sizeBytes,
+          isFile: device.kind === 'file',
         })),
+        options,
+        targets,
+        isUninitialized: args.no_initialize,
         verbose: args.verbose,
       };
     });
@@ -166,14 +171,20 @@ export async function makeFilesystem(
 
 export type Made = Awaited<ReturnType<typeof makeFilesystem>>;
 
-export function printMade({ superblocks, devices, wiped, filled, verbose }: Made, out: Out): void {
+/** A summary, or with --verbose all of the superblock as show-super prints it. */
+export function printMade(made: Made, out: Out): void {
+  const { superblocks, devices, wiped, filled, verbose } = made;
   for (const [index, ranges] of wiped.entries()) {
     for (const range of ranges)
       out.line(`${devices[index]!.path}: wiped ${printable(range.name)} at byte ${range.offset}`);
   }
+  if (!verbose) {
+    printSummary({ ...made, sb: superblocks[0]! }, out);
+    return;
+  }
   out.write(
     superblockText(superblocks[0]!, {
-      layout: verbose,
+      layout: true,
       fields: ['members_v2'],
       memberName: index => devices[index]?.path,
     }),

@@ -49,7 +49,7 @@ export const makeOptions = {
   },
   no_initialize: { type: 'flag', help: 'write superblocks only; the kernel makes the rest at the first mount' },
   force: { type: 'flag', alias: 'f', help: 'overwrite whatever is recognised on the devices' },
-  verbose: { type: 'flag', alias: 'v', help: 'show the layout of the superblocks as well' },
+  verbose: { type: 'flag', alias: 'v', help: 'print the whole superblock, as show-super does, instead of a summary' },
   encrypted: { type: 'flag', heading: 'Encryption', help: 'encrypt all of it (ChaCha20/Poly1305)' },
   passphrase_file: {
     type: 'string',
