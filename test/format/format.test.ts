@@ -3,6 +3,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { masterKey, openDevice, openMembers } from '@bcachefs-ts/core';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
 
@@ -100,6 +101,26 @@ describe('what it makes', () => {
     expect(readFileSync(image).equals(readFileSync(other))).toBe(true);
   });
 
+  test('with a seed and encryption, another UUID and another key as soon as the contents differ', async () => {
+    const env = { SOURCE_DATE_EPOCH: '1700000000' };
+    const keys = new Set<string>();
+    const variants = [['--label=a'], ['--label=b'], ['--compression=zstd'], ['--fs_label=x'], ['--bucket_size=64k']];
+    for (const words of variants) {
+      await succeed(
+        'format',
+        ['--force', '--seed=x', '--encrypted', '--no_passphrase', '--fs_size=64M', ...words, image],
+        {
+          env,
+        },
+      );
+      const device = openDevice(image, { write: false });
+      const { sb } = openMembers([device]).newest;
+      device.close();
+      keys.add(`${sb.uuid} ${Buffer.from(masterKey(sb, undefined)!).toString('hex')}`);
+    }
+    expect(keys.size).toBe(variants.length);
+  });
+
   test('different bytes without a seed', async () => {
     await succeed('format', ['--fs_size=64M', image]);
     const first = readFileSync(image);
@@ -176,6 +197,12 @@ describe('what it refuses', () => {
     ],
     ['a bad UUID', ['--uuid=1234', '--fs_size=64M', 'DISK'], 2, '--uuid: "1234" is not a UUID'],
     ['a passphrase file without encryption', ['--passphrase_file=x', '--fs_size=64M', 'DISK'], 2, '--encrypted'],
+    [
+      'one key for encrypted files that may differ',
+      ['--seed=x', '--encrypted', '--no_passphrase', '--source=.', '--fs_size=64M', 'DISK'],
+      2,
+      '--seed: not together with --encrypted and files',
+    ],
     ['encryption without a way to get a passphrase', ['--encrypted', '--fs_size=64M', 'DISK'], 2, '--passphrase_file'],
     [
       'too small a device',

@@ -55,7 +55,7 @@ export class FileEdit {
     this.allocator = new BucketAllocator(filesystem, this.triggers, nodes, { usesReserve: options.makesRoom ?? false });
     this.files = new FileWriter(this.tx, options);
     this.#extents = new ExtentWriter(this.tx, this.allocator, {
-      keyVersion: clocks.keyVersion,
+      versions: writer.keyVersions,
       devices: this.triggers.devices,
     });
     this.content = new FileContent(this.files, this.#extents, options);
@@ -76,7 +76,7 @@ export class FileEdit {
       check: () => this.allocator.checkGrowth(this.tx),
       superblock: sb => withFeatures(this.triggers.needs.applyTo(sb), this.#featureNames()),
       clocks: {
-        keyVersion: this.#extents.keyVersion,
+        keyVersion: this.#writer.keyVersions.newest,
         read: clocks.read,
         write: clocks.write + BigInt(this.#extents.sectorsWritten),
       },

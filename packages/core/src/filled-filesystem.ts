@@ -45,6 +45,7 @@ export function filledContents(
         key: plan.key,
         random,
         now: () => now / NANOSECONDS_PER_SECOND,
+        isNew: true,
       });
       const edit = new BatchedEdit(writer, {
         random,

@@ -15,6 +15,8 @@ import { SuperblockNeeds } from './alloc/superblock-needs.ts';
 import { checkWritable } from './alloc/write-gate.ts';
 import { CommitPlan, type NodeAllocator, type NodesToRewrite, type WrittenNodes } from './btree/commit.ts';
 import { deletedKey, Transaction, type Triggers } from './btree/transaction.ts';
+import { JOURNAL_SEQ_LIMIT, KEY_VERSION_LIMIT, randomDistance } from './crypto/random-distance.ts';
+import { KeyVersions } from './data/key-versions.ts';
 import { writeHeadLast } from './device/head-last.ts';
 import { Filesystem } from './filesystem.ts';
 import { SeqBlacklist, type SeqRange } from './journal/blacklist.ts';
@@ -55,6 +57,8 @@ export interface WriterOptions {
   readonly now: () => bigint;
   /** Go on with what a damaged journal still says: the first commit makes its losses final, and the next mount checks everything. */
   readonly allowDamagedJournal?: boolean;
+  /** It is only being made: nothing was encrypted with its key but what is there, and its numbers go on from one to the next. */
+  readonly isNew?: boolean;
 }
 
 export interface CommitRequest {
@@ -82,6 +86,9 @@ export interface CommitReport extends Omit<WrittenNodes, 'roots'> {
 export class FilesystemWriter {
   readonly #options: WriterOptions;
   #filesystem: Filesystem;
+  /** How far the next journal entry is from those before it. On an encrypted filesystem its number is its nonce. */
+  #seqDistance = 1;
+  readonly keyVersions: KeyVersions;
   /** The transaction that the next commit may take. */
   #begun: Transaction | undefined;
   /** A commit is under way, or something stopped it: what is in memory need not be what is on the devices. */
@@ -96,12 +103,24 @@ export class FilesystemWriter {
     this.#options = options;
     refuseUnwritable(set);
     this.#filesystem = filesystemWith(set, options.key);
+    const { replay } = this.#filesystem;
     refuseDamaged(this.#filesystem, options.allowDamagedJournal ?? false);
+    let versionDistance = 1n;
+    if (this.#isEncrypted && options.isNew !== true) {
+      const { random } = options;
+      versionDistance = randomDistance(random, replay.clocks.keyVersion, KEY_VERSION_LIMIT);
+      this.#seqDistance = Number(randomDistance(random, BigInt(replay.lastSeq), JOURNAL_SEQ_LIMIT));
+    }
+    this.keyVersions = new KeyVersions(replay.clocks.keyVersion, versionDistance);
   }
 
   /** The filesystem as it was committed last. */
   get filesystem(): Filesystem {
     return this.#filesystem;
+  }
+
+  get #isEncrypted(): boolean {
+    return getBits(this.#filesystem.sb.flags, sbBits.ENCRYPTION_TYPE) !== 0;
   }
 
   /**
@@ -163,14 +182,20 @@ export class FilesystemWriter {
     );
     request.check?.();
     let journal = this.#journal();
-    const seq = this.#nextSeq(journal);
+    let seq = this.#nextSeq(journal);
     const isClean = replay.from === 'clean';
     const keepFrom = firstNeeded(journal, replay.lastSeq);
     // Before anything is written; the members do not change later.
     const members = this.#places(journal, keepFrom).map(({ member }) => member);
     this.#isUnfinished = true;
     if (isClean && !hasState(journal, replay.lastSeq)) {
-      this.#writeEntry(this.#places(journal, 0), replay.roots.values(), replay.clocks, replay.lastSeq);
+      const places = this.#places(journal, 0);
+      if (this.#isEncrypted) {
+        // The entry that is lost was encrypted with its number, and need not have said the same: the state gets another one.
+        const stateSeq = seq++;
+        this.#edit(old => markedClean(old, sortedRoots(replay.roots), replay.clocks, stateSeq, places));
+        this.#writeEntry(places, replay.roots.values(), replay.clocks, stateSeq);
+      } else this.#writeEntry(places, replay.roots.values(), replay.clocks, replay.lastSeq);
       journal = readJournal(filesystem.set, key);
     }
     this.#edit(old => {
@@ -189,6 +214,7 @@ export class FilesystemWriter {
       return request.superblockAfter?.(clean) ?? clean;
     }, request.layoutsAfter);
     this.#filesystem = filesystemWith(this.#filesystem.set, key);
+    this.#seqDistance = 1;
     this.#isUnfinished = false;
     return { seq, nodeCount, sizeBytes };
   }
@@ -219,7 +245,7 @@ export class FilesystemWriter {
       const detail = `the superblock is clean at journal entry ${replay.lastSeq}, the journal goes on to ${journal.nextSeq - 1}`;
       throw new CorruptError('clean_but_journal_not_empty', {}, detail);
     }
-    const next = Math.max(replay.lastSeq + 1, journal.nextSeq);
+    const next = Math.max(replay.lastSeq, journal.nextSeq - 1) + this.#seqDistance;
     return replay.from === 'clean' ? next : next + SEQS_SKIPPED;
   }
 

@@ -109,7 +109,7 @@ export async function makeFilesystem(
     return await withFormatTargets(chosen, async found => {
       const totalBytes = found.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       if (source !== undefined) checkRoom(source.size, totalBytes);
-      const request: FormatRequest = {
+      const asked: Omit<FormatRequest, 'random'> = {
         devices: found.map((device, index) => ({ ...deviceRequest(device, devices[index]!), ...toFit?.device })),
         options: toFit === undefined ? options : new Map([...options, ...toFit.options]),
         targets,
@@ -119,8 +119,8 @@ export async function makeFilesystem(
         superblockBytes: toFit?.superblockBytes ?? args.superblock_size,
         encryption: args.encrypted ? { passphrase } : undefined,
         now: time.nowNs,
-        random: randomSource(context, args.seed, args.encrypted),
       };
+      const request: FormatRequest = { ...asked, random: randomSource(context, args.seed, asked) };
       const plan = planFormat(request);
       checkReplicas(request, args.force);
       if (plan.geometry.blockBytes > PAGE_BYTES) {
@@ -215,11 +215,18 @@ function countsJson({ replaced: _, ...counts }: FileCounts): object {
 }
 
 /** What can be told from the words alone. */
-function checkSizes({ source, no_initialize }: MakeArgs, devices: readonly DeviceArgs[]): void {
+function checkSizes({ source, no_initialize, encrypted, seed }: MakeArgs, devices: readonly DeviceArgs[]): void {
   const isMin = devices.some(({ fs_size }) => fs_size === MIN);
   if (isMin && source === undefined)
     throw new UsageError('needs --source: it is the size of its files', '--fs_size=min');
   if (isMin && devices.length > 1) throw new UsageError('goes with one device only', '--fs_size=min');
+  if (source !== undefined && encrypted && seed !== undefined) {
+    // The key would be the same for all sources, and so would be the numbers that their files are encrypted with.
+    throw new UsageError(
+      'not together with --encrypted and files: who has two images of one seed could read what differs between them',
+      '--seed',
+    );
+  }
   if (source !== undefined && no_initialize) {
     throw new UsageError('leaves nothing to put files into: not together with --source', '--no_initialize');
   }
@@ -318,10 +325,30 @@ const ALL_DATA = 0b11100;
  */
 const CACHE_DATA = 0b10000;
 
-function randomSource(context: Context, seed: string | undefined, isEncrypted: boolean): RandomSource {
+function randomSource(context: Context, seed: string | undefined, asked: Omit<FormatRequest, 'random'>): RandomSource {
   if (seed === undefined) return systemRandom;
-  if (isEncrypted) context.warn('the encryption key comes from --seed: whoever knows the seed can read the filesystem');
-  return seededRandom(seed);
+  if (asked.encryption === undefined) return seededRandom(seed);
+  context.warn('the encryption key comes from --seed: whoever knows the seed can read the filesystem');
+  return seededRandom(`${seed}\0${contentsText(asked)}`);
+}
+
+/**
+ * All that the contents of an empty filesystem follow from, its random numbers aside: with other contents, an encrypted filesystem has
+ * another key and another UUID, or one seed would encrypt two things with the same numbers. Names of devices are in no filesystem, and the
+ * passphrase is left out since only the key that is made of it encrypts something else.
+ */
+function contentsText({ devices, options, targets, encryption: _, ...rest }: Omit<FormatRequest, 'random'>): string {
+  const names = devices.map(({ name }) => name);
+  const targetWords = Object.entries(targets).map(([option, word]) => [option, names.indexOf(word), word]);
+  return JSON.stringify(
+    [
+      devices.map(({ name: _name, ...device }) => device),
+      [...options],
+      targetWords.map(([option, index, word]) => [option, index === -1 ? word : index]),
+      rest,
+    ],
+    (_key, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value),
+  );
 }
 
 /** A kernel could not write a single btree node to a filesystem whose devices cannot hold all the copies. */

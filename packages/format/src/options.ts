@@ -70,7 +70,7 @@ export const makeOptions = {
     type: 'string',
     value: 'TEXT',
     heading: 'Reproducible images',
-    help: 'make all random numbers from this text; not for encryption that matters, since the text then tells the key',
+    help: 'make all random numbers from this text; not for encryption that matters, since the text then tells the key, and not for encrypting files',
   },
 } as const satisfies OptionSpecs;
 

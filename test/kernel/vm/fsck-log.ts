@@ -44,6 +44,8 @@ const BENIGN: readonly RegExp[] = [
   /^Journal keys: \d+ read, \d+ after sorting and compacting$/,
   /^journal read done, replaying entries \d+-\d+$/,
   /^dropped unflushed entries \d+-\d+$/,
+  // Ranges of numbers that no entry on the devices can have any more are forgotten.
+  /^nr blacklist entries was \d+, now \d+$/,
   /^Doing (in)?compatible version upgrade from .+$/,
   /^ +running recovery passes: [a-z_,]+$/,
   /^initializing new filesystem$/,

@@ -28,6 +28,7 @@ import { option } from '../ondisk/options.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import { SECTOR_BYTES } from '../util/sizes.ts';
 import type { IoOptions } from './io-options.ts';
+import type { KeyVersions } from './key-versions.ts';
 
 const EXTENT = keyTypes.idOf('extent');
 const INCOMPRESSIBLE = compressionTypes.idOf('incompressible');
@@ -49,8 +50,8 @@ export interface ExtentWriterSource {
 }
 
 export interface ExtentWriterOptions {
-  /** The newest version that a key was given: the clock `keyVersion` of the journal. */
-  readonly keyVersion: bigint;
+  /** For what is encrypted: the filesystem's, shared by all that is written while it is open. */
+  readonly versions: KeyVersions;
   /** By index; for which targets there are and what lies in them. */
   readonly devices: readonly (AllocDevice | undefined)[];
 }
@@ -64,24 +65,19 @@ export class ExtentWriter {
   readonly #bucketSectorsMin: number;
   readonly #gathered = new Map<number, GatheredWrite>();
   #scratch = new Uint8Array(0);
-  #keyVersion: bigint;
+  readonly #versions: KeyVersions;
   #sectorsWritten = 0;
   readonly #compressionTypes = new Set<number>();
 
-  constructor(source: ExtentWriterSource, allocator: DataAllocator, { keyVersion, devices }: ExtentWriterOptions) {
+  constructor(source: ExtentWriterSource, allocator: DataAllocator, { versions, devices }: ExtentWriterOptions) {
     this.#source = source;
     this.#allocator = allocator;
     this.#devices = devices;
-    this.#keyVersion = keyVersion;
+    this.#versions = versions;
     this.#blockBytes = source.sb.block_size * SECTOR_BYTES;
     const encodedBytesMax = Number(optionFromSuperblock(option('encoded_extent_max'), source.sb, 0n, '1.13'));
     this.#encodedSectorsMax = encodedBytesMax / SECTOR_BYTES;
     this.#bucketSectorsMin = Math.min(...devices.map(device => device?.bucketSizeSectors ?? Number.POSITIVE_INFINITY));
-  }
-
-  /** Has grown with every extent that was encrypted: for the clocks of the commit. */
-  get keyVersion(): bigint {
-    return this.#keyVersion;
   }
 
   /** Sectors that were written, all copies: what the filesystem's write clock goes on by. */
@@ -159,7 +155,7 @@ export class ExtentWriter {
       const { key } = this.#source;
       if (key === undefined)
         throw new IncompatibleError('no_encryption_key', {}, 'data cannot be written without the key');
-      version = ++this.#keyVersion;
+      version = this.#versions.next();
       const crc = { compressionType, uncompressedSectors: size, nonceSectors: 0 };
       mac = { key, nonce: extentNonce({ hi: 0, lo: version }, crc) };
       if (this.#scratch.length < stored.length) this.#scratch = new Uint8Array(stored.length);
