@@ -114,6 +114,7 @@ export * from './ondisk/keys/index.ts';
 export * from './ondisk/keys/key-types.ts';
 export * from './ondisk/keys/kind.ts';
 export * from './ondisk/keys/lru.ts';
+export * from './ondisk/keys/quick-text.ts';
 export * from './ondisk/keys/quota.ts';
 export * from './ondisk/keys/reflink-p.ts';
 export * from './ondisk/keys/reflink-v.ts';

@@ -11,6 +11,7 @@ import { CorruptError } from './errors.ts';
 import { fsUsageTypes, type JsetEntryTypeName, jsetEntryTypes } from './jset-entry-types.ts';
 import { keyJson, keyText } from './keys/index.ts';
 import type { KeyFormat, KeyTextContext } from './keys/kind.ts';
+import { quickKeyText } from './keys/quick-text.ts';
 import { at, bytes, count64, i64, layout, type Struct, u8, u16, u32, u64, viewOf } from './layout.ts';
 import { nameAt, type Release } from './releases.ts';
 import { dataTypeText, type ReplicasEntry, replicasEntryJson, replicasEntryText } from './replicas-entry.ts';
@@ -224,13 +225,17 @@ function valueText(
   switch (value.type) {
     case 'none':
       return;
-    case 'keys':
+    case 'keys': {
+      const quick = quickKeyText(context, out.indent);
       value.keys.forEach((key, i) => {
         if (i > 0) out.print(`\n${name}: `);
         out.print(`btree=${btreeText(entry.btree_id, context.style)} level=${entry.level} `);
-        keyText(out, key, context);
+        const text = quick.text(key);
+        if (text === undefined) keyText(out, key, context);
+        else out.printIndented(text);
       });
       return;
+    }
     case 'blacklist':
       out.print(`seq=${value.seq}`);
       return;

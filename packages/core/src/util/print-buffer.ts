@@ -46,6 +46,17 @@ export class PrintBuffer {
     return this;
   }
 
+  /** Appends text whose lines behind the first have their indent already. */
+  printIndented(text: string): this {
+    const end = text.lastIndexOf('\n');
+    if (end < 0) return this.printAsIs(text);
+    this.#finished.push(this.#line + text.slice(0, end));
+    this.#line = text.slice(end + 1);
+    this.#fieldColumn = this.#indent;
+    this.#tabsUsed = 0;
+    return this;
+  }
+
   /** Pads to the next tab stop itself, with nothing where the text is already there or no tab stop is left. */
   tab(): this {
     const stop = this.#tabStops[this.#tabsUsed];

@@ -32,6 +32,7 @@ import {
   nodeOndiskText,
   POS_MIN,
   PrintBuffer,
+  quickKeyText,
   SPOS_MAX,
   UsageError,
   versionNumber,
@@ -49,8 +50,8 @@ export const listCommand = defineStreamCommand({
   name: 'list',
   summary: 'Print the keys of a btree, or its nodes',
   description:
-    'Prints every key of one btree in the order of positions, all snapshots, and for a filesystem that was not unmounted with what its ' +
-    'journal would change. Nothing is written.\n\n' +
+    'Prints every key of a btree in the order of positions, all snapshots, and for a filesystem that was not unmounted with what its ' +
+    'journal would change. Nothing is written. Of several btrees each begins with a line that names it.\n\n' +
     'Nodes that cannot be read are told on stderr and left out; faulty keys as well. The exit code is then 1.',
   examples: [
     { command: 'bcachefs list --btree=inodes disk.img', does: 'Prints all inodes' },
@@ -58,6 +59,7 @@ export const listCommand = defineStreamCommand({
       command: 'bcachefs list --btree=dirents --start=4096:0 --end=4097:0 disk.img',
       does: 'Prints what is in the root directory',
     },
+    { command: 'bcachefs list --btree=all disk.img', does: 'Prints the keys of all btrees, one after the other' },
     {
       command: 'bcachefs list --mode=nodes --btree=extents sda.img:sdb.img',
       does: 'Prints where the leaves of a btree are',
@@ -79,10 +81,10 @@ export const listCommand = defineStreamCommand({
     btree: {
       type: 'string',
       alias: 'b',
-      value: 'NAME',
-      parse: parseBtree,
-      hints: btrees.rows.map(row => row.name),
-      help: 'the btree: extents when it is not given',
+      value: 'NAMES',
+      parse: parseBtrees,
+      hints: ['all', ...btrees.rows.map(row => row.name)],
+      help: 'the btree, several with commas between them, or all: extents when it is not given',
     },
     bkey_type: {
       type: 'string',
@@ -112,28 +114,34 @@ export const listCommand = defineStreamCommand({
     verbose: { type: 'flag', alias: 'v', help: 'say on stderr what is read' },
     ...filesystemOptions,
   },
-  async *run(context, args) {
+  async *run(context, args): AsyncGenerator<Printed> {
     if (args.fsck) throw new UsageError('checking is not in this version; list without it', '--fsck');
     await loadChecksums();
     const filesystem = await openForReading(context, args);
     try {
       if (args.verbose) describe(context, filesystem);
-      const request = {
-        mode: args.mode,
-        btree: filesystem.btree(args.btree ?? 0),
-        type: args.bkey_type,
-        level: args.level,
-        from: args.start ?? POS_MIN,
-        to: args.end ?? SPOS_MAX,
-      };
       let losses = 0;
-      yield* listItems(filesystem, request, damage => {
+      const onDamage: OnDamage = damage => {
         losses++;
         context.warn(damage.message);
-      });
+      };
+      const wanted = args.btree === 'all' ? allBtrees(filesystem) : (args.btree ?? [0]);
+      for (const id of wanted) {
+        const request = {
+          mode: args.mode,
+          btree: filesystem.btree(id),
+          type: args.bkey_type,
+          level: args.level,
+          from: args.start ?? POS_MIN,
+          to: args.end ?? SPOS_MAX,
+        };
+        if (wanted.length > 1 && !context.json) yield { text: () => `btree ${request.btree.name}:` };
+        if (args.mode !== 'keys' || context.json) yield* listItems(filesystem, request, onDamage);
+        else for (const lines of keyLines(filesystem, request, onDamage)) yield { text: () => lines };
+      }
       if (losses > 0) {
         throw new CommandFailed(
-          `${losses} ${losses === 1 ? 'part' : 'parts'} of the btree could not be read as they should be`,
+          `${losses} ${losses === 1 ? 'part' : 'parts'} of ${wanted.length === 1 ? 'the btree' : 'the btrees'} could not be read as they should be`,
         );
       }
     } finally {
@@ -143,8 +151,13 @@ export const listCommand = defineStreamCommand({
   text(item, out) {
     out.line(colored(item.text(), out));
   },
-  json: item => item.json(),
+  json: item => ('json' in item ? item.json() : {}),
 });
+
+type OnDamage = NonNullable<WalkOptions['onDamage']>;
+
+/** Lines are made where text is wanted, for JSON there is only a ListItem. */
+type Printed = ListItem | Pick<ListItem, 'text'>;
 
 /** What to list. */
 export interface ListRequest {
@@ -158,12 +171,30 @@ export interface ListRequest {
   readonly context?: KeyTextContext;
 }
 
-/** What `list` prints, one thing at a time. @param onDamage told of each loss */
-export function* listItems(
+/** Printing key by key would cost as much as putting the text together. */
+const BATCH_CHARACTERS = 64 * 1024;
+
+/** The lines of keys, many at a time, without the last line break: those of `listItems`, in less time. @param onDamage told of each loss */
+export function* keyLines(
   filesystem: Filesystem,
-  request: ListRequest,
-  onDamage: NonNullable<WalkOptions['onDamage']>,
-): Generator<ListItem> {
+  { btree, type, level, from, to, context = filesystem.textContext() }: ListRequest,
+  onDamage: OnDamage,
+): Generator<string> {
+  const quick = quickKeyText(context, 0);
+  let batch = '';
+  for (const key of btree.keys({ level, from, to, onDamage })) {
+    if (type !== undefined && key.k.type !== type) continue;
+    const text = quick.text(key) ?? plainKeyText(key, context);
+    batch = batch === '' ? text : `${batch}\n${text}`;
+    if (batch.length < BATCH_CHARACTERS) continue;
+    yield batch;
+    batch = '';
+  }
+  if (batch !== '') yield batch;
+}
+
+/** What `list` prints, one thing at a time. @param onDamage told of each loss */
+export function* listItems(filesystem: Filesystem, request: ListRequest, onDamage: OnDamage): Generator<ListItem> {
   const { mode, btree, type, level, from, to } = request;
   const context = request.context ?? filesystem.textContext();
   if (mode === 'keys') {
@@ -190,13 +221,15 @@ export function* listItems(
 
 function keyItem(btree: BtreeView, level: number, key: Key, context: KeyTextContext): ListItem {
   return {
-    text() {
-      const out = new PrintBuffer();
-      keyText(out, key, context);
-      return out.toString();
-    },
+    text: () => plainKeyText(key, context),
     json: () => ({ btree: btree.name, level, ...plainKey(key, context) }),
   };
+}
+
+function plainKeyText(key: Key, context: KeyTextContext): string {
+  const out = new PrintBuffer();
+  keyText(out, key, context);
+  return out.toString();
 }
 
 function fillItem(btree: BtreeView, fill: NodeFill, ptr: Key, context: KeyTextContext): ListItem {
@@ -261,6 +294,16 @@ function describe(context: Context, filesystem: Filesystem): void {
     uninitialized: 'never mounted: it has no btrees yet',
   };
   context.warn(state[replay.from]);
+}
+
+/** Those that this version knows, and others that the filesystem has. */
+function allBtrees(filesystem: Filesystem): readonly number[] {
+  const known = btrees.rows.map(({ id }) => id);
+  return [...known, ...[...filesystem.replay.roots.keys()].filter(id => !known.includes(id)).sort((a, b) => a - b)];
+}
+
+function parseBtrees(text: string): 'all' | readonly number[] {
+  return text === 'all' ? 'all' : text.split(',').map(parseBtree);
 }
 
 /** A name of now or of earlier releases, or the number of a btree that has none here. */

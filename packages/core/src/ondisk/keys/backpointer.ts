@@ -40,7 +40,7 @@ const NO_DEVICE = 255n;
 
 const BUCKET_GEN_SINCE = versionOf('backpointer_bucket_gen');
 
-const hasBucketOffset = (format: KeyFormat) => (format.version ?? VERSION_MAX_READ) < BUCKET_GEN_SINCE;
+export const hasBucketOffset = (format: KeyFormat) => (format.version ?? VERSION_MAX_READ) < BUCKET_GEN_SINCE;
 
 /** The 40-bit number of before 1.14: sectors from the start of the bucket, shifted. */
 export function bucketOffset(value: Backpointer): number {
