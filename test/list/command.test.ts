@@ -67,6 +67,19 @@ describe('list', () => {
       expect(colored.replace(/\u001b\[\d+m/g, '')).toBe(plain);
     }));
 
+  test('several btrees, and all of them, in one process', () =>
+    withTestImage('basic', async images => {
+      const one = (name: string) => succeed('list', [`--btree=${name}`, ...images]);
+      const [inodes, dirents] = [await one('inodes'), await one('dirents')];
+      const both = await succeed('list', ['--btree=dirents,inodes', ...images]);
+      expect(both).toBe(`btree dirents:\n${dirents}btree inodes:\n${inodes}`);
+      const all = await succeed('list', ['-b', 'all', ...images]);
+      expect(all).toContain(`btree inodes:\n${inodes}btree dirents:\n${dirents}btree xattrs:\n`);
+      const [, ...json] = lines(await succeed('list', ['--json', '--btree=dirents,inodes', ...images]));
+      expect(json.length).toBe(positionsOf(both).length);
+      expect((await run('list', ['--btree=dirents,,', ...images])).exitCode).toBe(2);
+    }));
+
   test('several members: in any order, joined by a colon, or as a folder', () =>
     withTestImage('multi', async ([a = '', b = '']) => {
       const expected = await succeed('list', ['--btree=extents', a, b]);

@@ -12,7 +12,7 @@ import {
   versionOf,
   type WalkOptions,
 } from '@bcachefs-ts/core';
-import { type ListRequest, listItems } from '@bcachefs-ts/dump';
+import { keyLines, type ListRequest, listItems } from '@bcachefs-ts/dump';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Fixture, fixture, fixtureNames, whyNoFixtures } from '../support/fixtures.ts';
 
@@ -64,6 +64,10 @@ function ourText(filesystem: Filesystem, section: Section, onDamage: NonNullable
   };
   let text = '';
   for (const item of listItems(filesystem, request, onDamage)) text += `${item.text()}\n`;
+  if (section.mode === 'keys') {
+    const quick = [...keyLines(filesystem, request, () => {})].map(lines => `${lines}\n`).join('');
+    expect(quick === text, `the quick text of ${section.btree}`).toBe(true);
+  }
   return text;
 }
 
