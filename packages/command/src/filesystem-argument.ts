@@ -21,17 +21,14 @@ import {
   type WriterOptions,
 } from '@bcachefs-ts/core';
 import type { Context } from './context.ts';
-import { readPassphrase } from './passphrase.ts';
-
-/** Where a passphrase may come from, besides the terminal. */
-export const PASSPHRASE_VARIABLE = 'BCACHEFS_PASSPHRASE';
+import { PASSPHRASE_VARIABLE, readPassphrase } from './passphrase.ts';
 
 export const passphraseOption = {
   passphrase_file: {
     type: 'string',
     value: 'FILE',
     file: true,
-    help: `read the passphrase from this file; else from the environment's ${PASSPHRASE_VARIABLE}, else it is asked for`,
+    help: `read the passphrase from this file, - for a line of standard input; else from the environment's ${PASSPHRASE_VARIABLE}, else it is asked for`,
   },
 } as const;
 
@@ -195,7 +192,5 @@ function parseUuid(text: string): string {
 }
 
 export async function passphraseFor(context: Context, file: string | undefined): Promise<Uint8Array> {
-  const given = context.env[PASSPHRASE_VARIABLE];
-  if (file === undefined && given !== undefined && given !== '') return new TextEncoder().encode(given);
   return await readPassphrase(context, { file, flag: '--passphrase_file', question: 'Passphrase' });
 }

@@ -40,6 +40,8 @@ export interface Input {
   setRaw(raw: boolean): void;
   /** The next piece of input (a line from a terminal, or keys when raw); undefined at the end. */
   read(): Promise<string | undefined>;
+  /** The next line that is not from a terminal, without its end, and not a byte beyond it; undefined at the end. */
+  readLine(): Uint8Array | undefined;
   /** Everything up to the end. */
   readAll(): Promise<Uint8Array>;
 }

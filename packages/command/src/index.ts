@@ -16,10 +16,10 @@ export {
   openEachForReading,
   openForReading,
   openForWriting,
-  PASSPHRASE_VARIABLE,
   passphraseFor,
   passphraseOption,
 } from './filesystem-argument.ts';
+export { type AddKey, type KeyringName, keyringNames, loadAddKey } from './host/keyring.ts';
 export { type CallTarget, HostCallError, loadNativeCalls, type NativeCalls } from './host/native-calls.ts';
 export { hostIdentity, SteadyFile } from './host/steady-file.ts';
 export type { ByteSink } from './host.ts';
@@ -28,7 +28,7 @@ export { main } from './node-host.ts';
 export type { Args, OptionSpec, OptionSpecs, OptionValue, PositionalSpec, WithOptions } from './option.ts';
 export { type TableOptionsRequest, tableOptions, tableOptionValues } from './option-table.ts';
 export { type Out, printable, type TableSpec } from './out.ts';
-export { type PassphraseSource, readNewPassphrase, readPassphrase } from './passphrase.ts';
+export { PASSPHRASE_VARIABLE, type PassphraseSource, readNewPassphrase, readPassphrase } from './passphrase.ts';
 export { isRootPattern, type PathPattern, type PathWords, pathPattern, pathWords } from './path-pattern.ts';
 export {
   type CommandEntry,

@@ -2,7 +2,7 @@
 // `process.stdin` and its like take milliseconds to come to life, and output is written synchronously to the file descriptors, so that
 // ending the process cuts nothing off.
 
-import { fstatSync, writeSync } from 'node:fs';
+import { fstatSync, readSync, writeSync } from 'node:fs';
 import { DeviceError } from '@bcachefs-ts/core';
 import { type Host, type Input, PipeClosed, type Sink, type StopSignal } from './host.ts';
 import type { Program, SingleCommandProgram } from './program.ts';
@@ -90,6 +90,25 @@ function waitMs(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
+/** Far more than a passphrase; what is longer is something else. */
+const LINE_BYTES_MAX = 65_536;
+
+/** @returns false at the end of standard input */
+function readByte(byte: Uint8Array): boolean {
+  for (;;) {
+    try {
+      return readSync(0, byte) === 1;
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : undefined;
+      // A pipe that another process made non-blocking and that is empty for now.
+      if (code === 'EAGAIN') waitMs(2);
+      // EOF is what Windows says; EBADF: it was closed before we started.
+      else if (code === 'EOF' || code === 'EBADF') return false;
+      else throw new DeviceError('io', 'standard input', `cannot be read (${String(code)})`, { cause: error });
+    }
+  }
+}
+
 class NodeInput implements Input {
   get isTerminal(): boolean {
     return process.stdin.isTTY === true;
@@ -114,6 +133,20 @@ class NodeInput implements Input {
       stdin.on('data', onData).on('end', onEnd).on('error', onError);
       stdin.resume();
     });
+  }
+
+  /** Byte by byte, so that the next line is left for whoever reads it: ourselves, or another program of the script. */
+  readLine(): Uint8Array | undefined {
+    const line: number[] = [];
+    const byte = new Uint8Array(1);
+    for (;;) {
+      if (!readByte(byte)) return line.length === 0 ? undefined : new Uint8Array(line);
+      if (byte[0] === 0x0a) return new Uint8Array(line);
+      if (line.length === LINE_BYTES_MAX) {
+        throw new DeviceError('io', 'standard input', `a line of more than ${LINE_BYTES_MAX} bytes`);
+      }
+      line.push(byte[0]!);
+    }
   }
 
   async readAll(): Promise<Uint8Array> {

@@ -11,6 +11,7 @@ function terminal(typed: readonly string[], isTerminal = true) {
     isTerminal,
     setRaw: raw => events.push(raw ? '<raw>' : '<cooked>'),
     read: async () => pieces.shift(),
+    readLine: () => undefined,
     readAll: async () => new Uint8Array(),
   };
   const screen: Sink = { isTerminal, columns: 80, writeBytes: () => {}, write: text => events.push(text) };

@@ -1,4 +1,5 @@
-// Questions to the person at the terminal. Without a terminal nothing is asked: the error names the option that answers.
+// Questions to the person at the terminal. Without a terminal nothing is asked: the error names the option that answers. Passphrases
+// alone may also come as a line of standard input that is no terminal.
 
 import { UsageError } from '@bcachefs-ts/core';
 import { type Input, Interrupted, type Sink } from './host.ts';
@@ -12,6 +13,7 @@ export class Prompt {
   readonly #input: Input;
   readonly #screen: Sink;
   readonly #onInterrupt: (cleanup: () => void) => () => void;
+  #inputHolds: string | undefined;
   /** Keys that arrived together with an earlier answer. */
   #typedAhead: string[] = [];
 
@@ -40,6 +42,27 @@ export class Prompt {
       if (answer === undefined || answer === '' || answer === 'n' || answer === 'no') return false;
       this.#screen.write("Please answer 'y' or 'n'.\n");
     }
+  }
+
+  /** Standard input is something that the command reads: no answer is expected there. @param holds such as `the archive` */
+  claimInput(holds: string): void {
+    this.#inputHolds = holds;
+  }
+
+  /** Whether lines are to be had from a pipe or file on standard input. */
+  get isPiped(): boolean {
+    return !this.#input.isTerminal && this.#inputHolds === undefined;
+  }
+
+  /**
+   * The next line of standard input, which may be a terminal only when somebody asked for that; undefined at the end.
+   * @throws UsageError naming `flag` when it holds something else
+   */
+  async line({ flag }: Unattended): Promise<Uint8Array | undefined> {
+    this.#refuseHeldInput(flag);
+    if (!this.#input.isTerminal) return this.#input.readLine();
+    const typed = await this.passphrase('Passphrase', { flag });
+    return new TextEncoder().encode(typed);
   }
 
   /**
@@ -75,8 +98,14 @@ export class Prompt {
     }
   }
 
+  #refuseHeldInput(flag: string): void {
+    if (this.#inputHolds === undefined) return;
+    throw new UsageError(`standard input holds ${this.#inputHolds}, and no answer; give ${flag} instead`);
+  }
+
   #requireTerminal(question: string, { flag }: Unattended): void {
     if (this.isAttended) return;
+    this.#refuseHeldInput(flag);
     throw new UsageError(`cannot ask '${question}' without a terminal; give ${flag} instead`);
   }
 

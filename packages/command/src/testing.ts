@@ -105,6 +105,7 @@ class TypedInput implements Input {
   readonly isTerminal: boolean;
   readonly #bytes: Uint8Array;
   readonly #lines: string[];
+  #at = 0;
 
   constructor(isTerminal: boolean, typed: string | Uint8Array) {
     this.isTerminal = isTerminal;
@@ -116,6 +117,14 @@ class TypedInput implements Input {
 
   async read(): Promise<string | undefined> {
     return this.#lines.shift();
+  }
+
+  readLine(): Uint8Array | undefined {
+    if (this.#at >= this.#bytes.length) return undefined;
+    const end = this.#bytes.indexOf(0x0a, this.#at);
+    const line = this.#bytes.subarray(this.#at, end < 0 ? undefined : end);
+    this.#at = end < 0 ? this.#bytes.length : end + 1;
+    return line;
   }
 
   async readAll(): Promise<Uint8Array> {

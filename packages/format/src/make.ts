@@ -85,6 +85,7 @@ export async function makeFilesystem(
 ) {
   const { options, targets } = filesystemOptions(given, args.replicas);
   checkSizes(args, devices);
+  if (args.source === '-') context.prompt.claimInput('the archive of --source');
   const passphrase =
     args.encrypted && !args.no_passphrase
       ? await readNewPassphrase(context, {

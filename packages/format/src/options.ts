@@ -1,6 +1,6 @@
 // The options of format and of image create: what a new filesystem is to be like. Declarations, and what their values mean.
 
-import { type OptionSpec, type OptionSpecs, parseSize, tableOptions } from '@bcachefs-ts/command';
+import { type OptionSpec, type OptionSpecs, PASSPHRASE_VARIABLE, parseSize, tableOptions } from '@bcachefs-ts/command';
 import {
   formatOptions,
   newFilesystemDefault,
@@ -58,7 +58,7 @@ export const makeOptions = {
     heading: 'Encryption',
     needs: ['encrypted'],
     conflictsWith: ['no_passphrase'],
-    help: 'read the passphrase from this file instead of asking',
+    help: `read the passphrase from this file, - for a line of standard input; else from the environment's ${PASSPHRASE_VARIABLE}, else it is asked for`,
   },
   no_passphrase: {
     type: 'flag',

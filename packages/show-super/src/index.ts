@@ -1,6 +1,11 @@
 // The public door of @bcachefs-ts/show-super: the superblock commands.
 
-export { removePassphraseCommand, setPassphraseCommand, unlockCommand } from './passphrase-commands.ts';
+export {
+  removePassphraseCommand,
+  setPassphraseCommand,
+  unlockCommand,
+  unlockCommandOn,
+} from './passphrase-commands.ts';
 export { recoverSuperCommand } from './recover-super.ts';
 export { resetCountersCommand } from './reset-counters.ts';
 export { setFsOptionCommand } from './set-fs-option.ts';

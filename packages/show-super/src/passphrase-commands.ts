@@ -1,15 +1,36 @@
 // set-passphrase, remove-passphrase and unlock: the passphrase of an encrypted filesystem, offline.
 
-import { CommandFailed, type Context, defineCommand, readNewPassphrase, readPassphrase } from '@bcachefs-ts/command';
-import { editSuperblock, encryptionOf, masterKey, UsageError, withPassphrase } from '@bcachefs-ts/core';
+import {
+  type AddKey,
+  CommandFailed,
+  type Context,
+  defineCommand,
+  HostCallError,
+  type KeyringName,
+  keyringNames,
+  loadAddKey,
+  type PassphraseSource,
+  passphraseOption,
+  readNewPassphrase,
+  readPassphrase,
+} from '@bcachefs-ts/command';
+import {
+  type Encryption,
+  editSuperblock,
+  encryptionOf,
+  keyringDescription,
+  keyringKey,
+  masterKey,
+  withPassphrase,
+} from '@bcachefs-ts/core';
 import { allowMissingOption, devicesPositional, secondsOf, withMembers } from './members.ts';
 
-const passphraseFile = {
-  type: 'string',
-  value: 'FILE',
-  file: true,
-  help: 'read the current passphrase from this file instead of asking',
-} as const;
+/** Where the passphrase of the filesystem as it is comes from. */
+const current = (file: string | undefined, question: string): PassphraseSource => ({
+  file,
+  flag: '--passphrase_file',
+  question,
+});
 
 /** Seals the master key with the new passphrase, or leaves it in the clear without one, on every member. */
 function reseal(
@@ -57,27 +78,33 @@ export const setPassphraseCommand = defineCommand({
       command: 'bcachefs set-passphrase --passphrase_file=old --new_passphrase_file=new disk.img',
       does: 'Asks for nothing',
     },
+    {
+      command: "printf '%s\\n' old new | bcachefs set-passphrase disk.img",
+      does: 'Takes both from standard input, a line each',
+    },
   ],
   positionals: devicesPositional,
   options: {
-    passphrase_file: passphraseFile,
-    new_passphrase_file: { type: 'string', value: 'FILE', file: true, help: 'read the new passphrase from this file' },
+    ...passphraseOption,
+    new_passphrase_file: {
+      type: 'string',
+      value: 'FILE',
+      file: true,
+      help: 'read the new passphrase from this file, - for a line of standard input; else it is asked for',
+    },
     ...allowMissingOption,
   },
   async run(context, args) {
     const before = neededEncryption(args.devices);
     const old =
       before === 'passphrase'
-        ? await readPassphrase(context, {
-            file: args.passphrase_file,
-            flag: '--passphrase_file',
-            question: 'Enter current passphrase',
-          })
+        ? await readPassphrase(context, current(args.passphrase_file, 'Enter current passphrase'))
         : undefined;
     const next = await readNewPassphrase(context, {
       file: args.new_passphrase_file,
       flag: '--new_passphrase_file',
       question: 'Enter new passphrase',
+      ignoresEnvironment: true,
     });
     return reseal(context, args, old, next);
   },
@@ -94,18 +121,14 @@ export const removePassphraseCommand = defineCommand({
     'more, and anyone who has the devices can read the data. set-passphrase puts a passphrase back.',
   examples: [{ command: 'bcachefs remove-passphrase /dev/sda', does: 'Asks for the passphrase and removes it' }],
   positionals: devicesPositional,
-  options: { passphrase_file: passphraseFile, ...allowMissingOption },
+  options: { ...passphraseOption, ...allowMissingOption },
   async run(context, args) {
     if (neededEncryption(args.devices) === 'no passphrase') {
       throw new CommandFailed('the filesystem has no passphrase; its key is in the clear already', {
         code: 'no_passphrase',
       });
     }
-    const old = await readPassphrase(context, {
-      file: args.passphrase_file,
-      flag: '--passphrase_file',
-      question: 'Enter passphrase',
-    });
+    const old = await readPassphrase(context, current(args.passphrase_file, 'Enter passphrase'));
     return reseal(context, args, old, undefined);
   },
   text(result, out) {
@@ -114,49 +137,139 @@ export const removePassphraseCommand = defineCommand({
   },
 });
 
-export const unlockCommand = defineCommand({
-  name: 'unlock',
-  summary: 'Check the passphrase of an encrypted filesystem',
-  description:
-    'Only checks: with --check alone, whether a passphrase is needed; with a passphrase file (or --ask), whether it is ' +
-    'the right one. Handing the key to a running kernel is done by the mount helper of the system that mounts it.',
-  examples: [
-    { command: 'bcachefs unlock --check disk.img', does: 'Succeeds if the filesystem needs a passphrase' },
-    { command: 'bcachefs unlock --check --file=pw disk.img', does: 'Succeeds if the passphrase in the file is right' },
-  ],
-  positionals: { device: { count: 'one', file: true, help: 'a device or image of the filesystem' } },
-  options: {
-    check: { type: 'flag', alias: 'c', help: 'check, and change nothing; the only thing that can be done here' },
-    file: { type: 'string', alias: 'f', value: 'FILE', file: true, help: 'check the passphrase in this file' },
-    ask: { type: 'flag', conflictsWith: ['file'], help: 'ask for a passphrase and check it' },
-  },
-  exitCodes: [
-    { code: 0, means: 'encrypted; the passphrase that was given is right' },
-    { code: 1, means: 'not encrypted, encrypted without a passphrase, or the passphrase is wrong' },
-  ],
-  async run(context, args) {
-    if (!args.check) throw new UsageError('only checking is possible here; give --check', '--check');
-    const device = args.device;
-    const encryption = withMembers([device], false, ({ newest }) => encryptionOf(newest.sb));
-    const isAsked = args.file !== undefined || args.ask;
-    if (encryption !== 'passphrase' || !isAsked) return { device, encryption, passphrase: 'not checked' as const };
-    const passphrase = await readPassphrase(context, {
-      file: args.file,
-      flag: '--file',
-      question: 'Enter passphrase',
-    });
-    const key = withMembers([device], false, ({ newest }) => masterKey(newest.sb, passphrase));
-    return { device, encryption, passphrase: key === undefined ? ('wrong' as const) : ('right' as const) };
-  },
-  text({ device, encryption, passphrase }, out) {
-    const states = {
-      none: 'is not encrypted',
-      'no passphrase': 'is encrypted, but has no passphrase',
-      passphrase: 'is encrypted and needs a passphrase',
-    };
-    out.line(
-      `${device} ${states[encryption]}${passphrase === 'not checked' ? '' : `; this passphrase is ${passphrase}`}`,
+interface UnlockArgs {
+  readonly device: string;
+  readonly check: boolean;
+  readonly ask: boolean;
+  readonly keyring: KeyringName;
+  readonly passphrase_file: string | undefined;
+  readonly file: string | undefined;
+}
+
+/** @param loadCall finds the host's add_key; undefined where there is none */
+export function unlockCommandOn(loadCall: () => AddKey | undefined) {
+  return defineCommand({
+    name: 'unlock',
+    summary: 'Hand the key of an encrypted filesystem to the kernel, or check a passphrase',
+    description:
+      "Adds the key that the passphrase gives to a keyring of the running kernel, where mount finds it. This takes Linux; it is the host's " +
+      'kernel that is asked, whichever device or image the filesystem is on.\n\n' +
+      'With --check nothing is added. With --check alone, it says whether a passphrase is needed; with a passphrase file (or --ask), whether ' +
+      'it is the right one.',
+    examples: [
+      {
+        command: 'bcachefs unlock /dev/sda',
+        does: 'Asks for the passphrase, and adds the key to the keyring of the user',
+      },
+      {
+        command: 'bcachefs unlock -k session --passphrase_file=pw /dev/sda',
+        does: 'Adds it to the keyring of the session',
+      },
+      { command: 'bcachefs unlock --check disk.img', does: 'Succeeds if the filesystem needs a passphrase' },
+      {
+        command: 'bcachefs unlock --check --passphrase_file=pw disk.img',
+        does: 'Succeeds if the passphrase in the file is right',
+      },
+    ],
+    positionals: { device: { count: 'one', file: true, help: 'a device or image of the filesystem' } },
+    options: {
+      keyring: {
+        type: 'choice',
+        alias: 'k',
+        choices: keyringNames,
+        default: 'user',
+        help: 'the keyring that the key is added to',
+      },
+      check: { type: 'flag', alias: 'c', help: 'check, and change nothing' },
+      passphrase_file: { ...passphraseOption.passphrase_file, alias: 'f' },
+      file: {
+        type: 'string',
+        value: 'FILE',
+        file: true,
+        hidden: true,
+        conflictsWith: ['passphrase_file'],
+        help: 'another name of --passphrase_file',
+      },
+      ask: {
+        type: 'flag',
+        conflictsWith: ['file', 'passphrase_file'],
+        help: 'with --check: check a passphrase that is not in a file',
+      },
+    },
+    exitCodes: [
+      { code: 0, means: 'the key was added; with --check: encrypted, and the passphrase that was given is right' },
+      {
+        code: 1,
+        means:
+          'not encrypted, encrypted without a passphrase, the passphrase is wrong, or the kernel does not take the key',
+      },
+    ],
+    run: (context, args) => (args.check ? check(context, args) : unlock(context, args, loadCall)),
+    text({ device, encryption, passphrase, added }, out) {
+      const states = {
+        none: 'is not encrypted',
+        'no passphrase': 'is encrypted, but has no passphrase',
+        passphrase: 'is encrypted and needs a passphrase',
+      };
+      if (added !== null) out.line(`added the key ${added.description} to the keyring ${added.keyring}`);
+      else {
+        out.line(
+          `${device} ${states[encryption]}${passphrase === 'not checked' ? '' : `; this passphrase is ${passphrase}`}`,
+        );
+      }
+    },
+    exitCode: ({ encryption, passphrase }) => (encryption === 'passphrase' && passphrase !== 'wrong' ? 0 : 1),
+  });
+}
+
+export const unlockCommand = unlockCommandOn(loadAddKey);
+
+interface Unlocked {
+  readonly device: string;
+  readonly encryption: Encryption;
+  readonly passphrase: 'not checked' | 'wrong' | 'right';
+  /** Null with --check. */
+  readonly added: { readonly keyring: KeyringName; readonly description: string } | null;
+}
+
+async function check(context: Context, args: UnlockArgs): Promise<Unlocked> {
+  const { device } = args;
+  const encryption = withMembers([device], false, ({ newest }) => encryptionOf(newest.sb));
+  const file = args.passphrase_file ?? args.file;
+  if (encryption !== 'passphrase' || (file === undefined && !args.ask)) {
+    return { device, encryption, passphrase: 'not checked', added: null };
+  }
+  const passphrase = await readPassphrase(context, current(file, 'Enter passphrase'));
+  const key = withMembers([device], false, ({ newest }) => keyringKey(newest.sb, passphrase));
+  return { device, encryption, passphrase: key === undefined ? 'wrong' : 'right', added: null };
+}
+
+async function unlock(context: Context, args: UnlockArgs, loadCall: () => AddKey | undefined): Promise<Unlocked> {
+  const { device, keyring } = args;
+  if (neededEncryption([device]) === 'no passphrase') {
+    throw new CommandFailed(`${device} has no passphrase: a kernel mounts it as it is`, { code: 'no_passphrase' });
+  }
+  // Before anybody types a passphrase for nothing.
+  const addKey = loadCall();
+  if (addKey === undefined) {
+    throw new CommandFailed(
+      'no keyring can be reached from here: this takes Linux and the optional package koffi; unlock it on the machine that mounts it',
+      { code: 'no_keyring' },
     );
-  },
-  exitCode: ({ encryption, passphrase }) => (encryption === 'passphrase' && passphrase !== 'wrong' ? 0 : 1),
-});
+  }
+  const passphrase = await readPassphrase(context, current(args.passphrase_file ?? args.file, 'Enter passphrase'));
+  const found = withMembers([device], false, ({ newest: { sb } }) => ({
+    key: keyringKey(sb, passphrase),
+    description: keyringDescription(sb),
+  }));
+  if (found.key === undefined) throw new CommandFailed('the passphrase is wrong', { code: 'wrong_passphrase' });
+  try {
+    addKey(keyring, found.description, found.key);
+  } catch (error) {
+    if (!(error instanceof HostCallError)) throw error;
+    throw new CommandFailed(`the kernel does not take the key into the keyring ${keyring}: ${error.words}`, {
+      code: error.code,
+    });
+  }
+  return { device, encryption: 'passphrase', passphrase: 'right', added: { keyring, description: found.description } };
+}

@@ -197,7 +197,7 @@ export const bcachefs = defineProgram({
     },
     {
       name: 'unlock',
-      summary: 'Check the passphrase of an encrypted filesystem',
+      summary: 'Hand the key of an encrypted filesystem to the kernel, or check a passphrase',
       heading: 'Encryption',
       load: async () => (await import('../commands/unlock.ts')).command,
     },

@@ -32,7 +32,7 @@ export class HostCallError extends Error {
   constructor(
     readonly code: string,
     readonly syscall: string,
-    words: string = 'refused',
+    readonly words: string = 'refused',
     readonly path?: string,
   ) {
     super(`${code}: ${words}, ${syscall}${path === undefined ? '' : ` '${path}'`}`);

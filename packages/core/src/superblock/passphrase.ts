@@ -32,9 +32,18 @@ export function masterKey(sb: Superblock, passphrase: Uint8Array | undefined): U
   return openKey(crypt, deriveKey(passphrase, kdfParameters(crypt)), sbKeyNonce(uuidBytes(sb.uuid)));
 }
 
-/** The key that a kernel expects in its keyring to open this filesystem. Half a second. */
-export function keyringKey(sb: Superblock, passphrase: Uint8Array): Uint8Array {
-  return deriveKey(passphrase, kdfParameters(neededCrypt(sb)));
+/**
+ * The key that a kernel looks for in its keyrings to open this filesystem, by `keyringDescription`; undefined when the passphrase is
+ * wrong. It opens the master key and is made from the passphrase, which takes half a second.
+ */
+export function keyringKey(sb: Superblock, passphrase: Uint8Array): Uint8Array | undefined {
+  const crypt = neededCrypt(sb);
+  const key = deriveKey(passphrase, kdfParameters(crypt));
+  return openKey(crypt, key, sbKeyNonce(uuidBytes(sb.uuid))) === undefined ? undefined : key;
+}
+
+export function keyringDescription(sb: Superblock): string {
+  return `bcachefs:${sb.user_uuid}`;
 }
 
 /** The superblock with the master key sealed by a passphrase, or in the clear without one. */

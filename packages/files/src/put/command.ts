@@ -84,7 +84,10 @@ export const putCommand = defineCommand({
     xattrs: { type: 'boolean', default: true, help: 'take extended attributes and ACLs' },
     ...changeOptions,
   },
-  run: (context, args) => changeFiles(context, args, change => put(context, args, change)),
+  run(context, args) {
+    if (args.words.slice(0, -1).includes(STDIN)) context.prompt.claimInput('what is to be put');
+    return changeFiles(context, args, change => put(context, args, change));
+  },
   text: printChange,
   json: changeJson,
 });
