@@ -20,8 +20,13 @@ export interface Ended {
   readonly milliseconds: number;
 }
 
-/** Runs the program, and kills it (SIGKILL) when the moment has come, if it still runs then. */
-export async function runUntil(words: readonly string[], env: NodeJS.ProcessEnv, moment: Moment = {}): Promise<Ended> {
+/** Runs the program, and kills it when the moment has come, if it still runs then. */
+export async function runUntil(
+  words: readonly string[],
+  env: NodeJS.ProcessEnv,
+  moment: Moment = {},
+  by: NodeJS.Signals = 'SIGKILL',
+): Promise<Ended> {
   const { writtenBytes = Infinity, milliseconds = Infinity } = moment;
   const program = built('bcachefs');
   const began = performance.now();
@@ -43,7 +48,7 @@ export async function runUntil(words: readonly string[], env: NodeJS.ProcessEnv,
   while (end.at === undefined) {
     written = Math.max(written, child.pid === undefined ? 0 : writtenBy(child.pid));
     if (written >= writtenBytes || performance.now() - began >= milliseconds) {
-      child.kill('SIGKILL');
+      child.kill(by);
       break;
     }
     await setImmediate();

@@ -39,5 +39,6 @@ export {
   type SingleCommandProgram,
 } from './program.ts';
 export { bytesText, durationText, type Task, type TaskSpec } from './progress.ts';
+export { runSteps } from './steps.ts';
 export { type Collected, type RunOptions, runCli } from './testing.ts';
 export { type MountOption, parseBoolean, parseInteger, parseMountOptions, parseSize } from './values.ts';

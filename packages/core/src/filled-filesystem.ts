@@ -19,9 +19,9 @@ export interface FillOptions {
   /** Nanoseconds since 1970. */
   readonly now: bigint;
   /** Makes the files. What is compressed needs `loadCompressors` before. */
-  fill(edit: BatchedEdit): void;
+  fill(edit: BatchedEdit): Iterable<void> | undefined;
   /** When all files are there: what else is to be done to the filesystem. */
-  finish?(writer: FilesystemWriter): void;
+  finish?(writer: FilesystemWriter): Iterable<void> | undefined;
   /** See BatchedEditOptions. */
   readonly changesMax?: number;
 }
@@ -37,8 +37,8 @@ export function filledContents(
   { random, now, fill, finish, changesMax }: FillOptions,
 ): NewFilesystem {
   return {
-    write() {
-      const empty = contents.write();
+    *write() {
+      const empty = yield* contents.write();
       const held = empty.map(({ device, sb }) => ({ device: new HeldDevice(device, superblockRanges(sb.layout)), sb }));
       writeSuperblocks(held);
       const writer = new FilesystemWriter(openMembers(held.map(({ device }) => device)), {
@@ -52,9 +52,10 @@ export function filledContents(
         now: () => now,
         ...(changesMax === undefined ? {} : { changesMax }),
       });
-      fill(edit);
+      yield* fill(edit) ?? [];
       edit.finish();
-      finish?.(writer);
+      yield;
+      yield* finish?.(writer) ?? [];
       const { members } = writer.filesystem.set;
       const filled = members.map(({ sb }): MemberToWrite => {
         const device = devices[sb.dev_idx];

@@ -115,7 +115,7 @@ export function planContents(
   if (forJournal.length === 0) throw new UsageError('no device may hold the journal', '--data_allowed');
 
   return {
-    write() {
+    *write() {
       const { roots: written } = commit.write();
       flushAll(devices);
       const roots = [...written]

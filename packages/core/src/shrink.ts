@@ -74,12 +74,20 @@ export function smallestBucketCount(filesystem: Filesystem, dev: number): number
  * @param dev its index
  * @throws UsageError, NoSpaceError when it cannot be so small; CorruptError, DeviceError: the filesystem is whole then, and as large as it was
  */
-export function shrinkMember(
+export function shrinkMember(...request: Parameters<typeof shrinkSteps>): ShrinkReport {
+  for (const steps = shrinkSteps(...request); ; ) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** The same, a commit a step. */
+export function* shrinkSteps(
   writer: FilesystemWriter,
   dev: number,
   bucketCount: number | 'min',
   { keysPerCommit = KEYS_PER_COMMIT }: ShrinkOptions = {},
-): ShrinkReport {
+): Generator<void, ShrinkReport, void> {
   const { filesystem } = writer;
   const use = memberUse(filesystem, dev);
   const { device, member } = use;
@@ -94,10 +102,11 @@ export function shrinkMember(
   refuseLost(filesystem, device, count);
   const layout = layoutWithin(member.sb.layout, device, count);
   const shrinking = new Shrinking(writer, use, count, layout, keysPerCommit);
-  shrinking.moveData();
-  shrinking.dropCached();
-  shrinking.forget();
+  yield* shrinking.moveData();
+  yield* shrinking.dropCached();
+  yield* shrinking.forget();
   shrinking.moveSuperblocks();
+  yield;
   shrinking.cut();
   return {
     bucketCount: count,
@@ -132,10 +141,11 @@ class Shrinking {
   }
 
   /** Data and nodes, some at a time: fewer when there is no room for what their moving changes. */
-  moveData(): void {
+  *moveData(): Generator<void> {
     for (let keysMax = this.#keysPerCommit; ; ) {
       try {
         if (!this.#moveSome(keysMax)) return;
+        yield;
       } catch (thrown) {
         if (!(thrown instanceof NoSpaceError) || keysMax < KEYS_LEAST) throw thrown;
         keysMax = Math.floor(keysMax / 4);
@@ -171,7 +181,7 @@ class Shrinking {
   }
 
   /** Pointers to cached copies, which backpointers do not lead to; also such as are stale by now. */
-  dropCached(): void {
+  *dropCached(): Generator<void> {
     const { device } = this.#use;
     for (let isMore = true; isMore; ) {
       const change = this.#begin();
@@ -185,11 +195,12 @@ class Shrinking {
         dropCachedInto(change.tx, device, this.#end, btree, key);
       }
       if (keys > 0) this.#commit(change, {});
+      yield;
     }
   }
 
   /** Alloc keys of the buckets that go, as far as there are too many for one commit. */
-  forget(): void {
+  *forget(): Generator<void> {
     const { device } = this.#use;
     let known = 0;
     const range = { from: bucketPos(device.index, this.#count), to: bucketPos(device.index, device.bucketEnd) };
@@ -198,6 +209,7 @@ class Shrinking {
       const change = this.#begin();
       forgetBuckets(change.tx, device.index, this.#count, this.#keysPerCommit);
       this.#commit(change, {});
+      yield;
     }
   }
 

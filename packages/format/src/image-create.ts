@@ -17,8 +17,8 @@ export const imageCreateCommand = defineCommand({
     'As format --source, for one image file, and by default as small as its files allow (--fs_size=min). All that format keeps is kept: ' +
     'owners, permissions, times in nanoseconds, links, device nodes, extended attributes and ACLs.\n\n' +
     'The image is made under the name OUT.partial and gets its own name when it is complete and on the disk; whatever goes wrong, ' +
-    'there is no half image, and an image that --force replaces stays until then. A run that was killed leaves OUT.partial behind, which ' +
-    'the next one removes.\n\n' +
+    'there is no half image, and an image that --force replaces stays until then. Only kill -9 leaves OUT.partial behind, which ' +
+    'the next run removes.\n\n' +
     'With --seed and SOURCE_DATE_EPOCH in the environment, equal files give the same image byte for byte on every machine.',
   examples: [
     { command: 'bcachefs image create --source=rootfs root.img', does: 'Makes an image of a directory' },

@@ -31,7 +31,7 @@ import {
   roundUp,
   sectorsToBytes,
   seededRandom,
-  shrinkMember,
+  shrinkSteps,
   signatureText,
   superblockJson,
   superblockText,
@@ -95,7 +95,7 @@ export async function makeFilesystem(
         })
       : undefined;
   const time = creationTime(context);
-  await Promise.all([loadChecksums(), loadCompression(), loadCompressors()]);
+  await Promise.all([loadChecksums(), loadCompression(), loadCompressors(compressionsOf(options))]);
   // What is being written to, in case that the source holds it.
   const paths = devices.flatMap(({ path, shownPath }) => (shownPath === undefined ? [path] : [path, shownPath]));
   const source = args.source === undefined ? undefined : await FileSource.open(context, args.source, args, paths);
@@ -107,7 +107,7 @@ export async function makeFilesystem(
         sizeBytes: fs_size === MIN ? toFit?.workBytes : fs_size,
       }),
     );
-    return await withFormatTargets(chosen, async found => {
+    return await withFormatTargets(context, chosen, async found => {
       const totalBytes = found.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       if (source !== undefined) checkRoom(source.size, totalBytes);
       const asked: Omit<FormatRequest, 'random'> = {
@@ -138,15 +138,15 @@ export async function makeFilesystem(
         contents = filledContents(plan, blockDevices, contents, {
           random: request.random,
           now: request.now,
-          fill(edit) {
-            filled = source.fill(edit, time.isFixed ? time.nowNs : undefined);
+          *fill(edit) {
+            filled = yield* source.fill(edit, time.isFixed ? time.nowNs : undefined);
           },
-          finish(writer) {
-            if (toFit !== undefined) sizeBytes = shrinkMember(writer, 0, 'min').sizeBytes;
+          *finish(writer) {
+            if (toFit !== undefined) ({ sizeBytes } = yield* shrinkSteps(writer, 0, 'min'));
           },
         });
       }
-      const formatted = formatTargets(plan, found, contents, args.seed !== undefined);
+      const formatted = await formatTargets(plan, found, contents, args.seed !== undefined);
       const [only] = blockDevices;
       if (sizeBytes !== undefined && only?.kind === 'file') only.setSize(sizeBytes);
       return {
@@ -283,6 +283,11 @@ function sizesToFit(
 }
 /** So that small filesystems have room for a few commits of nodes at once. */
 const SPARE_BYTES = 128 * 2 ** 20;
+
+/** Those of files, which no file has of its own yet. */
+function compressionsOf(options: ReadonlyMap<OptionName, OptionNumber>): readonly number[] {
+  return [options.get('compression'), options.get('background_compression')].flatMap(value => Number(value ?? []));
+}
 
 /** Splits what was given into options that are numbers and targets, which are names until the labels are known. */
 function filesystemOptions(given: ReadonlyMap<OptionName, OptionValue>, replicas: number | undefined) {

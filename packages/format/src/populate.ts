@@ -52,12 +52,17 @@ const kinds: Readonly<Record<OwnEntry['type'], { readonly mode: number; readonly
   sock:    { mode: 0o140000, name: 'sock' },
 };
 
-/** @returns what was made @throws UsageError, NoSpaceError, and what reading the source throws; each with the path */
-export function populate(edit: BatchedEdit, entries: Iterable<SourceEntry>, options: PopulateOptions): FileCounts {
+/** A step is an entry, or a part of a large file. @returns what was made @throws UsageError, NoSpaceError, and what reading the source throws; each with the path */
+export function* populate(
+  edit: BatchedEdit,
+  entries: Iterable<SourceEntry>,
+  options: PopulateOptions,
+): Generator<void, FileCounts, void> {
   const populator = new Populator(edit, options);
   for (const entry of entries) {
-    populator.put(entry);
+    yield* populator.put(entry);
     edit.step();
+    yield;
   }
   populator.finish();
   return populator.counts;
@@ -78,13 +83,15 @@ class Populator {
     this.#finder = new SubvolumeFinder(options.subvolumes);
   }
 
-  put(entry: SourceEntry): void {
+  *put(entry: SourceEntry): Generator<void> {
     while (this.#open.length > entry.depth) this.#leave();
-    atPath(entry.path, () => {
-      if (entry.type === 'link') this.#putLink(entry);
+    try {
+      if (entry.type === 'link') yield* this.#putLink(entry);
       else if (entry.type === 'dir') this.#enter(entry);
-      else this.#putFile(entry, entry.name);
-    });
+      else yield* this.#putFile(entry, entry.name);
+    } catch (thrown) {
+      throw withPath(thrown, entry.path);
+    }
   }
 
   finish(): void {
@@ -121,7 +128,7 @@ class Populator {
     });
   }
 
-  #putFile(entry: Exclude<OwnEntry, SourceDirectory>, name: Uint8Array): void {
+  *#putFile(entry: Exclude<OwnEntry, SourceDirectory>, name: Uint8Array): Generator<void> {
     const { files, content } = this.#batches.edit;
     const { mode, name: type } = kinds[entry.type];
     const rdev = 'rdev' in entry ? { rdev: entry.rdev } : {};
@@ -135,6 +142,7 @@ class Populator {
         if (chunk.offset > 0) this.#batches.step();
         if (chunk.kind === 'data') this.#batches.edit.content.write(file, chunk.offset, chunk.bytes);
         this.#options.onBytes(chunk.length);
+        yield;
       }
       if (Number(this.#batches.edit.files.inode(file).bi_size) < entry.sizeBytes) {
         this.#batches.edit.content.truncate(file, entry.sizeBytes);
@@ -145,7 +153,7 @@ class Populator {
     countFile(this.counts, type);
   }
 
-  #putLink({ linkId, name }: SourceLink): void {
+  *#putLink({ linkId, name }: SourceLink): Generator<void> {
     const { files } = this.#batches.edit;
     const target = this.#links.get(linkId);
     if (target === undefined) throw new FileError('ENOENT', '');
@@ -161,7 +169,7 @@ class Populator {
     const { entry } = target;
     if (entry.type === 'dir') throw new FileError('EISDIR', '');
     this.#options.onCopiedLink(entry.path);
-    this.#putFile(entry, name);
+    yield* this.#putFile(entry, name);
   }
 
   #remember(entry: OwnEntry, file: FileRef): void {
@@ -207,12 +215,14 @@ function given(times: { readonly [name in 'mtimeNs' | 'atimeNs' | 'ctimeNs' | 'b
   };
 }
 
-/** The engine knows files by their numbers; people know them by their paths. */
 function atPath(path: Uint8Array, change: () => void): void {
   try {
     change();
   } catch (thrown) {
-    if (thrown instanceof FileError) throw new FileError(thrown.code, printableBytes(path) || '/');
-    throw thrown;
+    throw withPath(thrown, path);
   }
 }
+
+/** The engine knows files by their numbers; people know them by their paths. */
+const withPath = (thrown: unknown, path: Uint8Array): unknown =>
+  thrown instanceof FileError ? new FileError(thrown.code, printableBytes(path) || '/') : thrown;

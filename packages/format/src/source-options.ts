@@ -116,11 +116,11 @@ export class FileSource {
     }
   }
 
-  /** @param fixedTimeNs see PopulateOptions @returns what was put into the filesystem */
-  fill(edit: BatchedEdit, fixedTimeNs: bigint | undefined): FileCounts {
+  /** Step by step. @param fixedTimeNs see PopulateOptions @returns what was put into the filesystem */
+  *fill(edit: BatchedEdit, fixedTimeNs: bigint | undefined): Generator<void, FileCounts, void> {
     const what = `putting ${printable(this.#tree.name)} into the filesystem`;
     const task = this.#context.progress.start({ what, unit: 'bytes', total: this.size.bytes });
-    const counts = populate(edit, this.#entries(), {
+    const counts = yield* populate(edit, this.#entries(), {
       subvolumes: parseSubvolumes(this.#args.subvol ?? []),
       fixedTimeNs,
       onBytes: count => task.advance(count),

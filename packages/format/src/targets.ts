@@ -3,11 +3,13 @@
 
 import { existsSync, realpathSync, rmSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { type Context, runSteps } from '@bcachefs-ts/command';
 import {
   CorruptError,
   DeviceError,
   type FileDevice,
   type FormatPlan,
+  formatSteps,
   IncompatibleError,
   type NewFilesystem,
   openDevice,
@@ -17,7 +19,6 @@ import {
   type Superblock,
   UsageError,
   type WipedRange,
-  writeFormat,
 } from '@bcachefs-ts/core';
 
 /** A device as the command line names it. */
@@ -45,13 +46,18 @@ function refuseTwins(chosen: readonly ChosenDevice[]): void {
   }
 }
 
-/** Opens the devices, runs `use`, and closes them; if `use` fails, image files that were made for it are gone again. */
+/** Opens the devices, runs `use`, and closes them; if `use` fails or is interrupted, image files that were made for it are gone again. */
 export async function withFormatTargets<T>(
+  context: Context,
   chosen: readonly ChosenDevice[],
   use: (targets: readonly FormatTarget[]) => Promise<T>,
 ): Promise<T> {
   refuseTwins(chosen);
   const opened: FileDevice[] = [];
+  const removeCreated = () => {
+    for (const device of opened) if (device.created) rmSync(device.name, { force: true });
+  };
+  const release = context.onInterrupt(removeCreated);
   try {
     const targets = chosen.map(choice => {
       const device = openTarget(choice);
@@ -65,9 +71,10 @@ export async function withFormatTargets<T>(
     });
     return await use(targets);
   } catch (thrown) {
-    for (const device of opened) if (device.created) rmSync(device.name, { force: true });
+    removeCreated();
     throw thrown;
   } finally {
+    release();
     for (const device of opened) device.close();
   }
 }
@@ -107,15 +114,15 @@ export interface Formatted {
  * @param contents what is to be in it; without it only superblocks are written
  * @param isReproducible the filesystem's random numbers come from a seed
  */
-export function formatTargets(
+export async function formatTargets(
   plan: FormatPlan,
   targets: readonly FormatTarget[],
   contents: NewFilesystem | undefined,
   isReproducible: boolean,
-): Formatted {
+): Promise<Formatted> {
   for (const target of targets) if (isReproducible) forgetOldContents(target, plan.superblocks[0]!.uuid);
   for (const { device, sizeBytes } of targets) if (device.sizeBytes < sizeBytes) device.setSize(sizeBytes);
-  const wiped = writeFormat(plan, targets, contents);
+  const wiped = await runSteps(formatSteps(plan, targets, contents), () => {});
   return { wiped, superblocks: targets.map(({ device }) => readSuperblock(device).sb) };
 }
 

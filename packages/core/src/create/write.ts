@@ -19,24 +19,32 @@ export interface FormatTarget {
 /** A planned filesystem with all that it will hold; nothing is written yet. */
 export interface NewFilesystem {
   /**
-   * Writes everything but the superblocks, and sees to it that it is on the devices.
+   * Writes everything but the superblocks step by step, and sees to it that it is on the devices.
    * @returns the superblocks, for `writeSuperblocks`
    */
-  write(): readonly MemberToWrite[];
+  write(): Generator<void, readonly MemberToWrite[], void>;
+}
+
+/** `formatSteps` at once. */
+export function writeFormat(...request: Parameters<typeof formatSteps>): WipedRange[][] {
+  for (const steps = formatSteps(...request); ; ) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
 }
 
 /**
- * Writes a new filesystem. A crash in between leaves devices without a filesystem, never a half one: a superblock appears on a
+ * Writes a new filesystem; between two steps it can be given up. A crash in between leaves devices without a filesystem, never a half one: a superblock appears on a
  * device only after everything that could contradict it is gone, and all that it speaks of is there.
  * @param targets in the order of the plan's superblocks
  * @param contents what is to be in it, planned for the same devices; without it the kernel completes the filesystem at the first mount
  * @returns what was wiped, by device
  */
-export function writeFormat(
+export function* formatSteps(
   plan: FormatPlan,
   targets: readonly FormatTarget[],
   contents?: NewFilesystem,
-): WipedRange[][] {
+): Generator<void, WipedRange[][], void> {
   assert(plan.superblocks.length === targets.length, 'one superblock for each device');
   const wiped = targets.map(({ device, signatures }) => {
     const ranges = wipeSignatures(device, signatures);
@@ -46,7 +54,9 @@ export function writeFormat(
     return ranges;
   });
   const superblocks =
-    contents?.write() ?? targets.map(({ device }, index) => ({ device, sb: plan.superblocks[index]! }));
+    contents === undefined
+      ? targets.map(({ device }, index) => ({ device, sb: plan.superblocks[index]! }))
+      : yield* contents.write();
   writeSuperblocks(superblocks);
   return wiped;
 }

@@ -10,6 +10,7 @@ import {
   filesystemOptions,
   findMembersForReading,
   passphraseFor,
+  runSteps,
 } from '@bcachefs-ts/command';
 import {
   CorruptError,
@@ -30,7 +31,6 @@ import {
   sanitiseTransform,
   UsageError,
 } from '@bcachefs-ts/core';
-import { runSteps } from '../steps.ts';
 
 /** One file that was written. */
 interface DumpedMember {
