@@ -11,6 +11,7 @@ import {
   readlinkSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -245,6 +246,25 @@ describe('the command', () => {
       expect(members.filter(([name]) => name!.startsWith('links')).map(([, type]) => type)).toEqual(['reg', 'link']);
       expect(members.map(([name]) => name)).toContain('deep/moved/level-3');
       expect(members.some(([name]) => name!.includes('level-4'))).toBe(false);
+    });
+  });
+
+  test('--no_sparse: holes are zeroes, which every reader has', async () => {
+    await withTestImage('basic', async ([image = '']) => {
+      const source = path.join(scratch, 'holes');
+      writeFileSync(source, 'x');
+      truncateSync(source, 1_000_003);
+      await succeed('put', [image, source, '/']);
+      const { stdoutBytes } = await runForBytes('tar', ['--no_sparse', image, 'holes']);
+      const header = Buffer.from(stdoutBytes).lastIndexOf('holes\0');
+      const bytes = stdoutBytes.subarray(header + 512);
+      expect(Buffer.from(stdoutBytes).includes('GNU.sparse')).toBe(false);
+      expect(Number.parseInt(Buffer.from(stdoutBytes.subarray(header + 124, header + 135)).toString(), 8)).toBe(
+        1_000_003,
+      );
+      expect(Buffer.from(bytes.subarray(0, 1_000_003)).equals(readFileSync(source))).toBe(true);
+      const sparse = await runForBytes('tar', [image, 'holes']);
+      expect(sparse.stdoutBytes.length).toBeLessThan(20_000);
     });
   });
 

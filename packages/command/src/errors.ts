@@ -1,10 +1,16 @@
 // What an error becomes: one clear line or one JSON object on stderr, and an exit code. Errors thrown on purpose say what
 // was found, what was expected and where; whatever else arrives is a bug of ours and keeps its stack.
 
-import { CorruptError, DeviceError, IncompatibleError, UsageError } from '@bcachefs-ts/core';
+import {
+  CorruptError,
+  DeviceError,
+  IncompatibleError,
+  printable,
+  UsageError,
+  withoutMisleading,
+} from '@bcachefs-ts/core';
 import { EXIT } from './exit-codes.ts';
 import { Interrupted } from './host.ts';
-import { printable } from './out.ts';
 
 /** A command gives up for a reason that is nobody's bug. */
 export class CommandFailed extends Error {
@@ -103,5 +109,5 @@ function systemErrorReport(error: SystemError): ErrorReport {
 function bugReport(error: unknown): ErrorReport {
   const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   const stack = error instanceof Error ? (error.stack ?? message) : message;
-  return { ...report('bug', EXIT.bug, message, { name: 'bug' }), stack };
+  return { ...report('bug', EXIT.bug, message, { name: 'bug' }), stack: withoutMisleading(stack) };
 }

@@ -1,14 +1,16 @@
 // How results become JSON: plain numbers, u64 above 2^53 as strings (never rounded), bytes as hex, keys in the order in
-// which the command builds them.
+// which the command builds them. Characters that mislead on a terminal are escaped, which leaves the strings what they are.
+
+import { printableJson } from '@bcachefs-ts/core';
 
 /** A document that carries its schema's name and version in front. */
 export function jsonDocument(command: string, version: number, body: object): string {
-  return `${JSON.stringify({ schema: schemaName(command), version, ...body }, replaceValue, 2)}\n`;
+  return `${printableJson(JSON.stringify({ schema: schemaName(command), version, ...body }, replaceValue, 2))}\n`;
 }
 
 /** One object on one line: events, errors, and the items of a stream. */
 export function jsonLine(value: object): string {
-  return `${JSON.stringify(value, replaceValue)}\n`;
+  return `${printableJson(JSON.stringify(value, replaceValue))}\n`;
 }
 
 /** `bcachefs-ts/show-super`; the words of a nested command are joined with dashes. */

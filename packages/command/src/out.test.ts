@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { loadPalette, plainPalette, wantsColor } from './color.ts';
 import type { Sink } from './host.ts';
 import { jsonDocument, jsonLine, schemaName } from './json.ts';
-import { printable, SinkOut } from './out.ts';
+import { SinkOut } from './out.ts';
 
 function collect(): { sink: Sink; written: string[] } {
   const written: string[] = [];
@@ -96,6 +96,12 @@ describe('JSON', () => {
   });
 });
 
-test('printable shows control characters', () => {
-  expect(printable('a\u001b[31m\nb\u009bé')).toBe('a\\x1b[31m\\x0ab\\x9bé');
+test('whatever nobody thought of on the way does not reach the terminal', () => {
+  const { sink, written } = collect();
+  const out = new SinkOut(sink, plainPalette);
+  out.line('gpj.\u202eexe \u009b31m');
+  out.flush();
+  expect(written.join('')).toBe('gpj.\\xe2\\x80\\xaeexe \\xc2\\x9b31m\n');
+  expect(jsonLine({ name: '\u202e\u009b' })).toBe('{"name":"\\u202e\\u009b"}\n');
+  expect(jsonDocument('x', 1, { name: '\u2066' })).toContain('"name": "\\u2066"');
 });

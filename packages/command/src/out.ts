@@ -1,6 +1,7 @@
 // Where a command's text goes: lines, tables, and colours that are there only when they are wanted. Output is gathered
 // in pieces of 64 KiB and written synchronously, so that nothing is lost when the process ends.
 
+import { withoutMisleading } from '@bcachefs-ts/core';
 import type { Palette } from './color.ts';
 import type { Sink } from './host.ts';
 
@@ -66,12 +67,6 @@ export class SinkOut implements Out {
     const text = this.#pending.join('');
     this.#pending = [];
     this.#pendingCharacters = 0;
-    this.#sink.write(text);
+    this.#sink.write(withoutMisleading(text));
   }
-}
-
-/** Names and labels come from disks: control characters are shown, not sent to the terminal. */
-export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, c => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }

@@ -1,6 +1,7 @@
 // Progress on stderr: a line that is redrawn on a terminal, or JSON events one a line, or nothing. A task that takes less
 // than a second never shows on a terminal.
 
+import { printable } from '@bcachefs-ts/core';
 import type { Sink } from './host.ts';
 import { jsonLine } from './json.ts';
 
@@ -127,7 +128,7 @@ export function progressText(spec: TaskSpec, done: number, elapsedMs: number): s
   if (perSecond > 0 && spec.total !== undefined && done < spec.total) {
     parts.push(`${durationText((spec.total - done) / perSecond)} left`);
   }
-  return `${spec.what}: ${parts.join(', ')}`;
+  return `${printable(spec.what)}: ${parts.join(', ')}`;
 }
 
 /** `1.2 GiB`: powers of 1024, rounded. */

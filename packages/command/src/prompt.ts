@@ -1,7 +1,7 @@
 // Questions to the person at the terminal. Without a terminal nothing is asked: the error names the option that answers. Passphrases
 // alone may also come as a line of standard input that is no terminal.
 
-import { UsageError } from '@bcachefs-ts/core';
+import { printable, UsageError } from '@bcachefs-ts/core';
 import { type Input, Interrupted, type Sink } from './host.ts';
 
 export interface Unattended {
@@ -35,7 +35,7 @@ export class Prompt {
   async confirm(question: string, unattended: Unattended): Promise<boolean> {
     this.#requireTerminal(question, unattended);
     for (;;) {
-      this.#screen.write(`${question} [y/N] `);
+      this.#screen.write(`${printable(question)} [y/N] `);
       const answer = (await this.#input.read())?.trim().toLowerCase();
       if (answer === undefined) this.#screen.write('\n');
       if (answer === 'y' || answer === 'yes') return true;
@@ -76,7 +76,7 @@ export class Prompt {
     const restore = () => this.#input.setRaw(false);
     const release = this.#onInterrupt(restore);
     try {
-      this.#screen.write(`${question}: `);
+      this.#screen.write(`${printable(question)}: `);
       return await this.#readHidden();
     } finally {
       release();

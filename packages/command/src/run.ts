@@ -1,6 +1,7 @@
 // Runs one command line of a program: finds the command, reads its arguments, lets it work, and turns whatever happens
 // into output and an exit code. Nothing here touches the process; see `host.ts`.
 
+import { printable } from '@bcachefs-ts/core';
 import { loadPalette, wantsColor } from './color.ts';
 import type { Command } from './command.ts';
 import type { CommonArgs } from './common-options.ts';
@@ -9,7 +10,7 @@ import { describeError, type ErrorReport, isHelpUseful } from './errors.ts';
 import { EXIT } from './exit-codes.ts';
 import { type Host, PipeClosed, type StopSignal } from './host.ts';
 import { jsonLine, schemaName } from './json.ts';
-import { printable, SinkOut } from './out.ts';
+import { SinkOut } from './out.ts';
 import { HelpAsked, type Located, locate, type Program, type SingleCommandProgram, usageLine } from './program.ts';
 import { Progress } from './progress.ts';
 import { Prompt } from './prompt.ts';

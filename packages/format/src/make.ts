@@ -8,7 +8,6 @@ import {
   creationTime,
   type FileCounts,
   type Out,
-  printable,
   readNewPassphrase,
 } from '@bcachefs-ts/command';
 import {
@@ -27,6 +26,7 @@ import {
   planContents,
   planFormat,
   planGeometry,
+  printable,
   type RandomSource,
   roundUp,
   sectorsToBytes,

@@ -1,7 +1,7 @@
 // What a new filesystem is filled with: the options that say it, and the source that they mean, looked at once before anything is written.
 
-import { bytesText, type Context, type FileCounts, type OptionSpecs, printable } from '@bcachefs-ts/command';
-import { type BatchedEdit, printableBytes, UsageError } from '@bcachefs-ts/core';
+import { bytesText, type Context, type FileCounts, type OptionSpecs } from '@bcachefs-ts/command';
+import { type BatchedEdit, printable, printableBytes, UsageError } from '@bcachefs-ts/core';
 import { MIN } from './options.ts';
 import { populate } from './populate.ts';
 import { openSource } from './source/open-source.ts';

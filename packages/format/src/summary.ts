@@ -1,6 +1,6 @@
 // What format says when it is done: about six lines that fit any screen. Everything there is to know is show-super's, or --verbose.
 
-import { bytesText, countsText, type FileCounts, type Out, printable } from '@bcachefs-ts/command';
+import { bytesText, countsText, type FileCounts, type Out } from '@bcachefs-ts/command';
 import {
   diskGroups,
   encryptionOf,
@@ -13,6 +13,7 @@ import {
   type OptionNumber,
   option,
   optionToText,
+  printable,
   type Superblock,
   sectorsToBytes,
   versionNumber,

@@ -2,9 +2,9 @@
 // and a payload that depends on its type: keys, roots, clocks, log messages.
 // Source: struct jset_entry and its kin in bcachefs_format.h, journal/read.c (v1.36.1), journal/validate.c (v1.39.2).
 
+import { printable } from '../util/byte-text.ts';
 import { toHex } from '../util/hex.ts';
 import type { PrintBuffer } from '../util/print-buffer.ts';
-import { printable } from '../util/print-buffer.ts';
 import { decodeKeys, type Key } from './bkey.ts';
 import { btrees } from './btrees.ts';
 import { CorruptError } from './errors.ts';

@@ -4,6 +4,7 @@
 
 import type { BlockDevice, ByteRange } from '../device/block-device.ts';
 import { uuid as uuidCodec, viewOf } from '../ondisk/layout.ts';
+import { isUnprintable } from '../util/byte-text.ts';
 import { roundDown } from '../util/sizes.ts';
 
 export type SignatureKind =
@@ -188,12 +189,13 @@ export class ProbeReader implements Shape {
   }
 }
 
-/** What a terminal can show of a name from disk: up to a NUL, no control characters. */
+/** What can be shown of a name from disk: up to a NUL, U+FFFD for what cannot be. */
 export function printable(raw: string): string | undefined {
   const end = raw.indexOf('\0');
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not reach a terminal
-  const clean = (end < 0 ? raw : raw.slice(0, end)).replace(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd').trim();
-  return clean === '' ? undefined : clean;
+  const clean = Array.from(end < 0 ? raw : raw.slice(0, end), char =>
+    isUnprintable(char.codePointAt(0)!) ? '\ufffd' : char,
+  );
+  return clean.join('').trim() || undefined;
 }
 
 /** A finding without the details that are not there. */

@@ -29,8 +29,9 @@ import {
   superblockMaxBytes,
 } from '../ondisk/superblock.ts';
 import { versionText } from '../ondisk/versions.ts';
+import { printable } from '../util/byte-text.ts';
 import { humanText } from '../util/human.ts';
-import { PrintBuffer, printable } from '../util/print-buffer.ts';
+import { PrintBuffer } from '../util/print-buffer.ts';
 import { dateTimeText } from '../util/time.ts';
 
 export interface SuperblockTextOptions {

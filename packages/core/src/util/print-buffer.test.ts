@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { PrintBuffer, printable } from './print-buffer.ts';
+import { PrintBuffer } from './print-buffer.ts';
 
 const buffer = (...stops: number[]) => {
   const out = new PrintBuffer();
@@ -87,8 +87,4 @@ test('text as it is', () => {
   const out = new PrintBuffer().pushTabStop(8);
   out.indented(() => out.print('a').printAsIs('\n\tb\r').print('\nc'));
   expect(out.toString()).toBe('  a\n\tb\r\n  c');
-});
-
-test('control characters in names are shown, not obeyed', () => {
-  expect(printable('a\x1b[2J\nb\x7f\u009bü')).toBe('a\\x1b[2J\\x0ab\\x7f\\x9bü');
 });

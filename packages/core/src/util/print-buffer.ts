@@ -151,17 +151,3 @@ export class PrintBuffer {
     this.#tabsUsed++;
   }
 }
-
-/**
- * Text that came from a disk, safe to print: control characters, which a terminal would obey, become `\x1b` and the like.
- * The reference prints them as they are.
- */
-export function printable(text: string): string {
-  let safe = '';
-  for (const char of text) {
-    const code = char.codePointAt(0)!;
-    const isControl = code < 0x20 || (code >= 0x7f && code < 0xa0);
-    safe += isControl ? `\\x${code.toString(16).padStart(2, '0')}` : char;
-  }
-  return safe;
-}

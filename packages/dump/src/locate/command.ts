@@ -1,6 +1,6 @@
 // locate: where on the devices files are: inode and names in nodes of btrees, each run of the data with all of its copies. Reads only.
 
-import { defineCommand, EXIT, filesystemOptions, printable } from '@bcachefs-ts/command';
+import { defineCommand, EXIT, filesystemOptions } from '@bcachefs-ts/command';
 import {
   bposText,
   CorruptError,
@@ -18,6 +18,7 @@ import {
   loadChecksums,
   loadCompression,
   modeType,
+  printable,
   printableBytes,
   UsageError,
 } from '@bcachefs-ts/core';

@@ -27,6 +27,7 @@ interface LsArgs extends TreeArgs {
   readonly inode: boolean;
   readonly human: boolean;
   readonly directory: boolean;
+  readonly one: boolean;
 }
 
 interface Line {
@@ -75,6 +76,7 @@ export const lsCommand = defineStreamCommand({
     long: { type: 'flag', alias: 'l', help: 'mode, links, owner, group, size, time of change and target of each' },
     all: { type: 'flag', alias: 'a', help: 'also names that begin with a dot' },
     recursive: { type: 'flag', alias: 'R', help: 'the directories below as well' },
+    one: { type: 'flag', alias: '1', help: 'one name a line, on a terminal as well' },
     inode: { type: 'flag', alias: 'i', help: 'the inode number of each' },
     human: { type: 'flag', alias: 'h', help: 'sizes as 1.5M instead of bytes' },
     directory: { type: 'flag', alias: 'd', help: 'directories themselves, not what is in them' },
@@ -207,7 +209,7 @@ function printNames(lines: readonly Line[], args: LsArgs, out: Out): void {
     // Wide characters take two columns; counting them needs tables that nothing else here needs.
     return { text: inode + nameText(line, out), width: inode.length + [...printableBytes(line.name)].length };
   });
-  if (!out.isTerminal) {
+  if (args.one || !out.isTerminal) {
     for (const { text } of cells) out.line(text);
     return;
   }

@@ -1,7 +1,7 @@
 // stat: everything that is known about files, in the lines of stat(1) and then what only bcachefs has: subvolume and snapshot, flags, options,
 // hashes, and how the data is stored.
 
-import { type Context, defineCommand, EXIT, type Out, printable } from '@bcachefs-ts/command';
+import { type Context, defineCommand, EXIT, type Out } from '@bcachefs-ts/command';
 import {
   type ExtendedAttribute,
   type FileStat,
@@ -11,6 +11,7 @@ import {
   optionFromSuperblock,
   optionToText,
   pathText,
+  printable,
   printableBytes,
   sectorsToBytes,
   strHashTypes,

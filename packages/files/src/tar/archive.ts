@@ -37,6 +37,8 @@ export interface ArchiveOptions {
   /** Give bytes that fail their checksum. */
   readonly ignoreErrors: boolean;
   readonly creationTimes: boolean;
+  /** Leave holes out, by a map of where the data is; else they are zeroes. */
+  readonly sparse: boolean;
   onFinding(path: Uint8Array, finding: FileFinding): void;
   /** Something is not as it should be, but not lost: told with its path. */
   onProblem(path: Uint8Array, problem: string): void;
@@ -131,16 +133,15 @@ export class Archive {
     const sizeBytes = fileSize(stat.sizeBytes, `0:${node.inum}:${node.keySnapshot}`);
     const file = { inum: node.inum, snapshot: node.snapshot, sizeBytes };
     const measure = measureRegions(regionsOf(this.#opened, file), sizeBytes);
-    if (measure.hasHoles) {
-      const archived = measure.mapBytes + measure.dataBytes;
-      this.#put(tarHeader({ ...entry, sizeBytes: archived, sparseSizeBytes: sizeBytes }));
-      this.#map(measure, file);
-    } else {
-      this.#put(tarHeader({ ...entry, sizeBytes }));
-    }
-    const missing = this.#data(measure.dataBytes, file, path);
+    const isSparse = this.#options.sparse && measure.hasHoles;
+    const dataBytes = isSparse ? measure.dataBytes : sizeBytes;
+    const mapBytes = isSparse ? measure.mapBytes : 0;
+    const sparse = isSparse ? { sparseSizeBytes: sizeBytes } : {};
+    this.#put(tarHeader({ ...entry, sizeBytes: mapBytes + dataBytes, ...sparse }));
+    if (isSparse) this.#map(measure, file);
+    const missing = this.#data(dataBytes, file, path);
     if (missing !== 0) this.#options.onProblem(path, 'its extents changed while it was read: the copy is not right');
-    this.#zeroes(paddingOf(measure.mapBytes * Number(measure.hasHoles) + measure.dataBytes));
+    this.#zeroes(paddingOf(mapBytes + dataBytes));
     this.totals.files++;
     this.totals.data_bytes += measure.dataBytes;
     return undefined;
@@ -170,6 +171,13 @@ export class Archive {
       ignoreErrors: this.#options.ignoreErrors,
       onFinding: finding => this.#options.onFinding(path, finding),
     })) {
+      if (!this.#options.sparse) {
+        if (chunk.length > left) return left - chunk.length;
+        if (chunk.kind === 'data') this.#put(chunk.bytes);
+        else this.#zeroes(chunk.length);
+        left -= chunk.length;
+        continue;
+      }
       if (chunk.kind === 'hole') continue;
       while (region !== undefined && region.offset + region.length <= chunk.offset) region = regions.next().value;
       // Lost before it was read: it is a hole of the map.

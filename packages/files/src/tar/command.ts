@@ -64,13 +64,18 @@ export const tarCommand = defineCommand({
     },
     force: { type: 'flag', alias: 'f', needs: ['output'], help: 'overwrite the file if it is there' },
     ignore_errors: { type: 'flag', help: 'take bytes that fail their checksum as they are' },
+    sparse: {
+      type: 'boolean',
+      default: true,
+      help: 'leave holes out of the archive (GNU sparse format, which not every reader has); --no_sparse writes zeroes for them',
+    },
     creation_times: { type: 'flag', help: 'also when files were made: bsdtar keeps it, GNU tar warns of each' },
     ...filterOptions,
     ...treeOptions,
   },
   async run(
     context: Context,
-    { paths, output, force, ignore_errors, creation_times, include, exclude, ...args },
+    { paths, output, force, ignore_errors, creation_times, sparse, include, exclude, ...args },
   ): Promise<TarResult> {
     if (output === undefined && context.json)
       throw new UsageError('needs --output: the archive itself goes to standard output', '--json');
@@ -82,7 +87,7 @@ export const tarCommand = defineCommand({
     try {
       for (const path of paths) opened.tree.lookup(path, { followLinks: false });
       const filter = new PathFilter({ paths, include, exclude });
-      const options = { ignoreErrors: ignore_errors, creationTimes: creation_times };
+      const options = { ignoreErrors: ignore_errors, creationTimes: creation_times, sparse };
       if (output === undefined)
         return archive(context, opened, filter, log, output, options, bytes => context.bytes.writeBytes(bytes));
       return toFile(context, output, force, write => archive(context, opened, filter, log, output, options, write));
@@ -136,7 +141,7 @@ function archive(
   filter: PathFilter,
   log: DamageLog,
   output: string | undefined,
-  options: { readonly ignoreErrors: boolean; readonly creationTimes: boolean },
+  options: { readonly ignoreErrors: boolean; readonly creationTimes: boolean; readonly sparse: boolean },
   write: (bytes: Uint8Array) => void,
 ): TarResult {
   const task = context.progress.start({ what: 'archiving', unit: 'bytes' });

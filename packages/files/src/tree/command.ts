@@ -1,7 +1,14 @@
 // tree: a directory and all below it, drawn as tree(1) draws it. Directories that lead back to themselves are named and not entered again.
 
-import { CommandFailed, type Context, defineStreamCommand, type Out, printable } from '@bcachefs-ts/command';
-import { type FileStat, type FileTypeName, isDirectory, printableBytes, UsageError } from '@bcachefs-ts/core';
+import { CommandFailed, type Context, defineStreamCommand, type Out } from '@bcachefs-ts/command';
+import {
+  type FileStat,
+  type FileTypeName,
+  isDirectory,
+  printable,
+  printableBytes,
+  UsageError,
+} from '@bcachefs-ts/core';
 import { DamageLog } from '../damage-log.ts';
 import { bytesFields, coloredName, statJson, targetOf, typeOf } from '../entry-text.ts';
 import { lookUp } from '../look-up.ts';

@@ -3,7 +3,7 @@
 // again by index plus one. Deleted groups keep their place, so that indexes stay, and are used again first.
 // Sources: alloc/disk_groups_format.h, alloc/disk_groups.c and alloc/disk_groups.h, v1.36.1.
 
-import { printable } from '../../util/print-buffer.ts';
+import { printable } from '../../util/byte-text.ts';
 import { bits, getBits, withBits } from '../bits.ts';
 import { dataTypes } from '../data-types.ts';
 import { UsageError } from '../errors.ts';

@@ -1,8 +1,9 @@
 // How members are judged and shown: the rows of `members_v1` and `members_v2` in the table of sections.
 // Source: sb/members.c, v1.36.1 and v1.39.2.
 
+import { printable } from '../../util/byte-text.ts';
 import { humanText } from '../../util/human.ts';
-import { type PrintBuffer, printable } from '../../util/print-buffer.ts';
+import type { PrintBuffer } from '../../util/print-buffer.ts';
 import { getBits } from '../bits.ts';
 import { CorruptError } from '../errors.ts';
 import { memberBits } from '../member-bits.ts';
