@@ -16,6 +16,8 @@ import {
   missingText,
   openDevice,
   openMembers,
+  refuseUnwritable,
+  shortfallText,
   staleMembers,
   UsageError,
   type WriterOptions,
@@ -118,8 +120,7 @@ export async function openForWriting(
     for (const name of memberNames(context, args)) devices.push(openDevice(name, { write: true }));
     const set = openMembers(devices);
     // Before a passphrase is asked for.
-    if (set.missing.length > 0)
-      throw new UsageError(`${missingText(set)}; a change needs all of them`, undefined, 'member_missing');
+    refuseUnwritable(set);
     tellMembers(context, set, args);
     const given = options(set);
     const writer = new FilesystemWriter(set, { ...given, key: await masterKeyOf(context, set, args) });
@@ -153,6 +154,10 @@ function searchOf(context: Context, { uuid, exclusive = false }: FilesystemArgs)
 
 function tellMembers(context: Context, set: MemberSet, { degraded }: FilesystemArgs): void {
   if (set.missing.length > 0 && !degraded) context.warn(`${missingText(set)}; what is only there cannot be read`);
+  for (const { device, sb } of set.members) {
+    const shortfall = shortfallText(device, set.newest.sb, sb.dev_idx);
+    if (shortfall !== undefined) context.warn(`${device.name}: ${shortfall}`);
+  }
   for (const { device, sb } of staleMembers(set)) {
     const { newest } = set;
     context.warn(

@@ -157,6 +157,7 @@ export * from './snapshots/delete-dead.ts';
 export * from './snapshots/snapshot-table.ts';
 export * from './snapshots/visible.ts';
 export * from './snapshots/whiteouts.ts';
+export { editSuperblock } from './superblock/edit.ts';
 export * from './superblock/edit-counters.ts';
 export * from './superblock/edit-options.ts';
 export * from './superblock/find-members.ts';

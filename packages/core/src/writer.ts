@@ -38,7 +38,9 @@ import { encodeClean } from './ondisk/sb-fields/clean.ts';
 import { journalSeqBlacklistField } from './ondisk/sb-fields/journal-seq-blacklist.ts';
 import { members, withMembers } from './ondisk/sb-fields/members.ts';
 import { type BchSbLayout, type Superblock, withSection } from './ondisk/superblock.ts';
-import { editSuperblock, type MemberSet, memberSetOf, missingText, openMember } from './superblock/member-set.ts';
+import { editSuperblock, refuseUnfit } from './superblock/edit.ts';
+import { type MemberSet, memberSetOf, missingText, openMember } from './superblock/member-set.ts';
+import { encryptionOf } from './superblock/passphrase.ts';
 import { withCheckRequired } from './superblock/require-check.ts';
 import type { RandomSource } from './util/random.ts';
 import { sectorsToBytes } from './util/sizes.ts';
@@ -97,6 +99,7 @@ export class FilesystemWriter {
   /**
    * @param set all members, open for writing
    * @throws IncompatibleError for versions that are not written, UsageError when members are missing, and what reading throws
+   * @throws DeviceError when a member cannot take what will be written; CorruptError when a kernel would refuse the superblock
    * @throws CorruptError when the journal is damaged: what it says may not be all that was; and, even if that is allowed, when a root is lost
    */
   constructor(set: MemberSet, options: WriterOptions) {
@@ -288,13 +291,24 @@ export class FilesystemWriter {
 const filesystemWith = (set: MemberSet, key: Uint8Array | undefined): Filesystem =>
   new Filesystem(set, readReplayState(set, key), key);
 
-/** What is understood well enough to be changed, with all its members. */
-function refuseUnwritable(set: MemberSet): void {
+/**
+ * What is understood well enough to be changed, with all its members, each of which takes what will be written. Asks for no key, and reads no
+ * more than the superblocks.
+ * @throws IncompatibleError, UsageError, CorruptError, DeviceError
+ */
+export function refuseUnwritable(set: MemberSet): void {
   const { sb } = set.newest;
   checkWritable(sb);
-  if (set.missing.length > 0) throw new UsageError(`${missingText(set)}; a change needs all of them`);
+  if (set.missing.length > 0)
+    throw new UsageError(`${missingText(set)}; a change needs all of them`, undefined, 'member_missing');
   if (getBits(sb.flags, sbBits.INITIALIZED) === 0) {
     throw new UsageError('the filesystem was never initialized: mount it once, or format it anew');
+  }
+  refuseUnfit(set);
+  const isEncrypted = getBits(sb.flags, sbBits.ENCRYPTION_TYPE) !== 0;
+  if (isEncrypted !== (encryptionOf(sb) !== 'none')) {
+    const detail = isEncrypted ? 'it is encrypted, but the key is missing' : 'there is a key, but it is not encrypted';
+    throw new CorruptError('invalid_sb_crypt', { device: set.newest.device.name, field: 'crypt' }, detail);
   }
 }
 

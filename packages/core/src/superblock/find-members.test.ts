@@ -10,8 +10,9 @@ import { testImageContents } from '../../../../test/support/images.ts';
 import { openDevice } from '../device/file-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
 import { CorruptError, UsageError } from '../ondisk/errors.ts';
+import { editSuperblock } from './edit.ts';
 import { findFilesystems, findMembers, memberPaths } from './find-members.ts';
-import { editSuperblock, type MemberSet, memberText, missingText, openMembers, staleMembers } from './member-set.ts';
+import { type MemberSet, memberText, missingText, openMembers, staleMembers } from './member-set.ts';
 import { writeSuperblocks } from './write.ts';
 
 const BASIC = 'f51f9d0c-f950-4a13-98ec-f8bd38787ce1';

@@ -1,14 +1,12 @@
-// The members of one filesystem, opened together: which superblock is the newest, which members are not there, and how an
-// edit reaches all of them.
+// The members of one filesystem, opened together: which superblock is the newest, which members are not there, which are not all there.
 
 import type { BlockDevice } from '../device/block-device.ts';
-import { assert, CorruptError, type Location, UsageError } from '../ondisk/errors.ts';
+import { assert, UsageError } from '../ondisk/errors.ts';
 import { diskGroups, labelText, memberGroup } from '../ondisk/sb-fields/disk-groups.ts';
-import { memberAlive, members } from '../ondisk/sb-fields/members.ts';
-import { type BchSbLayout, fsLabelText, type Superblock } from '../ondisk/superblock.ts';
+import { memberAlive, memberAt, members } from '../ondisk/sb-fields/members.ts';
+import { fsLabelText, type Superblock } from '../ondisk/superblock.ts';
+import { sectorsToBytes } from '../util/sizes.ts';
 import { readSuperblock, type SuperblockReading } from './read.ts';
-import { superblockProblems } from './verify.ts';
-import { nextGeneration, writeSuperblocks } from './write.ts';
 
 export interface OpenMember {
   readonly device: BlockDevice;
@@ -114,35 +112,17 @@ export function staleMembers({ members: opened, newest }: MemberSet): readonly O
 }
 
 /**
- * Applies an edit to the filesystem's newest superblock and writes it to every member, all copies.
- * @param options now: seconds since 1970; layouts: where the copies of a member are from now on, by its index
- * @throws UsageError when members are missing and `allowMissing` is not set: they would keep the old state
- * @throws CorruptError when the superblock is faulty before or after the edit; nothing has been written then
+ * What is wrong with a device that is shorter than the superblock says, without its name; undefined for one that is long enough. A kernel refuses a
+ * short one (__bch2_dev_attach_bdev in super.c, v1.13.0).
+ * @param sb the newest superblock of its filesystem
  */
-export function editSuperblock(
-  set: MemberSet,
-  edit: (sb: Superblock) => Superblock,
-  options: {
-    readonly now: bigint;
-    readonly allowMissing?: boolean;
-    readonly layouts?: ReadonlyMap<number, BchSbLayout>;
-  },
-): Superblock {
-  if (set.missing.length > 0 && !options.allowMissing) {
-    throw new UsageError(`${missingText(set)}; name all of them (or --allow_missing)`);
-  }
-  refuseProblems(set.newest.sb, { device: set.newest.device.name });
-  const targets = set.members.map(({ device, sb }) => {
-    const layout = options.layouts?.get(sb.dev_idx);
-    return { device, sb: layout === undefined ? sb : { ...sb, layout } };
-  });
-  const next = nextGeneration(edit(set.newest.sb), targets, options.now);
-  for (const { device, sb } of next) refuseProblems(sb, { device: device.name });
-  writeSuperblocks(next);
-  return next[set.members.indexOf(set.newest)]!.sb;
-}
-
-function refuseProblems(sb: Superblock, where: Location): void {
-  const problem = superblockProblems(sb, where)[0];
-  if (problem !== undefined) throw new CorruptError(problem.error, problem.where, problem.detail);
+export function shortfallText(
+  device: Pick<BlockDevice, 'sizeBytes'>,
+  sb: Superblock,
+  index: number,
+): string | undefined {
+  const member = memberAt(sb, index);
+  const sizeBytes = member === undefined ? 0 : member.nbuckets * sectorsToBytes(member.bucket_size);
+  if (device.sizeBytes >= sizeBytes) return undefined;
+  return `has ${device.sizeBytes} bytes, but the superblock gives ${memberText(sb, index)} ${sizeBytes}: its end is missing`;
 }

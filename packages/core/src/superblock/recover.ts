@@ -6,6 +6,7 @@ import { CorruptError, UsageError } from '../ondisk/errors.ts';
 import { memberAt } from '../ondisk/sb-fields/members.ts';
 import { type Superblock, superblockMaxBytes, withSection } from '../ondisk/superblock.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
+import { refuseTooSmall } from './edit.ts';
 import { superblockLayout } from './layout.ts';
 import {
   type CopyState,
@@ -18,7 +19,7 @@ import {
   type SuperblockCopy,
   scanForSuperblocks,
 } from './read.ts';
-import { layoutProblems } from './verify.ts';
+import { superblockProblems } from './verify.ts';
 import { writeSuperblocks } from './write.ts';
 
 export interface RecoveryPlan {
@@ -45,7 +46,7 @@ export interface RecoverySearch {
 
 /**
  * Decides what recover-super would write, from what is on the device itself.
- * @throws CorruptError when no sound copy is found
+ * @throws CorruptError when no sound copy is found; DeviceError kind `too-small` when there is something to write, and no room for all of it
  */
 export function planRecovery(device: BlockDevice, search: RecoverySearch = {}): RecoveryPlan {
   const scanBytes = search.scanBytes ?? SCAN_BYTES_DEFAULT;
@@ -102,13 +103,14 @@ function recoveryOf(
   source: RecoveryPlan['source'],
   candidates: readonly SuperblockCopy[],
 ): RecoveryPlan {
-  const problem = layoutProblems(sb.layout, { device: device.name, field: 'layout' })[0];
+  const problem = superblockProblems(sb, { device: device.name })[0];
   if (problem !== undefined) throw new CorruptError(problem.error, problem.where, problem.detail);
   const places = readAllCopies(device, sb.layout);
   const isLayoutSound = layoutAgrees(device, sb);
   const isIntact =
     isLayoutSound &&
     places.every(place => 'copy' in place && place.copy.sb.uuid === sb.uuid && place.copy.sb.seq === sb.seq);
+  if (!isIntact) refuseTooSmall(device, sb);
   return { sb, source, candidates, places, isLayoutSound, isIntact };
 }
 
@@ -122,7 +124,12 @@ function layoutAgrees(device: BlockDevice, sb: Superblock): boolean {
   }
 }
 
-/** Writes the plan's superblock to all its places. */
+/**
+ * Writes the plan's superblock to all its places.
+ * @throws DeviceError: kind `too-small` and `read-only` before anything was written
+ */
 export function recoverSuperblock(device: BlockDevice, plan: RecoveryPlan): void {
+  // It was opened again since.
+  refuseTooSmall(device, plan.sb);
   writeSuperblocks([{ device, sb: plan.sb }]);
 }

@@ -8,6 +8,7 @@ import {
   type SbFieldName,
   type SuperblockReading,
   sbFieldIds,
+  shortfallText,
   superblockJson,
   superblockText,
   UsageError,
@@ -103,8 +104,12 @@ export const showSuperCommand = defineCommand({
 /** @throws CorruptError, IncompatibleError or DeviceError for a device that is alone; several are shown as far as it goes */
 function showOne(context: Context, device: string, isOneOfSeveral: boolean): Shown {
   let reading: SuperblockReading;
+  let shortfall: string | undefined;
   try {
-    reading = withDevice(device, false, readSuperblock);
+    ({ reading, shortfall } = withDevice(device, false, opened => {
+      const found = readSuperblock(opened);
+      return { reading: found, shortfall: shortfallText(opened, found.sb, found.sb.dev_idx) };
+    }));
   } catch (thrown) {
     if (!isOneOfSeveral || thrown instanceof CommandFailed) throw thrown;
     const failure = describeError(thrown);
@@ -114,6 +119,7 @@ function showOne(context: Context, device: string, isOneOfSeveral: boolean): Sho
   }
   for (const { sector, message } of reading.failures) context.warn(`${device} sector ${sector}: ${message}`);
   if (reading.failures.length > 0) context.warn(`${device}: showing the copy at sector ${reading.sector}`);
+  if (shortfall !== undefined) context.warn(`${device}: ${shortfall}`);
   for (const { where, detail } of reading.problems) {
     context.warn([locationText({ device, ...where }), detail].filter(Boolean).join(': '));
   }

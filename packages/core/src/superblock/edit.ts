@@ -1,0 +1,87 @@
+// How an edit of the superblock reaches all members, and what has to hold before the first byte of any change is written: a change that is
+// refused is refused as a whole. Whether the devices take what is written (they fail, they fill up) is only known afterwards.
+
+import type { BlockDevice } from '../device/block-device.ts';
+import { CorruptError, DeviceError, type Location, UsageError } from '../ondisk/errors.ts';
+import { memberAt } from '../ondisk/sb-fields/members.ts';
+import { type BchSbLayout, type Superblock, superblockMaxBytes } from '../ondisk/superblock.ts';
+import { sectorsToBytes } from '../util/sizes.ts';
+import { type MemberSet, memberText, missingText, shortfallText } from './member-set.ts';
+import { superblockProblems } from './verify.ts';
+import { forMember, nextGeneration, writeSuperblocks } from './write.ts';
+
+/** Where a member's superblock copies are from now on, by its index. */
+export type NewLayouts = ReadonlyMap<number, BchSbLayout>;
+
+/**
+ * Applies an edit to the filesystem's newest superblock and writes it to every member, all copies.
+ * @param options now: seconds since 1970
+ * @throws UsageError when members are missing and `allowMissing` is not set: they would keep the old state
+ * @throws CorruptError when the superblock is faulty before or after the edit; DeviceError when a member cannot take it. Nothing has been
+ * written then
+ */
+export function editSuperblock(
+  set: MemberSet,
+  edit: (sb: Superblock) => Superblock,
+  options: { readonly now: bigint; readonly allowMissing?: boolean; readonly layouts?: NewLayouts },
+): Superblock {
+  if (set.missing.length > 0 && !options.allowMissing) {
+    throw new UsageError(`${missingText(set)}; name all of them (or --allow_missing)`, undefined, 'member_missing');
+  }
+  refuseUnfit(set, options.layouts);
+  const targets = set.members.map(({ device, sb }) => ({ device, sb: withNewLayout(sb, options.layouts) }));
+  const next = nextGeneration(edit(set.newest.sb), targets, options.now);
+  for (const { device, sb } of next) refuseProblems(sb, { device: device.name });
+  writeSuperblocks(next);
+  return next[set.members.indexOf(set.newest)]!.sb;
+}
+
+/**
+ * The door of every change to a filesystem: each member is one, can be written to, and is as long as the superblock and its own layout say,
+ * and the superblock is one that a kernel would take. Whatever is behind this door may trust the superblock.
+ * @throws UsageError for a device that is no member any more; DeviceError kind `read-only` or `too-small`; CorruptError
+ */
+export function refuseUnfit(set: MemberSet, layouts?: NewLayouts): void {
+  const { sb: newest, device: from } = set.newest;
+  refuseProblems(newest, { device: from.name });
+  for (const { device, sb } of set.members) {
+    if (memberAt(newest, sb.dev_idx) === undefined) {
+      throw new UsageError(
+        `${device.name} is ${memberText(newest, sb.dev_idx)}, which is no part of the filesystem any more; leave it out`,
+      );
+    }
+    if (!device.writable)
+      throw new DeviceError('read-only', device.name, 'is open for reading only; nothing was written');
+    const own = withNewLayout(forMember(newest, sb), layouts);
+    refuseProblems(own, { device: device.name });
+    refuseTooSmall(device, own);
+  }
+}
+
+/**
+ * The device has all buckets that its superblock says, and every place that its layout names, with the room that a copy may take there.
+ * @throws DeviceError kind `too-small`
+ */
+export function refuseTooSmall(device: Pick<BlockDevice, 'name' | 'sizeBytes'>, sb: Superblock): void {
+  const short = shortfallText(device, sb, sb.dev_idx);
+  if (short !== undefined) throw tooSmall(device, short);
+  const { layout } = sb;
+  for (const sector of layout.sb_offset.slice(0, layout.nr_superblocks)) {
+    const end = sectorsToBytes(Number(sector)) + superblockMaxBytes(sb);
+    if (end <= device.sizeBytes) continue;
+    throw tooSmall(device, `has ${device.sizeBytes} bytes, but a copy of the superblock belongs to sector ${sector}`);
+  }
+}
+
+const tooSmall = ({ name }: Pick<BlockDevice, 'name'>, detail: string): DeviceError =>
+  new DeviceError('too-small', name, `${detail}; nothing was written, it first needs its whole length again`);
+
+const withNewLayout = (sb: Superblock, layouts: NewLayouts | undefined): Superblock => {
+  const layout = layouts?.get(sb.dev_idx);
+  return layout === undefined ? sb : { ...sb, layout };
+};
+
+function refuseProblems(sb: Superblock, where: Location): void {
+  const problem = superblockProblems(sb, where)[0];
+  if (problem !== undefined) throw new CorruptError(problem.error, problem.where, problem.detail);
+}
