@@ -92,24 +92,25 @@ function pointersOf({ k, value }: Key): { readonly dev: number; readonly offset:
 
 export const originals: readonly Original[] = testImages.map(({ name, passphrase }) => originalOf(name, passphrase));
 
-export function mutant(original: Original, random: Random): Mutant {
+/** @param isSealed only changes of keys, all checksums right: what opens, and is not what it was */
+export function mutant(original: Original, random: Random, isSealed = false): Mutant {
   const { set, key } = original;
   const devices = set.members.map(member => new OverlayDevice(member.device));
-  for (let changes = 1 + random.below(3); changes > 0; changes--) change(original, devices, random);
+  for (let changes = 1 + random.below(3); changes > 0; changes--) change(original, devices, random, isSealed);
   const copies = set.members.map((member, i): MemberSet['newest'] => ({ ...member, device: devices[i]! }));
   return { set: { ...set, members: copies, newest: copies[set.members.indexOf(set.newest)]! }, key };
 }
 
-function change(original: Original, devices: readonly OverlayDevice[], random: Random): void {
+function change(original: Original, devices: readonly OverlayDevice[], random: Random, isAlwaysSealed: boolean): void {
   const { nodes, journalBuckets, data, set, key } = original;
-  const kind = random.below(10);
+  const kind = random.below(isAlwaysSealed ? 7 : 10);
   const places = kind < 6 || (kind < 8 && journalBuckets.length === 0) ? nodes : kind < 8 ? journalBuckets : data;
   if (places.length === 0) return;
   const { member, offset, length } = random.pick(places);
   const device = devices[member]!;
   const bytes = readBytes(device, offset, length);
   const sb = set.newest.sb;
-  const isSealed = random.below(2) === 0;
+  const isSealed = isAlwaysSealed || random.below(2) === 0;
   if (places === nodes && isSealed) sealedNodeChange(bytes, sb, key, random);
   else if (places === journalBuckets && isSealed) sealedJournalChange(bytes, sb, key, random);
   else scribble(bytes, random, places === data ? bytes.length : Math.min(bytes.length, 4096));

@@ -6,7 +6,6 @@ import {
   BchSb,
   type BlockDevice,
   CorruptError,
-  checksumTypes,
   DeviceError,
   editSuperblock,
   encryptionOf,
@@ -22,7 +21,6 @@ import {
   readSuperblock,
   recoverSuperblock,
   type Superblock,
-  sealVstruct,
   seededRandom,
   superblockBytes,
   superblockCopyBytes,
@@ -41,7 +39,8 @@ import { describe, expect, test } from 'vitest';
 import { fixture, fixtureNames } from '../support/fixtures.ts';
 import { testImageContents, testImages } from '../support/images.ts';
 import { cpuMs, patient } from '../support/patience.ts';
-import { type Random, randomFrom, testSeed } from '../support/random.ts';
+import { randomFrom, testSeed } from '../support/random.ts';
+import { mutate } from './superblock-mutants.ts';
 
 const SB_OFFSET_BYTES = 4096;
 const DEVICE_BYTES = 2 * 2 ** 20;
@@ -78,57 +77,6 @@ function ownSuperblocks(): Uint8Array[] {
     }),
   ];
   return plans.map(plan => superblockCopyBytes(plan.superblocks[0]!, 8n));
-}
-
-const EXTREMES = [
-  0n,
-  1n,
-  0x7fn,
-  0xffn,
-  0xffffn,
-  0x7fff_ffffn,
-  0xffff_ffffn,
-  1n << 53n,
-  (1n << 63n) - 1n,
-  (1n << 64n) - 1n,
-];
-
-/** Changes a few bytes, at random or where lengths are. */
-function mutate(original: Uint8Array, random: Random): Uint8Array {
-  const bytes = original.slice();
-  const view = viewOf(bytes);
-  for (let changes = 1 + random.below(6); changes > 0; changes--) {
-    const at = random.below(3) === 0 ? random.below(bytes.length) : 752 + random.below(Math.max(1, bytes.length - 752));
-    switch (random.below(5)) {
-      case 0:
-        bytes[at]! ^= 1 << random.below(8);
-        break;
-      case 1:
-        bytes[at] = random.pick([0, 1, 0x7f, 0x80, 0xff]);
-        break;
-      case 2:
-        if (at + 8 <= bytes.length) view.setBigUint64(at, random.pick(EXTREMES), true);
-        break;
-      case 3:
-        if (at + 4 <= bytes.length) view.setUint32(at & ~3, Number(random.pick(EXTREMES) & 0xffff_ffffn), true);
-        break;
-      default: {
-        const from = random.below(bytes.length);
-        bytes.copyWithin(at, from, from + random.below(64));
-      }
-    }
-  }
-  return random.below(2) === 0 ? bytes : resealed(bytes);
-}
-
-/** With its checksum computed again, where the length that it claims allows that. */
-function resealed(bytes: Uint8Array): Uint8Array {
-  const view = viewOf(bytes);
-  const size = superblockBytes(view, 0);
-  const type = Number((view.getBigUint64(BchSb.offset.flags, true) >> 2n) & 0x3fn);
-  const row = checksumTypes.byId(type);
-  if (size <= bytes.length && row !== undefined && !row.isEncryption) sealVstruct(type, bytes.subarray(0, size));
-  return bytes;
 }
 
 function deviceWith(bytes: Uint8Array): MemoryDevice {

@@ -580,7 +580,13 @@ export class FileWriter {
   #reparentSubvolume(id: number, parent: number): void {
     const pos = makeBpos(0n, BigInt(id), 0);
     const key = this.tx.get('subvolumes', pos);
-    assert(key !== undefined, `subvolume ${id} is there`);
+    if (key === undefined) {
+      throw new CorruptError(
+        'subvol_missing',
+        { btree: 'subvolumes', pos: `0:${id}:0` },
+        'a name leads to it, but it is missing',
+      );
+    }
     const value = key.value.slice();
     new DataView(value.buffer).setUint32(20, parent, true);
     this.tx.update('subvolumes', makeKey(key.k.type, pos, value));

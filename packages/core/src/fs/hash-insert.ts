@@ -8,9 +8,9 @@
 
 import { makeKey, type Transaction } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import type { Bpos } from '../ondisk/bpos.ts';
+import { type Bpos, bposText } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
-import { assert } from '../ondisk/errors.ts';
+import { CorruptError } from '../ondisk/errors.ts';
 import { dirent } from '../ondisk/keys/dirent.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { xattr } from '../ondisk/keys/xattr.ts';
@@ -115,7 +115,9 @@ const posAt = ({ inum, snapshot }: HashTable, { lo, hi }: Words64): Bpos =>
 function nextPos(pos: Bpos): Bpos {
   const next = Uint32Array.of(pos[0]!, pos[1]! + 1, pos[2]!, pos[3]!, pos[4]!);
   if (next[1] === 0) next[2]!++;
-  assert(next[1] !== 0 || next[2] !== 0, 'hashes have 63 bits, and rows are short');
+  if (next[1] === 0 && next[2] === 0) {
+    throw new CorruptError('hash_table_key_wrong_offset', { pos: bposText(pos) }, 'hashes have 63 bits');
+  }
   return next;
 }
 

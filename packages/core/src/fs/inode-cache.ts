@@ -6,7 +6,7 @@
 import { makeKey, type Transaction } from '../btree/transaction.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
-import { assert } from '../ondisk/errors.ts';
+import { CorruptError } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import type { Acl } from './acl.ts';
@@ -52,7 +52,13 @@ export class InodeCache {
     const known = this.#bySubvolume.get(subvolume)?.get(inum);
     if (known !== undefined) return known;
     const entry = table.subvolume(subvolume);
-    assert(entry !== undefined, `subvolume ${subvolume} is there`);
+    if (entry === undefined) {
+      throw new CorruptError(
+        'subvol_missing',
+        { btree: 'subvolumes', pos: `0:${subvolume}:0` },
+        'a name leads to it, but it is missing',
+      );
+    }
     const found = readInode(this.#tx, table, entry.snapshot, inum);
     if (found === undefined) return undefined;
     return this.#keep(subvolume, entry.snapshot, inum, { ...found.inode }, false);

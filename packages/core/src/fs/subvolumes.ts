@@ -1,7 +1,7 @@
 // Subvolumes and snapshots of them, as names in a tree of files. Deleting one does all that a kernel would do later: see delete-dead.ts.
 // Source: bch2_create_trans and bch2_unlink_trans in fs-common.c, subvolume.c, v1.13.0.
 
-import { assert } from '../ondisk/errors.ts';
+import { CorruptError } from '../ondisk/errors.ts';
 import { FILE_TYPE_SUBVOL } from '../ondisk/inode-tables.ts';
 import { createSubvolumeKeys, setReadOnly } from '../snapshots/create-nodes.ts';
 import { deleteSubvolumeKeys } from '../snapshots/delete-dead.ts';
@@ -54,7 +54,11 @@ export function createSnapshot(
 ): FileRef {
   files.checkNew(files.writableDirectory(directory), name);
   const sourceRoot = files.cached(files.root(source));
-  assert(sourceRoot.inode.bi_subvol === source, `inode ${sourceRoot.inum} is the root of subvolume ${source}`);
+  if (sourceRoot.inode.bi_subvol !== source) {
+    const where = { btree: 'inodes', pos: `0:${sourceRoot.inum}` };
+    const detail = `the root of subvolume ${source} says that it is that of ${sourceRoot.inode.bi_subvol}`;
+    throw new CorruptError('inode_bi_subvol_wrong', where, detail);
+  }
   const inode = { ...sourceRoot.inode };
   // What is changed so far belongs to both.
   files.flush();
@@ -93,7 +97,13 @@ export function deleteSubvolume(files: FileWriter, directory: FileRef, name: Uin
   const { target } = entry;
   if (entry.type !== FILE_TYPE_SUBVOL || 'inum' in target) throw new FileError('EINVAL', `${what} is no subvolume`);
   const id = target.child_subvol;
-  assert(id !== ROOT_SUBVOLUME, 'no name leads to the first subvolume');
+  if (id === ROOT_SUBVOLUME) {
+    throw new CorruptError(
+      'inode_bi_parent_wrong',
+      { btree: 'dirents' },
+      `${what} leads to the root of the filesystem`,
+    );
+  }
   if (files.table.subvolumes().some(({ fsPathParent }) => fsPathParent === id)) throw new FileError('ENOTEMPTY', what);
   const now = files.time();
   dir.inode.bi_mtime = now;

@@ -6,7 +6,7 @@
 import { makeKey, type Transaction } from '../btree/transaction.ts';
 import { type Bpos, POS_MIN } from '../ondisk/bpos.ts';
 import type { BtreeName } from '../ondisk/btrees.ts';
-import { assert, UsageError } from '../ondisk/errors.ts';
+import { CorruptError, type Location, UsageError } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { BchSnapshot, type Snapshot, snapshot } from '../ondisk/keys/snapshot.ts';
 import { type SnapshotTree, snapshotTree } from '../ondisk/keys/snapshot-tree.ts';
@@ -32,9 +32,13 @@ const TYPE = {
   subvolume: keyTypes.idOf('subvolume'),
 } as const;
 
+const snapshotPlace = (id: number): Location => ({ btree: 'snapshots', pos: `0:${id}:0` });
+
 export function readSnapshot(tx: Transaction, id: number): Snapshot {
   const key = tx.get('snapshots', idPos(id));
-  assert(key !== undefined && key.k.type === TYPE.snapshot, `snapshot ${id} is there`);
+  if (key === undefined || key.k.type !== TYPE.snapshot) {
+    throw new CorruptError('snapshot_node_missing', snapshotPlace(id), 'it is referred to, but missing');
+  }
   return snapshot.decode(key.value);
 }
 export function writeSnapshot(tx: Transaction, id: number, value: Snapshot): void {
@@ -43,7 +47,13 @@ export function writeSnapshot(tx: Transaction, id: number, value: Snapshot): voi
 
 export function readSubvolume(tx: Transaction, id: number): Subvolume {
   const key = tx.get('subvolumes', idPos(id));
-  assert(key !== undefined && key.k.type === TYPE.subvolume, `subvolume ${id} is there`);
+  if (key === undefined || key.k.type !== TYPE.subvolume) {
+    throw new CorruptError(
+      'subvol_missing',
+      { btree: 'subvolumes', pos: `0:${id}:0` },
+      'it is referred to, but missing',
+    );
+  }
   return subvolume.decode(key.value);
 }
 export function writeSubvolume(tx: Transaction, id: number, value: Subvolume): void {
@@ -160,10 +170,10 @@ function createChildren(
   time: bigint,
 ): readonly [number, number] {
   const old = readSnapshot(tx, parent);
-  assert(
-    old.children.every(child => child === 0),
-    `snapshot ${parent}, which a subvolume lives in, has no children`,
-  );
+  if (old.children.some(child => child !== 0)) {
+    const detail = `a subvolume lives in it, but it has the children ${old.children.join(' and ')}: expected a leaf`;
+    throw new CorruptError('snapshot_should_not_have_subvol', snapshotPlace(parent), detail);
+  }
   const ancestors = ancestorsOf(tx, parent);
   const [first, second] = subvolumes.map(subvol => {
     const id = nextSnapshot(tx);

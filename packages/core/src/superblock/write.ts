@@ -105,6 +105,13 @@ export function nextGeneration(
 ): MemberToWrite[] {
   assert(targets.length > 0, 'a superblock is written to at least one member');
   const seq = Math.max(edited.seq, ...targets.map(({ sb }) => sb.seq)) + 1;
+  if (!Number.isSafeInteger(seq)) {
+    throw new CorruptError(
+      'count_out_of_range',
+      { field: 'seq' },
+      `the next number would be ${seq}, expected below 2^53`,
+    );
+  }
   const next = { ...edited, seq, write_time: writeTime };
   // Before metadata version 1.4 members had no sequence numbers, and no room for them.
   const hasMemberSeq = memberBytes(edited) >= BchMember.offset.seq + count64.size;
