@@ -95,7 +95,7 @@ export class MadeJournal {
       sb = withSection(sb, 'journal_v2', encodeJournalV2(ranges));
       sb = { ...sb, flags: withBits(sb.flags, sbBits.INITIALIZED, 1) };
       sb = change(sb);
-      const reading = { sb, sector: 8, foundBy: 'sector' as const, problems: [], failures: [] };
+      const reading = { sb, sector: 8, foundBy: 'sector' as const, isWiped: false, problems: [], failures: [] };
       return { device: device as BlockDevice, reading, sb };
     });
     this.set = { members: opened, newest: opened[0]!, missing: [] };

@@ -1,7 +1,7 @@
 // The commands that change superblocks, on images that a kernel has written: what they print, their exit codes, and that every
 // copy on every member has the change. What a kernel makes of it is test/kernel's.
 
-import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
@@ -75,6 +75,91 @@ describe('set-fs-option', () => {
       await succeed('set-fs-option', ['--nocow', '--allow_missing', first!]);
       const [one, two] = await shown([first!, second!]);
       expect([one, two].map(device => device!.superblock.options.nocow)).toEqual([true, false]);
+    });
+  });
+});
+
+describe('identity', () => {
+  interface Identified {
+    readonly superblock: { readonly label: string; readonly external_uuid: string; readonly internal_uuid: string };
+  }
+  const identified = async (paths: readonly string[]): Promise<Identified['superblock'][]> =>
+    JSON.parse(await succeed('show-super', ['--json', ...paths])).superblocks.map((one: Identified) => one.superblock);
+
+  test('--fs_label changes the label of the filesystem, and no disk label', async () => {
+    await withTestImage('multi', async paths => {
+      const before = await shown(paths);
+      expect(await succeed('set-fs-option', ['--fs_label=ünder', ...paths])).toContain('fs_label: ünder\n');
+      for (const [nr, path] of paths.entries()) {
+        expect((await identified([path]))[0]!.label).toBe('ünder');
+        expect((await shown([path]))[0]!.superblock.fields.disk_groups).toEqual(
+          before[nr]!.superblock.fields.disk_groups,
+        );
+        expect(await allCopiesAreEqual(path)).toBe(true);
+      }
+      await succeed('set-fs-option', ['--fs_label=', ...paths]);
+      expect((await identified(paths)).map(({ label }) => label)).toEqual(['', '']);
+      const refused = await run('set-fs-option', [`--fs_label=${'x'.repeat(33)}`, ...paths]);
+      expect(refused).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('at most 32 fit') });
+    });
+  });
+
+  test('--uuid changes what copies are told apart by, and nothing that nodes and journal know', async () => {
+    await withTestImage('multi', async paths => {
+      const before = await identified(paths);
+      const files = await succeed('tree', [paths.join(':')]);
+      await succeed('set-fs-option', ['--uuid=01234567-89AB-CDEF-0123-456789abcdef', ...paths]);
+      const after = await identified(paths);
+      for (const one of after) {
+        expect(one.external_uuid).toBe('01234567-89ab-cdef-0123-456789abcdef');
+        expect(one.internal_uuid.slice(0, 19)).toBe(before[0]!.internal_uuid.slice(0, 19));
+        expect(one.internal_uuid).not.toBe(before[0]!.internal_uuid);
+      }
+      expect(after[0]!.internal_uuid).toBe(after[1]!.internal_uuid);
+      expect(await succeed('tree', [paths.join(':')])).toBe(files);
+      for (const uuid of ['0', '00000000-0000-0000-0000-000000000000']) {
+        expect((await run('set-fs-option', [`--uuid=${uuid}`, ...paths])).exitCode).toBe(2);
+      }
+    });
+  });
+
+  test('the passphrase stays, since the key is sealed under the half that stays', async () => {
+    await withTestImage('encrypted', async ([image]) => {
+      const passphrase = join(dirname(image!), 'passphrase');
+      writeFileSync(passphrase, 'correct horse\n');
+      await succeed('set-fs-option', ['--uuid=random', image!]);
+      expect((await run('unlock', ['--check', `--file=${passphrase}`, image!])).exitCode).toBe(0);
+      expect(await succeed('ls', [`--passphrase_file=${passphrase}`, image!])).toContain('secret');
+    });
+  });
+
+  test('of two clones in one folder, each can be used once one has a UUID of its own', async () => {
+    await withTestImage('basic', async ([image]) => {
+      const clone = join(dirname(image!), 'clone.img');
+      writeFileSync(clone, readFileSync(image!));
+      const both = await run('ls', [dirname(image!)]);
+      expect(both.exitCode).toBe(2);
+      expect(both.stderr).toContain(image!);
+      expect(both.stderr).toContain(clone);
+      expect(both.stderr).toContain('set-fs-option --uuid=random makes a copy a filesystem of its own');
+      await succeed('ls', [clone]);
+      await succeed('set-fs-option', ['--uuid=random', clone]);
+      const [, { external_uuid }] = (await identified([image!, clone])) as [unknown, Identified['superblock']];
+      expect((await run('ls', [dirname(image!)])).stderr).toContain('choose one with --uuid');
+      await succeed('ls', [`--uuid=${external_uuid}`, dirname(image!)]);
+    });
+  });
+
+  test('a new UUID that came to one of two members only is given to both by the same command', async () => {
+    await withTestImage('multi', async paths => {
+      const old = readFileSync(paths[1]!);
+      await succeed('set-fs-option', ['--uuid=random', ...paths]);
+      writeFileSync(paths[1]!, old);
+      expect((await run('ls', [paths.join(':')])).exitCode).toBe(2);
+      await succeed('set-fs-option', ['--uuid=random', ...paths]);
+      await succeed('ls', [paths.join(':')]);
+      const [first, second] = await identified(paths);
+      expect(first!.external_uuid).toBe(second!.external_uuid);
     });
   });
 });
@@ -170,6 +255,62 @@ describe('recover-super', () => {
         /wrote the copy at sector \d+ to sectors 8, \d+, \d+/,
       );
       expect(readFileSync(image!).subarray(3584).equals(before.subarray(3584))).toBe(true);
+    });
+  });
+
+  test('shows the superblock line by line before it asks', async () => {
+    await withTestImage('basic', async ([image]) => {
+      damage(image!, 4096, new Uint8Array(4096));
+      const { stderr } = await run('recover-super', [image!], { isTerminal: true, stdin: 'n\n' });
+      expect(stderr).toMatch(/^External UUID: +f51f9d0c-f950-4a13-98ec-f8bd38787ce1$/m);
+      expect(stderr).not.toContain('\\x0a');
+    });
+  });
+
+  test('finds superblocks that have lost only their magic, as after wipefs; others say what to do', async () => {
+    await withTestImage('basic', async ([image]) => {
+      const before = readFileSync(image!);
+      const layout = 7 * 512;
+      for (let nr = 0; nr < before[layout + 18]!; nr++) {
+        damage(image!, 512 * Number(before.readBigUInt64LE(layout + 24 + 8 * nr)) + 24, new Uint8Array(16));
+      }
+      const wiped = readFileSync(image!);
+      for (const command of ['show-super', 'ls'] as const) {
+        const refused = await run(command, [image!]);
+        expect(refused.exitCode).toBe(3);
+        expect(refused.stderr).toContain('has lost only its magic, as after wipefs: recover-super restores it');
+      }
+      expect(readFileSync(image!).equals(wiped)).toBe(true);
+      expect(await succeed('recover-super', ['--yes', image!])).toContain(
+        'wrote the copy at sector 8, whose magic was wiped, to sectors 8, ',
+      );
+      expect(readFileSync(image!).equals(before)).toBe(true);
+    });
+  });
+
+  test('does not take one for a superblock whose checksum is wrong besides', async () => {
+    await withTestImage('basic', async ([image]) => {
+      damage(image!, 0, new Uint8Array(8 * 2 ** 20 - 64 * 1024));
+      const { sb, sector } = { sb: new Uint8Array(1024), sector: 8 };
+      sb.fill(1, 24, 40);
+      sb[104] = sector;
+      damage(image!, 4096, sb);
+      expect((await run('recover-super', ['--yes', image!])).exitCode).toBe(3);
+    });
+  });
+
+  test('--dev_size needs no --src_device: the last superblock is looked for before the end of the filesystem', async () => {
+    await withTestImage('basic', async ([image]) => {
+      const size = readFileSync(image!).length;
+      truncateSync(image!, 64 * 2 ** 20);
+      damage(image!, 0, new Uint8Array(4 * 2 ** 20));
+      const words = ['--dry_run', '--json', '--scan_len=1M'];
+      expect((await run('recover-super', [...words, image!])).exitCode).toBe(3);
+      const found = JSON.parse(await succeed('recover-super', [...words, `--dev_size=${size}`, image!]));
+      expect(found.candidates).toHaveLength(1);
+      const refused = await run('recover-super', [...words, '--dev_size=1G', image!]);
+      expect(refused.stderr).toContain('--dev_size');
+      expect(refused.exitCode).toBe(2);
     });
   });
 

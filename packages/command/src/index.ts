@@ -41,4 +41,4 @@ export {
 export { bytesText, durationText, type Task, type TaskSpec } from './progress.ts';
 export { runSteps } from './steps.ts';
 export { type Collected, type RunOptions, runCli } from './testing.ts';
-export { type MountOption, parseBoolean, parseInteger, parseMountOptions, parseSize } from './values.ts';
+export { type MountOption, parseBoolean, parseInteger, parseMountOptions, parseSize, parseUuid } from './values.ts';

@@ -3,7 +3,7 @@
 
 import { printable, UsageError } from '@bcachefs-ts/core';
 import { type Input, Interrupted, type Sink } from './host.ts';
-
+import { printable } from './out.ts';
 export interface Unattended {
   /** The option that answers the question when nobody is there: `--force`. */
   readonly flag: string;
@@ -30,10 +30,12 @@ export class Prompt {
 
   /**
    * A question to be answered with yes; anything else is no.
+   * @param shown lines that the question is about, printed above it
    * @throws UsageError naming `flag` without a terminal
    */
-  async confirm(question: string, unattended: Unattended): Promise<boolean> {
+  async confirm(question: string, unattended: Unattended, shown = ''): Promise<boolean> {
     this.#requireTerminal(question, unattended);
+    for (const line of shown.trimEnd().split('\n')) if (shown !== '') this.#screen.write(`${printable(line)}\n`);
     for (;;) {
       this.#screen.write(`${printable(question)} [y/N] `);
       const answer = (await this.#input.read())?.trim().toLowerCase();

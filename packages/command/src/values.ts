@@ -53,3 +53,12 @@ export function parseBoolean(text: string): boolean {
   if (/^(0|n|no|false|off)$/i.test(text)) return false;
   throw new UsageError(`'${text}' is neither yes nor no, expected 1, yes, true, on or 0, no, false, off`);
 }
+
+/** @throws UsageError for what is none, and for the one that is all zeroes, which a kernel refuses */
+export function parseUuid(text: string): string {
+  const hex = text.toLowerCase().replaceAll('-', '');
+  if (!/^[0-9a-f]{32}$/.test(hex) || /^0+$/.test(hex)) {
+    throw new UsageError(`${JSON.stringify(text)} is not a UUID, expected 32 hexadecimal digits that are not all zero`);
+  }
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}

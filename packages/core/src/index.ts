@@ -161,6 +161,7 @@ export { editSuperblock } from './superblock/edit.ts';
 export * from './superblock/edit-counters.ts';
 export * from './superblock/edit-options.ts';
 export * from './superblock/find-members.ts';
+export * from './superblock/identity.ts';
 export * from './superblock/json.ts';
 export * from './superblock/layout.ts';
 export * from './superblock/member-set.ts';

@@ -1,13 +1,12 @@
 // The options of format and of image create: what a new filesystem is to be like. Declarations, and what their values mean.
 
-import { type OptionSpec, type OptionSpecs, PASSPHRASE_VARIABLE, parseSize, tableOptions } from '@bcachefs-ts/command';
+import { type OptionSpec, type OptionSpecs, PASSPHRASE_VARIABLE, parseSize, parseUuid, tableOptions } from '@bcachefs-ts/command';
 import {
   formatOptions,
   newFilesystemDefault,
   option,
   parseOptionValue,
   parseVersion,
-  UsageError,
   VERSION_CURRENT_WRITTEN,
   versionNumber,
 } from '@bcachefs-ts/core';
@@ -120,11 +119,3 @@ export const onlyDeviceOptions = {
   bucket_size: { type: 'size', help: deviceOptions.bucket_size.help },
   label: { type: 'string', alias: 'l', value: 'PATH', help: deviceOptions.label.help },
 } as const satisfies OptionSpecs;
-
-function parseUuid(text: string): string {
-  const hex = text.toLowerCase().replaceAll('-', '');
-  if (!/^[0-9a-f]{32}$/.test(hex) || /^0+$/.test(hex)) {
-    throw new UsageError(`${JSON.stringify(text)} is not a UUID, expected 32 hexadecimal digits that are not all zero`);
-  }
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
-}

@@ -1,7 +1,7 @@
 // Opens the devices that a command line names, all of them or none, and closes them again whatever happens.
 
 import { existsSync } from 'node:fs';
-import { type BlockDevice, type MemberSet, openDevice, openMembers } from '@bcachefs-ts/core';
+import { type BlockDevice, type MemberSet, openDevice, openMembers, type SameFilesystem } from '@bcachefs-ts/core';
 
 /** `a:b:c` stands for three devices, as in mount's source; a file whose name has a colon stands for itself. */
 export function splitDeviceList(words: readonly string[]): readonly string[] {
@@ -19,11 +19,16 @@ export function withDevice<T>(path: string, write: boolean, use: (device: BlockD
 }
 
 /** Runs `use` with the members of one filesystem open. */
-export function withMembers<T>(words: readonly string[], write: boolean, use: (set: MemberSet) => T): T {
+export function withMembers<T>(
+  words: readonly string[],
+  write: boolean,
+  use: (set: MemberSet) => T,
+  isSame?: SameFilesystem,
+): T {
   const opened: BlockDevice[] = [];
   try {
     for (const path of splitDeviceList(words)) opened.push(openDevice(path, { write }));
-    return use(openMembers(opened));
+    return use(openMembers(opened, isSame));
   } finally {
     for (const device of opened) device.close();
   }

@@ -23,24 +23,24 @@ export const recoverSuperCommand = defineCommand({
   summary: 'Restore a damaged superblock from one of its copies',
   description:
     'Looks for sound copies of the superblock at the start and at the end of the device, shows the newest one and what is ' +
-    'wrong with the places where copies belong, asks, and writes it to all of them. With --src_device the superblock of ' +
+    'wrong with the places where copies belong, asks, and writes it to all of them. A copy that has lost only its magic, as after ' +
+    'wipefs, is found too: its checksum proves it. With --src_device the superblock of ' +
     "another member is taken instead; the device then has no journal of its own until the kernel's fsck gives it one.\n\n" +
     'Nothing is written when every place has a sound copy already.',
   examples: [
-    { command: 'bcachefs recover-super disk.img', does: 'Shows what it found, asks, and mends it' },
+    { command: 'bcachefs recover-super disk.img', does: 'Shows what it found, asks, and repairs it' },
     { command: 'bcachefs recover-super --dry_run disk.img', does: 'Shows what it would do' },
     {
       command: 'bcachefs recover-super --src_device=/dev/sda --dev_idx=1 /dev/sdb',
       does: 'Takes the superblock from another member',
     },
   ],
-  positionals: { device: { count: 'one', file: true, help: 'the device or image to mend' } },
+  positionals: { device: { count: 'one', file: true, help: 'the device or image to repair' } },
   options: {
     dev_size: {
       type: 'size',
       alias: 'd',
-      needs: ['src_device'],
-      help: 'size of the filesystem on the device, where it is not all of it',
+      help: 'size of the filesystem on the device, where it is not all of it: the last superblock is before its end',
     },
     offset: {
       type: 'size',
@@ -68,7 +68,7 @@ export const recoverSuperCommand = defineCommand({
       min: 0,
       max: 255,
       needs: ['src_device'],
-      help: 'which member the mended device is',
+      help: 'which member the repaired device is',
     },
     yes: { type: 'flag', alias: 'y', help: 'write without asking' },
     dry_run: {
@@ -85,6 +85,7 @@ export const recoverSuperCommand = defineCommand({
     }
     const search = {
       scanBytes: args.scan_len,
+      sizeBytes: args.dev_size,
       ...(args.offset === undefined ? {} : { sector: args.offset / SECTOR_BYTES }),
     };
     const plan = withDevice(args.device, false, device =>
@@ -96,8 +97,12 @@ export const recoverSuperCommand = defineCommand({
     if (plan.isIntact) return { ...result, action: 'none needed' as const };
     if (args.dry_run) return { ...result, action: 'dry run' as const };
     if (!args.yes) {
-      context.warn(`${findings(plan).join('\n')}\n${superblockText(plan.sb)}`);
-      const agreed = await context.prompt.confirm(`Write this superblock to ${args.device}?`, { flag: '--yes' });
+      for (const line of findings(plan)) context.warn(line);
+      const agreed = await context.prompt.confirm(
+        `Write this superblock to ${args.device}?`,
+        { flag: '--yes' },
+        superblockText(plan.sb),
+      );
       if (!agreed) throw new CommandFailed('nothing was written');
     }
     withDevice(args.device, true, device => recoverSuperblock(device, plan));
@@ -110,7 +115,7 @@ export const recoverSuperCommand = defineCommand({
         out.line(`found a superblock at sector ${sector}, sequence number ${sb.seq}`);
     }
     if (action === 'dry run') out.write(superblockText(plan.sb, { layout: true }));
-    const from = 'sector' in plan.source ? `the copy at sector ${plan.source.sector}` : plan.source.device;
+    const from = sourceText(plan.source);
     const sectors = plan.places.map(place => place.sector).join(', ');
     const actions = {
       'none needed': `${device}: all superblocks are sound, nothing was written`,
@@ -125,14 +130,29 @@ export const recoverSuperCommand = defineCommand({
     return {
       device,
       action,
-      source: plan.source,
+      source: sourceJson(plan.source),
       layout_is_sound: plan.isLayoutSound,
       places: plan.places.map(place => ({ sector: place.sector, ...placeState(place, plan) })),
-      candidates: plan.candidates.map(({ sector, sb }) => ({ sector, uuid: sb.uuid, seq: sb.seq })),
+      candidates: plan.candidates.map(({ sector, sb, isWiped }) => ({
+        sector,
+        uuid: sb.uuid,
+        seq: sb.seq,
+        ...(isWiped ? { magic_wiped: true } : {}),
+      })),
       superblock: superblockJson(plan.sb),
     };
   },
 });
+
+function sourceText(source: RecoveryPlan['source']): string {
+  if (!('sector' in source)) return source.device;
+  return `the copy at sector ${source.sector}${source.isWiped ? ', whose magic was wiped,' : ''}`;
+}
+
+function sourceJson(source: RecoveryPlan['source']): object {
+  if (!('sector' in source)) return source;
+  return { sector: source.sector, ...(source.isWiped ? { magic_wiped: true } : {}) };
+}
 
 function fromMember(device: BlockDevice, source: string, index: number, sizeBytes: number | undefined): RecoveryPlan {
   const sb = withDevice(source, false, other => readSuperblock(other).sb);

@@ -1,10 +1,12 @@
 // set-fs-option: changes options in the superblock of an unmounted filesystem, on all members at once.
 
-import { CommandLineError, defineCommand, type OptionSpec, type OptionSpecs } from '@bcachefs-ts/command';
+import { CommandLineError, defineCommand, type OptionSpec, type OptionSpecs, parseUuid } from '@bcachefs-ts/command';
 import {
   changeableOptions,
   editSuperblock,
+  fsLabelBytes,
   isDeviceOption,
+  isSameButForUuid,
   type MemberSet,
   type OptionRow,
   type OptionValue,
@@ -13,11 +15,14 @@ import {
   optionToText,
   parseOptionValue,
   type Release,
+  randomUuid,
   releaseForWriting,
   type Superblock,
+  systemRandom,
   UsageError,
   withDeviceOption,
   withFilesystemOption,
+  withNewUuid,
 } from '@bcachefs-ts/core';
 import { allowMissingOption, devicesPositional, secondsOf, withMembers } from './members.ts';
 
@@ -56,7 +61,10 @@ export const setFsOptionCommand = defineCommand({
   description:
     'Writes options into the superblocks of an unmounted filesystem: all copies on all members, which have to be named. ' +
     'Options of devices change on the members chosen with --dev_idx, else on all that are named. What the layout of the ' +
-    'filesystem rests on (block size, btree node size, encryption) stays as format made it.',
+    'filesystem rests on (block size, btree node size, encryption) stays as format made it.\n\n' +
+    '--uuid makes a copy of an image a filesystem of its own: with a new UUID both can be mounted at the same time. Name all ' +
+    'members of the copy, and none of the original. If the power fails while several members get it, the same command again ends ' +
+    'what was begun. Keys in the keyring of a kernel are found by the UUID: unlock an encrypted filesystem again afterwards.',
   examples: [
     {
       command: 'bcachefs set-fs-option --compression=zstd:3 --metadata_replicas=2 /dev/sda /dev/sdb',
@@ -70,6 +78,8 @@ export const setFsOptionCommand = defineCommand({
       command: 'bcachefs set-fs-option --label=ssd.fast --dev_idx=0 a.img b.img',
       does: 'Gives the first member a disk label',
     },
+    { command: 'bcachefs set-fs-option --fs_label=backup disk.img', does: 'Changes the name of the filesystem' },
+    { command: 'bcachefs set-fs-option --uuid=random copy.img', does: 'Tells a copy of an image from the original' },
   ],
   positionals: devicesPositional,
   options: {
@@ -80,6 +90,22 @@ export const setFsOptionCommand = defineCommand({
       max: 255,
       repeat: true,
       help: 'member that device options are for; may be repeated',
+    },
+    fs_label: {
+      type: 'string',
+      alias: 'L',
+      value: 'NAME',
+      parse: parseFsLabel,
+      heading: 'Identity',
+      help: "name of the filesystem, at most 32 bytes; '' takes it away",
+    },
+    uuid: {
+      type: 'string',
+      alias: 'U',
+      value: 'UUID|random',
+      parse: parseNewUuid,
+      heading: 'Identity',
+      help: 'external UUID; what else a kernel tells copies of a filesystem apart by becomes new too',
     },
     ...allowMissingOption,
     ...optionSpecs,
@@ -92,32 +118,55 @@ export const setFsOptionCommand = defineCommand({
         ? []
         : [{ row, text: typeof value === 'boolean' ? String(Number(value)) : String(value) }];
     });
-    if (wishes.length === 0) throw new CommandLineError('no option to change was given');
-    return withMembers(args.devices, true, set => {
+    const uuid = args.uuid === 'random' ? randomUuid(systemRandom) : args.uuid;
+    const identity = [
+      ...(args.fs_label === undefined ? [] : [{ name: 'fs_label', value: args.fs_label }]),
+      ...(uuid === undefined ? [] : [{ name: 'uuid', value: uuid }]),
+    ];
+    if (wishes.length + identity.length === 0) throw new CommandLineError('no option to change was given');
+    const identified = (sb: Superblock): Superblock => {
+      const named = args.fs_label === undefined ? sb : { ...sb, label: fsLabelBytes(args.fs_label) };
+      return uuid === undefined ? named : withNewUuid(named, uuid, systemRandom);
+    };
+    const change = (set: MemberSet) => {
       const release = releaseForWriting(set.newest.sb.version);
       const changes = wishes.map(({ row, text }) => ({ row, value: parseChange(row, text, release) }));
       const indexes = args.dev_idx.length > 0 ? args.dev_idx : set.members.map(member => member.sb.dev_idx);
       const sb = editSuperblock(
         set,
-        edited => changes.reduce((next, change) => applied(next, change, release, indexes, set), edited),
+        edited => changes.reduce((next, change) => applied(next, change, release, indexes, set), identified(edited)),
         { now: secondsOf(context.date()), allowMissing: args.allow_missing },
       );
       return {
         uuid: sb.user_uuid,
         members: set.members.map(({ device }) => device.name),
         seq: sb.seq,
-        changed: changes.map(({ row, value }) => ({
-          name: row.name,
-          value: optionToText(row, value, { choices: 'value' }),
-        })),
+        changed: [
+          ...identity,
+          ...changes.map(({ row, value }) => ({
+            name: row.name as string,
+            value: optionToText(row, value, { choices: 'value' }),
+          })),
+        ],
       };
-    });
+    };
+    return withMembers(args.devices, true, change, uuid === undefined ? undefined : isSameButForUuid);
   },
   text({ changed, members }, out) {
     for (const { name, value } of changed) out.line(`${name}: ${value}`);
     out.line(`written to ${members.join(', ')}`);
   },
 });
+
+/** As text, once it is known to fit. */
+function parseFsLabel(text: string): string {
+  fsLabelBytes(text);
+  return text;
+}
+
+function parseNewUuid(text: string): string {
+  return text === 'random' ? text : parseUuid(text);
+}
 
 function parseChange(row: OptionRow, text: string, release: Release): OptionValue {
   if (!changeableOptions(release).includes(row)) {

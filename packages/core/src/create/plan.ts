@@ -21,9 +21,10 @@ import {
   MEMBER_V1_BYTES,
   type Member,
 } from '../ondisk/sb-fields/members.ts';
-import { BCHFS_MAGIC, SB_LABEL_BYTES, type Superblock, withSection } from '../ondisk/superblock.ts';
+import { BCHFS_MAGIC, type Superblock, withSection } from '../ondisk/superblock.ts';
 import { encodeTarget, type Target } from '../ondisk/targets.ts';
 import { VERSION_CURRENT_WRITTEN, versionText } from '../ondisk/versions.ts';
+import { fsLabelBytes } from '../superblock/identity.ts';
 import { withPassphrase } from '../superblock/passphrase.ts';
 import { type RandomSource, randomUuid } from '../util/random.ts';
 import { bytesToSectors } from '../util/sizes.ts';
@@ -153,7 +154,7 @@ function fixedPart(request: FormatRequest, geometry: Geometry): Superblock {
     magic: BCHFS_MAGIC,
     user_uuid: request.uuid ?? randomUuid(random),
     uuid: randomUuid(random),
-    label: labelBytes(request.fsLabel ?? ''),
+    label: fsLabelBytes(request.fsLabel ?? ''),
     offset: 0n,
     seq: 0,
     block_size: bytesToSectors(geometry.blockBytes),
@@ -170,19 +171,6 @@ function fixedPart(request: FormatRequest, geometry: Geometry): Superblock {
     layout: geometry.devices[0]!.layout,
     sections: [],
   };
-}
-
-function labelBytes(label: string): Uint8Array {
-  const encoded = new TextEncoder().encode(label);
-  if (encoded.length > SB_LABEL_BYTES) {
-    throw new UsageError(
-      `${JSON.stringify(label)} is ${encoded.length} bytes long, at most ${SB_LABEL_BYTES} fit`,
-      '--fs_label',
-    );
-  }
-  const padded = new Uint8Array(SB_LABEL_BYTES);
-  padded.set(encoded);
-  return padded;
 }
 
 function withMembersAndLabels(sb: Superblock, request: FormatRequest, geometry: Geometry): Superblock {

@@ -23,13 +23,16 @@ export interface MemberSet {
   readonly missing: readonly number[];
 }
 
+/** Whether two superblocks are of one filesystem. */
+export type SameFilesystem = (a: Superblock, b: Superblock) => boolean;
+
 /**
  * Reads the superblocks of the devices of one filesystem.
  * @throws UsageError when they do not belong together
  * @throws CorruptError, IncompatibleError, DeviceError as readSuperblock does
  */
-export function openMembers(devices: readonly BlockDevice[]): MemberSet {
-  const groups = groupMembers(devices.map(openMember));
+export function openMembers(devices: readonly BlockDevice[], isSame?: SameFilesystem): MemberSet {
+  const groups = groupMembers(devices.map(openMember), isSame);
   const [only] = groups;
   assert(only !== undefined, 'at least one device is given');
   if (groups.length > 1) {
@@ -47,14 +50,17 @@ export function openMember(device: BlockDevice): OpenMember {
 }
 
 /** Members of the same filesystem together, in the order in which they come. */
-export function groupMembers(opened: readonly OpenMember[]): readonly (readonly OpenMember[])[] {
-  const groups = new Map<string, OpenMember[]>();
+export function groupMembers(
+  opened: readonly OpenMember[],
+  isSame: SameFilesystem = (a, b) => a.uuid === b.uuid,
+): readonly (readonly OpenMember[])[] {
+  const groups: OpenMember[][] = [];
   for (const member of opened) {
-    const group = groups.get(member.sb.uuid);
-    if (group === undefined) groups.set(member.sb.uuid, [member]);
+    const group = groups.find(([first]) => isSame(first!.sb, member.sb));
+    if (group === undefined) groups.push([member]);
     else group.push(member);
   }
-  return [...groups.values()];
+  return groups;
 }
 
 /**
@@ -68,7 +74,8 @@ export function memberSetOf(opened: readonly OpenMember[]): MemberSet {
     const twin = byIndex.get(member.sb.dev_idx);
     if (twin !== undefined) {
       throw new UsageError(
-        `${twin.device.name} and ${member.device.name} both claim to be member ${member.sb.dev_idx}: is one a copy of the other?`,
+        `${twin.device.name} and ${member.device.name} both are member ${member.sb.dev_idx} of filesystem ${newest.sb.user_uuid}: one is a ` +
+          'copy of the other. Name only one of them; set-fs-option --uuid=random makes a copy a filesystem of its own',
       );
     }
     byIndex.set(member.sb.dev_idx, member);

@@ -35,6 +35,8 @@ export interface SuperblockCopy {
   readonly sb: Superblock;
   readonly sector: number;
   readonly foundBy: FoundBy;
+  /** Its magic was overwritten, as wipefs does; with the right one its checksum is right. */
+  readonly isWiped: boolean;
   /** Faults of single members or sections; empty for a sound superblock. */
   readonly problems: readonly SbProblem[];
 }
@@ -82,18 +84,27 @@ export function readSuperblock(device: BlockDevice, scanBytes: number = SCAN_BYT
     const backup = attempt(sector, 'layout');
     if (backup !== undefined) return backup;
   }
-  const found = newestCopy(scanForSuperblocks(device, scanBytes));
+  const scanned = scanForSuperblocks(device, { scanBytes, wiped: true });
+  const found = newestCopy(scanned.filter(copy => !copy.isWiped));
   if (found !== undefined) return { ...found, failures };
-
   const first = failures[0]!;
   throw new CorruptError(
     first.error,
     { device: device.name },
     `no bcachefs superblock found: ${failures.map(failure => `sector ${failure.sector}: ${failure.message}`).join('; ')}; ` +
-      `none in the first and last ${Math.round(scanBytes / MIB)} MiB either`,
+      `none in the first and last ${Math.round(scanBytes / MIB)} MiB either${wipedText(scanned)}`,
   );
 }
 
+/** Whoever wiped a superblock meant it: it is not read, but how to get it back is said. */
+function wipedText(scanned: readonly SuperblockCopy[]): string {
+  const wiped = newestCopy(scanned);
+  if (wiped === undefined) return '';
+  return (
+    `; the superblock of filesystem ${wiped.sb.user_uuid} at sector ${wiped.sector} has lost only its magic, as after wipefs: ` +
+    'recover-super restores it'
+  );
+}
 /** The newest of several copies: the one that was written last. */
 export function newestCopy(copies: readonly SuperblockCopy[]): SuperblockCopy | undefined {
   return copies.reduce<SuperblockCopy | undefined>((best, copy) => {
@@ -149,9 +160,26 @@ export function readSuperblockAt(device: BlockDevice, sector: number, foundBy: F
   const bytes = hasSuperblockMagic(viewOf(header), 0)
     ? readBytes(device, offset, boundedSuperblockBytes(device, header, offset, where))
     : header;
-  return believeSuperblock(bytes, where, sector, foundBy);
+  return { ...believeSuperblock(bytes, where, sector, foundBy), isWiped: false };
 }
 
+/**
+ * Reads a superblock whose magic may be anything: what is around it, checksum included, proves that it was one. The checksum covers
+ * the magic, so it is computed with the right one in its place.
+ * @throws as readSuperblockAt
+ */
+export function readWipedSuperblockAt(device: BlockDevice, sector: number): SuperblockCopy {
+  const where: Location = { device: device.name, sector };
+  const offset = sectorsToBytes(sector);
+  const header = readBytes(device, offset, BchSb.size);
+  if (hasSuperblockMagic(viewOf(header), 0)) return readSuperblockAt(device, sector, 'scan');
+  const bytes = readBytes(device, offset, boundedSuperblockBytes(device, header, offset, where));
+  // The layout inside the superblock has the same magic, and no tool wipes it there.
+  const magicAt = BchSb.offset.layout + BchSbLayout.offset.magic;
+  bytes.set(bytes.slice(magicAt, magicAt + MAGIC_BYTES), BchSb.offset.magic);
+  return { ...believeSuperblock(bytes, where, sector, 'scan'), isWiped: true };
+}
+const MAGIC_BYTES = 16;
 /** How long the superblock is, once that is plausible: within what its layout allows and the device has. */
 function boundedSuperblockBytes(device: BlockDevice, header: Uint8Array, offset: number, where: Location): number {
   const size = superblockBytes(viewOf(header), 0);
@@ -162,7 +190,12 @@ function boundedSuperblockBytes(device: BlockDevice, header: Uint8Array, offset:
   return size;
 }
 
-function believeSuperblock(bytes: Uint8Array, where: Location, sector: number, foundBy: FoundBy): SuperblockCopy {
+function believeSuperblock(
+  bytes: Uint8Array,
+  where: Location,
+  sector: number,
+  foundBy: FoundBy,
+): Omit<SuperblockCopy, 'isWiped'> {
   const sb = locate(where, () => decodeSuperblock(bytes, where));
   verifyChecksum(bytes, sb, where);
   const unknown = superblockIncompatibilities(sb, where)[0];
@@ -186,12 +219,24 @@ function verifyChecksum(bytes: Uint8Array, sb: Superblock, where: Location): voi
   }
 }
 
+export interface SuperblockScan {
+  /** How much of the start and of the end is searched. */
+  readonly scanBytes?: number | undefined;
+  /** Where the filesystem ends, when that is before the end of the device. */
+  readonly sizeBytes?: number | undefined;
+  /** Also those whose magic was wiped. */
+  readonly wiped?: boolean;
+}
+
 /**
- * Looks for superblocks by their magic in the first and the last `scanBytes` of the device.
+ * Looks for superblocks in the first and the last `scanBytes` of the device: by their magic, and those without by knowing their own sector.
  * Only copies with a right checksum are returned, in order of their sectors.
  */
-export function scanForSuperblocks(device: BlockDevice, scanBytes: number = SCAN_BYTES_DEFAULT): SuperblockCopy[] {
-  const sectorAligned = roundDown(device.sizeBytes, SECTOR_BYTES);
+export function scanForSuperblocks(
+  device: BlockDevice,
+  { scanBytes = SCAN_BYTES_DEFAULT, sizeBytes = device.sizeBytes, wiped = false }: SuperblockScan = {},
+): SuperblockCopy[] {
+  const sectorAligned = roundDown(Math.min(sizeBytes, device.sizeBytes), SECTOR_BYTES);
   const tailStart = Math.max(roundDown(sectorAligned - scanBytes, SECTOR_BYTES), 0);
   const ranges: [number, number][] =
     tailStart <= scanBytes
@@ -200,7 +245,7 @@ export function scanForSuperblocks(device: BlockDevice, scanBytes: number = SCAN
           [0, roundDown(scanBytes, SECTOR_BYTES)],
           [tailStart, sectorAligned],
         ];
-  const budget = { candidates: SCAN_CANDIDATES_MAX, bytes: SCAN_CANDIDATE_BYTES_MAX };
+  const budget = { wiped, candidates: SCAN_CANDIDATES_MAX, bytes: SCAN_CANDIDATE_BYTES_MAX };
   return ranges.flatMap(([start, end]) => scanRange(device, start, end, budget));
 }
 
@@ -214,6 +259,7 @@ const SCAN_CANDIDATES_MAX = 256;
 const SCAN_CANDIDATE_BYTES_MAX = 256 * MIB;
 
 interface ScanBudget {
+  readonly wiped: boolean;
   candidates: number;
   bytes: number;
 }
@@ -224,14 +270,15 @@ function scanRange(device: BlockDevice, start: number, end: number, budget: Scan
     const chunk = readBytes(device, chunkStart, Math.min(SCAN_CHUNK_BYTES, end - chunkStart));
     const view = viewOf(chunk);
     for (let at = 0; at + SECTOR_BYTES <= chunk.length; at += SECTOR_BYTES) {
+      const sector = (chunkStart + at) / SECTOR_BYTES;
       // The magic's first word alone rules out nearly every sector.
-      if (view.getUint32(at + BchSb.offset.magic, true) !== MAGIC_FIRST_WORD) continue;
+      const hasMagic = view.getUint32(at + BchSb.offset.magic, true) === MAGIC_FIRST_WORD;
+      if (!hasMagic && !(budget.wiped && knowsItsSector(view, at, sector))) continue;
       budget.candidates--;
       budget.bytes -= Math.min(superblockBytes(view, at), SUPERBLOCK_BYTES_MAX);
       if (budget.candidates < 0 || budget.bytes < 0) return copies;
-      const sector = (chunkStart + at) / SECTOR_BYTES;
       try {
-        copies.push(readSuperblockAt(device, sector, 'scan'));
+        copies.push(budget.wiped ? readWipedSuperblockAt(device, sector) : readSuperblockAt(device, sector, 'scan'));
       } catch (thrown) {
         if (thrown instanceof IncompatibleError) continue;
         failureOf(thrown, sector); // Not a copy after all; our own bugs and failing disks go on up.
@@ -239,6 +286,15 @@ function scanRange(device: BlockDevice, start: number, end: number, budget: Scan
     }
   }
   return copies;
+}
+
+/** A superblock has its own place and a layout in it: as telling as a magic. All in its first sector. */
+function knowsItsSector(view: DataView, at: number, sector: number): boolean {
+  return (
+    view.getUint32(at + BchSb.offset.offset, true) === sector % 2 ** 32 &&
+    view.getUint32(at + BchSb.offset.offset + 4, true) === Math.floor(sector / 2 ** 32) &&
+    view.getUint32(at + BchSb.offset.layout + BchSbLayout.offset.magic, true) === MAGIC_FIRST_WORD
+  );
 }
 
 /** Both magics begin with the bytes c6 85 73 f6. */

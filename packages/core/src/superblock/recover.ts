@@ -1,4 +1,4 @@
-// Mends the superblocks of a device: finds the best copy that is left (or takes another member's), and writes it to every
+// Repairs the superblocks of a device: finds the best copy that is left (or takes another member's), and writes it to every
 // place where the device should have one. What would be written is known before anything is.
 
 import type { BlockDevice } from '../device/block-device.ts';
@@ -13,7 +13,7 @@ import {
   newestCopy,
   readAllCopies,
   readLayout,
-  readSuperblockAt,
+  readWipedSuperblockAt,
   SCAN_BYTES_DEFAULT,
   SCAN_BYTES_MAX,
   type SuperblockCopy,
@@ -26,7 +26,7 @@ export interface RecoveryPlan {
   /** What will be written to every place of its layout. */
   readonly sb: Superblock;
   /** Where it comes from: a sector of this device, or another member. */
-  readonly source: { readonly sector: number } | { readonly device: string };
+  readonly source: { readonly sector: number; readonly isWiped: boolean } | { readonly device: string };
   /** Every sound copy that was found on the device. */
   readonly candidates: readonly SuperblockCopy[];
   /** The places that the chosen layout lists, as they are now. */
@@ -40,6 +40,8 @@ export interface RecoveryPlan {
 export interface RecoverySearch {
   /** How much of each end of the device to search, in bytes. */
   readonly scanBytes?: number;
+  /** Where the filesystem ends, when that is before the end of the device. */
+  readonly sizeBytes?: number | undefined;
   /** Take the copy at this sector, whatever else there is. */
   readonly sector?: number;
 }
@@ -50,10 +52,17 @@ export interface RecoverySearch {
  */
 export function planRecovery(device: BlockDevice, search: RecoverySearch = {}): RecoveryPlan {
   const scanBytes = search.scanBytes ?? SCAN_BYTES_DEFAULT;
-  const candidates =
+  if (search.sizeBytes !== undefined && search.sizeBytes > device.sizeBytes) {
+    throw new UsageError(`${search.sizeBytes} bytes, but ${device.name} has only ${device.sizeBytes}`, '--dev_size');
+  }
+  const scan = { scanBytes: Math.min(scanBytes, SCAN_BYTES_MAX), sizeBytes: search.sizeBytes, wiped: true };
+  const found =
     search.sector === undefined
-      ? scanForSuperblocks(device, Math.min(scanBytes, SCAN_BYTES_MAX)).filter(copy => copy.problems.length === 0)
-      : [readSuperblockAt(device, search.sector, 'scan')];
+      ? scanForSuperblocks(device, scan).filter(copy => copy.problems.length === 0)
+      : [readWipedSuperblockAt(device, search.sector)];
+  // Beside one that is whole, a wiped one is what format has left of an older filesystem.
+  const whole = found.filter(copy => !copy.isWiped);
+  const candidates = whole.length > 0 ? whole : found;
   const chosen = newestCopy(candidates);
   if (chosen === undefined) {
     throw new CorruptError(
@@ -63,7 +72,7 @@ export function planRecovery(device: BlockDevice, search: RecoverySearch = {}): 
         '--src_device takes the superblock from another member',
     );
   }
-  return recoveryOf(device, chosen.sb, { sector: chosen.sector }, candidates);
+  return recoveryOf(device, chosen.sb, { sector: chosen.sector, isWiped: chosen.isWiped }, candidates);
 }
 
 /**
