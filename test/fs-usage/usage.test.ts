@@ -268,12 +268,12 @@ describe('text', () => {
 
       Data type      Required/total  Durability    Devices
       btree:         1/2             2             [u103-2dev.dev0.img u103-2dev.dev1.img] 2.75M
-      user:          1/1             1             [u103-2dev.dev0.img]     692k
-      user:          1/1             1             [u103-2dev.dev1.img]     640k
+      user:          1/1             1             [u103-2dev.dev0.img]                     692k
+      user:          1/1             1             [u103-2dev.dev1.img]                     640k
 
-      Device label                   Device      State          Size      Used  Use%
-      x.a (device 0):                u103-2dev.dev0.img rw     64.0M     6.05M   09%
-      x.b (device 1):                u103-2dev.dev1.img rw     64.0M     6.00M   09%
+      Device label                   Device             State          Size      Used  Use%
+      x.a (device 0):                u103-2dev.dev0.img rw            64.0M     6.05M   09%
+      x.b (device 1):                u103-2dev.dev1.img rw            64.0M     6.00M   09%
       "
     `);
   });

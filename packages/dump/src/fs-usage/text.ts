@@ -10,12 +10,12 @@ import {
   humanText,
   memberStates,
   nameAt,
-  PrintBuffer,
   printable,
   type ReplicasEntry,
   reconcileAccountingTypes,
   releaseForVersion,
 } from '@bcachefs-ts/core';
+import { type Cell, end, full, GrownTable, left, right } from './grown-table.ts';
 import { type Counted, type Counter, type DeviceUsage, type FsUsage, isKind } from './usage.ts';
 
 /** What is asked for with --fields. */
@@ -35,8 +35,8 @@ const USER = dataTypes.idOf('user');
 const UNSTRIPED = dataTypes.idOf('unstriped');
 /** BCH_SB_MEMBER_INVALID: a device that is gone. */
 const NO_DEVICE = 255;
-/** The widths of columns that names of image files, unlike those of disks, do not always fit. */
-const [HEADING_COLUMNS, NAME_COLUMNS, DEVICES_COLUMNS] = [16, 12, 11];
+const REPLICAS_COLUMNS = [16, 16, 14, 14, 14];
+const REPLICAS_HEADING = [left('Data type'), left('Required/total'), left('Durability'), end('Devices')];
 
 export function usageText(usage: FsUsage, { fields, human }: UsageTextOptions): string {
   const text = new UsageText(usage, human);
@@ -51,7 +51,8 @@ export function usageText(usage: FsUsage, { fields, human }: UsageTextOptions): 
 }
 
 class UsageText {
-  readonly #out = new PrintBuffer();
+  #finished = '';
+  #table = new GrownTable([]);
   readonly #usage: FsUsage;
   readonly #human: boolean;
   readonly #style: HumanStyle;
@@ -65,16 +66,16 @@ class UsageText {
   }
 
   toString(): string {
-    return this.#out.toString();
+    this.#begin('', []);
+    return this.#finished;
   }
 
   summary(): void {
     const { uuid, capacitySectors, usedSectors } = this.#usage;
-    this.#out.print(`Filesystem: ${uuid}\n`);
-    this.#tabStops(20, 16);
-    this.#out.print(`Size:\t${this.#size(capacitySectors)}\r\n`);
-    this.#out.print(`Used:\t${this.#size(usedSectors)}\r\n`);
-    this.#out.print(`Online reserved:\t${this.#size(0n)}\r\n`);
+    this.#begin(`Filesystem: ${uuid}\n`, [20, 16]);
+    this.#row(left('Size:'), right(this.#size(capacitySectors)));
+    this.#row(left('Used:'), right(this.#size(usedSectors)));
+    this.#row(left('Online reserved:'), right(this.#size(0n)));
   }
 
   /** How much there is of each durability, and how much of that has lost some of it. */
@@ -97,29 +98,23 @@ class UsageText {
       row[degraded]! += sectors;
     }
 
-    this.#out.print('\nData by durability desired and amount degraded:\n');
-    this.#tabStops(8);
-    this.#out.tab();
     const columns = rows.reduce((most, row) => Math.max(most, row.length), 0);
-    for (let degraded = 0; degraded < columns; degraded++) {
-      this.#out.pushTabStop(12).print(degraded === 0 ? 'undegraded\r' : `-${degraded}x\r`);
-    }
-    this.#out.newline();
+    const degrees = Array.from({ length: columns }, (_, degraded) => degraded);
+    this.#begin('\nData by durability desired and amount degraded:\n', [8, ...degrees.map(() => 12)]);
+    this.#row(full(''), ...degrees.map(degraded => right(degraded === 0 ? 'undegraded' : `-${degraded}x`)));
     for (const [durability, row] of rows.entries()) {
       if (row.length === 0) continue;
-      this.#out.print(`${durability}x:\t`);
-      for (const sectors of row) this.#out.print(`${sectors === 0n ? '' : this.#size(sectors)}\r`);
-      this.#out.newline();
+      this.#row(left(`${durability}x:`), ...row.map(sectors => right(sectors === 0n ? '' : this.#size(sectors))));
     }
-    if (cached !== 0n) this.#out.print(`cached:\t${this.#size(cached)}\r\n`);
-    if (reserved !== 0n) this.#out.print(`reserved:\t${this.#size(reserved)}\r\n`);
+    if (cached !== 0n) this.#row(left('cached:'), right(this.#size(cached)));
+    if (reserved !== 0n) this.#row(left('reserved:'), right(this.#size(reserved)));
   }
 
   /** The counters of the kinds that are asked for. */
   counters(fields: ReadonlySet<UsageField>): void {
     if (fields.has('replicas')) {
-      this.#tabStops(16, 16, 14, 14, 14);
-      this.#out.print('\nData type\tRequired/total\tDurability\tDevices\n');
+      this.#begin('\n', REPLICAS_COLUMNS);
+      this.#row(...REPLICAS_HEADING);
     }
     let last: Counted['type'] | undefined;
     for (const counter of this.#usage.counters) {
@@ -132,9 +127,8 @@ class UsageText {
 
   /** The table of filesystems without accounting: user data behind metadata, erasure-coded data behind that. */
   oldReplicas(): void {
-    this.#out.newline();
-    this.#tabStops(16, 16, 14, 14, 14);
-    this.#out.print('Data type\tRequired/total\tDurability\tDevices\n');
+    this.#begin('\n', REPLICAS_COLUMNS);
+    this.#row(...REPLICAS_HEADING);
     const { counters } = this.#usage;
     for (const counter of counters) if (counter.counted.type === 'persistent_reserved') this.#counter(counter, false);
     const replicas = counters.filter(isKind('replicas'));
@@ -147,97 +141,102 @@ class UsageText {
 
   /** @param isFirst whether it is the first of its kind, which needs a heading */
   #counter({ counted, values }: Counter, isFirst: boolean): void {
-    const out = this.#out;
     const [first = 0n, second = 0n, third = 0n] = values;
     switch (counted.type) {
       case 'persistent_reserved':
-        if (first !== 0n) out.print(`reserved:\t1/${counted.nr_replicas}\t[] ${this.#size(first)}\r\n`);
+        if (first === 0n) return;
+        this.#row(left('reserved:'), left(`1/${counted.nr_replicas}`), right(`[] ${this.#size(first)}`));
         return;
       case 'replicas': {
         if (first === 0n) return;
         const { entry } = counted;
         const devices = entry.devs.map(index => this.#deviceName(index)).join(' ');
         const { durability } = this.#durabilityOf(entry);
-        out.print(`${dataTypeText(entry.data_type)}:\t${entry.nr_required}/${entry.devs.length}\t${durability}\t[`);
-        // Where names leave no room, a space at least; with room for all this changes nothing.
-        out.printAsIs(devices).print(`]\t${devices.length > DEVICES_COLUMNS ? ' ' : ''}${this.#size(first)}\r\n`);
+        this.#row(
+          left(`${dataTypeText(entry.data_type)}:`),
+          left(`${entry.nr_required}/${entry.devs.length}`),
+          left(`${durability}`),
+          left(`[${devices}]`),
+          right(this.#size(first)),
+        );
         return;
       }
       case 'compression': {
         if (isFirst) {
-          out.print('\nCompression:\n');
-          this.#tabStops(12, 16, 16, 24);
-          out.print('type\tcompressed\runcompressed\raverage extent size\r\n');
+          this.#begin('\nCompression:\n', [12, 16, 16, 24]);
+          this.#row(left('type'), right('compressed'), right('uncompressed'), right('average extent size'));
         }
-        out.print(compressionTypeText(counted.compression_type)).tab();
         const average = first > 0n ? (second * 512n) / first : 0n;
-        out.print(`${this.#size(third)}\r${this.#size(second)}\r${this.#bytes(average)}\r\n`);
+        const sizes = [this.#size(third), this.#size(second), this.#bytes(average)];
+        this.#row(full(compressionTypeText(counted.compression_type)), ...sizes.map(right));
         return;
       }
       case 'btree': {
-        if (isFirst) {
-          out.print('\nBtree usage:\n');
-          this.#tabStops(12, 16);
-        }
+        if (isFirst) this.#begin('\nBtree usage:\n', [12, 16]);
         const row = btrees.byId(counted.id);
         const name = row === undefined ? '(unknown)' : nameAt(this.#release(), row);
-        out.print(`${name}:\t${this.#size(first)}\r\n`);
+        this.#row(left(`${name}:`), right(this.#size(first)));
         return;
       }
       case 'rebalance_work':
-        if (isFirst) out.print('\nPending rebalance work:\n');
-        out.print(`${this.#size(first)}\n`);
+        if (isFirst) this.#begin('\nPending rebalance work:\n', []);
+        this.#row(end(this.#size(first)));
         return;
-      case 'reconcile_work':
+      case 'reconcile_work': {
         if (isFirst) {
-          this.#tabStops(32, 12, 12);
-          out.print('\nPending reconcile:\tdata\rmetadata\r\n');
+          this.#begin('\n', [32, 12, 12]);
+          this.#row(left('Pending reconcile:'), right('data'), right('metadata'));
         }
-        out.print(`${reconcileAccountingTypes.nameOf(counted.work)}:`).tab();
-        out.print(`${this.#size(first)}\r${this.#size(second)}\r\n`);
+        const name = `${reconcileAccountingTypes.nameOf(counted.work)}:`;
+        this.#row(full(name), right(this.#size(first)), right(this.#size(second)));
+      }
     }
   }
 
   devices(full: boolean): void {
     const devices = this.#usage.devices.toSorted(byLabel);
-    this.#out.newline();
     if (full) {
-      this.#tabStops(16, 20, 16, 14);
+      // One table, so that the columns of all devices are alike.
+      this.#begin('\n', [16, 20, 16, 14]);
       for (const device of devices) this.#device(device);
       return;
     }
     const isLeaving = devices.some(device => device.leavingSectors !== 0n);
-    this.#tabStops(32, 12, 8, 10, 10, 6, 10);
-    this.#out.print(`Device label\tDevice\tState\tSize\rUsed\rUse%\r${isLeaving ? 'Leaving\r' : ''}\n`);
+    this.#begin('\n', [32, 12, 8, 10, 10, 6, 10]);
+    const numbers = ['Size', 'Used', 'Use%', ...(isLeaving ? ['Leaving'] : [])];
+    this.#row(left('Device label'), left('Device'), left('State'), ...numbers.map(right));
     for (const device of devices) {
       const { used, capacity } = sumsOf(device);
-      const name = this.#deviceName(device.index);
-      this.#out
-        .printAsIs(headingOf(device))
-        .print('\t')
-        .printAsIs(name.length < NAME_COLUMNS ? name : `${name} `);
-      this.#out.print(`\t${stateText(device)}\t${this.#size(capacity)}\r${this.#size(used)}\r${percent(device)}%\r`);
-      if (device.leavingSectors !== 0n) this.#out.print(`${this.#size(device.leavingSectors)}\r`);
-      this.#out.newline();
+      this.#row(
+        left(headingOf(device)),
+        left(this.#deviceName(device.index)),
+        left(stateText(device)),
+        right(this.#size(capacity)),
+        right(this.#size(used)),
+        right(`${percent(device)}%`),
+        ...(device.leavingSectors === 0n ? [] : [right(this.#size(device.leavingSectors))]),
+      );
     }
   }
 
   #device(device: DeviceUsage): void {
-    const out = this.#out;
-    out.printAsIs(headingOf(device)).print('\t').printAsIs(this.#deviceName(device.index));
-    out.print(`\r${stateText(device)}\r    ${percent(device)}%\n`);
-    out.indented(() => {
-      out.print('\tdata\rbuckets\rfragmented\r\n');
-      for (const { dataType, buckets, sectors, fragmentedSectors } of device.types) {
-        const isEmpty = dataTypes.byId(dataType)?.isEmpty ?? false;
-        const shown = isEmpty ? buckets * BigInt(device.bucketSizeSectors) : sectors;
-        const fragmented = fragmentedSectors === 0n ? '' : this.#size(fragmentedSectors);
-        out.print(`${dataTypeText(dataType)}:\t${this.#size(shown)}\r${buckets}\r${fragmented}\r\n`);
-      }
-      out.print(`capacity:\t${this.#size(sumsOf(device).capacity)}\r${device.buckets}\r\n`);
-      out.print(`bucket size:\t${this.#size(BigInt(device.bucketSizeSectors))}\r\n`);
-    });
-    out.newline();
+    const inner = (...cells: readonly Cell[]) => this.#table.row(cells, 2);
+    this.#row(
+      left(headingOf(device)),
+      right(this.#deviceName(device.index)),
+      right(stateText(device)),
+      end(`    ${percent(device)}%`),
+    );
+    inner(left(''), right('data'), right('buckets'), right('fragmented'));
+    for (const { dataType, buckets, sectors, fragmentedSectors } of device.types) {
+      const isEmpty = dataTypes.byId(dataType)?.isEmpty ?? false;
+      const shown = isEmpty ? buckets * BigInt(device.bucketSizeSectors) : sectors;
+      const fragmented = fragmentedSectors === 0n ? '' : this.#size(fragmentedSectors);
+      inner(left(`${dataTypeText(dataType)}:`), right(this.#size(shown)), right(`${buckets}`), right(fragmented));
+    }
+    inner(left('capacity:'), right(this.#size(sumsOf(device).capacity)), right(`${device.buckets}`));
+    inner(left('bucket size:'), right(this.#size(BigInt(device.bucketSizeSectors))));
+    this.#row();
   }
 
   /**
@@ -278,9 +277,14 @@ class UsageText {
     return bytes < 0n ? `-${humanText(-bytes, this.#style)}` : humanText(bytes, this.#style);
   }
 
-  #tabStops(...columns: readonly number[]): void {
-    while (this.#out.tabStopCount > 0) this.#out.popTabStop();
-    for (const column of columns) this.#out.pushTabStop(column);
+  /** Ends the table that was being filled; the next one comes after `heading`. */
+  #begin(heading: string, widths: readonly number[]): void {
+    this.#finished += `${this.#table}${heading}`;
+    this.#table = new GrownTable(widths);
+  }
+
+  #row(...cells: readonly Cell[]): void {
+    this.#table.row(cells);
   }
 }
 
@@ -305,8 +309,7 @@ function compareIfBoth(a: string | undefined, b: string | undefined): number {
 }
 
 function headingOf(device: DeviceUsage): string {
-  const heading = `${device.label ?? '(no label)'} (device ${device.index}):`;
-  return heading.length < HEADING_COLUMNS ? heading : `${heading} `;
+  return printable(`${device.label ?? '(no label)'} (device ${device.index}):`);
 }
 
 function stateText({ state }: DeviceUsage): string {
