@@ -189,12 +189,6 @@ describe('what it refuses', () => {
       2,
       '--promote_target: "ssd" is neither a label nor one of the devices; no device has a label',
     ],
-    [
-      'more copies than devices',
-      ['--replicas=2', '--fs_size=64M', 'DISK'],
-      2,
-      '--metadata_replicas: 2 copies do not fit on these devices',
-    ],
     ['a bad UUID', ['--uuid=1234', '--fs_size=64M', 'DISK'], 2, '--uuid: "1234" is not a UUID'],
     ['a passphrase file without encryption', ['--passphrase_file=x', '--fs_size=64M', 'DISK'], 2, '--encrypted'],
     [
@@ -243,6 +237,24 @@ describe('what it refuses', () => {
     expect(after[40 * MIB]).toBe(0x5a);
   });
 
+  test('one disk with --metadata_replicas=2 needs no --force, which would overwrite anything', async () => {
+    const made = await run('format', ['--metadata_replicas=2', '--fs_size=64M', image]);
+    expect(made.exitCode).toBe(0);
+    expect(named(made.stderr)).toBe(
+      'format: warning: --metadata_replicas: 2 copies do not fit on these devices, which are worth 1 together; ' +
+        'there will be 1 until devices are added\n',
+    );
+    expect((await run('format', ['--metadata_replicas=2', image])).stderr).toContain('bcachefs filesystem');
+  });
+
+  test('a layout alone, which wipefs leaves, is in nobody’s way', async () => {
+    await succeed('format', ['--fs_size=64M', image]);
+    const bytes = readFileSync(image);
+    for (const magic of superblockMagics(bytes)) bytes.fill(0, magic, magic + 16);
+    writeFileSync(image, bytes);
+    expect(named(await succeed('format', [image])).split('\n')[0]).toBe('DISK: wiped bcachefs at byte 3584');
+  });
+
   test('asks on a terminal, and takes no for an answer', async () => {
     ext2Image(image);
     const result = await run('format', [image], { isTerminal: true, stdin: 'n\n' });
@@ -269,3 +281,11 @@ describe('what it refuses', () => {
     expect(readFileSync(image)[31 * MIB]).toBe(0x11);
   });
 });
+
+/** Where the magics of superblocks are: in each place that the layout lists. */
+function superblockMagics(bytes: Buffer): readonly number[] {
+  const [layout, magicAt] = [7 * 512, 24];
+  return Array.from({ length: bytes[layout + 18]! }, (_, nr) => {
+    return 512 * Number(bytes.readBigUInt64LE(layout + 24 + 8 * nr)) + magicAt;
+  });
+}

@@ -123,7 +123,7 @@ export async function makeFilesystem(
       };
       const request: FormatRequest = { ...asked, random: randomSource(context, args.seed, asked) };
       const plan = planFormat(request);
-      checkReplicas(request, args.force);
+      warnOfReplicas(context, request);
       if (plan.geometry.blockBytes > PAGE_BYTES) {
         context.warn(
           `blocks of ${plan.geometry.blockBytes} bytes: kernels with pages of ${PAGE_BYTES} bytes refuse to mount it`,
@@ -357,24 +357,22 @@ function contentsText({ devices, options, targets, encryption: _, ...rest }: Omi
   );
 }
 
-/** A kernel could not write a single btree node to a filesystem whose devices cannot hold all the copies. */
-function checkReplicas(request: FormatRequest, force: boolean): void {
+/** As the reference, which makes it without a word: devices that are added later bring the missing copies. */
+function warnOfReplicas(context: Context, request: FormatRequest): void {
   const available = request.devices.reduce((sum, device) => sum + device.durability, 0);
   for (const name of ['metadata_replicas', 'data_replicas'] as const) {
     const wanted = Number(request.options.get(name) ?? 1);
-    if (wanted > available && !force) {
-      throw new UsageError(
-        `${wanted} copies do not fit on these devices, which are worth ${available} together; ` +
-          'add devices, or use --force to make it anyway and add devices later',
-        `--${name}`,
-      );
-    }
+    if (wanted <= available) continue;
+    context.warn(
+      `--${name}: ${wanted} copies do not fit on these devices, which are worth ${available} together; ` +
+        `there will be ${available} until devices are added`,
+    );
   }
 }
 
 async function askBeforeOverwriting(context: Context, found: readonly FormatTarget[]): Promise<void> {
   const inTheWay = found.flatMap(({ path, signatures }) =>
-    signatures.map(signature => `${path} has ${signatureText(signature)}`),
+    signatures.filter(({ isRemnant }) => !isRemnant).map(signature => `${path} has ${signatureText(signature)}`),
   );
   if (inTheWay.length === 0) return;
   if (!context.prompt.isAttended) {

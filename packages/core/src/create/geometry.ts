@@ -16,10 +16,12 @@ export const BUCKETS_MIN = 512;
  */
 export const DEVICE_BYTES_MIN = 8 * 2 ** 20;
 /**
- * What Linux 6.12 can work with: it mounts smaller ones, and panics as soon as it is written to (nodes of 1 KiB and 2 KiB) or stops for ever
- * with its journal full (buckets of 4 KiB).
+ * What Linux 6.12 can work with: it mounts smaller ones, and panics or stops for ever with its journal full as soon as they are written to.
+ * Seen with nodes of 4 KiB in blocks of 512 bytes (a split finds too few keys), with nodes of 4 blocks of 1, 2 and 4 KiB (each write of a few
+ * keys fills a quarter of a node), and with buckets of 4 KiB. Nodes of 8 KiB and of 8 blocks work, for every size of block.
  */
-const BTREE_NODE_BYTES_MIN = 4096;
+const BTREE_NODE_BYTES_MIN = 8192;
+export const BTREE_NODE_BLOCKS_MIN = 8;
 const BUCKET_BYTES_MIN = 8192;
 /** A member has at most this many buckets: the kernel keeps an array over them in one allocation. */
 export const BUCKETS_MAX = 2 ** 31 - 1 - 64;
@@ -94,7 +96,11 @@ export function planGeometry(request: GeometryRequest): Geometry {
   // Buckets may have any size, btree nodes only powers of two.
   const btreeNodeBytes =
     request.btreeNodeBytes ?? Math.min(BTREE_NODE_BYTES_DEFAULT, ...bucketBytes.map(powerOfTwoAtMost));
-  if (btreeNodeBytes < BTREE_NODE_BYTES_MIN) throw tooSmall(btreeNodeBytes, BTREE_NODE_BYTES_MIN, '--btree_node_size');
+  checkNodeSize(
+    btreeNodeBytes,
+    blockBytes,
+    request.btreeNodeBytes === undefined ? '--bucket_size' : '--btree_node_size',
+  );
 
   return {
     blockBytes,
@@ -116,6 +122,21 @@ export function planGeometry(request: GeometryRequest): Geometry {
       };
     }),
   };
+}
+
+/** @param option the one that the size comes from */
+function checkNodeSize(btreeNodeBytes: number, blockBytes: number, option: string): void {
+  const least = smallestNodeBytes(blockBytes);
+  if (btreeNodeBytes >= least) return;
+  throw new UsageError(
+    `btree nodes of ${btreeNodeBytes} bytes, at least ${least} are needed with blocks of ${blockBytes} ` +
+      `(Linux 6.12 panics or hangs with nodes of less than ${BTREE_NODE_BYTES_MIN} bytes or ${BTREE_NODE_BLOCKS_MIN} blocks)`,
+    option,
+  );
+}
+
+function smallestNodeBytes(blockBytes: number): number {
+  return Math.max(BTREE_NODE_BYTES_MIN, BTREE_NODE_BLOCKS_MIN * blockBytes);
 }
 
 const tooSmall = (bytes: number, min: number, option: string): UsageError =>
@@ -160,7 +181,7 @@ function fitBucketToDevice(
   blockBytes: number,
   btreeNodeBytes: number | undefined,
 ): number {
-  const smallestBytes = Math.max(blockBytes, btreeNodeBytes ?? 0);
+  const smallestBytes = btreeNodeBytes ?? smallestNodeBytes(blockBytes);
   if (device.sizeBytes < BUCKETS_MIN * smallestBytes) {
     throw new UsageError(
       `${device.name} is too small: ${device.sizeBytes} bytes, at least ${BUCKETS_MIN * smallestBytes} are needed ` +

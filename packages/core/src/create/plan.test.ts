@@ -165,12 +165,38 @@ describe('planFormat', () => {
     ],
     [
       'btree nodes that make a kernel panic',
-      { options: new Map([['btree_node_size', 2 * KIB]]) },
-      '--btree_node_size: 2048 bytes, at least 4096 are needed (a kernel cannot work with less)',
+      { devices: [device({ sizeBytes: 64 * MIB })], options: new Map([['btree_node_size', 4 * KIB]]) },
+      '--btree_node_size: btree nodes of 4096 bytes, at least 8192 are needed with blocks of 512 ' +
+        '(Linux 6.12 panics or hangs with nodes of less than 8192 bytes or 8 blocks)',
+    ],
+    [
+      'btree nodes of few blocks, on which a kernel hangs',
+      {
+        options: new Map([
+          ['btree_node_size', 8 * KIB],
+          ['block_size', 4 * KIB],
+        ]),
+      },
+      '--btree_node_size: btree nodes of 8192 bytes, at least 32768 are needed with blocks of 4096 ' +
+        '(Linux 6.12 panics or hangs with nodes of less than 8192 bytes or 8 blocks)',
+    ],
+    [
+      'buckets that would hold nodes of few blocks only',
+      { devices: [device({ bucketBytes: 16 * KIB })], options: new Map([['block_size', 4 * KIB]]) },
+      '--bucket_size: btree nodes of 16384 bytes, at least 32768 are needed with blocks of 4096 ' +
+        '(Linux 6.12 panics or hangs with nodes of less than 8192 bytes or 8 blocks)',
+    ],
+    [
+      'a small device with large sectors, whose buckets would be too small',
+      { devices: [device({ sizeBytes: 8 * MIB, physicalSectorBytes: 4096 })] },
+      'disk.img is too small: 8388608 bytes, at least 16777216 are needed (512 buckets of 32768 bytes)',
     ],
     [
       'buckets in which a kernel’s journal gets stuck',
-      { devices: [device({ bucketBytes: 4 * KIB })], options: new Map([['btree_node_size', 4 * KIB]]) },
+      {
+        devices: [device({ sizeBytes: 64 * MIB, bucketBytes: 4 * KIB })],
+        options: new Map([['btree_node_size', 8 * KIB]]),
+      },
       '--bucket_size: 4096 bytes, at least 8192 are needed (a kernel cannot work with less)',
     ],
     [

@@ -32,16 +32,15 @@ export function findBcachefs(reader: ProbeReader): Signature[] {
   const at = superblocks.map(sb => ({ offset: sb.offset + SB.magic, length: MAGIC_BYTES }));
   if (layout !== undefined && hasMagic(layout, 0)) at.push({ offset: layout.offset, length: MAGIC_BYTES });
   if (at.length === 0) return [];
+  // wipefs does not know the layout.
+  if (superblocks.length === 0) return [{ ...signature('filesystem', 'bcachefs', {}, at), isRemnant: true }];
 
   const [first] = superblocks;
-  const details =
-    first === undefined
-      ? {}
-      : {
-          version: `${first.le16(SB.version) >> 10}.${first.le16(SB.version) & 0x3ff}`,
-          label: first.text(SB.label, 32),
-          uuid: first.uuid(SB.user_uuid),
-        };
+  const details = {
+    version: `${first!.le16(SB.version) >> 10}.${first!.le16(SB.version) & 0x3ff}`,
+    label: first!.text(SB.label, 32),
+    uuid: first!.uuid(SB.user_uuid),
+  };
   return [signature('filesystem', 'bcachefs', details, at)];
 }
 

@@ -25,6 +25,8 @@ export interface Signature {
   readonly version?: string;
   readonly label?: string;
   readonly uuid?: string;
+  /** What a wipe has left over: it leads to nothing any more, and is wiped without asking. */
+  readonly isRemnant?: true;
   /** The magic bytes, copies and backups included, first the one by which it was recognised. */
   readonly at: readonly ByteRange[];
 }
