@@ -10,7 +10,15 @@ const schemaOf = (name: string) =>
 
 /** What the schema of a command says against a value; empty when it fits. */
 export function validator(
-  name: 'list' | 'list_journal' | 'fs-usage' | 'explain' | 'locate' | 'format',
+  name:
+    | 'list'
+    | 'list_journal'
+    | 'fs-usage'
+    | 'explain'
+    | 'locate'
+    | 'format'
+    | 'get-file-option'
+    | 'subvolume-list-snapshots',
 ): (value: unknown) => readonly unknown[] {
   // Properties of a key are declared in one schema and required in the one that refers to it.
   const ajv = new Ajv2020({ strict: true, strictRequired: false, strictTypes: false, allowUnionTypes: true });

@@ -12,11 +12,13 @@ import {
 } from '@bcachefs-ts/dump';
 import {
   catCommand,
+  getFileOptionCommand,
   lsCommand,
   mkdirCommand,
   mvCommand,
   putCommand,
   rmCommand,
+  setFileOptionCommand,
   statCommand,
   subvolumeCreateCommand,
   subvolumeDeleteCommand,
@@ -43,6 +45,8 @@ const commands = {
   'image create': imageCreateCommand,
   explain: explainCommand,
   'fs usage': fsUsageCommand,
+  'get-file-option': getFileOptionCommand,
+  'set-file-option': setFileOptionCommand,
   ls: lsCommand,
   mkdir: mkdirCommand,
   mv: mvCommand,

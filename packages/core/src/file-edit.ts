@@ -84,7 +84,8 @@ export class FileEdit {
   }
 
   #featureNames(): readonly FeatureName[] {
-    const names: FeatureName[] = this.content.hasInlineData ? ['inline_data'] : [];
+    const names: FeatureName[] = [...this.files.optionFeatures];
+    if (this.content.hasInlineData) names.push('inline_data');
     for (const type of this.#extents.compressionTypes) {
       const feature = compressionOptions.byName(compressionTypes.nameOf(type))?.feature;
       if (feature != null) names.push(feature);

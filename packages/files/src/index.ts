@@ -1,6 +1,8 @@
 // The public door of @bcachefs-ts/files: files of a filesystem without mounting it, read and changed.
 
 export { catCommand } from './cat/command.ts';
+export { getFileOptionCommand } from './file-option/get.ts';
+export { setFileOptionCommand } from './file-option/set.ts';
 export { lsCommand } from './ls/command.ts';
 export { mkdirCommand } from './mkdir/command.ts';
 export { mvCommand } from './mv/command.ts';

@@ -133,6 +133,12 @@ export const bcachefs = defineProgram({
       load: async () => (await import('../commands/cat.ts')).command,
     },
     {
+      name: 'get-file-option',
+      summary: 'Print the options of files and directories',
+      heading: files,
+      load: async () => (await import('../commands/get-file-option.ts')).command,
+    },
+    {
       name: 'restore',
       summary: 'Copy files out of a filesystem, and say whether they are whole',
       heading: files,
@@ -167,6 +173,12 @@ export const bcachefs = defineProgram({
       summary: 'Rename or move a file or directory',
       heading: changing,
       load: async () => (await import('../commands/mv.ts')).command,
+    },
+    {
+      name: 'set-file-option',
+      summary: 'Set options on files and directories',
+      heading: changing,
+      load: async () => (await import('../commands/set-file-option.ts')).command,
     },
     {
       name: 'subvolume',

@@ -9,8 +9,9 @@
 import { makeKey, type Transaction } from '../btree/transaction.ts';
 import { type Bpos, bposOffset, bposText, makeBpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
+import { compressionOptions, decodeCompression } from '../ondisk/compression-types.ts';
 import { assert, CorruptError } from '../ondisk/errors.ts';
-import { incompatFeatures } from '../ondisk/features.ts';
+import { type FeatureName, incompatFeatures } from '../ondisk/features.ts';
 import {
   FILE_TYPE_DIR,
   FILE_TYPE_LNK,
@@ -139,6 +140,7 @@ export class FileWriter {
   readonly #timePrecision: bigint;
   readonly #strHash: number;
   readonly #hasAcls: boolean;
+  readonly #optionFeatures = new Set<FeatureName>();
   #table: SnapshotTable;
   #freeInums: FreeInums | undefined;
 
@@ -378,8 +380,42 @@ export class FileWriter {
     inode.bi_fields_set = value === undefined ? inode.bi_fields_set & ~bit : inode.bi_fields_set | bit;
     if (value !== undefined) inode[row.field as OptionField] = value + 1;
     else inode[row.field as OptionField] = this.#parentOption(cached, row.field as OptionField);
-    if (value !== undefined && this.#isForBackground(name, inode)) this.#askForScan(cached);
+    if (value !== undefined) {
+      this.#noteFeature(name, value);
+      if (this.#isForBackground(name, inode)) this.#askForScan(cached);
+    }
     this.touchChanged(cached);
+  }
+
+  /**
+   * Takes on the options that the directory has and the file has not of its own: what was set on a directory reaches what is in it already.
+   * Mirrors bch2_ioc_reinherit_attrs; unlike there, a kernel is asked to look at what the file has, as when they are set on the file.
+   * @returns whether that changed anything
+   */
+  reinherit(directory: FileRef, file: FileRef): boolean {
+    this.cache.trim();
+    const { inode: dir } = this.cached(directory);
+    const fields = differingOptions(this.cached(file).inode, dir);
+    if (fields.length === 0) return false;
+    const cached = this.writable(file);
+    takeOptions(cached.inode, dir, fields);
+    const names = inodeOptions.rows
+      .filter(({ field }) => fields.includes(field as OptionField))
+      .map(({ name }) => name);
+    if (names.some(name => this.#isForBackground(name, cached.inode))) this.#askForScan(cached);
+    return true;
+  }
+
+  /** What a kernel has to understand before it may use the options that were set. Mirrors bch2_opt_check_may_set. */
+  get optionFeatures(): readonly FeatureName[] {
+    return [...this.#optionFeatures];
+  }
+
+  #noteFeature(name: InodeOptionName, value: number): void {
+    if (name === 'erasure_code' && value !== 0) this.#optionFeatures.add('ec');
+    if (name !== 'compression' && name !== 'background_compression') return;
+    const feature = compressionOptions.byId(decodeCompression(value).type)?.feature;
+    if (feature != null) this.#optionFeatures.add(feature);
   }
 
   // ---- what the neighbours need: file-content.ts, subvolumes.ts, initialize.ts

@@ -59,7 +59,8 @@ export function withFilesystemOption(
   return withSection(sb, 'ext', encodeExt({ ...ext, flags0: withExtOption(ext.flags0, row.name, stored) }));
 }
 
-function resolveTarget(sb: Superblock, row: OptionRow, wanted: string, devices: DeviceNames): Target {
+/** @throws UsageError when the name is neither a label's nor a device's */
+export function resolveTarget(sb: Superblock, row: OptionRow, wanted: string, devices: DeviceNames): Target {
   if (wanted === 'none') return { type: 'none' };
   const dev = devices.get(wanted);
   if (dev !== undefined) return { type: 'dev', dev };

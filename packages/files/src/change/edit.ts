@@ -42,6 +42,8 @@ export interface Change {
   readonly edit: FileEdit;
   /** Names of devices. */
   readonly members: readonly string[];
+  /** The indexes of members, by the names of their devices. */
+  readonly memberIndexes: ReadonlyMap<string, number>;
   /** Nothing is committed, and contents need not be written. */
   readonly isDryRun: boolean;
   /** Nanoseconds since 1970: of the whole change. */
@@ -93,7 +95,9 @@ export async function changeFiles(
   });
   try {
     const { user_uuid: uuid } = writer.filesystem.sb;
-    const members = writer.filesystem.set.members.map(({ device }) => device.name);
+    const { set } = writer.filesystem;
+    const members = set.members.map(({ device }) => device.name);
+    const memberIndexes = new Map(set.members.map(({ device, sb }) => [device.name, sb.dev_idx]));
     const onDamage = args.damaged_journal ? (damage: Error) => context.warn(damage.message) : undefined;
     const edit = new FileEdit(writer, { random, now: () => nowNs, onDamage, ...options });
     const tree = () => {
@@ -101,7 +105,7 @@ export async function changeFiles(
       return FileTree.open(edit.tx);
     };
     const isDryRun = args.dry_run;
-    const done = await work({ edit, members, isDryRun, nowNs, isFixedTime, tree });
+    const done = await work({ edit, members, memberIndexes, isDryRun, nowNs, isFixedTime, tree });
     const commit = isDryRun || done.isUnchanged ? undefined : edit.commit();
     return { uuid, members, isDryRun, summary: done.summary, counts: done.counts ?? noCounts(), commit };
   } finally {
