@@ -22,6 +22,8 @@ export interface NodeEditContext {
   readonly blockSectors: number;
   /** The master key of an encrypted filesystem. */
   readonly key: Uint8Array | undefined;
+  /** What it is encrypted with afterwards, where that is another key. */
+  readonly newKey?: Uint8Array | undefined;
 }
 
 /** A key as it is stored in a bset. */
@@ -108,8 +110,8 @@ function editFirst(bytes: Uint8Array, end: number, context: NodeEditContext, edi
   if (problem !== undefined) throw new CorruptError('btree_node_bad_format', {}, `bkey format: ${problem}`);
   const unpacker = new KeyUnpacker(node.format);
   editKeys({ bytes, at: 0, end, context, edit, node, unpacker }, NODE_KEYS_AT, seal, keysNonce);
-  cipher(context, nonce, header);
-  reseal(bytes, 0, seal, context);
+  cipher(resealing(context), nonce, header);
+  reseal(bytes, 0, seal, resealing(context));
   return { node, unpacker, seq: seal.bset.seq, bytes: seal.blocksBytes };
 }
 
@@ -118,7 +120,7 @@ function editBset(work: BsetWork): number {
   const { bytes, at, end, context } = work;
   const seal = unseal(bytes, at, end, ENTRY_BSET_AT, context);
   editKeys(work, at + ENTRY_KEYS_AT, seal, seal.nonce);
-  reseal(bytes, at, seal, context);
+  reseal(bytes, at, seal, resealing(context));
   return seal.blocksBytes;
 }
 
@@ -166,6 +168,8 @@ function reseal(
   bytes.fill(0, at + usedBytes, at + blocksBytes);
 }
 
+const resealing = (context: NodeEditContext): NodeEditContext => ({ ...context, key: context.newKey ?? context.key });
+
 /** Encrypts or decrypts. */
 function cipher({ key }: NodeEditContext, nonce: Nonce | undefined, bytes: Uint8Array): void {
   if (key !== undefined && nonce !== undefined) chacha20(key, nonce, bytes);
@@ -178,7 +182,7 @@ function editKeys(work: BsetWork, keysAt: number, seal: Seal, nonce: Nonce | und
   const keys = storedKeys(region, unpacker);
   const changed = edit({ node, offsetSectors: at / SECTOR_BYTES, keys });
   if (changed !== undefined) region.set(storeKeys(changed, node, region.length));
-  cipher(context, nonce, region);
+  cipher(resealing(context), nonce, region);
 }
 
 /** @throws CorruptError when lengths or formats are wrong */

@@ -17,6 +17,8 @@ export interface JournalEditContext {
   readonly blockSectors: number;
   /** The master key of an encrypted filesystem. */
   readonly key: Uint8Array | undefined;
+  /** What entries are encrypted with afterwards, where that is another key. */
+  readonly newKey?: Uint8Array | undefined;
 }
 
 /** Changes payloads of sub-entries where they are, at the same lengths. */
@@ -52,7 +54,7 @@ export function editJournalBucket(bytes: Uint8Array, context: JournalEditContext
 }
 
 /** @returns the entry's length in bytes; undefined when it is not sound */
-function editJset(bytes: Uint8Array, { key }: JournalEditContext, edit: JsetEdit): number | undefined {
+function editJset(bytes: Uint8Array, { key, newKey = key }: JournalEditContext, edit: JsetEdit): number | undefined {
   const view = viewOf(bytes);
   const length = jsetBytes({ u64s: view.getUint32(Jset.offset.u64s, true) });
   const isCountable = view.getUint32(Jset.offset.seq + 4, true) < 0x20_0000; // below 2^53
@@ -67,7 +69,7 @@ function editJset(bytes: Uint8Array, { key }: JournalEditContext, edit: JsetEdit
   const { entries, damage } = decodeJsetEntries(jset.subarray(Jset.size));
   if (damage !== undefined) return undefined;
   edit(entries, seq);
-  decryptJset(jset, key); // the same operation
-  sealVstruct(csumType, jset, mac);
+  decryptJset(jset, newKey); // the same operation
+  sealVstruct(csumType, jset, newKey === undefined ? undefined : { key: newKey, nonce: journalNonce(seq) });
   return length;
 }

@@ -32,6 +32,9 @@ import {
   UsageError,
 } from '@bcachefs-ts/core';
 
+const SANITIZE_LEVELS = ['data', 'filenames', 'all'] as const;
+type SanitizeLevel = (typeof SANITIZE_LEVELS)[number];
+
 /** One file that was written. */
 interface DumpedMember {
   readonly path: string;
@@ -52,6 +55,17 @@ export const dumpCommand = defineCommand({
     'devices.\n\n' +
     'Every command that reads can open the dump as it is; undump turns it into an image, which a kernel mounts like the ' +
     'original. A file appears under its name only when it is whole.\n\n' +
+    'What --sanitize takes out, and what a sanitised dump still says:\n\n' +
+    '- data: contents of small files, targets of symbolic links, values of extended attributes and ACLs, the texts of log entries in the ' +
+    'journal, and whatever no checksum vouches for. Names of files and of attributes stay.\n\n' +
+    '- filenames: these names as well, which become others of the same length. Everything else stays: the shape of the tree, lengths of ' +
+    'names, owners, modes, sizes, times, projects and quotas, where all data lies, and in the superblocks the label of the filesystem, the ' +
+    'disk labels, all UUIDs, names and models of devices, times, and the key of an encrypted filesystem, sealed by its passphrase: ' +
+    'who knows that can read the dump, and with the devices the filesystem. The hashes of a few original names stay too (each leaf ends ' +
+    'at one), which a dictionary could be tried against.\n\n' +
+    '- all: of the superblocks the label, the disk labels, the UUIDs and the names of devices become others, and an encrypted dump is ' +
+    'encrypted anew with a key of its own that stands in the clear. Of the internal UUID the first half stays, by which nodes are known.\n\n' +
+    'A sanitised dump can be read and checked like the original, by a kernel as well.\n\n' +
     'Damaged nodes are told on stderr and dumped as they are. When something could not be found or read, that is told, the dump is ' +
     'written without it, and the exit code is 1.',
   examples: [
@@ -60,6 +74,10 @@ export const dumpCommand = defineCommand({
     {
       command: 'bcachefs dump --sanitize=filenames -o report disk.img',
       does: 'Writes a dump to attach to a bug report, without names and small files',
+    },
+    {
+      command: 'bcachefs dump --sanitize=all -o report disk.img',
+      does: 'The same, and without labels, UUIDs and the key of the filesystem',
     },
     { command: 'bcachefs list --btree=inodes broken.qcow2', does: 'Looks into a dump' },
   ],
@@ -77,9 +95,9 @@ export const dumpCommand = defineCommand({
     sanitize: {
       type: 'choice',
       alias: 's',
-      choices: ['data', 'filenames'],
+      choices: SANITIZE_LEVELS,
       bare: 'data',
-      help: 'take out the contents of files that are kept in the btrees (data, also without a value), and names and extended attributes too (filenames)',
+      help: 'take out what is private: contents of files (data, also without a value), names too (filenames), and whose filesystem it is (all)',
     },
     nojournal: { type: 'flag', help: 'of the journal, only what a mount would replay' },
     single_replica: {
@@ -107,8 +125,7 @@ export const dumpCommand = defineCommand({
       const done = context.onInterrupt(forget);
       try {
         const map = await findAll(context, filesystem, args, lose);
-        const transforms =
-          args.sanitize === undefined ? [] : [sanitiser(context, filesystem, args.sanitize === 'filenames')];
+        const transforms = args.sanitize === undefined ? [] : [sanitiser(context, filesystem, args.sanitize)];
         const members: DumpedMember[] = [];
         let damaged = 0;
         for (const [nr, [index, path]] of [...paths].entries()) {
@@ -238,6 +255,7 @@ async function findAll(
   return map;
 }
 
-function sanitiser(context: Context, filesystem: Filesystem, filenames: boolean): DumpTransform {
-  return sanitiseTransform(filesystem, { filenames, warn: message => context.warn(message) });
+function sanitiser(context: Context, filesystem: Filesystem, level: SanitizeLevel): DumpTransform {
+  const warn = (message: string) => context.warn(message);
+  return sanitiseTransform(filesystem, { filenames: level !== 'data', identity: level === 'all', warn });
 }

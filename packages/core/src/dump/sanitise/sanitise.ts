@@ -6,7 +6,8 @@
 // `warn` hears of them. On an encrypted filesystem keys are changed in the clear and encrypted again under their nonces; there
 // data becomes noise, since zeroes under the same key stream would show the data to whoever has the old bytes too.
 //
-// Kept on purpose: labels in the superblock, owners, sizes, times and modes of files, the lengths of names, the wrapped encryption key.
+// Kept on purpose: owners, sizes, times and modes of files, the lengths of names; without `identity` (see identity.ts) also labels and UUIDs
+// in the superblock, and the wrapped encryption key.
 
 import { type EditableBset, editNode, type NodeEditContext, type StoredKey } from '../../btree/node-edit.ts';
 import { readBytes } from '../../device/block-device.ts';
@@ -30,6 +31,7 @@ import { type RandomSource, systemRandom } from '../../util/random.ts';
 import { bytesToSectors, sectorsToBytes } from '../../util/sizes.ts';
 import type { DumpSource, DumpTransform, MetadataRange } from '../ranges.ts';
 import { moveBackpointer } from './backpointers.ts';
+import { AnonymousIdentity } from './identity.ts';
 import { direntName, renameDirent, renameXattr, xattrName } from './key-names.ts';
 import { type FoundKey, type FoundName, type Leaf, type NameSpace, NameTable } from './names.ts';
 import { type Filler, fillWithZeroes, wipeData } from './values.ts';
@@ -37,6 +39,8 @@ import { type Filler, fillWithZeroes, wipeData } from './values.ts';
 export interface SanitiseOptions {
   /** Names of files and attributes too, not data alone. */
   readonly filenames: boolean;
+  /** Labels, UUIDs and the key in the superblocks too. */
+  readonly identity?: boolean;
   /** Told of what is left out of the dump since it cannot be vouched for. */
   readonly warn: (message: string) => void;
   /** Where new names and noise come from. */
@@ -76,6 +80,7 @@ class Sanitiser {
   readonly #journal: NodeEditContext;
   readonly #fill: Filler;
   readonly #names: NameTable | undefined;
+  readonly #identity: AnonymousIdentity | undefined;
 
   constructor(filesystem: DumpSource, options: SanitiseOptions) {
     const { sb, key } = filesystem;
@@ -83,8 +88,10 @@ class Sanitiser {
     const blockSectors = Math.max(1, sb.block_size);
     this.#filesystem = filesystem;
     this.#options = options;
-    this.#nodes = { magic: btreeNodeMagic(sb.uuid), blockSectors, key };
-    this.#journal = { magic: jsetMagic(sb.uuid), blockSectors, key };
+    this.#identity = options.identity ? new AnonymousIdentity(sb, random) : undefined;
+    const newKey = this.#identity?.key;
+    this.#nodes = { magic: btreeNodeMagic(sb.uuid), blockSectors, key, newKey };
+    this.#journal = { magic: jsetMagic(sb.uuid), blockSectors, key, newKey };
     this.#fill = key === undefined ? fillWithZeroes : target => target.set(random.bytes(target.length));
     this.#names = options.filenames ? this.#readNames(random.bytes(32)) : undefined;
   }
@@ -92,7 +99,15 @@ class Sanitiser {
   transform(range: MetadataRange, bytes: Uint8Array): Uint8Array {
     if (range.kind === 'btree_node') this.#node(range, bytes);
     else if (range.kind === 'journal') this.#bucket(range, bytes);
+    else if (range.kind === 'superblock' && this.#identity !== undefined) return this.#superblock(range, bytes);
     return bytes;
+  }
+
+  #superblock(range: MetadataRange, bytes: Uint8Array): Uint8Array {
+    const copy = this.#identity?.copyBytes(bytes, bytesToSectors(range.offsetBytes));
+    if (copy !== undefined) return copy;
+    this.#options.warn(`${this.#placeText(range)}: a copy of the superblock is left out: it is damaged`);
+    return bytes.fill(0);
   }
 
   #node(range: MetadataRange, bytes: Uint8Array): void {
@@ -225,7 +240,8 @@ class Sanitiser {
         const there = Math.min(nr, Math.floor(device.sizeBytes / bucketBytes) - start);
         for (let i = 0; i < there; i++) {
           const bytes = bucketOf(device, (start + i) * bucketBytes, bucketBytes);
-          if (bytes !== undefined) editJournalBucket(bytes, this.#journal, entries => eachEntryKey(entries, use));
+          if (bytes !== undefined)
+            editJournalBucket(bytes, { ...this.#journal, newKey: undefined }, entries => eachEntryKey(entries, use));
         }
       }
     }
