@@ -1,7 +1,7 @@
 // set-file-option: options of files in a filesystem that is not mounted. What is set on a directory goes on to all that is in it and has no
 // such option of its own, as the reference does it through the kernel (do_setattr in c_src/cmd_attr.c, v1.36.1).
 
-import { defineCommand, type OptionSpec, type OptionSpecs } from '@bcachefs-ts/command';
+import { CommandLineError, defineCommand, type OptionSpec, type OptionSpecs } from '@bcachefs-ts/command';
 import {
   encodeTarget,
   type FileNode,
@@ -71,7 +71,7 @@ export const setFileOptionCommand = defineCommand({
   run(context, args) {
     const given = args as Readonly<Record<string, unknown>>;
     const isAnyGiven = args.remove_all || fileOptionRows.some(({ row }) => given[row.name] !== undefined);
-    if (!isAnyGiven) throw new UsageError('no option to set was given');
+    if (!isAnyGiven) throw new CommandLineError('no option to set was given');
     return changeFiles(context, args, change => {
       const { sb } = change.edit.tx;
       const wishes = fileOptionRows.flatMap(each => wishOf(each, given[each.row.name], sb, change.memberIndexes));
