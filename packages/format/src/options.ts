@@ -1,6 +1,13 @@
 // The options of format and of image create: what a new filesystem is to be like. Declarations, and what their values mean.
 
-import { type OptionSpec, type OptionSpecs, PASSPHRASE_VARIABLE, parseSize, parseUuid, tableOptions } from '@bcachefs-ts/command';
+import {
+  type OptionSpec,
+  type OptionSpecs,
+  PASSPHRASE_VARIABLE,
+  parseSize,
+  parseUuid,
+  tableOptions,
+} from '@bcachefs-ts/command';
 import {
   formatOptions,
   newFilesystemDefault,
