@@ -3,7 +3,6 @@
 
 import { printable, UsageError } from '@bcachefs-ts/core';
 import { type Input, Interrupted, type Sink } from './host.ts';
-import { printable } from './out.ts';
 export interface Unattended {
   /** The option that answers the question when nobody is there: `--force`. */
   readonly flag: string;
