@@ -1,14 +1,21 @@
-// Bundles the binaries: packages/bcachefs/dist/{bcachefs,mkfs.bcachefs,fsck.bcachefs}.js, each one ESM file with everything
-// in it, of which only what a command uses is evaluated. Numbers are in docs/adr/0004-command-line.md.
+// Bundles the programs into packages/bcachefs/dist: entries by name (bcachefs.js, mkfs.bcachefs.js, fsck.bcachefs.js), one bundle that they
+// share, its compiled code, and beside it what is large and seldom needed. Numbers are in docs/adr/0004-command-line.md and 0019-starting.md.
 //
-//   scripts/run-ts bundle.ts
+//   scripts/run-ts bundle.ts [--clean]
+//
+// --clean leaves nothing of earlier builds, as it has to be for a package.
 //
 // Two passes of esbuild. The first splits: a chunk for each command that is loaded with `import()`, chunks for what several
-// of them share, and nothing that nobody uses. The second puts the chunks into one file, where each becomes a function that
+// of them share, and nothing that nobody uses. The second puts the chunks into one script, where each becomes a function that
 // runs when it is first imported. (One pass without splitting would evaluate all of a package for any name imported from
 // its door.)
+//
+// Names carry a hash of the contents: compiled code is never taken for that of another bundle, and a program that is started while a new
+// one is built sees the old files or the new ones.
 
-import { chmodSync, renameSync, statSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,23 +24,36 @@ import { type BuildOptions, build, type OutputFile, type Plugin } from 'esbuild'
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const binFolder = join(root, 'packages/bcachefs/src/bin');
 const outFolder = join(root, 'packages/bcachefs/dist');
-const binaries = ['bcachefs', 'mkfs.bcachefs', 'fsck.bcachefs'];
+const programs = ['bcachefs', 'mkfs.bcachefs', 'fsck.bcachefs'];
+
+/** Chunks that are loaded when they are needed, from files of their own: an encoder of 2 MB is no burden for others. */
+const APART = /^zstd-codec-/;
+
+/** Of an earlier build, until nobody is still starting with them. */
+const KEPT_MS = process.argv.includes('--clean') ? 0 : 10 * 60_000;
 
 const common = {
   absWorkingDir: root,
   bundle: true,
-  format: 'esm',
   platform: 'node',
   target: 'node20',
   // Native speed-ups and system calls, loaded if they are installed.
   external: ['@node-rs/*', 'koffi'],
-  legalComments: 'eof',
+  legalComments: 'none',
   logLevel: 'warning',
 } as const satisfies BuildOptions;
 
+/** Names stay readable in stack traces; the rest is made small. */
+const small = { minifySyntax: true, minifyWhitespace: true, charset: 'ascii' } as const satisfies BuildOptions;
+
+/** What the script around a bundle gives it: entry.js calls it. */
+const WRAPPER = {
+  banner: { js: '(function (require, __filename, __dirname) { const module = { exports: {} };' },
+  footer: { js: 'return module.exports; })' },
+} as const;
+
 /**
- * Node's own modules come through `process.getBuiltinModule` when a chunk needs them, instead of `import` statements that
- * all run before the first line: an imported builtin costs a walk through the ESM loader and a copy of all its exports.
+ * Node's own modules come through `process.getBuiltinModule` when a chunk needs them, instead of being loaded before the first line.
  */
 const lazyBuiltins: Plugin = {
   name: 'lazy-builtins',
@@ -46,55 +66,118 @@ const lazyBuiltins: Plugin = {
 };
 
 /** The first pass's chunks, from memory. */
-function chunks(files: readonly OutputFile[]): Plugin {
+function chunks(files: readonly OutputFile[], apart: ReadonlyMap<string, string>): Plugin {
   const texts = new Map(files.map(file => [basename(file.path), file.text]));
   return {
     name: 'chunks',
     setup({ onResolve, onLoad }) {
-      onResolve({ filter: /^\.\// }, ({ path }) => ({ path: basename(path), namespace: 'chunk' }));
+      onResolve({ filter: /^\.\// }, ({ path }) => {
+        const file = apart.get(basename(path));
+        if (file !== undefined) return { path: `./${file}`, external: true };
+        return { path: basename(path), namespace: 'chunk' };
+      });
       onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({ contents: texts.get(path)!, resolveDir: root }));
     },
   };
 }
 
-/** @returns the size, in words */
-async function bundle(name: string): Promise<string> {
-  const split = await build({
+/** Writes a file that is there wholly or not at all. @returns its name */
+function publish(name: string, contents: string | Uint8Array, mode = 0o644): string {
+  const unfinished = join(outFolder, `.${name}.${process.pid}`);
+  writeFileSync(unfinished, contents);
+  chmodSync(unfinished, mode);
+  renameSync(unfinished, join(outFolder, name));
+  return name;
+}
+
+const latin1 = (text: string): Uint8Array => Buffer.from(text, 'latin1');
+const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
+
+/** One script from a chunk of the first pass and what it imports. */
+async function scriptOf(
+  entry: string,
+  files: readonly OutputFile[],
+  apart: ReadonlyMap<string, string>,
+  options: BuildOptions,
+): Promise<string> {
+  const { outputFiles } = await build({
     ...common,
-    entryPoints: [join(binFolder, `${name}.ts`)],
+    ...small,
+    ...options,
+    // The first pass has warned about our sources. In chunks, dependencies would be warned about as well, which nobody here can fix.
+    logLevel: 'error',
+    entryPoints: [`./${entry}`],
+    format: 'cjs',
+    plugins: [lazyBuiltins, chunks(files, apart)],
+    // A script has no modules: what is loaded later comes through `require`.
+    supported: { 'dynamic-import': false },
+    // Without `fetch`, zstddec takes its own bytes from a string: with it, Node's HTTP client would be loaded for them (20 ms).
+    define: { 'import.meta.url': 'importMetaUrl', 'import.meta.dirname': '__dirname', fetch: 'undefined' },
+    write: false,
+  });
+  const [{ text }] = outputFiles as [OutputFile];
+  // Read as Latin-1, which is faster and half as large in memory.
+  const stray = /[^\0-\xff]/.exec(text);
+  if (stray !== null) throw new Error(`${entry}: ${JSON.stringify(stray[0])} is not in Latin-1`);
+  return text;
+}
+
+async function bundle(): Promise<string> {
+  const { outputFiles: split } = await build({
+    ...common,
+    entryPoints: [join(binFolder, 'run.ts')],
     outdir: outFolder,
     conditions: ['@bcachefs-ts/source'],
+    format: 'esm',
     splitting: true,
     write: false,
   });
-  const outfile = join(outFolder, `${name}.js`);
-  const unfinished = `${outfile}.${process.pid}`;
-  await build({
-    ...common,
-    entryPoints: [`./${name}.js`],
-    outfile: unfinished,
-    // The first pass has warned about our sources. In chunks, dependencies would be warned about as well, which nobody here can fix.
-    logLevel: 'error',
-    plugins: [lazyBuiltins, chunks(split.outputFiles)],
-    banner: {
-      // For dependencies in CommonJS, which ask for Node's modules without `node:`, and for their own folder.
-      js: "#!/usr/bin/env node\nconst require = process.getBuiltinModule('node:module').createRequire(import.meta.url);\nconst __dirname = import.meta.dirname;",
-    },
-    // Names stay readable in stack traces; the rest is made small.
-    minifySyntax: true,
-    minifyWhitespace: true,
+  mkdirSync(outFolder, { recursive: true });
+  const written: string[] = [];
+  const apart = new Map<string, string>();
+  for (const name of split.map(({ path }) => basename(path)).filter(name => APART.test(name))) {
+    const text = await scriptOf(name, split, new Map(), {});
+    const stem = name.replace(/-[A-Z0-9]{8}\.js$/, '');
+    apart.set(name, publish(`${stem}-${hashOf(text)}.cjs`, text));
+  }
+  written.push(...apart.values());
+
+  const text = await scriptOf('run.js', split, apart, {
+    banner: { js: `${WRAPPER.banner.js}const importMetaUrl = require('node:url').pathToFileURL(__filename).href;` },
+    footer: WRAPPER.footer,
   });
-  chmodSync(unfinished, 0o755);
-  // A program that is started meanwhile sees the old bundle or the new one.
-  renameSync(unfinished, outfile);
-  return `${name} ${Math.ceil(statSync(outfile).size / 1024)} KiB`;
+  const name = publish(`program-${hashOf(text)}.cjs`, latin1(text));
+  written.push(name, `${name}.cache`);
+  compile(name);
+
+  const entry = readFileSync(join(binFolder, 'entry.js'), 'utf8').replaceAll('BUNDLE', name);
+  for (const program of programs) written.push(publish(`${program}.js`, entry.replaceAll('NAME', program), 0o755));
+  removeOlder(written);
+  const sizes = written.map(file => `${file.replace(/-[0-9a-f]{12}/, '')} ${kib(file)} KiB`);
+  return `bundled ${sizes.join(', ')}`;
+}
+
+const kib = (file: string): number => Math.ceil(statSync(join(outFolder, file)).size / 1024);
+
+/** In a process of its own: what a program needs at its start is what compiled code should hold. */
+function compile(name: string): void {
+  const run = spawnSync(process.execPath, [join(root, 'scripts/compile-bundle.mjs'), join(outFolder, name)], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  if (run.status !== 0) throw new Error(`compiling ${name} failed (exit ${run.status ?? run.signal})`);
+}
+
+function removeOlder(written: readonly string[]): void {
+  for (const file of readdirSync(outFolder)) {
+    if (written.includes(file) || !/-[0-9a-f]{12}\.cjs/.test(file)) continue;
+    const path = join(outFolder, file);
+    const { mtimeMs } = statSync(path, { throwIfNoEntry: false }) ?? { mtimeMs: Date.now() };
+    if (Date.now() - mtimeMs >= KEPT_MS) rmSync(path, { force: true });
+  }
 }
 
 try {
-  const sizes: string[] = [];
-  // One after the other: a mistake in a source is then reported once.
-  for (const name of binaries) sizes.push(await bundle(name));
-  console.log(`bundled ${sizes.join(', ')}`);
+  console.log(await bundle());
 } catch (error) {
   // esbuild has printed what it found in the sources.
   if (!(error instanceof Error && 'errors' in error)) throw error;

@@ -28,7 +28,7 @@ describe('packed packages', { timeout: patient(300_000) }, () => {
 
   beforeAll(() => {
     sh(root, process.execPath, join(root, 'node_modules/typescript/bin/tsc'), '-b', 'tsconfig.build.json');
-    sh(root, process.execPath, '--import', 'tsx', 'scripts/bundle.ts');
+    sh(root, process.execPath, '--import', 'tsx', 'scripts/bundle.ts', '--clean');
     mkdirSync(tarballs);
     mkdirSync(home);
     for (const name of readdirSync(join(root, 'packages'))) {

@@ -4,6 +4,7 @@
 import { type Context, type FilesystemArgs, openForReading } from '@bcachefs-ts/command';
 import {
   DataReader,
+  declaredCompressionTypes,
   type Filesystem,
   FileTree,
   IndirectExtents,
@@ -28,13 +29,21 @@ export interface OpenedTree {
   close(): void;
 }
 
-/** @throws as openForReading does; UsageError when there is no such subvolume or snapshot */
-export async function openTree(context: Context, args: TreeArgs, onDamage: OnDamage): Promise<OpenedTree> {
+/**
+ * @param readsFiles their data are what the command is for: what the superblock does not declare can be read too
+ * @throws as openForReading does; UsageError when there is no such subvolume or snapshot
+ */
+export async function openTree(
+  context: Context,
+  args: TreeArgs,
+  onDamage: OnDamage,
+  readsFiles = false,
+): Promise<OpenedTree> {
   await loadChecksums();
-  await loadCompression();
   const { filesystem: word, subvolume, snapshot, ...others } = args;
   const filesystem = await openForReading(context, { ...others, devices: [word] });
   try {
+    await loadCompression(readsFiles ? undefined : declaredCompressionTypes(filesystem.sb));
     return {
       filesystem,
       tree: FileTree.open(filesystem, { subvolume, snapshot, onDamage }),

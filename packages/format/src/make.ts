@@ -12,6 +12,7 @@ import {
 } from '@bcachefs-ts/command';
 import {
   BUCKETS_MIN,
+  compressionTypeOf,
   DEVICE_BYTES_MIN,
   type FormatRequest,
   filledContents,
@@ -95,7 +96,8 @@ export async function makeFilesystem(
         })
       : undefined;
   const time = creationTime(context);
-  await Promise.all([loadChecksums(), loadCompression(), loadCompressors(compressionsOf(options))]);
+  await loadChecksums();
+  if (args.source !== undefined) await loadCodecs(options);
   // What is being written to, in case that the source holds it.
   const paths = devices.flatMap(({ path, shownPath }) => (shownPath === undefined ? [path] : [path, shownPath]));
   const source = args.source === undefined ? undefined : await FileSource.open(context, args.source, args, paths);
@@ -284,11 +286,6 @@ function sizesToFit(
 /** So that small filesystems have room for a few commits of nodes at once. */
 const SPARE_BYTES = 128 * 2 ** 20;
 
-/** Those of files, which no file has of its own yet. */
-function compressionsOf(options: ReadonlyMap<OptionName, OptionNumber>): readonly number[] {
-  return [options.get('compression'), options.get('background_compression')].flatMap(value => Number(value ?? []));
-}
-
 /** Splits what was given into options that are numbers and targets, which are names until the labels are known. */
 function filesystemOptions(given: ReadonlyMap<OptionName, OptionValue>, replicas: number | undefined) {
   const options = new Map<OptionName, OptionNumber>();
@@ -381,4 +378,12 @@ async function askBeforeOverwriting(context: Context, found: readonly FormatTarg
   for (const line of inTheWay) context.warn(line);
   const agreed = await context.prompt.confirm('Overwrite?', { flag: '--force' });
   if (!agreed) throw new CommandFailed('nothing was written');
+}
+
+/** For the data of a source: what the options choose, to write it and, where blocks are filled up, to read it again. */
+async function loadCodecs(options: ReadonlyMap<OptionName, OptionValue>): Promise<void> {
+  const types = (['compression', 'background_compression'] as const).map(name =>
+    compressionTypeOf(Number(options.get(name) ?? 0)),
+  );
+  await Promise.all([loadCompression(types), loadCompressors(types)]);
 }

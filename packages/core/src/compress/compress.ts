@@ -12,7 +12,7 @@
 // Source: attempt_compress and __bio_compress in compress.c, v1.13.0.
 
 import { compressionTypes, decodeCompression } from '../ondisk/compression-types.ts';
-import { assert } from '../ondisk/errors.ts';
+import { assert, IncompatibleError } from '../ondisk/errors.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { encodeLz4Block } from './lz4-encode.ts';
 
@@ -46,12 +46,12 @@ let zstd: Encoder | undefined;
 
 /**
  * Loads the encoders of gzip and zstd, up to 60 ms. To be awaited once before anything is compressed with them.
- * @param options values of the options `compression` and `background_compression`; all by default
+ * @param types compression types (numbers), such as `declaredCompressionTypes`; all by default
  */
-export async function loadCompressors(options?: Iterable<number>): Promise<void> {
-  const wanted = options === undefined ? undefined : new Set([...options].map(value => decodeCompression(value).type));
-  if (wanted === undefined || wanted.has(typeOfOption.indexOf(GZIP))) deflate ??= await loadDeflate();
-  if (wanted === undefined || wanted.has(typeOfOption.indexOf(ZSTD))) zstd ??= await loadZstdEncoder();
+export async function loadCompressors(types?: Iterable<number>): Promise<void> {
+  const wanted = types === undefined ? undefined : new Set(types);
+  if (wanted === undefined || wanted.has(GZIP)) deflate ??= await loadDeflate();
+  if (wanted === undefined || wanted.has(ZSTD)) zstd ??= await loadZstdEncoder();
 }
 
 async function loadDeflate(): Promise<Encoder> {
@@ -110,17 +110,25 @@ export function compress(option: number, input: Uint8Array, blockBytes: number):
   return { type, bytes: room.subarray(0, sizeBytes) };
 }
 
+/** An inode may ask for anything, whatever the features say. */
+const notLoaded = (name: string): IncompatibleError =>
+  new IncompatibleError(
+    'compression_not_declared',
+    {},
+    `a file asks for compression with ${name}, which the features of the superblock do not name`,
+  );
+
 /** @returns how much of `output` is used; 0 when that was not enough */
 function encode(type: number, level: number, input: Uint8Array, output: Uint8Array): number {
   if (type === LZ4) return encodeLz4Block(input, output);
   if (type === GZIP) {
-    assert(deflate !== undefined, 'loadCompressors has to be awaited before gzip is compressed');
+    if (deflate === undefined) throw notLoaded('gzip');
     const stream = deflate(input, level === 0 ? GZIP_DEFAULT_LEVEL : Math.min(level, 9));
     if (stream.length > output.length) return 0;
     output.set(stream);
     return stream.length;
   }
-  assert(zstd !== undefined, 'loadCompressors has to be awaited before zstd is compressed');
+  if (zstd === undefined) throw notLoaded('zstd');
   // 15 levels for zstd's 22; 0 is zstd's own default.
   const zstdLevel = level === 0 ? ZSTD_DEFAULT_LEVEL : Math.min(Math.floor((level * 3) / 2), ZSTD_LEVEL_MAX);
   const frame = zstd(input, zstdLevel);

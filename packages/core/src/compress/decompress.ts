@@ -3,9 +3,13 @@
 // last block, and the rest of the block is padding; only zstd writes down where. Types: ondisk/compression-types.ts.
 // Error names are those of 1.39, whose predecessors only had EIO. Source: compress.c, v1.13.0 and v1.39.2.
 
-import { compressionTypes } from '../ondisk/compression-types.ts';
+import { getBits } from '../ondisk/bits.ts';
+import { compressionOptions, compressionTypes } from '../ondisk/compression-types.ts';
 import { assert, CorruptError, IncompatibleError } from '../ondisk/errors.ts';
+import { incompatFeatures } from '../ondisk/features.ts';
 import { viewOf } from '../ondisk/layout.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
+import type { Superblock } from '../ondisk/superblock.ts';
 import { inflate } from './gzip.ts';
 import { decodeLz4Block } from './lz4.ts';
 import { decodeZstd, loadZstd } from './zstd.ts';
@@ -17,9 +21,23 @@ export const UNCOMPRESSED_BYTES_MAX = 512 << 13;
 const ZSTD_LENGTH_BYTES = 4;
 
 /**
- * Loads what `decompress` needs and Node does not have: a zstd decoder before Node 22.15, some 30 ms. To be awaited once
+ * The compression types (numbers) that a filesystem says it has or shall have: its features, which are set before anything of their type is
+ * stored or a file asks for it, and its options, whose features come with the first mount or change.
+ */
+export function declaredCompressionTypes({ features, flags }: Pick<Superblock, 'features' | 'flags'>): number[] {
+  const [bits = 0n] = features;
+  const chosen = [sbBits.COMPRESSION_TYPE_LO, sbBits.BACKGROUND_COMPRESSION_TYPE_LO].map(bit => getBits(flags, bit));
+  const declared = compressionOptions.rows.filter(
+    ({ id, feature }) =>
+      feature !== null && (chosen.includes(id) || (bits >> BigInt(incompatFeatures.idOf(feature))) & 1n),
+  );
+  return declared.map(({ name }) => compressionTypes.idOf(name));
+}
+
+/**
+ * Loads what `decompress` needs and Node does not have: a zstd decoder before Node 22.15, some 15 ms. To be awaited once
  * before data are read.
- * @param types the compression types (numbers) that will occur, for who knows them; all by default
+ * @param types the compression types (numbers) that will occur, such as `declaredCompressionTypes`; all by default
  */
 export async function loadCompression(types?: Iterable<number>): Promise<void> {
   const zstd = compressionTypes.idOf('zstd');
@@ -33,7 +51,7 @@ export async function loadCompression(types?: Iterable<number>): Promise<void> {
  * @param outputBytes `uncompressed_size` in bytes, up to UNCOMPRESSED_BYTES_MAX
  * @returns `outputBytes` bytes; a part of `input` where nothing is compressed
  * @throws CorruptError data_decompress_err_…, ptr_crc_uncompressed_size_mismatch
- * @throws IncompatibleError ptr_crc_compression_type_unknown
+ * @throws IncompatibleError ptr_crc_compression_type_unknown, also for a type that was not loaded
  */
 export function decompress(type: number, input: Uint8Array, outputBytes: number): Uint8Array {
   assert(outputBytes > 0 && outputBytes <= UNCOMPRESSED_BYTES_MAX, `an extent of ${outputBytes} bytes`);

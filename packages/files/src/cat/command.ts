@@ -45,7 +45,7 @@ export const catCommand = defineCommand({
   async run(context: Context, { paths, ignore_errors, ...args }) {
     if (context.json) throw new UsageError('files are bytes: cat has no JSON', '--json');
     const log = new DamageLog(context);
-    const opened = await openTree(context, args, log.onDamage);
+    const opened = await openTree(context, args, log.onDamage, true);
     try {
       for (const typed of paths) {
         const { node, path } = lookUp(opened.tree, typed);

@@ -86,7 +86,7 @@ export const putCommand = defineCommand({
   },
   run(context, args) {
     if (args.words.slice(0, -1).includes(STDIN)) context.prompt.claimInput('what is to be put');
-    return changeFiles(context, args, change => put(context, args, change));
+    return changeFiles(context, args, change => put(context, args, change), { writesFiles: true });
   },
   text: printChange,
   json: changeJson,

@@ -122,7 +122,7 @@ async function restore(context: Context, args: RestoreArgs): Promise<RestoreResu
       ? (kind, path, reason) => context.warn(`${path}: ${unkeptKinds[kind]} not kept: ${reason}`)
       : undefined,
   });
-  const opened = await openTree(context, args, (damage: Damage) => report.damage(damage));
+  const opened = await openTree(context, args, (damage: Damage) => report.damage(damage), true);
   try {
     let isRootless = false;
     const onRootless = (error: CorruptError): void => {

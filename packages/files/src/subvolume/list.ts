@@ -2,6 +2,7 @@
 
 import { defineCommand, filesystemOptions, type Out, openForReading } from '@bcachefs-ts/command';
 import {
+  declaredCompressionTypes,
   type Filesystem,
   FileTree,
   loadChecksums,
@@ -35,10 +36,10 @@ export const subvolumeListCommand = defineCommand({
   options: filesystemOptions,
   async run(context, args): Promise<Listing> {
     await loadChecksums();
-    await loadCompression();
     const { filesystem: word, ...others } = args;
     const filesystem = await openForReading(context, { ...others, devices: [word] });
     try {
+      await loadCompression(declaredCompressionTypes(filesystem.sb));
       const log = new DamageLog(context);
       const subvolumes = listed(filesystem, log);
       log.finish();

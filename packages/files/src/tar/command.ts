@@ -83,7 +83,7 @@ export const tarCommand = defineCommand({
       throw new UsageError('an archive is not written to a terminal: give --output=FILE, or a pipe');
     }
     const log = new DamageLog(context);
-    const opened = await openTree(context, args, log.onDamage);
+    const opened = await openTree(context, args, log.onDamage, true);
     try {
       for (const path of paths) opened.tree.lookup(path, { followLinks: false });
       const filter = new PathFilter({ paths, include, exclude });

@@ -1,0 +1,30 @@
+#!/usr/bin/env node
+// NAME of bcachefs-ts. Starts the bundle beside it, whose compiled code comes from a file where this Node can use that: V8 looks at its
+// own version and flags first, and compiles anew where they differ. Made by scripts/bundle.ts, which fills in the capitals.
+// Any Node that knows modules can read this file, so that one that is too old gets a line instead of a stack trace.
+
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 19)) {
+  process.stderr.write(`NAME: Node 20.19 or newer is needed, this is ${process.versions.node}\n`);
+  process.exit(1);
+}
+
+const { readFileSync } = process.getBuiltinModule('node:fs');
+const { createRequire } = process.getBuiltinModule('node:module');
+const { Script } = process.getBuiltinModule('node:vm');
+
+const folder = import.meta.dirname;
+const filename = `${folder}/BUNDLE`;
+
+/** @returns undefined where the package has none */
+function compiledCode() {
+  try {
+    return readFileSync(`${filename}.cache`);
+  } catch (error) {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+const script = new Script(readFileSync(filename, 'latin1'), { filename, cachedData: compiledCode() });
+script.runInThisContext()(createRequire(filename), filename, folder).run('NAME');
