@@ -154,6 +154,14 @@ function searchOf(context: Context, { uuid, exclusive = false }: FilesystemArgs)
 
 function tellMembers(context: Context, set: MemberSet, { degraded }: FilesystemArgs): void {
   if (set.missing.length > 0 && !degraded) context.warn(`${missingText(set)}; what is only there cannot be read`);
+  for (const { device, reading } of set.members) {
+    const [first] = reading.failures;
+    if (first === undefined) continue;
+    context.warn(
+      `${device.name}: the superblock at sector ${first.sector} cannot be used (${first.message}); the copy at sector ${reading.sector} ` +
+        'is; recover-super writes it back',
+    );
+  }
   for (const { device, sb } of set.members) {
     const shortfall = shortfallText(device, set.newest.sb, sb.dev_idx);
     if (shortfall !== undefined) context.warn(`${device.name}: ${shortfall}`);

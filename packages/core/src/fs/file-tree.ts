@@ -8,12 +8,14 @@
 import type { FilesystemSource } from '../btree/source.ts';
 import { DataReader } from '../data/extent-read.ts';
 import { readFile } from '../data/file-read.ts';
+import { getBits } from '../ondisk/bits.ts';
 import { bposText } from '../ondisk/bpos.ts';
 import { assert, CorruptError, UsageError } from '../ondisk/errors.ts';
 import { FILE_TYPE_DIR, FILE_TYPE_SUBVOL, fileTypes } from '../ondisk/inode-tables.ts';
-import { type Inode, isDirectory, modeType, ROOT_INODE } from '../ondisk/inode-unpack.ts';
+import { blankInode, type Inode, isDirectory, modeType, ROOT_INODE } from '../ondisk/inode-unpack.ts';
 import { optionFromSuperblock } from '../ondisk/option-values.ts';
 import { option } from '../ondisk/options.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
 import { type OnDamage, tellDamage } from '../snapshots/damage.ts';
 import { ROOT_SUBVOLUME, SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { printableBytes } from '../util/byte-text.ts';
@@ -91,6 +93,18 @@ const SLASH = 0x2f;
 const NO_BYTES = new Uint8Array(0);
 const encoder = new TextEncoder();
 
+/** Whether anything but more NULs follows the first: no path has one. */
+export function hasNulInside(target: Uint8Array): boolean {
+  const end = target.indexOf(0);
+  return end >= 0 && target.subarray(end).some(byte => byte !== 0);
+}
+
+/** Its first mount makes the root and all else of a filesystem that was formatted with --no_initialize. */
+const isInitialized = ({ sb }: FilesystemSource): boolean => getBits(sb.flags, sbBits.INITIALIZED) !== 0;
+
+/** As that mount will make it. */
+const emptyRoot: Inode = { ...blankInode, bi_mode: 0o040_755 };
+
 export class FileTree {
   readonly #teller: DamageTeller;
   #hash: { readonly of: Inode; readonly hash: StrHash } | undefined;
@@ -135,6 +149,8 @@ export class FileTree {
     if (id !== ROOT_SUBVOLUME || table.nodes().length > 0 || table.subvolumes().length > 0) {
       throw new UsageError(`there is no subvolume ${id}`);
     }
+    const isEmpty = !isInitialized(source);
+    if (isEmpty) return new FileTree(source, table, ROOT_SUBVOLUME, 0xffff_ffff, ROOT_INODE, teller);
     // The tables are lost: what fsck makes of them is subvolume 1 in the first snapshot.
     const where = { btree: 'subvolumes' };
     const detail = 'subvolume 1 is missing, and every other: its root is taken for 4096 in snapshot 4294967295';
@@ -155,6 +171,10 @@ export class FileTree {
   root(): FileNode {
     const found = this.node(this.rootInode);
     if (found !== undefined) return found;
+    if (!isInitialized(this.source)) {
+      const { subvolume, snapshot, rootInode: inum } = this;
+      return { inum, subvolume, snapshot, keySnapshot: snapshot, inode: emptyRoot };
+    }
     const where = { btree: 'inodes', path: '/' };
     throw new CorruptError('root_dir_missing', where, `its inode ${this.rootInode} is missing`);
   }
@@ -308,7 +328,12 @@ export class FileTree {
       onDamage === undefined ? undefined : ({ error }: { error: Parameters<OnDamage>[0] }) => onDamage(error);
     readFile(this.#data, this.table, file, 0, target, { onFinding });
     const end = target.indexOf(0);
-    return end < 0 ? target : target.subarray(0, end);
+    if (end < 0) return target;
+    if (hasNulInside(target)) {
+      const where = { btree: 'inodes', pos: `0:${node.inum}:${node.keySnapshot}` };
+      tellDamage(new CorruptError('vfs_i_size_bad', where, 'a symlink whose target has a NUL in it'), onDamage);
+    }
+    return target.subarray(0, end);
   }
 
   /** Whether a directory looks names up without regard to case. */

@@ -94,7 +94,7 @@ type Unpacking = { -readonly [M in keyof Inode]: Inode[M] };
  * An inode that says nothing. Unpacking into a copy of it takes 1 µs, building the object out of parts took 6 (Node 20, the inodes of
  * the image `many`).
  */
-const blank: Inode = {
+export const blankInode: Inode = {
   encoding: 'inode_v3',
   bi_journal_seq: 0n,
   bi_hash_seed: 0n,
@@ -118,7 +118,7 @@ const blank: Inode = {
  */
 export function unpackInodeV1(value: Uint8Array): Inode {
   const view = viewOf(value);
-  const inode: Unpacking = { ...blank, encoding: 'inode' };
+  const inode: Unpacking = { ...blankInode, encoding: 'inode' };
   inode.bi_hash_seed = view.getBigUint64(BchInode.offset.bi_hash_seed, true);
   inode.bi_flags = view.getUint32(BchInode.offset.bi_flags, true);
   inode.bi_mode = view.getUint16(BchInode.offset.bi_mode, true);
@@ -130,7 +130,7 @@ export function unpackInodeV1(value: Uint8Array): Inode {
 /** @param value 32 bytes or more */
 export function unpackInodeV2(value: Uint8Array): Inode {
   const view = viewOf(value);
-  const inode: Unpacking = { ...blank, encoding: 'inode_v2' };
+  const inode: Unpacking = { ...blankInode, encoding: 'inode_v2' };
   inode.bi_journal_seq = view.getBigUint64(BchInodeV2.offset.bi_journal_seq, true);
   inode.bi_hash_seed = view.getBigUint64(BchInodeV2.offset.bi_hash_seed, true);
   inode.bi_flags = view.getUint32(BchInodeV2.offset.bi_flags, true);
@@ -142,7 +142,7 @@ export function unpackInodeV2(value: Uint8Array): Inode {
 export function unpackInodeV3(value: Uint8Array): Inode {
   const view = viewOf(value);
   const { offset } = BchInodeV3;
-  const inode: Unpacking = { ...blank };
+  const inode: Unpacking = { ...blankInode };
   inode.bi_journal_seq = view.getBigUint64(offset.bi_journal_seq, true);
   inode.bi_hash_seed = view.getBigUint64(offset.bi_hash_seed, true);
   inode.bi_sectors = view.getBigUint64(offset.bi_sectors, true);

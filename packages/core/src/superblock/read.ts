@@ -24,6 +24,7 @@ import {
   superblockBytes,
   superblockMaxBytes,
 } from '../ondisk/superblock.ts';
+import { probeSignatures, signatureText } from '../probe/index.ts';
 import { roundDown, SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
 import { layoutProblems, superblockIncompatibilities, superblockProblems } from './verify.ts';
 
@@ -91,9 +92,16 @@ export function readSuperblock(device: BlockDevice, scanBytes: number = SCAN_BYT
   throw new CorruptError(
     first.error,
     { device: device.name },
-    `no bcachefs superblock found: ${failures.map(failure => `sector ${failure.sector}: ${failure.message}`).join('; ')}; ` +
+    `no bcachefs superblock found: ${foreignText(device)}${failures.map(failure => `sector ${failure.sector}: ${failure.message}`).join('; ')}; ` +
       `none in the first and last ${Math.round(scanBytes / MIB)} MiB either${wipedText(scanned)}`,
   );
+}
+
+/** What is there instead, where that is known: most often the wrong image was named. */
+function foreignText(device: BlockDevice): string {
+  const found = probeSignatures(device).filter(({ name }) => name !== 'bcachefs');
+  if (found.length === 0) return '';
+  return `it contains ${found.map(signatureText).join(', ')}; `;
 }
 
 /** Whoever wiped a superblock meant it: it is not read, but how to get it back is said. */
@@ -105,6 +113,7 @@ function wipedText(scanned: readonly SuperblockCopy[]): string {
     'recover-super restores it'
   );
 }
+
 /** The newest of several copies: the one that was written last. */
 export function newestCopy(copies: readonly SuperblockCopy[]): SuperblockCopy | undefined {
   return copies.reduce<SuperblockCopy | undefined>((best, copy) => {

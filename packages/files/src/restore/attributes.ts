@@ -43,8 +43,8 @@ export class AttributeWriter {
    * @param path for the report
    */
   apply(target: AttributeTarget, stat: FileStat, xattrs: readonly ExtendedAttribute[], path: Uint8Array): void {
-    const tell = (kind: UnkeptKind, reason: string) =>
-      this.#settings.report.tellUnkept(kind, printableBytes(path), reason);
+    const tell: Tell = (kind, reason, what) =>
+      this.#settings.report.tellUnkept(kind, printableBytes(path), reason, what);
     const isOwned = this.#setOwner(target, stat, tell);
     const groupPerm = this.#setXattrs(target, xattrs, tell);
     this.#setTimes(target, stat, tell);
@@ -76,12 +76,12 @@ export class AttributeWriter {
     for (const { name, value } of xattrs) {
       const isAcl = printableBytes(name).startsWith(ACL_PREFIX);
       const kind: UnkeptKind = isAcl ? 'acls' : 'xattrs';
-      const refused = (reason: string): void => tell(kind, reason);
+      const refused = (reason: string): void => tell(kind, reason, printableBytes(name));
       let isKept = false;
       if (native === undefined) refused(NEEDS_NATIVE);
       else {
         const set = (): void => native.setXattr(fd ?? path, name, value);
-        isKept = attempt(set, reason => refused(`${printableBytes(name)}: ${reason}`));
+        isKept = attempt(set, refused);
       }
       if (!isKept && isAcl) groupPerm = groupPermOf(value) ?? groupPerm;
     }
@@ -128,7 +128,7 @@ export class AttributeWriter {
   }
 }
 
-type Tell = (kind: UnkeptKind, reason: string) => void;
+type Tell = (kind: UnkeptKind, reason: string, what?: string) => void;
 
 const seconds = (ns: bigint): number => Number(ns / 1000n) / 1e6;
 

@@ -271,10 +271,10 @@ async function printResult(
     if (report.unlisted > 0) out.line(`and ${report.unlisted} more`);
     out.line();
   }
-  for (const { kind, count, reason, paths } of report.unkept.values()) {
-    out.line(
-      `not kept: ${unkeptKinds[kind]} of ${count} ${count === 1 ? 'file' : 'files'} (${reason}): ${paths.join(', ')}${count > paths.length ? ', …' : ''}`,
-    );
+  for (const { kind, count, reason, names, paths } of report.unkept.values()) {
+    const which = names.length === 0 ? '' : ` ${names.join(', ')}`;
+    const where = `${paths.join(', ')}${count > paths.length ? ', …' : ''}`;
+    out.line(`not kept: ${unkeptKinds[kind]}${which} of ${plural(count, 'file')} (${reason}): ${where}`);
   }
   const files = totals.files + totals.links;
   const resumed = totals.resumed > 0 ? `, ${totals.resumed} of them earlier` : '';
@@ -344,7 +344,13 @@ function resultJson({ destination, isDryRun, isResumed, expected, report }: Rest
     ...(isDryRun ? {} : { totals: report.totals, verdicts: { ...report.verdicts, healed: report.healed } }),
     files: report.files,
     unlisted: report.unlisted,
-    not_kept: [...report.unkept.values()].map(({ kind, count, reason, paths }) => ({ kind, count, reason, paths })),
+    not_kept: [...report.unkept.values()].map(({ kind, count, reason, names, paths }) => ({
+      kind,
+      count,
+      reason,
+      ...(names.length === 0 ? {} : { names }),
+      paths,
+    })),
     damages: report.damages,
     damage_count: report.damageCount,
   };

@@ -36,6 +36,7 @@ const RANGES_MAX = 16;
 /** Verdicts that are kept for the list. */
 const LISTED_MAX = 100_000;
 const PATHS_MAX = 3;
+const NAMES_MAX = 8;
 const DAMAGES_MAX = 1000;
 
 export function pathFields(path: Uint8Array): Pick<FileVerdict, 'path' | 'path_hex'> {
@@ -113,12 +114,14 @@ export interface Unkept {
   readonly kind: UnkeptKind;
   /** Files. */
   count: number;
-  /** Why, the first time. */
+  /** Why: those that have another reason are counted apart. */
   readonly reason: string;
+  /** Of attributes, the first few. */
+  readonly names: string[];
   /** The first few, printable. */
   readonly paths: string[];
   /** The one that was told last: several attributes of one file count once. */
-  lastPath: string;
+  lastPath: string | undefined;
 }
 
 export interface Totals {
@@ -149,14 +152,18 @@ export class Report {
   readonly files: FileVerdict[] = [];
   /** Verdicts that did not fit into `files`. */
   unlisted = 0;
-  readonly unkept = new Map<UnkeptKind, Unkept>();
+  /** By kind and reason. */
+  readonly unkept = new Map<string, Unkept>();
   /** Losses in the metadata: names or attributes may be missing because of them. */
   readonly damages: string[] = [];
   damageCount = 0;
   readonly #listsAll: boolean;
   readonly #onUnkept: ((kind: UnkeptKind, path: string, reason: string) => void) | undefined;
 
-  constructor(options: { readonly listsAll: boolean; readonly onUnkept?: Report['tellUnkept'] | undefined }) {
+  constructor(options: {
+    readonly listsAll: boolean;
+    readonly onUnkept?: ((kind: UnkeptKind, path: string, reason: string) => void) | undefined;
+  }) {
     this.#listsAll = options.listsAll;
     this.#onUnkept = options.onUnkept;
   }
@@ -180,13 +187,13 @@ export class Report {
     if (this.damages.length < DAMAGES_MAX) this.damages.push(error.message);
   }
 
-  tellUnkept(kind: UnkeptKind, path: string, reason: string): void {
-    this.#onUnkept?.(kind, path, reason);
-    const known = this.unkept.get(kind);
-    if (known === undefined) {
-      this.unkept.set(kind, { kind, count: 1, reason, paths: [path], lastPath: path });
-      return;
-    }
+  /** @param name of the attribute, where that is what was not kept */
+  tellUnkept(kind: UnkeptKind, path: string, reason: string, name?: string): void {
+    this.#onUnkept?.(kind, path, name === undefined ? reason : `${name}: ${reason}`);
+    const key = `${kind} ${reason}`;
+    const known = this.unkept.get(key) ?? { kind, count: 0, reason, names: [], paths: [], lastPath: undefined };
+    this.unkept.set(key, known);
+    if (name !== undefined && known.names.length < NAMES_MAX && !known.names.includes(name)) known.names.push(name);
     if (known.lastPath === path) return;
     known.lastPath = path;
     known.count++;

@@ -9,7 +9,14 @@
 
 import { ftruncateSync, lstatSync } from 'node:fs';
 import type { NativeCalls } from '@bcachefs-ts/command';
-import { type ExtendedAttribute, type FileStat, joinPath, latin1Text, printableBytes } from '@bcachefs-ts/core';
+import {
+  type ExtendedAttribute,
+  type FileStat,
+  hasNulInside,
+  joinPath,
+  latin1Text,
+  printableBytes,
+} from '@bcachefs-ts/core';
 import type { PathFilter } from '../filter.ts';
 import { AttributeWriter, NEEDS_NATIVE, refusal } from './attributes.ts';
 import { chmodUnfollowed, type Destination, hostFailure, NotWritten, taking, writeAll } from './destination.ts';
@@ -366,6 +373,7 @@ export class Restore<Node extends SourceNode> {
       if (chunk.kind === 'data') stored.set(chunk.bytes, chunk.offset);
     }
     if (tally.kind !== 'intact') return tally.verdict(place.path, false);
+    if (hasNulInside(stored)) return unreadable('a symlink whose target has a NUL in it, which no target can have');
     const end = stored.indexOf(0);
     const target = end < 0 ? stored : stored.subarray(0, end);
     if (target.length === 0) return unreadable('a symlink without a target');
