@@ -30,6 +30,8 @@ interface Kind {
   readonly percent?: number;
   /** How many of the commits are done; all when left out. */
   readonly commits?: number;
+  /** Each in several parts, which are written one after the other before the commit. */
+  readonly isStaged?: boolean;
 }
 
 // biome-ignore format: a table
@@ -45,12 +47,16 @@ const kinds: readonly Kind[] = [
   { name: 'ours, its journal gone round', image: () => wornImage(seed), steps: 20 },
   { name: 'ours, two members', image: () => formattedImage({ members: 2, options: { metadata_replicas: '2', data_replicas: '2', compression: 'lz4' } }), steps: 60 },
   { name: 'ours, encrypted', image: () => formattedImage({ isEncrypted: true, options: { compression: 'gzip' } }), steps: 60 },
+  { name: 'a kernel’s, in parts', image: () => testImage('basic'), steps: 8, percent: 20, isStaged: true },
+  { name: 'a kernel’s, unclean, in parts', image: () => testImage('unclean'), steps: 12, percent: 20, isStaged: true },
+  { name: 'ours, two members, in parts', image: () => formattedImage({ members: 2, options: { metadata_replicas: '2', data_replicas: '2', compression: 'lz4' } }), steps: 24, percent: 20, isStaged: true },
+  { name: 'ours, its journal gone round, in parts', image: () => wornImage(seed), steps: 24, percent: 20, isStaged: true },
 ];
 
 const runnable = kinds.filter(({ needsFixtures }) => !needsFixtures || whyNoFixtures === undefined);
 
 describe(`power cuts over changes of files (seed ${seed})`, () => {
-  test.each(runnable)('$name', { timeout: patient(300_000) }, ({ image, steps, percent = 100, commits }) => {
+  test.each(runnable)('$name', { timeout: patient(300_000) }, ({ image, steps, percent = 100, commits, isStaged }) => {
     const { devices, key } = image();
     const random = randomFrom(seed);
     const cuts = new PowerCuts(devices);
@@ -58,7 +64,7 @@ describe(`power cuts over changes of files (seed ${seed})`, () => {
     const states = statesOf(key);
     const here = (): Milestone => ({ events: cuts.count, state: states.of(cuts.after({ events: cuts.count })) });
     const milestones = [here()];
-    for (const { edit } of commitsOf(writer, random, options, steps).slice(0, commits)) {
+    for (const { edit } of commitsOf(writer, random, options, steps, isStaged).slice(0, commits)) {
       edit().commit();
       milestones.push(here());
     }

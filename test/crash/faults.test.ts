@@ -32,6 +32,8 @@ beforeAll(async () => {
 interface Kind {
   readonly name: string;
   readonly image: () => MemoryImage;
+  /** See commitsOf. */
+  readonly isStaged?: boolean;
 }
 
 // biome-ignore format: a table
@@ -39,6 +41,7 @@ const kinds: readonly Kind[] = [
   { name: 'a kernel’s, unclean', image: () => testImage('unclean') },
   { name: 'ours, two members', image: () => formattedImage({ members: 2, options: { metadata_replicas: '2', data_replicas: '2', compression: 'lz4' } }) },
   { name: 'ours, encrypted', image: () => formattedImage({ isEncrypted: true, options: { compression: 'zstd' } }) },
+  { name: 'ours, in parts', image: () => formattedImage({}), isStaged: true },
 ];
 
 const STEPS = 10;
@@ -96,11 +99,11 @@ const thrownBy = (run: () => void): unknown => {
 
 const cases = kinds.flatMap(kind => rounds.map(seed => ({ ...kind, seed })));
 
-describe.each(cases)('$name (seed $seed)', ({ image, seed }) => {
+describe.each(cases)('$name (seed $seed)', ({ image, seed, isStaged }) => {
   /** The first of the commits, on such devices. */
   function change(devices: PowerCuts['devices'], key: Uint8Array | undefined) {
     const { writer, options } = writerOn(devices, key, seed);
-    const [first, second] = commitsOf(writer, randomFrom(seed), options, STEPS);
+    const [first, second] = commitsOf(writer, randomFrom(seed), options, STEPS, isStaged);
     return { writer, options, first: first!, second: second! };
   }
 

@@ -4,7 +4,20 @@
 import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { checkInvariants, findingText, loadChecksums, loadCompression, openFilesystem } from '@bcachefs-ts/core';
+import {
+  BatchedEdit,
+  checkInvariants,
+  FilesystemWriter,
+  findingText,
+  loadChecksums,
+  loadCompression,
+  loadCompressors,
+  masterKey,
+  openDevice,
+  openFilesystem,
+  openMembers,
+  systemRandom,
+} from '@bcachefs-ts/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { patient } from '../support/patience.ts';
@@ -65,11 +78,13 @@ kernelSuite('filesystems made by commands', () => {
     await succeed('put', [...secret, fs, join(source, 'f1'), 'short-lived/f1']);
     await succeed('subvolume delete', [...secret, fs, 'short-lived']);
     await succeed('subvolume delete', [...secret, fs, 'volume@1']);
+    changeInParts(images, isEncrypted);
   }
 
   beforeAll(async () => {
     await loadChecksums();
     await loadCompression();
+    await loadCompressors();
     writeFileSync(passphraseFile, PASSPHRASE);
     const source = join(folder, 'source');
     fillSource(source, seed);
@@ -111,6 +126,43 @@ kernelSuite('filesystems made by commands', () => {
     for (const [name, report] of reports) expect(report.complaints, name).toEqual([]);
   });
 });
+
+/** Files made, changed and removed in one commit of many parts, as a large tree is. */
+function changeInParts(images: readonly string[], isEncrypted: boolean): void {
+  const set = openMembers(images.map(path => openDevice(path, { write: true })));
+  const key = isEncrypted ? masterKey(set.newest.sb, new TextEncoder().encode(PASSPHRASE)) : undefined;
+  const now = () => BigInt(Date.now()) * 1_000_000n;
+  const writer = new FilesystemWriter(set, { key, random: systemRandom, now: () => now() / 1_000_000_000n });
+  try {
+    const batches = new BatchedEdit(writer, { random: systemRandom, now, isOneCommit: true, changesMax: 200 });
+    const name = (text: string) => new TextEncoder().encode(text);
+    const root = batches.edit.files.root();
+    const directory = batches.edit.files.create(root, name('in parts'), { mode: 0o040755 });
+    let parts = 0;
+    const step = () => {
+      const { edit } = batches;
+      batches.step();
+      if (batches.edit !== edit) parts++;
+    };
+    for (let nr = 0; nr < 600; nr++) {
+      const { files, content } = batches.edit;
+      const file = files.create(directory, name(`f${nr}`), { mode: 0o100644 });
+      content.write(file, 0, name(`file ${nr} `.repeat(nr % 7 === 0 ? 20_000 : nr)));
+      step();
+    }
+    for (let nr = 0; nr < 600; nr++) {
+      const { files, content } = batches.edit;
+      if (nr % 3 === 0) files.remove(directory, name(`f${nr}`));
+      else if (nr % 3 === 1) files.rename(directory, name(`f${nr}`), root, name(`moved ${nr}`));
+      else content.write(files.lookup(directory, name(`f${nr}`))!, 5000, name('changed'));
+      step();
+    }
+    expect(parts).toBeGreaterThan(10);
+    batches.finish();
+  } finally {
+    writer.filesystem.close();
+  }
+}
 
 /** Files of many sizes, one with holes, links of both kinds, and a folder of a few. */
 function fillSource(folder: string, seed: number): void {

@@ -72,50 +72,80 @@ export interface PreparedCommit {
   readonly edit: () => FileEdit;
 }
 
+/** A change that is being made. */
+interface Making {
+  /** Another one after each part. */
+  edit: FileEdit;
+  /** What was done so far is a part, to be written before the rest; or not, where all is to be in memory until the commit. */
+  endPart(): void;
+}
+
 /**
  * The commits, to be done one after the other.
  * @param steps random changes of files
+ * @param isStaged whether they are made in parts
  */
 export function commitsOf(
   writer: FilesystemWriter,
   random: Random,
   options: CommitOptions,
   steps: number,
+  isStaged = false,
 ): readonly PreparedCommit[] {
-  const commit = (name: string, change: (edit: FileEdit) => void): PreparedCommit => ({
+  const commitInParts = (name: string, change: (making: Making) => void): PreparedCommit => ({
     name,
     edit: () => {
-      const edit = new FileEdit(writer, options);
-      change(edit);
-      return edit;
+      const making: Making = {
+        edit: new FileEdit(writer, options),
+        endPart() {
+          if (isStaged) this.edit = this.edit.stage();
+        },
+      };
+      change(making);
+      return making.edit;
     },
   });
+  const commit = (name: string, ...parts: readonly ((edit: FileEdit) => void)[]): PreparedCommit =>
+    commitInParts(name, making => {
+      for (const [nr, part] of parts.entries()) {
+        if (nr > 0) making.endPart();
+        part(making.edit);
+      }
+    });
   const inTop = (edit: FileEdit, name: string) => edit.files.lookup(topOf(edit), text.encode(name))!;
   return [
-    commit('files', edit => {
-      const top = topOf(edit);
+    commitInParts('files', making => {
+      const top = topOf(making.edit);
       const model = new FileModel(random);
-      for (let step = 0; step < steps; step++) model.step(edit, top);
+      for (let step = 0; step < steps; step++) {
+        model.step(making.edit, top);
+        if (step % 4 === 3) making.endPart();
+      }
+      const { edit } = making;
       writeFile(edit, top, 'at least', 60_000);
       edit.content.flush();
       changeOthers(edit, random);
     }),
-    commit('a subvolume', edit => {
-      const ref = createSubvolume(edit.files, topOf(edit), text.encode('volume'));
-      writeFile(edit, ref, 'kept', 30_000);
-      writeFile(edit, ref, 'changed', 30_000);
-    }),
-    commit('a snapshot', edit => {
-      const volume = inTop(edit, 'volume');
-      createSnapshot(edit.files, topOf(edit), text.encode('snapshot'), volume.subvolume);
-      writeFile(edit, volume, 'new', 100);
-      edit.content.write(edit.files.lookup(volume, text.encode('changed'))!, 5000, text.encode('in between'));
-      edit.files.remove(volume, text.encode('kept'));
-    }),
-    commit('a subvolume deleted', edit => {
-      deleteSubvolume(edit.files, topOf(edit), text.encode('volume'));
-      edit.files.rename(topOf(edit), text.encode('snapshot'), edit.files.root(), text.encode('the last'));
-    }),
+    commit(
+      'a subvolume',
+      edit => writeFile(edit, createSubvolume(edit.files, topOf(edit), text.encode('volume')), 'kept', 30_000),
+      edit => writeFile(edit, inTop(edit, 'volume'), 'changed', 30_000),
+    ),
+    commit(
+      'a snapshot',
+      edit => createSnapshot(edit.files, topOf(edit), text.encode('snapshot'), inTop(edit, 'volume').subvolume),
+      edit => {
+        const volume = inTop(edit, 'volume');
+        writeFile(edit, volume, 'new', 100);
+        edit.content.write(edit.files.lookup(volume, text.encode('changed'))!, 5000, text.encode('in between'));
+        edit.files.remove(volume, text.encode('kept'));
+      },
+    ),
+    commit(
+      'a subvolume deleted',
+      edit => deleteSubvolume(edit.files, topOf(edit), text.encode('volume')),
+      edit => edit.files.rename(topOf(edit), text.encode('snapshot'), edit.files.root(), text.encode('the last')),
+    ),
   ];
 }
 

@@ -54,7 +54,7 @@ export class Filesystem implements FilesystemSource {
     /** Where it stands: clean, or what the journal says. */
     readonly replay: ReplayState,
     readonly key: Uint8Array | undefined,
-    { unvalidated = false }: Pick<OpenFilesystemOptions, 'unvalidated'> = {},
+    { unvalidated = false, nodes }: Pick<OpenFilesystemOptions, 'unvalidated'> & { readonly nodes?: NodeCache } = {},
   ) {
     this.#devices = set.members.map(member => member.device);
     this.#byIndex = new Map(set.members.map(member => [member.sb.dev_idx, member.device]));
@@ -70,12 +70,17 @@ export class Filesystem implements FilesystemSource {
       isBlacklisted: seq => replay.blacklist.has(seq),
       values: unvalidated ? undefined : keyContext(sb),
     });
-    this.#cache = new NodeCache(this.#reader);
+    this.#cache = nodes ?? new NodeCache(this.#reader);
   }
 
   /** The newest superblock. */
   get sb(): Superblock {
     return this.set.newest.sb;
+  }
+
+  /** The same members at another state. Nodes that were read stay known: a pointer has the seq of its node, and leads to no other. */
+  at(replay: ReplayState): Filesystem {
+    return new Filesystem(this.set, replay, this.key, { nodes: this.#cache });
   }
 
   get reader(): NodeReader {

@@ -8,9 +8,15 @@
 //   4. The superblock says clean again, with the same roots.
 // A crash before 3 leaves the old state, a crash behind it the new one, and every kernel mounts either.
 //
+// A change that is too large for memory is staged: its parts are written as in 2, one after the other, and each is what the next begins
+// with; but nothing on the devices leads to them before the commit, which is one as any other. What the committed state holds is not
+// used again meanwhile, so that a crash, an error or a second thought leaves the old state, whatever has been staged.
+//
 // Source: bch2_fs_mark_dirty and bch2_fs_mark_clean in sb-clean.c, bch2_journal_pos_from_member_info_set in journal_io.c, v1.13.0.
 
 import { journalDevices } from './alloc/alloc-devices.ts';
+import { bucketPos } from './alloc/bucket-indexes.ts';
+import { bucketStateOf, isUnused } from './alloc/bucket-state.ts';
 import { SuperblockNeeds } from './alloc/superblock-needs.ts';
 import { checkWritable } from './alloc/write-gate.ts';
 import { CommitPlan, type NodeAllocator, type NodesToRewrite, type WrittenNodes } from './btree/commit.ts';
@@ -21,8 +27,8 @@ import { writeHeadLast } from './device/head-last.ts';
 import { Filesystem } from './filesystem.ts';
 import { SeqBlacklist, type SeqRange } from './journal/blacklist.ts';
 import { type JournalReading, readJournal } from './journal/journal.ts';
-import type { BtreeRoot } from './journal/overlay.ts';
-import { type JournalClocks, readReplayState } from './journal/replay.ts';
+import { type BtreeRoot, NO_OVERLAY } from './journal/overlay.ts';
+import { type JournalClocks, type ReplayState, readReplayState } from './journal/replay.ts';
 import {
   datetimeEntry, encodeJset, type JournalPlace, journalPlaces, metaChecksumType, stateEntries,
 } from './journal/write.ts'; // biome-ignore format: one line of names
@@ -63,21 +69,25 @@ export interface WriterOptions {
   readonly isNew?: boolean;
 }
 
-export interface CommitRequest {
+/** A part of a change, or all of it. */
+export interface StageRequest {
   readonly tx: Transaction;
   readonly allocator: NodeAllocator;
   /** When all changes are known and nothing was written: throws what stands against them. */
   readonly check?: () => void;
   /** What the superblock has to say before the new state counts. Called when all changes are known. */
   readonly superblock: (sb: Superblock) => Superblock;
+  /** Where the counters have come to; the old ones when left out. */
+  readonly clocks?: JournalClocks;
+}
+
+export interface CommitRequest extends StageRequest {
   /** What it says once the new state counts: the last thing that is written. */
   readonly superblockAfter?: (sb: Superblock) => Superblock;
   /** Where a member's superblock copies are once the new state counts, by its index. */
   readonly layoutsAfter?: ReadonlyMap<number, BchSbLayout>;
   /** Nodes that get a new place although nothing in them changes. */
   readonly rewrite?: NodesToRewrite;
-  /** Where the counters have come to; the old ones when left out. */
-  readonly clocks?: JournalClocks;
 }
 
 export interface CommitReport extends Omit<WrittenNodes, 'roots'> {
@@ -91,6 +101,10 @@ export class FilesystemWriter {
   /** How far the next journal entry is from those before it. On an encrypted filesystem its number is its nonce. */
   #seqDistance = 1;
   readonly keyVersions: KeyVersions;
+  #committed: Filesystem;
+  #staged: StagedParts = NOTHING_STAGED;
+  /** What the journal holds, once it was read. */
+  #reading: JournalReading | undefined;
   /** The transaction that the next commit may take. */
   #begun: Transaction | undefined;
   /** A commit is under way, or something stopped it: what is in memory need not be what is on the devices. */
@@ -108,6 +122,7 @@ export class FilesystemWriter {
     this.#filesystem = filesystemWith(set, options.key);
     const { replay } = this.#filesystem;
     refuseDamaged(this.#filesystem, options.allowDamagedJournal ?? false);
+    this.#committed = this.#filesystem;
     let versionDistance = 1n;
     if (this.#isEncrypted && options.isNew !== true) {
       const { random } = options;
@@ -117,13 +132,29 @@ export class FilesystemWriter {
     this.keyVersions = new KeyVersions(replay.clocks.keyVersion, versionDistance);
   }
 
-  /** The filesystem as it was committed last. */
+  /** The filesystem as it was committed last, with what has been staged since: what the next transaction is over. */
   get filesystem(): Filesystem {
     return this.#filesystem;
   }
 
   get #isEncrypted(): boolean {
     return getBits(this.#filesystem.sb.flags, sbBits.ENCRYPTION_TYPE) !== 0;
+  }
+
+  /**
+   * Whether the filesystem on the devices has something in a bucket. Until the commit it is not to be used again, also when what has
+   * been staged has emptied it.
+   */
+  isHeld(dev: number, bucket: number): boolean {
+    const key = this.#committed.btree('alloc').get(bucketPos(dev, bucket));
+    return key !== undefined && !isUnused(bucketStateOf(key));
+  }
+
+  /** The next transaction is over the filesystem on the devices: what has been staged is given up. */
+  dropStaged(): void {
+    this.#refuseUnfinished();
+    this.#filesystem = this.#committed;
+    this.#staged = NOTHING_STAGED;
   }
 
   /**
@@ -156,15 +187,84 @@ export class FilesystemWriter {
   }
 
   /**
-   * Writes a transaction. Its base is `filesystem`; afterwards there is a new one, and the transaction is used up.
-   * @throws NoSpaceError, CorruptError before anything was written; DeviceError at any point: the filesystem is then in the old state or
-   * in the new one, which opening it anew tells, and this writer takes no more
+   * Writes the nodes of a transaction, which is a part of what the next commit will commit. Afterwards `filesystem` has it, the
+   * transaction is used up, and on the devices nothing has changed that counts.
+   * @throws NoSpaceError, CorruptError before anything was written; DeviceError at any point. What was staged before can then only be
+   * given up
+   */
+  stage(request: StageRequest): void {
+    const { roots: newRoots, nodeCount, sizeBytes } = this.#plan(request).write();
+    const { replay } = this.#filesystem;
+    const roots = withRoots(replay, newRoots, this.#nextSeq(this.#journal()));
+    const { superblocks } = this.#staged;
+    this.#staged = {
+      superblocks: [...superblocks, request.superblock],
+      nodeCount: this.#staged.nodeCount + nodeCount,
+      sizeBytes: this.#staged.sizeBytes + sizeBytes,
+    };
+    const clocks = request.clocks ?? replay.clocks;
+    // What the journal has to replay was part of the first transaction.
+    this.#filesystem = this.#filesystem.at({ ...replay, roots, clocks, overlay: NO_OVERLAY });
+  }
+
+  /**
+   * Writes a transaction, and with it what has been staged. Its base is `filesystem`; afterwards there is a new one, and the transaction
+   * is used up.
+   * @throws NoSpaceError, CorruptError before anything was written that counts; DeviceError at any point: the filesystem is then in the
+   * old state or in the new one, which opening it anew tells, and this writer takes no more
    */
   commit(request: CommitRequest): CommitReport {
-    const { tx, allocator, superblock, clocks } = request;
+    const plan = this.#plan(request);
+    const filesystem = this.#filesystem;
+    const { key, replay } = filesystem;
+    const { roots: oldRoots, clocks: oldClocks } = this.#committed.replay;
+    const clocks = request.clocks ?? replay.clocks;
+    const superblock = (sb: Superblock) =>
+      [...this.#staged.superblocks, request.superblock].reduce((edited, edit) => edit(edited), sb);
+    let seq = this.#nextSeq(this.#journal());
+    const isClean = replay.from === 'clean';
+    const keepFrom = firstNeeded(this.#journal(), replay.lastSeq);
+    // Before anything is written; the members do not change later.
+    const members = this.#places(this.#journal(), keepFrom).map(({ member }) => member);
+    this.#isUnfinished = true;
+    if (isClean && !hasState(this.#journal(), replay.lastSeq)) {
+      const places = this.#places(this.#journal(), 0);
+      if (this.#isEncrypted) {
+        // The entry that is lost was encrypted with its number, and need not have said the same: the state gets another one.
+        const stateSeq = seq++;
+        this.#edit(old => markedClean(old, sortedRoots(oldRoots), oldClocks, stateSeq, places));
+        this.#writeEntry(places, oldRoots.values(), oldClocks, stateSeq);
+      } else this.#writeEntry(places, oldRoots.values(), oldClocks, replay.lastSeq);
+      this.#reading = readJournal(filesystem.set, key);
+    }
+    this.#edit(old => {
+      const dirty = markedDirty(superblock(old), isClean ? undefined : { start: replay.lastSeq + 1, end: seq });
+      const judged = replay.problems.length > 0 ? withCheckRequired(dirty) : dirty;
+      return withJournalReplicas(judged, members);
+    });
+    const { roots: newRoots, nodeCount, sizeBytes } = plan.write();
+    this.#flush();
+    const roots = sortedRoots(withRoots(replay, newRoots, seq));
+    const places = this.#places(this.#journal(), keepFrom);
+    this.#writeEntry(places, roots, clocks, seq);
+    this.#reading = undefined;
+    this.#edit(old => {
+      const clean = markedClean(old, roots, clocks, seq, places);
+      return request.superblockAfter?.(clean) ?? clean;
+    }, request.layoutsAfter);
+    const staged = this.#staged;
+    this.#seqDistance = 1;
+    this.#filesystem = filesystemWith(this.#filesystem.set, key);
+    this.#committed = this.#filesystem;
+    this.#staged = NOTHING_STAGED;
+    this.#isUnfinished = false;
+    return { seq, nodeCount: staged.nodeCount + nodeCount, sizeBytes: staged.sizeBytes + sizeBytes };
+  }
+
+  /** What becomes of the nodes. Nothing was written yet. @throws what stands against it */
+  #plan({ tx, allocator, check, rewrite }: StageRequest & Pick<CommitRequest, 'rewrite'>): CommitPlan {
     this.refuseOther(tx);
     this.#begun = undefined;
-    const { random } = this.#options;
     const filesystem = this.#filesystem;
     const { sb, key, replay } = filesystem;
     const plan = new CommitPlan(
@@ -179,47 +279,12 @@ export class FilesystemWriter {
         blockSectors: sb.block_size,
         nodeSectors: getBits(sb.flags, sbBits.BTREE_NODE_SIZE),
         replicas: metadataReplicas(sb),
-        randomU64: () => viewOf(random.bytes(8)).getBigUint64(0, true),
-        rewrite: request.rewrite,
+        randomU64: () => viewOf(this.#options.random.bytes(8)).getBigUint64(0, true),
+        rewrite,
       },
     );
-    request.check?.();
-    let journal = this.#journal();
-    let seq = this.#nextSeq(journal);
-    const isClean = replay.from === 'clean';
-    const keepFrom = firstNeeded(journal, replay.lastSeq);
-    // Before anything is written; the members do not change later.
-    const members = this.#places(journal, keepFrom).map(({ member }) => member);
-    this.#isUnfinished = true;
-    if (isClean && !hasState(journal, replay.lastSeq)) {
-      const places = this.#places(journal, 0);
-      if (this.#isEncrypted) {
-        // The entry that is lost was encrypted with its number, and need not have said the same: the state gets another one.
-        const stateSeq = seq++;
-        this.#edit(old => markedClean(old, sortedRoots(replay.roots), replay.clocks, stateSeq, places));
-        this.#writeEntry(places, replay.roots.values(), replay.clocks, stateSeq);
-      } else this.#writeEntry(places, replay.roots.values(), replay.clocks, replay.lastSeq);
-      journal = readJournal(filesystem.set, key);
-    }
-    this.#edit(old => {
-      const dirty = markedDirty(superblock(old), isClean ? undefined : { start: replay.lastSeq + 1, end: seq });
-      const judged = replay.problems.length > 0 ? withCheckRequired(dirty) : dirty;
-      return withJournalReplicas(judged, members);
-    });
-    const { roots: newRoots, nodeCount, sizeBytes } = plan.write();
-    this.#flush();
-    const roots = new Map(replay.roots);
-    for (const [btree, root] of newRoots) roots.set(btree, { btree, ...root, seq });
-    const places = this.#places(journal, keepFrom);
-    this.#writeEntry(places, sortedRoots(roots), clocks ?? replay.clocks, seq);
-    this.#edit(old => {
-      const clean = markedClean(old, sortedRoots(roots), clocks ?? replay.clocks, seq, places);
-      return request.superblockAfter?.(clean) ?? clean;
-    }, request.layoutsAfter);
-    this.#filesystem = filesystemWith(this.#filesystem.set, key);
-    this.#seqDistance = 1;
-    this.#isUnfinished = false;
-    return { seq, nodeCount, sizeBytes };
+    check?.();
+    return plan;
   }
 
   /** @throws UsageError after a commit that failed; InvariantError for a transaction that was dropped or used up */
@@ -239,7 +304,8 @@ export class FilesystemWriter {
 
   #journal(): JournalReading {
     const { set, key, replay } = this.#filesystem;
-    return replay.journal ?? readJournal(set, key);
+    this.#reading ??= replay.journal ?? readJournal(set, key);
+    return this.#reading;
   }
 
   #nextSeq(journal: JournalReading): number {
@@ -286,6 +352,22 @@ export class FilesystemWriter {
   #flush(): void {
     for (const { device } of this.#filesystem.set.members) device.flush();
   }
+}
+
+/** Since the last commit. */
+interface StagedParts {
+  readonly superblocks: readonly StageRequest['superblock'][];
+  readonly nodeCount: number;
+  readonly sizeBytes: number;
+}
+
+const NOTHING_STAGED: StagedParts = { superblocks: [], nodeCount: 0, sizeBytes: 0 };
+
+/** @param seq of the entry that commits them */
+function withRoots({ roots }: ReplayState, newRoots: WrittenNodes['roots'], seq: number): Map<number, BtreeRoot> {
+  const result = new Map(roots);
+  for (const [btree, root] of newRoots) result.set(btree, { btree, ...root, seq });
+  return result;
 }
 
 const filesystemWith = (set: MemberSet, key: Uint8Array | undefined): Filesystem =>

@@ -56,7 +56,13 @@ export interface AllocatorOptions {
   readonly usesReserve?: boolean;
   /** By device: buckets from there on are not given, for one that is to become smaller. */
   readonly ends?: ReadonlyMap<number, number>;
+  /** Where parts of a change were staged before: whether a bucket holds something of the state on disk, and is not to be used. */
+  readonly isHeld?: IsHeld | undefined;
+  /** Of the part before: buckets that it has begun are filled on, and what data it took counts. */
+  readonly after?: BucketAllocator | undefined;
 }
+
+export type IsHeld = (dev: number, bucket: number) => boolean;
 
 export class BucketAllocator implements NodeAllocator {
   readonly #base: FilesystemSource;
@@ -81,7 +87,7 @@ export class BucketAllocator implements NodeAllocator {
     base: FilesystemSource,
     context: TriggerContext,
     nodes: NodePlacement,
-    { usesReserve = false, ends }: AllocatorOptions = {},
+    { usesReserve = false, ends, isHeld, after }: AllocatorOptions = {},
   ) {
     this.#base = base;
     this.#context = context;
@@ -90,7 +96,20 @@ export class BucketAllocator implements NodeAllocator {
     this.#blockSectors = base.sb.block_size;
     for (const device of context.devices) {
       if (device === undefined || !device.isWritable || base.device(device.index) === undefined) continue;
-      this.#devices.set(device.index, new DeviceFreeSpace(base, context, device, ends?.get(device.index)));
+      const end = ends?.get(device.index);
+      this.#devices.set(device.index, new DeviceFreeSpace(base, context, device, { end, isHeld }));
+    }
+    if (after !== undefined) this.#goOnAfter(after);
+  }
+
+  #goOnAfter(before: BucketAllocator): void {
+    this.#availableSectors = before.#availableSectors;
+    this.#takenSectors = before.#takenSectors;
+    for (const [dev, open] of before.#openForData) {
+      const key = this.#base.btree('alloc').get(bucketPos(dev, open.bucket));
+      // Emptied by the part itself, it has another generation.
+      if (key !== undefined && bucketStateOf(key).gen === open.gen && bucketStateOf(key).dataType === TYPE.user)
+        this.#openForData.set(dev, { ...open });
     }
   }
 
@@ -250,15 +269,23 @@ class DeviceFreeSpace {
   readonly #context: TriggerContext;
   /** Those that are given lie below it. */
   readonly #end: number;
+  readonly #isHeld: IsHeld | undefined;
   #buckets: Generator<OpenBucket>;
 
-  constructor(base: FilesystemSource, context: TriggerContext, device: AllocDevice, end?: number) {
+  constructor(
+    base: FilesystemSource,
+    context: TriggerContext,
+    device: AllocDevice,
+    { end, isHeld }: { readonly end?: number | undefined; readonly isHeld?: IsHeld | undefined },
+  ) {
     this.device = device;
     this.#base = base;
     this.#context = context;
     this.#end = end ?? device.bucketEnd;
+    this.#isHeld = isHeld;
     this.#buckets = this.#walk();
-    this.count = end === undefined ? this.#countOf(TYPE.free) + this.#countOf(TYPE.needDiscard) : this.#countListed();
+    if (end !== undefined) this.count = this.#countListed();
+    else this.count = this.#countOf(TYPE.free) + (isHeld ? this.#countWaiting() : this.#countOf(TYPE.needDiscard));
   }
 
   /** @param kept so many are left alone */
@@ -308,15 +335,20 @@ class DeviceFreeSpace {
     const needDiscard = this.#base.btree('need_discard');
     for (const { k } of needDiscard.keys({ from: bucketPos(dev, 0), to: bucketPos(dev, this.#end) })) {
       const bucket = k.p[2]! * 2 ** 32 + k.p[1]!;
-      if (bucket < this.#end) yield bucket;
+      if (bucket < this.#end && !this.#isHeld?.(dev, bucket)) yield bucket;
     }
+  }
+
+  #countWaiting(): number {
+    let count = 0;
+    for (const _ of this.#needDiscard()) count++;
+    return count;
   }
 
   #countListed(): number {
     let count = 0;
     for (const { start, end } of this.#freeRuns()) count += end - start;
-    for (const _ of this.#needDiscard()) count++;
-    return count;
+    return count + this.#countWaiting();
   }
 
   #checkRun({ k }: Key, start: number, end: number): void {
@@ -344,6 +376,7 @@ class DeviceFreeSpace {
       return undefined;
     }
     if (this.#context.buckets.isInUse(device.index, bucket)) return undefined;
+    if (this.#isHeld?.(device.index, bucket)) return undefined;
     // Discarded, it would not be free.
     if (gensBehind(state) >= GC_GEN_MAX) return undefined;
     return { device, bucket, gen: state.gen, usedSectors: 0 };

@@ -66,6 +66,12 @@ export const untouchedBucket = (): BucketState => ({
   journalSeq: 0n,
 });
 
+/** Nothing is in it, and it is on the list of free ones or of those that wait for their discard. */
+export const isUnused = (state: BucketState): boolean =>
+  (state.dataType === TYPE.free || state.dataType === TYPE.needDiscard) &&
+  state.dirtySectors + state.cachedSectors + state.stripeSectors === 0 &&
+  state.stripe === 0;
+
 /** Of a key of any of the four types; a value too short for its type says nothing. */
 export function bucketStateOf({ k, value }: Key): BucketState {
   const kind = keyKind(k.type);

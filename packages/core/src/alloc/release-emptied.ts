@@ -12,11 +12,16 @@ import type { TriggerContext } from './trigger-context.ts';
 const ALLOC = btrees.idOf('alloc');
 const NEED_DISCARD = btrees.idOf('need_discard');
 
+export interface ReleaseOptions {
+  /** Whether a bucket has to stay as it is. */
+  readonly isHeld?: (dev: number, bucket: number) => boolean;
+}
+
 /**
  * To be called before anything else in a transaction: what it empties itself has to stay as it is until it is committed.
  * @returns how many buckets became free
  */
-export function releaseEmptied(context: TriggerContext, tx: Transaction): number {
+export function releaseEmptied(context: TriggerContext, tx: Transaction, { isHeld }: ReleaseOptions = {}): number {
   let count = 0;
   for (const device of context.devices) {
     if (device === undefined) continue;
@@ -24,7 +29,7 @@ export function releaseEmptied(context: TriggerContext, tx: Transaction): number
     const buckets = [...tx.btree(NEED_DISCARD).keys(range)].map(({ k }) => k.p[2]! * 2 ** 32 + k.p[1]!);
     for (const bucket of buckets) {
       const key = tx.get(ALLOC, bucketPos(device.index, bucket));
-      if (key === undefined) continue;
+      if (key === undefined || isHeld?.(device.index, bucket)) continue;
       const state = bucketStateOf(key);
       if (state.dataType !== TYPE.needDiscard) continue;
       tx.update(ALLOC, allocKey(context.buckets.touch(tx, device, bucket), { ...state, needDiscard: false }));

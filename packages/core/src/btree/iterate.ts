@@ -346,7 +346,7 @@ function tell(damage: Damage, { onDamage }: WalkOptions): void {
 }
 
 /** Whether a walk stays within one inode. */
-function isLookup({ from, to }: WalkOptions): boolean {
+export function isLookup({ from, to }: WalkOptions): boolean {
   return from !== undefined && to !== undefined && from[3] === to[3] && from[4] === to[4];
 }
 

@@ -92,18 +92,28 @@ export class KeyMap {
 
   /** The first key at `pos` or behind it; the last at it or before it when going backward. */
   seek(pos: Bpos, { backward = false }: Pick<KeyRange, 'backward'> = {}): Key | undefined {
-    let pageNr = this.#pageOf(pos);
+    return this.#neighbour(pos, backward, true);
+  }
+
+  /** The first key behind `pos`; the last before it when going backward. */
+  next(pos: Bpos, { backward = false }: Pick<KeyRange, 'backward'> = {}): Key | undefined {
+    return this.#neighbour(pos, backward, false);
+  }
+
+  #neighbour(pos: Bpos, backward: boolean, isIncluded: boolean): Key | undefined {
+    const pageNr = this.#pageOf(pos);
     const page = this.#pages[pageNr];
     if (page === undefined) return undefined;
     let index = indexIn(page, pos);
     const isHit = index < page.keys.length && comparePosition(page, index, pos) === 0;
-    if (isHit) return page.keys[index];
+    if (isHit && isIncluded) return page.keys[index];
     if (backward) {
       if (--index >= 0) return page.keys[index];
-      return this.#pages[--pageNr]?.keys.at(-1);
+      return this.#pages[pageNr - 1]?.keys.at(-1);
     }
+    if (isHit) index++;
     if (index < page.keys.length) return page.keys[index];
-    return this.#pages[++pageNr]?.keys[0];
+    return this.#pages[pageNr + 1]?.keys[0];
   }
 
   /** Keys between two positions, in order, those of type `deleted` too. Changes on the way are seen if they lie ahead. */

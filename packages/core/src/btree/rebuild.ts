@@ -75,8 +75,8 @@ interface NodeRange {
 
 /** A key of a node to be: a real one, or the pointer to a new node. */
 type Item =
-  | { readonly k: Bkey; readonly key: Key; readonly node?: undefined }
-  | { readonly k: Bkey; readonly key?: undefined; readonly node: PlannedNode };
+  | { readonly k: Bkey; readonly key: Key; readonly node: undefined }
+  | { readonly k: Bkey; readonly key: undefined; readonly node: PlannedNode };
 
 interface NodePlace extends NodeRange {
   readonly ptr: Key;
@@ -120,16 +120,23 @@ const nodesOf = (runs: readonly Run[]): readonly PlannedNode[] => runs.flatMap(r
 
 /** The leaves with changes, merged with them. */
 function leafContents(view: BtreeView, changes: KeyMap, room: RebuildRoom, replaced: ReplacedNode[]): RunContents[] {
-  const contentsOf = (min: Bpos, max: Bpos) => [...mergedItems(view, changes, min, max)];
+  const contentsOf = (min: Bpos, max: Bpos) => mergedItems(view, changes, min, max);
   if (view.root === undefined) {
     return [{ min: POS_MIN, max: SPOS_MAX, items: contentsOf(POS_MIN, SPOS_MAX), generation: 0 }];
   }
   const moved = (room.rewrite?.(0) ?? []).map(pos => placeOf(view, 0, pos));
   const dirty = sortedPlaces([...dirtyLeaves(view, changes), ...moved]);
-  const neighbours = groupsOf(dirty).flatMap(group => neighbourToMerge(view, group, room, contentsOf));
+  const groups = groupsOf(dirty).map(({ min, max }) => ({ min, max, items: contentsOf(min, max) }));
+  const neighbours = groups.flatMap(group => neighbourToMerge(view, group, room, contentsOf));
   const places = sortedPlaces([...dirty, ...neighbours]);
   for (const { ptr } of places) replaced.push({ level: 0, ptr });
-  return groupsOf(places).map(({ min, max }) => ({ min, max, items: contentsOf(min, max), generation: 1 }));
+  const byEnd = new Map(groups.map(group => [bposText(group.max), group]));
+  return groupsOf(places).map(({ min, max }) => {
+    // What took in no neighbour is what it was.
+    const known = byEnd.get(bposText(max));
+    const isSame = known !== undefined && compareBpos(known.min, min) === 0;
+    return { min, max, items: isSame ? known.items : contentsOf(min, max), generation: 1 };
+  });
 }
 
 function dirtyLeaves(view: BtreeView, changes: KeyMap): NodePlace[] {
@@ -147,11 +154,10 @@ function dirtyLeaves(view: BtreeView, changes: KeyMap): NodePlace[] {
 /** The leaf that a group takes in when little is left of it; none where both do not fit into one node. */
 function neighbourToMerge(
   view: BtreeView,
-  { min, max }: NodeRange,
+  { min, max, items }: Pick<RunContents, 'min' | 'max' | 'items'>,
   { capacityU64s }: RebuildRoom,
-  contentsOf: (min: Bpos, max: Bpos) => Item[],
+  contentsOf: (min: Bpos, max: Bpos) => readonly Item[],
 ): NodePlace[] {
-  const items = contentsOf(min, max);
   if (itemsU64s(items, min, max) > MERGE * capacityU64s) return [];
   const after = successor(max);
   const before = compareBpos(min, POS_MIN) === 0 ? undefined : bposPredecessor(min);
@@ -197,7 +203,7 @@ function interiorContents(
     for (const key of view.keys({ level, from: min, to: max })) {
       while (next < within.length && compareBpos(within[next]!.max, key.k.p) < 0) next++;
       const run = within[next];
-      if (run === undefined || compareBpos(key.k.p, run.min) < 0) items.push({ k: key.k, key });
+      if (run === undefined || compareBpos(key.k.p, run.min) < 0) items.push({ k: key.k, key, node: undefined });
       else if (compareBpos(key.k.p, run.max) === 0) {
         for (const node of run.nodes) items.push(itemOfNode(node, room.replicas));
       }
@@ -282,13 +288,19 @@ function packerFor(items: readonly Item[], min: Bpos, max: Bpos): KeyPacker {
 const packedU64s = (k: Bkey, { keyU64s }: KeyPacker): number => k.u64s - BKEY_U64S + Math.min(keyU64s, BKEY_U64S);
 
 /** The keys of a range as they will be. */
-function* mergedItems(view: BtreeView, changes: KeyMap, from: Bpos, to: Bpos): Generator<Item> {
-  for (const key of new ChangedBtree(view, changes).keys({ from, to })) yield { k: key.k, key };
+function mergedItems(view: BtreeView, changes: KeyMap, from: Bpos, to: Bpos): Item[] {
+  const items: Item[] = [];
+  for (const key of new ChangedBtree(view, changes).keys({ from, to })) items.push({ k: key.k, key, node: undefined });
+  return items;
 }
 
 /** A pointer to a new node, as large as it will be; where it points is not known yet. */
 function itemOfNode(node: PlannedNode, replicas: number): Item {
-  return { k: makeKey(BTREE_PTR_V2, node.maxKey, new Uint8Array(BchBtreePtrV2.size + 8 * replicas)).k, node };
+  return {
+    k: makeKey(BTREE_PTR_V2, node.maxKey, new Uint8Array(BchBtreePtrV2.size + 8 * replicas)).k,
+    key: undefined,
+    node,
+  };
 }
 
 /** The node of a level that holds a position. */

@@ -12,13 +12,7 @@ import { type Bpos, bposText, compareBpos, POS_MIN, SPOS_MAX } from '../ondisk/b
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { assert } from '../ondisk/errors.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
-import {
-  bposPredecessor,
-  bposSuccessor,
-  type KeyLookupOptions,
-  type NodeWalkOptions,
-  type WalkOptions,
-} from './iterate.ts';
+import { bposSuccessor, isLookup, type KeyLookupOptions, type NodeWalkOptions, type WalkOptions } from './iterate.ts';
 import { KeyMap } from './key-map.ts';
 import { type BtreeNode, DELETED } from './node.ts';
 import type { FilesystemSource, KeyReader } from './source.ts';
@@ -239,27 +233,54 @@ export class ChangedBtree implements KeyReader {
 
   *keys(options: WalkOptions = {}): Generator<Key> {
     const { from = POS_MIN, to = SPOS_MAX, backward = false, level = 0 } = options;
-    const below = this.#base.keys(options);
     if (level > 0) {
-      yield* below;
+      yield* this.#base.keys(options);
       return;
     }
+    // Most walks are over the few keys of one inode, and lookups cost less than a walk's beginning.
+    if (!backward && options.onDamage === undefined && isLookup(options)) yield* this.#lookups(from, to);
+    else yield* this.#merged(options);
+  }
+
+  *#lookups(from: Bpos, to: Bpos): Generator<Key> {
+    for (let at = from; compareBpos(at, to) <= 0; ) {
+      const key = this.first(at, to);
+      if (key === undefined) return;
+      const { p } = key.k;
+      yield key;
+      if (compareBpos(p, to) === 0) return;
+      at = bposSuccessor(p);
+    }
+  }
+
+  *#merged(options: WalkOptions): Generator<Key> {
+    const { from = POS_MIN, to = SPOS_MAX, backward = false } = options;
     const sign = backward ? -1 : 1;
     const end = backward ? from : to;
-    let at = backward ? to : from;
+    const below = this.#base.keys(options);
     let older = below.next().value;
+    let newer: Key | undefined;
+    let last: Bpos | undefined;
+    let seen = -1;
     for (;;) {
-      // Asked anew for each key, so that changes made by whoever reads are seen when they lie ahead.
-      let newer = this.#changed.seek(at, { backward });
-      if (newer !== undefined && sign * compareBpos(newer.k.p, end) > 0) newer = undefined;
+      // Changes made by whoever reads are seen when they lie ahead.
+      if (seen !== this.#changed.changes) {
+        seen = this.#changed.changes;
+        if (last === undefined) newer = this.#changed.seek(backward ? to : from, { backward });
+        else newer = this.#changed.next(last, { backward });
+        if (newer !== undefined && sign * compareBpos(newer.k.p, end) > 0) newer = undefined;
+      }
       let key = newer ?? older;
       if (newer !== undefined && older !== undefined && sign * compareBpos(older.k.p, newer.k.p) < 0) key = older;
       if (key === undefined) return;
       const pos = key.k.p;
       if (older !== undefined && compareBpos(older.k.p, pos) === 0) older = below.next().value;
+      last = pos;
+      if (key === newer) {
+        newer = this.#changed.next(pos, { backward });
+        if (newer !== undefined && sign * compareBpos(newer.k.p, end) > 0) newer = undefined;
+      }
       if (key.k.type !== DELETED) yield key;
-      if (compareBpos(pos, end) === 0) return;
-      at = backward ? bposPredecessor(pos) : bposSuccessor(pos);
     }
   }
 }

@@ -79,6 +79,12 @@ export interface NewInode {
   readonly rdev?: { readonly major: number; readonly minor: number };
 }
 
+export interface RemovedName {
+  readonly inode: Readonly<EditableInode>;
+  /** It was the last name. */
+  readonly isGone: boolean;
+}
+
 interface TypedAcl {
   /** Of xattrTypes. */
   readonly type: number;
@@ -219,8 +225,11 @@ export class FileWriter {
     this.enter(dir, name, file, { inum: file.inum });
   }
 
-  /** Takes a name away: of a file, or of an empty directory; not of a subvolume. The file goes with its last name. */
-  remove(directory: FileRef, name: Uint8Array): void {
+  /**
+   * Takes a name away: of a file, or of an empty directory; not of a subvolume. The file goes with its last name.
+   * @returns the inode that had it, and whether it is gone
+   */
+  remove(directory: FileRef, name: Uint8Array): RemovedName {
     this.cache.trim();
     const dir = this.writableDirectory(directory);
     const { key, file, entry } = this.entry(dir, name);
@@ -229,7 +238,7 @@ export class FileWriter {
       throw new FileError('ENOTEMPTY', printableBytes(name));
     hashDelete(this.tx, this.#table, this.dirents(dir), inSnapshot(key.k.p, dir.snapshot));
     this.#left(dir, file, key.k.p);
-    this.dropLink(file);
+    return { inode: file.inode, isGone: this.dropLink(file) };
   }
 
   /**
@@ -573,11 +582,13 @@ export class FileWriter {
     cached.isDirty = true;
   }
 
-  /** One name less: with the last one, the file goes. */
-  dropLink(file: CachedInode): void {
+  /** One name less: with the last one, the file goes. @returns whether it did */
+  dropLink(file: CachedInode): boolean {
     file.isDirty = true;
-    if (file.inode.bi_nlink > 0 && !isDir(file)) file.inode.bi_nlink--;
-    else this.#deleteInode(file);
+    const isLast = file.inode.bi_nlink === 0 || isDir(file);
+    if (isLast) this.#deleteInode(file);
+    else file.inode.bi_nlink--;
+    return isLast;
   }
 
   // ---- inside

@@ -13,10 +13,11 @@ import {
   openForWriting,
 } from '@bcachefs-ts/command';
 import {
+  BatchedEdit,
   type CommitReport,
   declaredCompressionTypes,
   encryptionOf,
-  FileEdit,
+  type FileEdit,
   type FileEditOptions,
   FileError,
   FileTree,
@@ -40,6 +41,7 @@ export interface ChangeArgs extends Omit<FilesystemArgs, 'devices' | 'degraded' 
 
 /** What a command gets to work with. */
 export interface Change {
+  /** Another one after each `step`. */
   readonly edit: FileEdit;
   /** Names of devices. */
   readonly members: readonly string[];
@@ -51,8 +53,10 @@ export interface Change {
   readonly nowNs: bigint;
   /** Whether SOURCE_DATE_EPOCH said so. */
   readonly isFixedTime: boolean;
-  /** The files as they have become by now. */
+  /** The files as they have become by now; until the next `step`. */
   tree(): FileTree;
+  /** Between two files of many: bounds the memory. */
+  step(): void;
 }
 
 /** What it did. */
@@ -74,8 +78,8 @@ export interface ChangeResult {
   readonly commit: CommitReport | undefined;
 }
 
-/** Memory goes by changed keys: putting 20,000 files of 4 KiB took 3.1 s and 250 MB; millions would not fit. */
-export const ENTRIES_MAX = 200_000;
+/** Changed keys that are kept in memory: see ADR 15. */
+const CHANGES_MAX = 20_000;
 
 export interface ChangeOptions extends Pick<FileEditOptions, 'makesRoom'> {
   /** Data are written, which may have to be compressed. */
@@ -106,14 +110,32 @@ export async function changeFiles(
     const members = set.members.map(({ device }) => device.name);
     const memberIndexes = new Map(set.members.map(({ device, sb }) => [device.name, sb.dev_idx]));
     const onDamage = args.damaged_journal ? (damage: Error) => context.warn(damage.message) : undefined;
-    const edit = new FileEdit(writer, { random, now: () => nowNs, onDamage, ...options });
-    const tree = () => {
-      edit.content.flush();
-      return FileTree.open(edit.tx);
-    };
+    const batches = new BatchedEdit(writer, {
+      random,
+      now: () => nowNs,
+      onDamage,
+      isOneCommit: true,
+      changesMax: CHANGES_MAX,
+      ...options,
+    });
     const isDryRun = args.dry_run;
-    const done = await work({ edit, members, memberIndexes, isDryRun, nowNs, isFixedTime, tree });
-    const commit = isDryRun || done.isUnchanged ? undefined : edit.commit();
+    const done = await work({
+      get edit() {
+        return batches.edit;
+      },
+      members,
+      memberIndexes,
+      isDryRun,
+      nowNs,
+      isFixedTime,
+      tree() {
+        batches.edit.content.flush();
+        return FileTree.open(batches.edit.tx, { table: batches.edit.files.table });
+      },
+      // A dry run keeps all of it in memory, since nothing is to be written.
+      step: () => (isDryRun ? undefined : batches.step()),
+    });
+    const commit = isDryRun || done.isUnchanged ? undefined : batches.finish();
     return { uuid, members, isDryRun, summary: done.summary, counts: done.counts ?? noCounts(), commit };
   } finally {
     writer.filesystem.close();

@@ -16,10 +16,13 @@ import {
   type Superblock,
   UsageError,
 } from '@bcachefs-ts/core';
-import { atPath, type Change, changeFiles, changeJson, ENTRIES_MAX, printChange } from '../change/edit.ts';
+import { atPath, type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { lookUp } from '../look-up.ts';
 import { type FileOptionRow, fileOptionRows, RELEASE } from './rows.ts';
+
+/** Memory goes by changed keys: this many inodes take some hundred MB. */
+const ENTRIES_MAX = 200_000;
 
 /** What gives an option back to the directory, as in the reference. */
 const REMOVE = '-';

@@ -11,15 +11,7 @@ import {
   noCounts,
 } from '@bcachefs-ts/command';
 import { type FileNode, type FileTree, isDirectory, printableBytes, UsageError } from '@bcachefs-ts/core';
-import {
-  type Change,
-  type ChangeArgs,
-  changeFiles,
-  changeJson,
-  type Done,
-  ENTRIES_MAX,
-  printChange,
-} from '../change/edit.ts';
+import { type Change, type ChangeArgs, changeFiles, changeJson, type Done, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions, type Owner, parseMode, parseOwner } from '../change/options.ts';
 import { type Place, placeOf, shownPath } from '../change/place.ts';
 import { lookUp } from '../look-up.ts';
@@ -48,8 +40,7 @@ export const putCommand = defineCommand({
     'Kept are owners, permissions, times in nanoseconds, extended attributes and ACLs, symlinks, hard links among the files that are put, ' +
     'device nodes, fifos and sockets; blocks of zeroes become holes. Compression, checksums, encryption and replicas are those of the ' +
     'directory that the files come into. Directories that were there keep their attributes.\n\n' +
-    'All of it is one commit: it happened or it did not, also when the command is killed or the room does not suffice. ' +
-    `That takes memory for each file, so that ${ENTRIES_MAX} is the limit; put larger trees in parts.\n\n` +
+    'All of it is one commit, however much it is: it happened or it did not, also when the command is killed or the room does not suffice.\n\n' +
     'With --seed and SOURCE_DATE_EPOCH in the environment the result is the same byte for byte each time; files then are no newer than that, ' +
     'and were read when they were changed.',
   examples: [
@@ -188,10 +179,10 @@ function lastName(source: string): string {
   return name === '' ? '.' : name;
 }
 
-/** @returns the bytes of all regular files. @throws UsageError when there are too many files */
+/** @returns the bytes of all regular files */
 function measure(context: Context, files: readonly (HostFile | undefined)[], excluded: ReadonlySet<string>): number {
   const task = context.progress.start({ what: 'looking at what there is to put', unit: 'files' });
-  let [count, bytes] = [0, 0];
+  let bytes = 0;
   for (const start of files) {
     if (start === undefined) continue;
     for (const file of hostWalk(start)) {
@@ -200,12 +191,7 @@ function measure(context: Context, files: readonly (HostFile | undefined)[], exc
         continue;
       }
       task.advance(1);
-      count++;
       if (file.type === 'reg') bytes += Number(file.stat.size);
-      if (count > ENTRIES_MAX)
-        throw new UsageError(
-          `more than ${ENTRIES_MAX} files: one commit would take too much memory; put them in parts`,
-        );
     }
   }
   task.end();

@@ -82,6 +82,7 @@ export class Put {
   }
 
   #putDirectory(file: HostFile, directory: FileRef, name: Uint8Array, path: string): void {
+    this.#options.change.step();
     const { files } = this.#options.change.edit;
     const there = files.lookup(directory, name);
     if (there !== undefined) {
@@ -107,6 +108,7 @@ export class Put {
     this.#setAttributes(file, made, path);
     if (file.stat.nlink > 1n) this.#linked.set(hostIdentity(file.stat), made);
     countFile(counts, file.type);
+    change.step();
   }
 
   #putContents(file: HostFile, made: FileRef): void {

@@ -2,8 +2,18 @@
 // what snapshots are of, and have a command of their own.
 
 import { countFile, countsText, defineCommand, type FileCounts, noCounts } from '@bcachefs-ts/command';
-import { type FileRef, type FileTree, type FileTypeName, isDirectory, pathText, UsageError } from '@bcachefs-ts/core';
-import { atPath, type Change, changeFiles, changeJson, ENTRIES_MAX, printChange } from '../change/edit.ts';
+import {
+  FileError,
+  type FileNode,
+  type FileRef,
+  type FileTree,
+  fileTypes,
+  isDirectory,
+  modeType,
+  pathText,
+  UsageError,
+} from '@bcachefs-ts/core';
+import { atPath, type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { existingPlace, type Place, placeOf } from '../change/place.ts';
 import { typeOf } from '../entry-text.ts';
@@ -13,8 +23,7 @@ export const rmCommand = defineCommand({
   summary: 'Remove files and directories',
   description:
     'Everything that is named goes in one commit, or nothing; how many files these were is printed. A file that has other names keeps its ' +
-    'contents. Subvolumes, also somewhere below a directory, are refused: `subvolume delete` removes them.\n\n' +
-    `Up to ${ENTRIES_MAX} files go at once.`,
+    'contents. Subvolumes, also somewhere below a directory, are refused: `subvolume delete` removes them.',
   examples: [
     { command: 'bcachefs rm disk.img etc/machine-id', does: 'Removes a file' },
     { command: 'bcachefs rm -r disk.img var/cache tmp', does: 'Removes two directories with all that is in them' },
@@ -36,11 +45,7 @@ export const rmCommand = defineCommand({
       for (const typed of args.paths) {
         const tree = change.tree();
         if (args.force && placeOf(tree, typed).node === undefined) continue;
-        removed += removePath(change, tree, existingPlace(tree, typed), {
-          ...args,
-          counts,
-          room: ENTRIES_MAX - removed,
-        });
+        removed += removePath(change, tree, existingPlace(tree, typed), { ...args, counts });
       }
       return { summary: `removed ${countsText(counts)}`, counts, isUnchanged: removed === 0 };
     };
@@ -53,48 +58,81 @@ export const rmCommand = defineCommand({
 interface Removal {
   readonly recursive: boolean;
   readonly counts: FileCounts;
-  /** So many more may be removed. */
-  readonly room: number;
 }
 
-interface Named {
-  readonly directory: FileRef;
-  readonly name: Uint8Array;
+interface Directory {
+  readonly node: FileNode;
   readonly path: Uint8Array;
-  readonly type: FileTypeName;
-  readonly sizeBytes: number;
 }
 
 /** @returns how many names went */
-function removePath(change: Change, tree: FileTree, place: Place, { recursive, counts, room }: Removal): number {
+function removePath(change: Change, tree: FileTree, place: Place, { recursive, counts }: Removal): number {
   const { directory, name, node, path, isSubvolume } = place;
   if (node === undefined) return 0;
   if (isSubvolume) throw new UsageError(`${path}: is a subvolume; remove it with \`subvolume delete\``);
   if (isDirectory(node.inode) && !recursive)
     throw new UsageError(`${path}: is a directory; give -r to remove it with all that is in it`, undefined, 'EISDIR');
-  const found: Named[] = [];
-  for (const item of tree.walk({ from: node, path: new TextEncoder().encode(path) })) {
-    const { entry, node: file } = item;
-    const type = file === undefined ? 'unknown' : tree.stat(file).type;
-    if (entry !== undefined && typeOf(entry.type) === 'subvol') {
-      throw new UsageError(`${pathText(item.path)}: is a subvolume; remove it with \`subvolume delete\` first`);
-    }
-    const at = entry ?? { directory, name };
-    const sizeBytes = file === undefined || type !== 'reg' ? 0 : Number(file.inode.bi_size);
-    // The path is a view into what the walk goes on to use.
-    found.push({ directory: at.directory, name: at.name.slice(), path: item.path.slice(), type, sizeBytes });
-    if (found.length > room) throw new UsageError(`${path}: more than ${ENTRIES_MAX} files; remove them in parts`);
-  }
-  // What is in a directory comes after it.
-  for (const { directory: above, name: last, path: at, type, sizeBytes } of found.toReversed()) {
-    const file = change.edit.files.lookup(above, last);
-    const isLast = type === 'dir' || file === undefined || change.edit.files.inode(file).bi_nlink === 0;
-    atPath(pathText(at), () => change.edit.files.remove(above, last));
-    if (!isLast) counts.links++;
+  const directories = isDirectory(node.inode) ? directoriesFrom(tree, { node, path: encoder.encode(path) }) : [];
+  let removed = 0;
+  const remove = (above: FileRef, last: Uint8Array) => {
+    const { inode, isGone } = change.edit.files.remove(above, last);
+    const type = fileTypes.byId(modeType(inode.bi_mode))?.name ?? 'unknown';
+    if (!isGone) counts.links++;
     else {
       countFile(counts, type);
-      counts.data_bytes += sizeBytes;
+      if (type === 'reg') counts.data_bytes += Number(inode.bi_size);
+    }
+    removed++;
+    change.step();
+  };
+  // What is in a directory goes before it.
+  for (const { node: above, path: at } of directories.toReversed()) {
+    const now = change.tree();
+    for (const entry of [...now.entries(above, { path: at })]) {
+      const entryPath = joined(at, entry.name);
+      try {
+        remove(above, entry.name);
+      } catch (thrown) {
+        if (!(thrown instanceof FileError)) throw thrown;
+        // A name that leads nowhere is damage, which this tells.
+        if (thrown.code === 'ENOENT') change.tree().open(entry, { path: entryPath });
+        throw new FileError(thrown.code, pathText(entryPath));
+      }
     }
   }
-  return found.length;
+  atPath(path, () => remove(directory, name));
+  return removed;
+}
+
+/**
+ * A directory and those below it, each before those that are in it. Files are not looked at.
+ * @throws UsageError when the name of a subvolume is among what is in them: before anything is changed
+ */
+function directoriesFrom(tree: FileTree, first: Directory): readonly Directory[] {
+  const found = [first];
+  const entered = new Set([first.node.inum]);
+  for (const { node, path } of found) {
+    for (const entry of tree.entries(node, { path })) {
+      const type = typeOf(entry.type);
+      if (type !== 'dir' && type !== 'subvol') continue;
+      const at = joined(path, entry.name);
+      if (type === 'subvol')
+        throw new UsageError(`${pathText(at)}: is a subvolume; remove it with \`subvolume delete\` first`);
+      const below = tree.open(entry, { path: at });
+      if (below === undefined || entered.has(below.inum)) continue;
+      entered.add(below.inum);
+      found.push({ node: below, path: at });
+    }
+  }
+  return found;
+}
+
+const encoder = new TextEncoder();
+
+function joined(path: Uint8Array, name: Uint8Array): Uint8Array {
+  const at = new Uint8Array(path.length + 1 + name.length);
+  at.set(path);
+  at[path.length] = 0x2f;
+  at.set(name, path.length + 1);
+  return at;
 }
