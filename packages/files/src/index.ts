@@ -13,6 +13,7 @@ export { statCommand } from './stat/command.ts';
 export { subvolumeCreateCommand } from './subvolume/create.ts';
 export { subvolumeDeleteCommand } from './subvolume/delete.ts';
 export { subvolumeListCommand } from './subvolume/list.ts';
+export { subvolumeListSnapshotsCommand } from './subvolume/list-snapshots.ts';
 export { subvolumeSnapshotCommand } from './subvolume/snapshot.ts';
 export { tarCommand } from './tar/command.ts';
 export { treeCommand } from './tree/command.ts';

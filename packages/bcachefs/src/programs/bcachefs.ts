@@ -205,6 +205,12 @@ export const bcachefs = defineProgram({
           summary: 'List subvolumes and snapshots',
           load: async () => (await import('../commands/subvolume-list.ts')).command,
         },
+        {
+          name: 'list-snapshots',
+          aliases: ['ls-snap', 'list-snap'],
+          summary: 'List snapshot nodes and the space that each takes',
+          load: async () => (await import('../commands/subvolume-list-snapshots.ts')).command,
+        },
       ],
     },
     {

@@ -62,7 +62,7 @@ function listed(filesystem: Filesystem, { onDamage }: DamageLog): readonly Liste
   });
 }
 
-function printListing({ subvolumes }: Listing, out: Out): void {
+async function printListing({ subvolumes }: Listing, out: Out): Promise<void> {
   const rows = subvolumes.map(({ id, snapshot, isReadOnly, isSnapshot, creationParent, createdNs, path }) => [
     `${id}`,
     `${snapshot}`,
@@ -71,7 +71,7 @@ function printListing({ subvolumes }: Listing, out: Out): void {
     createdNs === undefined ? '-' : timeText(createdNs).slice(0, -10),
     path === undefined ? '(no name leads to it)' : pathText(path),
   ]);
-  out.table({ head: ['id', 'snapshot', '', 'made', 'created', 'path'], rows, align: 'rrllll' });
+  await out.table({ head: ['id', 'snapshot', '', 'made', 'created', 'path'], rows, align: 'rrllll' });
 }
 
 function subvolumeJson({ path, ...entry }: Listed): object {
