@@ -3,6 +3,7 @@
 import { commandToMarkdown, listedEntries, runCli } from '@bcachefs-ts/command';
 import { describe, expect, test } from 'vitest';
 import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
+import { elsewhere } from '../../packages/bcachefs/src/programs/elsewhere.ts';
 import { parseArguments } from '../../packages/command/src/parse.ts';
 
 const entries = [...listedEntries(bcachefs.commands)];
@@ -55,6 +56,29 @@ test('the command line takes what getopt_long takes: beginnings, and values that
   );
 });
 
+test.each(elsewhere)('$words, which is not here, says what to use', async ({ words, instead }) => {
+  const { exitCode, stdout, stderr } = await runCli(bcachefs, [...words.split(' '), '--whatever', 'disk.img']);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+  expect(stderr).toMatch(/^bcachefs [^\n]+\n$/);
+  expect(stderr.endsWith(`; ${instead}\n`)).toBe(true);
+});
+
+test("the reference's aliases", async () => {
+  const same = ['subvolume snapshot', 'subvol snap', 'subvol snapshot'].map(words => [...words.split(' '), '--help']);
+  const helps = await Promise.all(same.map(words => runCli(bcachefs, words)));
+  expect(new Set(helps.map(({ stdout }) => stdout)).size).toBe(1);
+  for (const words of [
+    ['subvol', 'new'],
+    ['subvol', 'del'],
+    ['subvol', 'ls'],
+    ['mkfs'],
+    ['list-journal'],
+    ['show_super'],
+  ]) {
+    expect((await runCli(bcachefs, [...words, '--help'])).exitCode, words.join(' ')).toBe(0);
+  }
+});
+
 test('the list of commands', async () => {
   const { stdout } = await runCli(bcachefs, ['--help']);
   expect(stdout).toMatchInlineSnapshot(`
@@ -82,22 +106,26 @@ test('the list of commands', async () => {
       fs            Tell about a filesystem as a whole
 
     Files without a mount:
-      ls       List files and directories
-      tree     Draw the tree of directories and files
-      stat     Tell everything that is known about files
-      cat      Write the contents of files to standard output
-      restore  Copy files out of a filesystem, and say whether they are whole
-      tar      Write files as a tar archive
+      ls               List files and directories
+      tree             Draw the tree of directories and files
+      stat             Tell everything that is known about files
+      cat              Write the contents of files to standard output
+      get-file-option  Print the options of files and directories
+      restore          Copy files out of a filesystem, and say whether they are
+                       whole
+      tar              Write files as a tar archive
 
     Changing files without a mount:
-      put        Copy files of the host into a filesystem
-      rm         Remove files and directories
-      mkdir      Make directories
-      mv         Rename or move a file or directory
-      subvolume  Make, delete and list subvolumes and snapshots
+      put                Copy files of the host into a filesystem
+      rm                 Remove files and directories
+      mkdir              Make directories
+      mv                 Rename or move a file or directory
+      set-file-option    Set options on files and directories
+      subvolume, subvol  Make, delete and list subvolumes and snapshots
 
     Encryption:
-      unlock             Check the passphrase of an encrypted filesystem
+      unlock             Hand the key of an encrypted filesystem to the kernel, or
+                         check a passphrase
       set-passphrase     Change the passphrase of an encrypted filesystem
       remove-passphrase  Store the key of an encrypted filesystem without a
                          passphrase
@@ -106,6 +134,17 @@ test('the list of commands', async () => {
       completions  Print a script that completes command lines in bash, zsh or fish
       help         Explain a command
       version      Print the version
+
+    They need a running kernel; each says what to use:
+      fs top, fs timestats, fs failure-domains, mount, fusemount, wait-devices,
+      device online, device offline, scrub, data scrub, data rereplicate, data job,
+      reconcile status, reconcile wait, reflink-option-propagate, damage, data-read,
+      unpoison
+
+    Not in this version:
+      fsck, device add, device remove, device evacuate, device set-state,
+      device resize, device resize-journal, recovery-pass, journal_rewind_info,
+      migrate, migrate-superblock, kill_btree_node, kvdb
 
     'bcachefs <command> --help' explains a command and gives examples.
     "

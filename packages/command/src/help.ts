@@ -14,7 +14,15 @@ import {
   positionalTerm,
 } from './describe.ts';
 import type { Out } from './out.ts';
-import { findEntry, isGroup, type Listed, type Program, type SingleCommandProgram, unknownCommand } from './program.ts';
+import {
+  elsewhereWords,
+  findEntry,
+  isGroup,
+  type Listed,
+  type Program,
+  type SingleCommandProgram,
+  unknownCommand,
+} from './program.ts';
 import { twoColumns, wrap } from './wrap.ts';
 
 /** What help was asked about. */
@@ -27,6 +35,8 @@ type Topic =
       readonly version: string;
       readonly summary: string;
       readonly entries: readonly EntryDescription[];
+      /** Commands of the reference that only say what to use instead, by their words. */
+      readonly elsewhere: { readonly kernel: readonly string[]; readonly unbuilt: readonly string[] };
       /** Filled only where JSON wants it: it takes loading every command. */
       readonly commands: readonly CommandDescription[];
     };
@@ -83,14 +93,15 @@ async function findTopic(program: Program, words: readonly string[], json: boole
     version: program.version,
     summary,
     entries: describeEntries(entries),
+    elsewhere: { kernel: elsewhereWords(entries, 'kernel'), unbuilt: elsewhereWords(entries, 'unbuilt') },
     commands: json ? await describeTree(program, entries, path) : [],
   };
 }
 
 function topicJson(topic: Topic): object {
   if (topic.kind === 'command') return topic.command;
-  const { title, version, summary, commands } = topic;
-  return { title, program_version: version, summary, commands };
+  const { title, version, summary, commands, elsewhere } = topic;
+  return { title, program_version: version, summary, commands, elsewhere };
 }
 
 function printTopic(topic: Topic, out: Out): void {
@@ -116,8 +127,23 @@ function printList(topic: Topic & { kind: 'list' }, out: Out): void {
       out,
     );
   }
+  printWords('They need a running kernel; each says what to use', topic.elsewhere.kernel, out);
+  printWords('Not in this version', topic.elsewhere.unbuilt, out);
   out.line();
   out.line(`'${topic.title} <command> --help' explains a command and gives examples.`);
+}
+
+/** No white space for whoever wraps the text. */
+const KEPT_SPACE = '\u2060';
+
+/** Names alone, as many as fit a line. */
+function printWords(heading: string, names: readonly string[], out: Out): void {
+  if (names.length === 0) return;
+  out.line();
+  out.line(out.color.bold(`${heading}:`));
+  // The words of one command stay together.
+  const text = names.map(name => name.replaceAll(' ', KEPT_SPACE)).join(', ');
+  for (const line of wrap(text, helpWidth(out) - 2)) out.line(`  ${line.replaceAll(KEPT_SPACE, ' ')}`);
 }
 
 function printCommand(command: CommandDescription, out: Out): void {

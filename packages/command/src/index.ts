@@ -5,6 +5,7 @@ export { type Command, type CommandDeclaration, defineCommand, defineStreamComma
 export { commonOptions } from './common-options.ts';
 export type { Context } from './context.ts';
 export { type CreationTime, creationTime } from './creation-time.ts';
+export type { ElsewhereRow } from './elsewhere.ts';
 export { CommandFailed, CommandLineError, describeError, type ErrorReport } from './errors.ts';
 export { EXIT, type ExitCodeRow, exitCodeTable } from './exit-codes.ts';
 export { countFile, countsText, type FileCounts, noCounts } from './file-counts.ts';

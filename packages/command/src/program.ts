@@ -5,6 +5,7 @@
 import { assert } from '@bcachefs-ts/core';
 import type { Command, CommandDeclaration } from './command.ts';
 import { commonOptions } from './common-options.ts';
+import { type ElsewhereRow, withElsewhere } from './elsewhere.ts';
 import { CommandLineError } from './errors.ts';
 import { EXIT } from './exit-codes.ts';
 import type { PositionalSpec } from './option.ts';
@@ -19,6 +20,8 @@ export interface CommandEntry {
   readonly heading?: string;
   /** Can be run, but isn't listed. */
   readonly hidden?: true;
+  /** Why it only says what to use instead; see elsewhere.ts. */
+  readonly elsewhere?: 'kernel' | 'unbuilt';
   /** `-h` is an option of the command: only `--help` asks for help. */
   readonly ownsLetterH?: true;
   /** What `--help` ends with, where it isn't 0. */
@@ -44,6 +47,8 @@ export interface Program {
   readonly version: string;
   readonly summary: string;
   readonly commands: readonly Listed[];
+  /** Commands of the reference that only say what to use instead; see elsewhere.ts. */
+  readonly elsewhere?: readonly ElsewhereRow[];
 }
 
 /** A binary that is a single command under a name of its own: `mkfs.bcachefs`. */
@@ -67,7 +72,7 @@ export function defineProgram(program: Program): Program {
   const whole: Program = {
     ...program,
     commands: [
-      ...program.commands,
+      ...withElsewhere(program.commands, program.elsewhere ?? []),
       {
         name: 'completions',
         summary: 'Print a script that completes command lines in bash, zsh or fish',
@@ -91,12 +96,29 @@ export function defineProgram(program: Program): Program {
   return whole;
 }
 
+/** Whether it only says what to use instead, or has nothing else in it. */
+function isElsewhere(entry: Listed): boolean {
+  return isGroup(entry) ? entry.commands.every(isElsewhere) : entry.elsewhere !== undefined;
+}
+
+/** The words of each command below `entries` that is elsewhere for this reason, in order. */
+export function elsewhereWords(entries: readonly Listed[], why: 'kernel' | 'unbuilt'): string[] {
+  return entries.flatMap(entry => {
+    if (isGroup(entry)) return elsewhereWords(entry.commands, why).map(words => `${entry.name} ${words}`);
+    return entry.elsewhere === why ? [entry.name] : [];
+  });
+}
+
 export function isGroup(entry: Listed): entry is CommandGroup {
   return 'commands' in entry;
 }
 
+/** Dashes and underscores count as the same, as they do in options: `list-journal`. */
 export function findEntry(entries: readonly Listed[], word: string): Listed | undefined {
-  return entries.find(entry => entry.name === word || entry.aliases?.includes(word));
+  const wanted = word.replaceAll('-', '_');
+  return entries.find(({ name, aliases }) =>
+    [name, ...(aliases ?? [])].some(each => each.replaceAll('-', '_') === wanted),
+  );
 }
 
 /** Each command that is listed, with its words, in the order of the list. */
@@ -114,7 +136,9 @@ export function* listedEntries(
 
 /** @throws UsageError with the closest known name */
 export function unknownCommand(word: string, entries: readonly Listed[]): CommandLineError {
-  const known = entries.flatMap(entry => (entry.hidden ? [] : [entry.name, ...(entry.aliases ?? [])]));
+  const known = entries.flatMap(entry =>
+    entry.hidden && !isElsewhere(entry) ? [] : [entry.name, ...(entry.aliases ?? [])],
+  );
   const meant = suggest(word, known);
   return new CommandLineError(`unknown command '${word}'${meant === undefined ? '' : `, did you mean '${meant}'?`}`);
 }

@@ -3,6 +3,7 @@
 
 import { defineProgram } from '@bcachefs-ts/command';
 import { version } from '../version.ts';
+import { elsewhere } from './elsewhere.ts';
 
 const making = 'Making filesystems';
 const superblock = 'Superblock';
@@ -182,26 +183,31 @@ export const bcachefs = defineProgram({
     },
     {
       name: 'subvolume',
+      aliases: ['subvol'],
       summary: 'Make, delete and list subvolumes and snapshots',
       heading: changing,
       commands: [
         {
           name: 'create',
+          aliases: ['new'],
           summary: 'Make an empty subvolume',
           load: async () => (await import('../commands/subvolume-create.ts')).command,
         },
         {
           name: 'delete',
+          aliases: ['del'],
           summary: 'Delete a subvolume or snapshot with all that is in it',
           load: async () => (await import('../commands/subvolume-delete.ts')).command,
         },
         {
           name: 'snapshot',
+          aliases: ['snap'],
           summary: 'Make a snapshot of a subvolume',
           load: async () => (await import('../commands/subvolume-snapshot.ts')).command,
         },
         {
           name: 'list',
+          aliases: ['ls'],
           summary: 'List subvolumes and snapshots',
           load: async () => (await import('../commands/subvolume-list.ts')).command,
         },
@@ -235,8 +241,10 @@ export const bcachefs = defineProgram({
       name: 'fsck',
       summary: 'Check and repair a filesystem (not in this version)',
       hidden: true,
+      elsewhere: 'unbuilt',
       helpExitCode: 16, // fsck.bcachefs.ts, which only running it loads
       load: async () => (await import('./fsck.bcachefs.ts')).fsckCommand,
     },
   ],
+  elsewhere,
 });

@@ -1,0 +1,70 @@
+// What bcachefs-tools has and this program has not. A row that gets a command of its own has no effect any more, and goes.
+
+import type { ElsewhereRow } from '@bcachefs-ts/command';
+
+const kernel = (words: string, does: string, instead: string): ElsewhereRow => ({
+  words,
+  does,
+  instead,
+  why: 'kernel',
+});
+const unbuilt = (words: string, does: string, instead: string): ElsewhereRow => ({
+  words,
+  does,
+  instead,
+  why: 'unbuilt',
+});
+
+const mounted = 'use it on the machine that has the filesystem mounted';
+const byRestore = 'restore reads every file, verifies its checksums and says which are whole';
+const members = 'name the members that are there: every command takes any of them';
+const onLinux = 'use bcachefs-tools on Linux';
+
+export const elsewhere: readonly ElsewhereRow[] = [
+  kernel('mount', 'mounts a filesystem', 'use mount -t bcachefs A:B DIR on Linux; ls, restore and put need no mount'),
+  kernel('fusemount', 'mounts a filesystem through FUSE', 'ls, cat, restore, tar and put need no mount'),
+  kernel('wait-devices', 'waits until all members are there', 'show-super lists the members that there should be'),
+  kernel(
+    'fs top',
+    'shows what a mounted filesystem is doing',
+    'show-super --fields=counters prints the stored counters',
+  ),
+  kernel('fs timestats', 'shows how long operations take', mounted),
+  kernel('fs failure-domains', 'says what the loss of each domain would cost', mounted),
+  kernel('device online', 'adds a member to a mounted filesystem again', members),
+  kernel('device offline', 'takes a member away from a mounted filesystem', members),
+  kernel('scrub', 'verifies and repairs the data of a mounted filesystem', byRestore),
+  kernel('data scrub', 'verifies and repairs the data of a mounted filesystem', byRestore),
+  kernel('data rereplicate', 'writes missing copies of data', mounted),
+  kernel('data job', 'runs one of the background jobs', mounted),
+  kernel('reconcile status', 'says what the background work is at', mounted),
+  kernel('reconcile wait', 'waits for the background work', mounted),
+  kernel('reflink-option-propagate', 'hands options on to shared extents', mounted),
+  kernel('damage', 'lists what a mounted filesystem has recorded as lost', byRestore),
+  kernel(
+    'data-read',
+    'reads data of a mounted filesystem, errors included',
+    'cat and explain read it from the devices',
+  ),
+  kernel('unpoison', 'clears the mark of extents that cannot be read', mounted),
+  unbuilt('recovery-pass', 'schedules recovery passes', 'show-super shows those that are scheduled'),
+  unbuilt('journal_rewind_info', 'says how far the journal can go back', 'list_journal prints its entries'),
+  unbuilt('device add', 'adds a device', 'add it while the filesystem is mounted, with bcachefs-tools'),
+  unbuilt('device remove', 'removes a device', 'remove it while the filesystem is mounted, with bcachefs-tools'),
+  unbuilt(
+    'device evacuate',
+    'moves everything off a device',
+    'do it while the filesystem is mounted, with bcachefs-tools',
+  ),
+  unbuilt('device set-state', 'sets the state of a device', onLinux),
+  unbuilt('device resize', 'changes the size of a device', onLinux),
+  unbuilt('device resize-journal', 'changes the size of the journal of a device', onLinux),
+  unbuilt(
+    'migrate',
+    'turns another filesystem into bcachefs in place',
+    'format --source makes one with the files of a directory',
+  ),
+  unbuilt('migrate-superblock', 'finishes migrate', onLinux),
+  unbuilt('kill_btree_node', 'damages a node on purpose', 'explain says where each node is'),
+  unbuilt('kvdb', 'reads and edits keys by hand', 'list prints them'),
+];
