@@ -104,6 +104,7 @@ export const crippled: NativeCalls = {
   xattr: () => undefined,
   nextData: () => refuse('EINVAL'),
   nextHole: () => refuse('EINVAL'),
+  punchHole: () => refuse('EINVAL'),
 };
 
 function refuse(code: string): never {

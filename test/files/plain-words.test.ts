@@ -124,6 +124,7 @@ describe('restore', () => {
           xattr: () => undefined,
           nextData: () => undefined,
           nextHole: () => 0,
+          punchHole: () => false,
         },
       },
     );

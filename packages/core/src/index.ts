@@ -108,6 +108,7 @@ export * from './ondisk/keys/alloc.ts';
 export * from './ondisk/keys/alloc-bucket.ts';
 export * from './ondisk/keys/alloc-v4.ts';
 export * from './ondisk/keys/backpointer.ts';
+export * from './ondisk/keys/btree-ptr-v2.ts';
 export * from './ondisk/keys/bucket-gens.ts';
 export * from './ondisk/keys/extent.ts';
 export * from './ondisk/keys/index.ts';

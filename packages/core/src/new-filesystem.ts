@@ -109,6 +109,7 @@ export function planContents(
       nodeSectors,
       replicas: metadata.replicas,
       randomU64: () => viewOf(random.bytes(8)).getBigUint64(0, true),
+      mayRepeatSeqs: random.isReproducible === true,
     },
   );
   const forJournal = journalDevices(sb);

@@ -280,6 +280,7 @@ export class FilesystemWriter {
         nodeSectors: getBits(sb.flags, sbBits.BTREE_NODE_SIZE),
         replicas: metadataReplicas(sb),
         randomU64: () => viewOf(this.#options.random.bytes(8)).getBigUint64(0, true),
+        mayRepeatSeqs: this.#options.random.isReproducible === true,
         rewrite,
       },
     );

@@ -2,15 +2,13 @@
 // made itself are removed again when it fails.
 
 import { existsSync, realpathSync, rmSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { type Context, runSteps } from '@bcachefs-ts/command';
+import { basename, resolve } from 'node:path';
+import { type Context, loadNativeCalls, type NativeCalls, runSteps } from '@bcachefs-ts/command';
 import {
-  CorruptError,
   DeviceError,
   type FileDevice,
   type FormatPlan,
   formatSteps,
-  IncompatibleError,
   type NewFilesystem,
   openDevice,
   probeSignatures,
@@ -120,35 +118,35 @@ export async function formatTargets(
   contents: NewFilesystem | undefined,
   isReproducible: boolean,
 ): Promise<Formatted> {
-  for (const target of targets) if (isReproducible) forgetOldContents(target, plan.superblocks[0]!.uuid);
+  for (const target of targets) if (isReproducible) emptyFile(target);
   for (const { device, sizeBytes } of targets) if (device.sizeBytes < sizeBytes) device.setSize(sizeBytes);
-  const wiped = await runSteps(formatSteps(plan, targets, contents), () => {});
+  const native = isReproducible ? loadNativeCalls() : undefined;
+  const chosen = targets.map(({ device, signatures, sizeBytes }) => ({
+    device,
+    signatures,
+    hasOldLife: isReproducible && device.kind !== 'file' && !isZeroed(device, sizeBytes, native),
+  }));
+  const wiped = await runSteps(formatSteps(plan, chosen, contents), () => {});
   return { wiped, superblocks: targets.map(({ device }) => readSuperblock(device).sb) };
 }
 
 /**
- * With a seed, the internal UUID may be one that the device has seen before, and then journal entries and btree nodes of the
- * older filesystem would look like the new one's own. An image file is emptied; a disk cannot be, so it is refused.
+ * With a seed, the internal UUID may be one that the device has seen before, and then journal entries and btree nodes of the older filesystem
+ * would look like the new one's own. An image file is emptied, and reads as zeroes; on a disk, what could be taken for something is cleared.
  */
-function forgetOldContents({ device, sizeBytes }: FormatTarget, uuid: string): void {
-  if (device.kind === 'file') {
-    const size = Math.max(device.sizeBytes, sizeBytes);
-    device.setSize(0);
-    device.setSize(size);
-  } else if (oldInternalUuid(device) === uuid) {
-    throw new UsageError(
-      `${device.name} holds a filesystem made with the same seed, whose old journal could be taken for the new one's; ` +
-        'use another seed, or discard the device first',
-      '--seed',
-    );
-  }
+function emptyFile({ device, sizeBytes }: FormatTarget): void {
+  if (device.kind !== 'file') return;
+  const size = Math.max(device.sizeBytes, sizeBytes);
+  device.setSize(0);
+  device.setSize(size);
 }
 
-function oldInternalUuid(device: FileDevice): string | undefined {
-  try {
-    return readSuperblock(device).sb.uuid;
-  } catch (thrown) {
-    if (thrown instanceof CorruptError || thrown instanceof IncompatibleError) return undefined;
-    throw thrown;
-  }
+/**
+ * Whether a disk could be made to read as zeroes without writing all of it: then nothing has to be looked for. Disks that spin are left out,
+ * since some of them take the order and write for hours; a loop device passes it on to its file, whatever that lies on.
+ */
+function isZeroed(device: FileDevice, sizeBytes: number, native: NativeCalls | undefined): boolean {
+  const isLoop = basename(realpathSync(device.name)).startsWith('loop');
+  if (native === undefined || (device.rotational !== false && !isLoop)) return false;
+  return device.withDescriptor('clearing', fd => native.punchHole(fd, 0, sizeBytes));
 }

@@ -1,4 +1,14 @@
-import { closeSync, lstatSync, mkdtempSync, openSync, rmSync, symlinkSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  lstatSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
@@ -73,6 +83,7 @@ test.skipIf(loaded === undefined)('data and holes', () => {
     expect(native.nextData(fd, 0)).toBeOneOf([0, 4 * mib]);
     expect(native.nextHole(fd, 4 * mib)).toBe(4 * mib + 1);
     expect(native.nextData(fd, 5 * mib)).toBeUndefined();
+    if (native.punchHole(fd, 4 * mib, mib)) expect(readFileSync(path).every(byte => byte === 0)).toBe(true);
   } finally {
     closeSync(fd);
   }

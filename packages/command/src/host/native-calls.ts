@@ -1,5 +1,5 @@
 // The system calls that commands need and Node does not have: times in nanoseconds, extended attributes, device nodes, fifos and sockets,
-// and where a file has holes. They are called in the C library through koffi, an optional dependency; Linux only. Whoever has none of
+// and where a file has holes or shall have them. They are called in the C library through koffi, an optional dependency; Linux only. Whoever has none of
 // it goes without, and says what could not be kept (docs/adr/0008-host-calls.md).
 
 import { createRequire } from 'node:module';
@@ -23,6 +23,8 @@ export interface NativeCalls {
   nextData(fd: number, offset: number): number | undefined;
   /** The next byte from `offset` that is in a hole, or the end. */
   nextHole(fd: number, offset: number): number;
+  /** Makes bytes of a file or a disk read as zeroes, without writing them. @returns false where it cannot */
+  punchHole(fd: number, offset: number, length: number): boolean;
 }
 
 /** The system refused. It has the properties of Node's own errors of the system, and counts as one. */
@@ -43,6 +45,8 @@ const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
 const NS_PER_SECOND = 1_000_000_000n;
 /** XATTR_LIST_MAX and XATTR_SIZE_MAX of Linux. */
 const XATTR_BYTES_MAX = 65_536;
@@ -78,6 +82,7 @@ function bind(): NativeCalls {
   const lremovexattr = libc.func('int lremovexattr(const void *, const void *)');
   const fremovexattr = libc.func('int fremovexattr(int, const void *)');
   const mknod = libc.func('int mknod(const void *, uint32_t, uint64_t)');
+  const fallocate = libc.func('int fallocate(int, int, int64_t, int64_t)');
   const lseek = libc.func('int64_t lseek(int, int64_t, int)');
   const buffer = new Uint8Array(XATTR_BYTES_MAX);
 
@@ -131,6 +136,10 @@ function bind(): NativeCalls {
     },
     nextData: (fd, offset) => check(lseek(fd, offset, SEEK_DATA), 'lseek', undefined, 'ENXIO'),
     nextHole: (fd, offset) => check(lseek(fd, offset, SEEK_HOLE), 'lseek', undefined, 'ENXIO') ?? offset,
+    punchHole(fd, offset, length) {
+      const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+      return check(fallocate(fd, mode, offset, length), 'fallocate', undefined, 'EOPNOTSUPP', 'ENOTSUP') !== undefined;
+    },
   };
 }
 

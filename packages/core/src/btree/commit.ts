@@ -20,6 +20,7 @@ import type { BtreeView } from './iterate.ts';
 import { KeyMap } from './key-map.ts';
 import { encodeNode, type NodeTarget, nodeCapacityU64s } from './node-write.ts';
 import { type BtreeRebuild, type PlannedNode, planRebuild } from './rebuild.ts';
+import { clearStaleBsets } from './stale-bsets.ts';
 import { makeKey, type Transaction } from './transaction.ts';
 
 /** Where the room for nodes comes from: the socket that the alloc room plugs in. */
@@ -47,6 +48,8 @@ export interface CommitSettings extends NodeTarget {
   readonly replicas: number;
   /** A random u64, for the seq of a node. */
   readonly randomU64: () => bigint;
+  /** The numbers may be those of nodes that were in the same places before: what is behind a node's end is looked at. */
+  readonly mayRepeatSeqs: boolean;
   readonly rewrite?: NodesToRewrite | undefined;
 }
 
@@ -214,6 +217,13 @@ export class CommitPlan {
       const device = this.#base.device(dev);
       assert(device !== undefined, 'room is allocated on devices that are there');
       device.write(sectorsToBytes(offset), encoded.bytes);
+      if (!this.#settings.mayRepeatSeqs) continue;
+      clearStaleBsets(device, sectorsToBytes(offset), {
+        writtenBytes: encoded.bytes.length,
+        nodeBytes: sectorsToBytes(this.#settings.nodeSectors),
+        blockBytes: sectorsToBytes(this.#settings.blockSectors),
+        seq,
+      });
     }
     const key = pointerTo(node, pointers, seq, encoded.sectorsWritten);
     return { key, writtenBytes: pointers.length * encoded.bytes.length };

@@ -7,6 +7,7 @@ import { SB_LAYOUT_SECTOR } from '../ondisk/superblock.ts';
 import { type Signature, type WipedRange, wipeSignatures } from '../probe/index.ts';
 import { type MemberToWrite, writeSuperblocks } from '../superblock/write.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
+import { clearOldLife } from './old-contents.ts';
 import type { FormatPlan } from './plan.ts';
 
 /** One device to format, and what was recognised on it. */
@@ -14,6 +15,8 @@ export interface FormatTarget {
   readonly device: BlockDevice;
   /** From `probeSignatures`: wiped, with all their backups. */
   readonly signatures: readonly Signature[];
+  /** It may hold what was left of a filesystem with the internal UUID of the plan: see clearOldLife. */
+  readonly hasOldLife?: boolean;
 }
 
 /** A planned filesystem with all that it will hold; nothing is written yet. */
@@ -53,6 +56,9 @@ export function* formatSteps(
     device.flush();
     return ranges;
   });
+  for (const [index, { device, hasOldLife }] of targets.entries()) {
+    if (hasOldLife) yield* clearOldLife(device, plan.superblocks[index]!, plan.geometry.devices[index]!);
+  }
   const superblocks =
     contents === undefined
       ? targets.map(({ device }, index) => ({ device, sb: plan.superblocks[index]! }))

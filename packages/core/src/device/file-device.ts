@@ -182,6 +182,12 @@ export class FileDevice implements BlockDevice {
     this.#sizeBytes = sizeBytes;
   }
 
+  /** For calls of the system that are not here. @throws DeviceError for what the call throws as the system's error */
+  withDescriptor<T>(doing: string, call: (fd: number) => T): T {
+    const fd = this.#openFd();
+    return this.#system(doing, () => call(fd));
+  }
+
   /** Doing it twice is fine. What was written but not flushed is the system's to write. */
   close(): void {
     const fd = this.#fd;

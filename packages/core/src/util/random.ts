@@ -4,6 +4,8 @@ import { createHash, randomBytes } from 'node:crypto';
 
 /** A source of random bytes. */
 export interface RandomSource {
+  /** The same numbers may have been given before, to a filesystem on the same device. */
+  readonly isReproducible?: boolean;
   bytes(length: number): Uint8Array;
 }
 
@@ -31,6 +33,7 @@ export function seededRandom(seed: string): RandomSource {
   let block = 0;
   let rest = new Uint8Array(0);
   return {
+    isReproducible: true,
     bytes(length) {
       const result = new Uint8Array(length);
       for (let filled = 0; filled < length; ) {
