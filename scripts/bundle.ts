@@ -140,7 +140,7 @@ async function bundle(): Promise<string> {
     const stem = name.replace(/-[A-Z0-9]{8}\.js$/, '');
     apart.set(name, publish(`${stem}-${hashOf(text)}.cjs`, text));
   }
-  written.push(...apart.values());
+  written.push(...apart.values(), await bundleWorker());
 
   const text = await scriptOf('run.js', split, apart, {
     banner: { js: `${WRAPPER.banner.js}const importMetaUrl = require('node:url').pathToFileURL(__filename).href;` },
@@ -155,6 +155,23 @@ async function bundle(): Promise<string> {
   removeOlder(written);
   const sizes = written.map(file => `${file.replace(/-[0-9a-f]{12}/, '')} ${kib(file)} KiB`);
   return `bundled ${sizes.join(', ')}`;
+}
+
+/** What worker threads run: one small file beside the bundle, where core looks for it. */
+async function bundleWorker(): Promise<string> {
+  const { outputFiles } = await build({
+    ...common,
+    ...small,
+    entryPoints: [join(root, 'packages/core/src/data/decode-worker.ts')],
+    outdir: outFolder,
+    conditions: ['@bcachefs-ts/source'],
+    format: 'esm',
+    // See scriptOf.
+    define: { fetch: 'undefined' },
+    write: false,
+  });
+  const [{ text }] = outputFiles as [OutputFile];
+  return publish('decode-worker.js', text);
 }
 
 const kib = (file: string): number => Math.ceil(statSync(join(outFolder, file)).size / 1024);

@@ -44,12 +44,16 @@ export async function openTree(
   const filesystem = await openForReading(context, { ...others, devices: [word] });
   try {
     await loadCompression(readsFiles ? undefined : declaredCompressionTypes(filesystem.sb));
+    const data = new DataReader(filesystem, { onDamage, parallel: true });
     return {
       filesystem,
       tree: FileTree.open(filesystem, { subvolume, snapshot, onDamage }),
-      data: new DataReader(filesystem, { onDamage }),
+      data,
       reflinks: new IndirectExtents(filesystem),
-      close: () => filesystem.close(),
+      close() {
+        data.close();
+        filesystem.close();
+      },
     };
   } catch (thrown) {
     filesystem.close();

@@ -34,6 +34,7 @@ import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { BchReflinkV } from '../ondisk/keys/reflink-v.ts';
 import { SECTOR_BYTES } from '../util/sizes.ts';
 import { BucketGens } from './bucket-gens.ts';
+import { DecodePool } from './decode-pool.ts';
 import type { DataError, ReplicaFailure } from './finding.ts';
 import { StripeReader } from './stripes.ts';
 
@@ -148,21 +149,49 @@ interface Want {
   readonly into: Uint8Array;
 }
 
+/** An extent that workers were given. */
+interface Prepared {
+  readonly job: number;
+  readonly ptr: ExtentPtr;
+  readonly encoding: Encoding;
+}
+
+/** Starting workers costs as much as decompressing some 10 MB. */
+const POOL_AFTER_BYTES = 16 * 2 ** 20;
+
 const NO_BYTES = new Uint8Array(0);
 const INCOMPRESSIBLE = compressionTypes.idOf('incompressible');
 
-/** Reads extents of one filesystem. Keeps its buffers: up to 8 MiB. `loadCompression()` has to have been awaited. */
+export interface DataReaderOptions {
+  /** Told of parts of the alloc btree that are lost, where generations stand. */
+  readonly onDamage?: ((damage: Damage) => void) | undefined;
+  /** Uses other cores once much was decompressed; `close` then ends them. */
+  readonly parallel?: boolean | undefined;
+  /** How much that is, in bytes. */
+  readonly poolAfterBytes?: number | undefined;
+}
+
+/**
+ * Reads extents of one filesystem. Keeps its buffers: up to 8 MiB, and 8 more with other cores. `loadCompression()` has to have been
+ * awaited.
+ */
 export class DataReader {
   readonly #gens: BucketGens;
   readonly #stripes: StripeReader;
   #scratch = NO_BYTES;
   #decoded: Decoded | undefined;
+  /** How much has to be decompressed yet before others help. */
+  #bytesToPool: number;
+  #pool: DecodePool | undefined;
+  /** In the order in which they are expected to be wanted. */
+  #prepared: Prepared[] = [];
 
-  /** @param options `onDamage`: told of parts of the alloc btree that are lost, where generations stand */
   constructor(
     readonly source: FilesystemSource,
-    options: { readonly onDamage?: ((damage: Damage) => void) | undefined } = {},
+    options: DataReaderOptions = {},
   ) {
+    const { parallel = false, poolAfterBytes = POOL_AFTER_BYTES } = options;
+    this.#bytesToPool = parallel ? poolAfterBytes : Number.POSITIVE_INFINITY;
     this.#gens = new BucketGens(source, options.onDamage);
     this.#stripes = new StripeReader(source, this.#gens);
   }
@@ -198,6 +227,79 @@ export class DataReader {
         into.fill(0);
         return undefined;
     }
+  }
+
+  /** Whether `prepare` may be of use. */
+  get isParallel(): boolean {
+    return this.#pool !== undefined;
+  }
+
+  /**
+   * Has an extent decompressed that will be read soon, if it is one for that.
+   * @returns false when there is no room now: it is worth asking again after the next read
+   */
+  prepare(key: Key): boolean {
+    const pool = this.#pool;
+    if (pool === undefined) return true;
+    const content = extentContent(key);
+    if (content.kind !== 'data') return true;
+    const [best] = replicasOf(content.entries, key.k)
+      .filter(({ ptr, encoding }) => encoding.isCompressed && !ptr.cached && this.source.device(ptr.dev) !== undefined)
+      .toSorted((a, b) => a.encoding.compressedSectors - b.encoding.compressedSectors);
+    if (best === undefined) return true;
+    const { ptr, encoding } = best;
+    const { csumType, compressionType } = encoding;
+    const isPlain = csumType !== 0 && canChecksum(csumType) && liveProblem(encoding, key.k) === undefined;
+    const [inputBytes, outputBytes] = [encoding.compressedSectors, encoding.uncompressedSectors].map(
+      sectors => sectors * SECTOR_BYTES,
+    ) as [number, number];
+    if (!isPlain || !DecodePool.takes({ inputBytes, outputBytes })) return true;
+    const last = this.#prepared.at(-1);
+    if (last !== undefined && isSameEncoded(ptr, encoding, last)) return true;
+    if (!pool.hasRoom) return false;
+    const { lo: csumLo, hi: csumHi } = encoding.csum;
+    try {
+      const job = pool.post({ csumType, csumLo, csumHi, compressionType, inputBytes, outputBytes }, target =>
+        this.source.device(ptr.dev)?.read(ptr.offset * SECTOR_BYTES, target),
+      );
+      this.#prepared.push({ job, ptr, encoding });
+    } catch (thrown) {
+      // It will be met again when the extent is read.
+      if (!(thrown instanceof DeviceError)) throw thrown;
+    }
+    return true;
+  }
+
+  /** What was prepared is not wanted any more. */
+  dropPrepared(): void {
+    for (const { job } of this.#prepared) this.#pool?.drop(job);
+    this.#prepared = [];
+  }
+
+  /** Ends the workers, if there are any. */
+  close(): void {
+    this.dropPrepared();
+    this.#pool?.close();
+    this.#pool = undefined;
+    this.#bytesToPool = Number.POSITIVE_INFINITY;
+  }
+
+  /** @returns whether the extent was prepared and is right; `copy` got its bytes */
+  #takePrepared(ptr: ExtentPtr, encoding: Encoding, copy: (bytes: Uint8Array) => void): boolean {
+    const index = this.#prepared.findIndex(one => isSameEncoded(ptr, encoding, one));
+    if (index < 0) return false;
+    // What stands before it was passed by.
+    const passed = this.#prepared.splice(0, index + 1);
+    const found = passed.pop();
+    for (const { job } of passed) this.#pool?.drop(job);
+    return found !== undefined && this.#pool?.take(found.job, copy) === true;
+  }
+
+  #countDecompressed(bytes: number): void {
+    this.#bytesToPool -= bytes;
+    if (this.#bytesToPool > 0) return;
+    this.#bytesToPool = Number.POSITIVE_INFINITY;
+    this.#pool = DecodePool.start();
   }
 
   #readData(entries: readonly ExtentEntry[], want: Want, options: ExtentReadOptions): DataError | undefined {
@@ -321,6 +423,19 @@ export class DataReader {
       this.#verifyAndDecrypt(into, encoding, k, where, isVerified);
       return;
     }
+    const { bversion_lo: versionLo, bversion_hi: versionHi } = k;
+    const keep = (bytes: Uint8Array): void => {
+      this.#decoded = { ptr, encoding, versionLo, versionHi, bytes, failures: [...failures] };
+    };
+    if (isVerified && encoding.isCompressed && device !== undefined) {
+      const isTaken = this.#takePrepared(ptr, encoding, bytes => {
+        into.set(bytes.subarray(liveAt, liveAt + into.length));
+        this.#decoded = undefined;
+        // Other keys may show other parts of it; what workers gave is theirs again.
+        if (into.length < bytes.length) keep(bytes.slice());
+      });
+      if (isTaken) return;
+    }
     const raw = this.#buffer(encoding.compressedSectors * SECTOR_BYTES);
     fill(0, raw);
     this.#verifyAndDecrypt(raw, encoding, k, where, isVerified);
@@ -328,10 +443,8 @@ export class DataReader {
       ? locate(where, () => decompress(encoding.compressionType, raw, outputBytes))
       : raw;
     into.set(bytes.subarray(liveAt, liveAt + into.length));
-    if (isVerified) {
-      const { bversion_lo: versionLo, bversion_hi: versionHi } = k;
-      this.#decoded = { ptr, encoding, versionLo, versionHi, bytes, failures: [...failures] };
-    }
+    if (isVerified) keep(bytes);
+    if (encoding.isCompressed) this.#countDecompressed(bytes.length);
   }
 
   /** Stripes are rebuilt in whole sectors; bytes may be wanted. */
@@ -461,7 +574,7 @@ function rankOf({ ptr, encoding }: Attempt, { into }: Want): number {
 }
 
 /** Whether a replica is the encoded extent that was decoded, whatever part of it is live. */
-function isSameEncoded(ptr: ExtentPtr, encoding: Encoding, decoded: Decoded): boolean {
+function isSameEncoded(ptr: ExtentPtr, encoding: Encoding, decoded: Pick<Decoded, 'ptr' | 'encoding'>): boolean {
   const other = decoded.encoding;
   return (
     ptr.dev === decoded.ptr.dev &&

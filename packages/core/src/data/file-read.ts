@@ -5,7 +5,7 @@
 // An extent that is verified as a whole is read straight into its place there.
 
 import type { Damage } from '../btree/iterate.ts';
-import { assert, CorruptError, DeviceError } from '../ondisk/errors.ts';
+import { assert, CorruptError, DeviceError, IncompatibleError } from '../ondisk/errors.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import type { DataReader } from './extent-read.ts';
 import type { DataError, FileFinding, ReplicaFailure } from './finding.ts';
@@ -150,6 +150,54 @@ export function readFile(
 const isEmpty = (segment: FileSegment): segment is EmptySegment =>
   segment.kind === 'hole' || segment.kind === 'reserved' || segment.kind === 'unwritten';
 
+/** How far the scout goes ahead, at most: some more than what workers can hold of extents as the kernel makes them. */
+const SCOUT_BYTES = 4 * 2 ** 20;
+
+/** Segments, while a second walk goes ahead of them and has prepared what will be read. */
+function* scouted(
+  segments: Iterable<FileSegment>,
+  reader: DataReader,
+  table: SnapshotTable,
+  file: FileExtents,
+  to: number,
+): Generator<FileSegment> {
+  let scout: Iterator<FileSegment> | undefined;
+  let ahead: FileSegment | undefined;
+  try {
+    for (const segment of segments) {
+      if (reader.isParallel) {
+        if (scout === undefined) {
+          scout = scoutSegments(reader, table, file, segment.offset, to);
+          ahead = scout.next().value;
+        }
+        while (ahead !== undefined && ahead.offset < segment.offset + SCOUT_BYTES) {
+          if (ahead.kind === 'data' && !reader.prepare(ahead.key)) break;
+          ahead = scout.next().value;
+        }
+      }
+      yield segment;
+    }
+  } finally {
+    if (scout !== undefined) reader.dropPrepared();
+  }
+}
+
+/** The same segments, up to the first that cannot be had: what is wrong there is told by the walk that follows. */
+function* scoutSegments(
+  reader: DataReader,
+  table: SnapshotTable,
+  file: FileExtents,
+  from: number,
+  to: number,
+): Generator<FileSegment> {
+  try {
+    yield* fileSegments(reader.source, table, file, { from, to });
+  } catch (thrown) {
+    const isSaid = thrown instanceof CorruptError || thrown instanceof DeviceError;
+    if (!isSaid && !(thrown instanceof IncompatibleError)) throw thrown;
+  }
+}
+
 /** One pass over a file, and what it finds. */
 class FileReading {
   readonly #reader: DataReader;
@@ -166,7 +214,8 @@ class FileReading {
       onFinding === undefined
         ? undefined
         : (error: Damage) => onFinding({ kind: 'metadata', error, offset: from, length: to - from });
-    return fileSegments(this.#reader.source, table, file, { from, to, onDamage, reflinks });
+    const segments = fileSegments(this.#reader.source, table, file, { from, to, onDamage, reflinks });
+    return scouted(segments, this.#reader, table, file, to);
   }
 
   /** @throws the error when nobody wants to hear of it */
