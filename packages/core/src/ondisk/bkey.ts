@@ -3,7 +3,7 @@
 // Source: struct bkey in bcachefs_format.h and bch2_bkey_to_text in btree/bkey_methods.c, v1.36.1.
 
 import { bpos, bposText } from './bpos.ts';
-import { CorruptError, locate } from './errors.ts';
+import { CorruptError } from './errors.ts';
 import { keyTypes } from './keys/key-types.ts';
 import { at, layout, type Struct, u8, u32, u64, viewOf } from './layout.ts';
 
@@ -56,12 +56,28 @@ export function decodeKeys(source: Uint8Array): readonly Key[] {
       );
     }
     keys.push({
-      k: locate({}, () => Bkey.get(view, start)),
+      k: bkeyAt(view, start),
       value: source.subarray(start + Bkey.size, end),
     });
     start = end;
   }
   return keys;
+}
+
+/** As Bkey.get. Member by member: journals are full of them, and the layout's own way takes four times as long. */
+export function bkeyAt(view: DataView, start: number): Bkey {
+  const lo = view.getUint32(start + 4, true);
+  const hi = view.getUint32(start + 8, true);
+  return {
+    u64s: view.getUint8(start),
+    format: view.getUint8(start + 1),
+    type: view.getUint8(start + 2),
+    pad: view.getUint8(start + 3),
+    bversion_lo: lo === 0 && hi === 0 ? 0n : (BigInt(hi) << 32n) | BigInt(lo),
+    bversion_hi: view.getUint32(start + 12, true),
+    size: view.getUint32(start + 16, true),
+    p: bpos.get(view, start + 20),
+  };
 }
 
 /** `u64s 11 type btree_ptr_v2 SPOS_MAX len 0 ver 0` */

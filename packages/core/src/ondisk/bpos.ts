@@ -21,7 +21,11 @@ export const SPOS_MAX: Bpos = Uint32Array.of(MAX, MAX, MAX, MAX, MAX);
 export const bpos: Codec<Bpos> = {
   type: 'bpos',
   size: 4 * BPOS_WORDS,
-  get: (view, at) => Uint32Array.from({ length: BPOS_WORDS }, (_, i) => view.getUint32(at + 4 * i, true)),
+  get(view, at) {
+    const pos = new Uint32Array(BPOS_WORDS);
+    for (let i = 0; i < BPOS_WORDS; i++) pos[i] = view.getUint32(at + 4 * i, true);
+    return pos;
+  },
   put(view, at, value) {
     for (let i = 0; i < BPOS_WORDS; i++) view.setUint32(at + 4 * i, value[i]!, true);
   },

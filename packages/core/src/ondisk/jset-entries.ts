@@ -49,8 +49,15 @@ export function decodeJsetEntries(source: Uint8Array): JsetEntries {
       const detail = `entry ${entries.length} is ${size} bytes long, only ${left} are left`;
       return { entries, damage: new CorruptError('journal_entry_past_jset_end', {}, detail) };
     }
-    const payload = source.subarray(start + JsetEntryHeader.size, start + size);
-    entries.push({ ...JsetEntryHeader.get(view, start), payload });
+    // Member by member, as bkeyAt.
+    entries.push({
+      u64s: view.getUint16(start, true),
+      btree_id: view.getUint8(start + 2),
+      level: view.getUint8(start + 3),
+      type: view.getUint8(start + 4),
+      pad: source.subarray(start + 5, start + 8),
+      payload: source.subarray(start + JsetEntryHeader.size, start + size),
+    });
     start += size;
   }
   return { entries, damage: undefined };
