@@ -1,10 +1,11 @@
 // npm run bench: every figure that the documentation claims, measured on this machine. Builds the program first where it is
-// missing. With a word, only benches whose file name has it: npm run bench -- program
+// missing. With a word, only benches whose file name has it: npm run bench -- everyday
 
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { measurementText } from './bench/measurement.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -14,11 +15,9 @@ if (!existsSync(join(root, 'packages/bcachefs/dist/bcachefs.js'))) {
 }
 
 const wanted = process.argv[2] ?? '';
-for (const name of ['program', 'checksum', 'compress', 'list', 'restore', 'populate']) {
+for (const name of ['everyday', 'checksum', 'compress', 'list', 'restore', 'populate']) {
   if (!name.includes(wanted)) continue;
   const { bench } = await import(`./bench/${name}.ts`);
   console.log(`\n${name}`);
-  for (const { name: what, value, unit } of await bench()) {
-    console.log(`  ${what.padEnd(64)} ${value.toFixed(1).padStart(10)} ${unit}`);
-  }
+  for (const measured of await bench()) console.log(measurementText(measured));
 }

@@ -9,12 +9,7 @@ import { chacha20, chacha20Noble } from '../../packages/core/src/crypto/chacha20
 import { DEFAULT_KDF, deriveKey } from '../../packages/core/src/crypto/keys.ts';
 import type { MacKey } from '../../packages/core/src/crypto/poly1305.ts';
 import { checksumTypes } from '../../packages/core/src/ondisk/checksum-types.ts';
-
-export interface Measurement {
-  readonly name: string;
-  readonly value: number;
-  readonly unit: string;
-}
+import type { Measurement } from './measurement.ts';
 
 const sizesBytes = [4 << 10, 64 << 10, 1 << 20];
 const mac: MacKey = { key: new Uint8Array(32).fill(7), nonce: [0, 1, 2, 3] };

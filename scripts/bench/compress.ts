@@ -13,7 +13,7 @@ import { decompress, loadCompression } from '../../packages/core/src/compress/de
 import { wasmDecoder } from '../../packages/core/src/compress/zstd.ts';
 import { compressionTypes } from '../../packages/core/src/ondisk/compression-types.ts';
 import { hasZstdCommand } from '../../test/support/zstd.ts';
-import type { Measurement } from './checksum.ts';
+import type { Measurement } from './measurement.ts';
 
 const sizesBytes = [64 << 10, 256 << 10];
 const BLOCK_BYTES = 4096;

@@ -13,7 +13,7 @@ import {
 } from '@bcachefs-ts/core';
 import { fixture, whyNoFixtures } from '../../test/support/fixtures.ts';
 import { testImageContents } from '../../test/support/images.ts';
-import type { Measurement } from './checksum.ts';
+import type { Measurement } from './measurement.ts';
 
 const IMAGE = 'many';
 /** Without the reference images there is only a small one, whose figures say little. */

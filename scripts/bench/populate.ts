@@ -5,7 +5,7 @@
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Measurement } from './checksum.ts';
+import type { Measurement } from './measurement.ts';
 import { best } from './run-program.ts';
 
 const MIB = 2 ** 20;

@@ -20,7 +20,7 @@ import { join } from 'node:path';
 import { runInKernel, type Step } from '../../test/kernel/vm/index.ts';
 import { MachineUnavailable } from '../../test/kernel/vm/unavailable.ts';
 import { fixture, whyNoFixtures } from '../../test/support/fixtures.ts';
-import type { Measurement } from './checksum.ts';
+import type { Measurement } from './measurement.ts';
 import { best, program } from './run-program.ts';
 
 const MIB = 2 ** 20;

@@ -9,31 +9,39 @@ export const program: string = join(root, 'packages/bcachefs/dist/bcachefs.js');
 
 const RUNS = 3;
 
-/** Prints the process's peak memory when it ends; loaded in front of the program. */
-const memoryProbe = `data:text/javascript,${encodeURIComponent(
-  "process.on('exit', () => process.stderr.write('maxrss ' + process.resourceUsage().maxRSS))",
-)}`;
+/** Prints the process's peak memory when it ends; required before the program, which costs less than importing it. */
+const memoryProbe: string = join(root, 'scripts/bench/memory-probe.cjs');
+
+export interface Ran {
+  /** By the clock, the start of the process included. */
+  readonly seconds: number;
+  readonly peakMegabytes: number;
+}
+
+/** Runs a command once. What it prints goes nowhere. */
+export function runOnce(words: readonly string[]): Ran {
+  const started = performance.now();
+  const { status, stderr } = spawnSync(process.execPath, ['--require', memoryProbe, program, ...words], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, NO_COLOR: '1' },
+  });
+  const seconds = (performance.now() - started) / 1000;
+  const kilobytes = /maxrss (\d+)\n$/.exec(stderr)?.[1];
+  if (status !== 0 || kilobytes === undefined)
+    throw new Error(`bcachefs ${words.join(' ')}: exit code ${status}\n${stderr}`);
+  return { seconds, peakMegabytes: Number(kilobytes) / 1024 };
+}
 
 /** The fastest of several processes, start included, and the most memory of all. */
-export function best(
-  words: readonly string[],
-  before: () => void,
-): { readonly seconds: number; readonly peakMegabytes: number } {
+export function best(words: readonly string[], before: () => void): Ran {
   let seconds = Number.POSITIVE_INFINITY;
   let peakMegabytes = 0;
   for (let nr = 0; nr < RUNS; nr++) {
     before();
-    const started = performance.now();
-    const { status, stderr } = spawnSync(process.execPath, ['--import', memoryProbe, program, ...words], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: { ...process.env, NO_COLOR: '1' },
-    });
-    seconds = Math.min(seconds, (performance.now() - started) / 1000);
-    const kilobytes = /maxrss (\d+)$/.exec(stderr)?.[1];
-    if (status !== 0 || kilobytes === undefined)
-      throw new Error(`bcachefs ${words.join(' ')}: exit code ${status}\n${stderr}`);
-    peakMegabytes = Math.max(peakMegabytes, Number(kilobytes) / 1024);
+    const ran = runOnce(words);
+    seconds = Math.min(seconds, ran.seconds);
+    peakMegabytes = Math.max(peakMegabytes, ran.peakMegabytes);
   }
   before();
   return { seconds, peakMegabytes };

@@ -1,0 +1,3 @@
+// Prints the process's peak memory, in KiB, when it ends: node --require memory-probe.cjs …
+
+process.on('exit', () => process._rawDebug(`maxrss ${process.resourceUsage().maxRSS}`));
