@@ -243,9 +243,37 @@ describe('by other names', () => {
   });
 });
 
-test('bash completes from the built program', () => {
-  const line =
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash's
-    'source <($BCACHEFS completions bash); COMP_WORDS=(bcachefs format --fs); COMP_CWORD=2; _bcachefs; echo "${COMPREPLY[*]}"';
-  expect(shell(line).stdout).toBe('--fs_label= --fs_size=\n');
+test('bash completes from the built program: options, and values of each kind', () => {
+  writeFileSync(join(folder, 'disk.img'), '');
+  const cases: readonly (readonly [line: string, expected: string])[] = [
+    ['format --fs', '--fs_label= --fs_size='],
+    ['format --compression=', 'none lz4 gzip zstd'],
+    ['format --background_compression z', 'zstd'],
+    ['format --metadata_checksum=c', 'crc32c crc64'],
+    ['format --replicas=', '1 2 3'],
+    ['format --block_size=', '512 1k 2k 4k 8k 16k 32k'],
+    ['format --data_allowed=', 'journal btree user'],
+    ['format --durability=', '0 1 2'],
+    ['format --acl=', 'yes no'],
+    ['format --passphrase_file=di', 'disk.img'],
+    ['set-fs-option --data_checksum=x', 'xxhash'],
+    ['set-file-option --nocow=', '0 1 -'],
+    ['list --btree=sub', 'subvolumes subvolume_children'],
+    ['list_journal --btree=inod', 'inodes'],
+    ['list_journal --bkey_val=', 'yes no'],
+    ['unlock --keyring=', 'session user user_session'],
+    ['ls di', 'disk.img'],
+    ['subvol sn', 'snapshot snap'],
+  ];
+  const script =
+    'source <($BCACHEFS completions bash); cd "$FOLDER"\n' +
+    cases
+      .map(([line]) => {
+        const words = ['bcachefs', ...line.split(/ |(=)/).filter(word => word !== undefined)];
+        const list = words.map(word => `'${word}'`).join(' ');
+        return `COMP_WORDS=(${list}); COMP_CWORD=${words.length - 1}; COMPREPLY=(); _bcachefs; echo "\${COMPREPLY[*]}"`;
+      })
+      .join('\n');
+  const lines = shell(script, { FOLDER: folder }).stdout.split('\n');
+  expect(cases.map(([line], i) => [line, lines[i]])).toEqual(cases);
 });

@@ -90,6 +90,14 @@ function bashScript({ program, nodes }: Tree): string {
       return `      ${names.map(name => key(path, name)).join('|')}) path=${quoted([to])} ;;`;
     }),
   );
+  // `--acl` takes a value in the same word only, which readline breaks into words all the same.
+  const joined = nodes.flatMap(({ path, command }) =>
+    (command?.options ?? []).flatMap(option => {
+      if (option.type !== 'boolean') return [];
+      const spelled = new Set([`--${option.name}`, `--${option.name.replaceAll('_', '-')}`]);
+      return `    ${[...spelled].map(name => key(path, name)).join('|')}) ${fn}_words 'yes no'; return ;;`;
+    }),
+  );
   const values = nodes.flatMap(({ path, command }) =>
     (command?.options ?? []).flatMap(option => {
       if (option.value === null) return [];
@@ -122,12 +130,12 @@ ${fn}_files() {
 ${fn}_none() { COMPREPLY=(); }
 
 ${fn}() {
-  local cur=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} path=${quoted([program])} options='' words='' i
+  local cur=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} path=${quoted([program])} options='' words='' joined='' i
   # Readline breaks --option=value into three words.
   if [[ $cur == = ]]; then
-    cur=''
+    cur='' joined=1
   elif [[ $previous == = ]] && ((COMP_CWORD > 2)); then
-    previous=\${COMP_WORDS[COMP_CWORD - 2]}
+    previous=\${COMP_WORDS[COMP_CWORD - 2]} joined=1
   fi
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "$path \${COMP_WORDS[i]}" in
@@ -137,6 +145,11 @@ ${steps.join('\n')}
   case "$path $previous" in
 ${values.join('\n')}
   esac
+  if [[ -n $joined ]]; then
+    case "$path $previous" in
+${joined.join('\n')}
+    esac
+  fi
   case "$path" in
 ${places.join('\n')}
   esac
@@ -196,7 +209,11 @@ if [[ $funcstack[1] == ${root} ]]; then ${root} "$@"; else compdef ${root} ${pro
 function zshOption(option: OptionDescription): string[] {
   const help = `[${zshText(option.help)}]`;
   const many = option.repeat || option.each !== null ? '*' : '';
-  if (option.value === null) return offered(option).map(spelled => `'${many}${spelled}${help}'`);
+  if (option.type === 'boolean') {
+    // The value is optional, and only joined to the option.
+    return [`'${many}--${option.name}=-${help}::yes or no:(yes no)'`, `'${many}--no_${option.name}${help}'`];
+  }
+  if (option.value === null) return [`'${many}--${option.name}${help}'`];
   const action = option.choices !== null ? `(${option.choices.join(' ')})` : option.file ? '_files' : ' ';
   const value = `:${zshText(option.value)}:${action}`;
   const long = `'${many}--${option.name}=${help}${value}'`;

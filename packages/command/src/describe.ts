@@ -76,7 +76,7 @@ function describeOption(name: string, option: OptionSpec): OptionDescription {
     letter: option.alias ?? null,
     type: option.type,
     value: valued ? valueName(option) : null,
-    choices: option.type === 'choice' ? option.choices : option.type === 'string' ? (option.hints ?? null) : null,
+    choices: offeredValues(option),
     default: option.type === 'flag' ? null : (option.default ?? null),
     file: option.type === 'string' && option.file === true,
     repeat: valued && option.repeat === true,
@@ -85,6 +85,25 @@ function describeOption(name: string, option: OptionSpec): OptionDescription {
     heading: option.heading ?? (option.each === undefined ? 'Options' : `Options for the ${option.each} after them`),
     help: option.help,
   };
+}
+
+/** Of a number with so few values, each is offered. */
+const NUMBERS_OFFERED = 5;
+
+/** All values there are, or those worth offering; null where they cannot be listed. */
+function offeredValues(option: OptionSpec): readonly string[] | null {
+  switch (option.type) {
+    case 'choice':
+      return option.choices;
+    case 'string':
+      return option.hints ?? null;
+    case 'number': {
+      const { min = 0, max = Infinity } = option;
+      return max - min < NUMBERS_OFFERED ? Array.from({ length: max - min + 1 }, (_, i) => String(min + i)) : null;
+    }
+    default:
+      return null;
+  }
 }
 
 export interface EntryDescription {

@@ -27,7 +27,7 @@ export type { ByteSink } from './host.ts';
 export { commandToMarkdown } from './markdown.ts';
 export { main } from './node-host.ts';
 export type { Args, OptionSpec, OptionSpecs, OptionValue, PositionalSpec, WithOptions } from './option.ts';
-export { type TableOptionsRequest, tableOptions, tableOptionValues } from './option-table.ts';
+export { type TableOptionsRequest, tableOptions, tableOptionValues, valueHints } from './option-table.ts';
 export type { Out, TableSpec } from './out.ts';
 export { PASSPHRASE_VARIABLE, type PassphraseSource, readNewPassphrase, readPassphrase } from './passphrase.ts';
 export { isRootPattern, type PathPattern, type PathWords, pathPattern, pathWords } from './path-pattern.ts';

@@ -46,8 +46,43 @@ function tableOption(row: OptionRow, { release, heading, defaultOf }: TableOptio
     help: standard === undefined ? help : `${help} (default ${optionToText(row, standard, { choices: 'value' })})`,
     heading,
     parse: text => parseValue(row, text, release),
-    ...('choices' in type ? { hints: type.choices } : {}),
+    ...valueHints(row, release),
   };
+}
+
+/** Of a number with so few values, each is offered. */
+const NUMBERS_OFFERED = 5;
+/** Of powers of two, from 512 bytes to 1 MiB. */
+const SIZES_OFFERED = 12;
+
+/** The values of an option that completions offer, where there are few that make sense without looking at a filesystem. */
+export function valueHints(row: OptionRow, release: Release): { readonly hints?: readonly string[] } {
+  const { type } = optionAt(release, row);
+  switch (type.kind) {
+    case 'bool':
+      return { hints: ['0', '1'] };
+    case 'choice':
+      return { hints: type.choices };
+    case 'flags': {
+      const { choices, allowed = -1n } = type;
+      return { hints: choices.filter((_, bit) => (allowed >> BigInt(bit)) & 1n) };
+    }
+    case 'compression':
+      return { hints: ['none', 'lz4', 'gzip', 'zstd'] };
+    case 'target':
+      return { hints: ['none'] };
+    case 'uint': {
+      if (type.powerOfTwo) {
+        const sizes: string[] = [];
+        for (let size = BigInt(type.min); size <= BigInt(type.max); size *= 2n) sizes.push(exactText(size));
+        return sizes.length > SIZES_OFFERED ? {} : { hints: sizes };
+      }
+      const [min, count] = [Number(type.min), Number(type.max) - Number(type.min) + 1];
+      return count > NUMBERS_OFFERED ? {} : { hints: Array.from({ length: count }, (_, i) => String(min + i)) };
+    }
+    default:
+      return {};
+  }
 }
 
 /** The parser names the option as the user spelled it, so an error says only what is wrong with the value. */

@@ -9,6 +9,7 @@ import {
   deviceOptions,
   filesystemOptionSpecs,
   filesystemRows,
+  MIN,
   makeOptions,
   parseFsSize,
 } from './options.ts';
@@ -72,6 +73,7 @@ export const formatCommand = defineCommand({
       each: 'devices',
       heading: DEVICE_HEADING,
       parse: parseFsSize,
+      hints: [MIN],
       help:
         'size of the filesystem on the next device, and of all image files after it that do not exist yet: they are made, sparse; ' +
         'min: what the files of --source need',

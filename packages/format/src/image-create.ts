@@ -39,6 +39,7 @@ export const imageCreateCommand = defineCommand({
       type: 'string',
       value: 'SIZE|min',
       parse: parseFsSize,
+      hints: [MIN],
       help: 'size of the image (default min: what the files need)',
     },
     ...onlyDeviceOptions,

@@ -7,6 +7,7 @@ import {
   parseSize,
   parseUuid,
   tableOptions,
+  valueHints,
 } from '@bcachefs-ts/command';
 import {
   formatOptions,
@@ -41,6 +42,7 @@ export const makeOptions = {
     type: 'string',
     value: 'N',
     parse: (text: string): number => Number(parseOptionValue(option('metadata_replicas'), text, RELEASE)),
+    ...valueHints(option('metadata_replicas'), RELEASE),
     help: 'copies of data and of metadata, 1 to 3; sets both options',
   },
   superblock_size: {
@@ -117,6 +119,7 @@ export const deviceOptions = {
     each: 'devices',
     heading: DEVICE_HEADING,
     parse: (text: string): number => Number(parseOptionValue(option('data_allowed'), text, RELEASE)),
+    ...valueHints(option('data_allowed'), RELEASE),
     help: 'what may be stored on the device: journal, btree, user (default all; user for a cache)',
   },
 } as const satisfies OptionSpecs;

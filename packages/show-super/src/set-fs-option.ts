@@ -1,6 +1,13 @@
 // set-fs-option: changes options in the superblock of an unmounted filesystem, on all members at once.
 
-import { CommandLineError, defineCommand, type OptionSpec, type OptionSpecs, parseUuid } from '@bcachefs-ts/command';
+import {
+  CommandLineError,
+  defineCommand,
+  type OptionSpec,
+  type OptionSpecs,
+  parseUuid,
+  valueHints,
+} from '@bcachefs-ts/command';
 import {
   changeableOptions,
   editSuperblock,
@@ -41,7 +48,7 @@ function specOf(row: OptionRow): OptionSpec {
     value: (row.hint ?? 'value').toUpperCase(),
     help,
     heading,
-    ...('choices' in type ? { hints: type.choices } : {}),
+    ...valueHints(row, row.until ?? '1.39'),
   };
 }
 

@@ -1,7 +1,7 @@
 // set-file-option: options of files in a filesystem that is not mounted. What is set on a directory goes on to all that is in it and has no
 // such option of its own, as the reference does it through the kernel (do_setattr in c_src/cmd_attr.c, v1.36.1).
 
-import { CommandLineError, defineCommand, type OptionSpec, type OptionSpecs } from '@bcachefs-ts/command';
+import { CommandLineError, defineCommand, type OptionSpec, type OptionSpecs, valueHints } from '@bcachefs-ts/command';
 import {
   encodeTarget,
   type FileNode,
@@ -30,7 +30,7 @@ const REMOVE = '-';
 const optionSpecs: Record<never, OptionSpec> = Object.fromEntries(
   fileOptionRows.map(({ row }): [string, OptionSpec] => {
     const { type } = optionAt(RELEASE, row);
-    const hints = 'choices' in type ? { hints: [...type.choices, REMOVE] } : {};
+    const hints = { hints: [...(valueHints(row, RELEASE).hints ?? []), REMOVE] };
     const value = type.kind === 'bool' ? '0|1' : (row.hint ?? 'value').toUpperCase();
     return [row.name, { type: 'string', value: `${value}|-`, heading: 'File options', help: row.help, ...hints }];
   }),
