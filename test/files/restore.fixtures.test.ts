@@ -3,10 +3,10 @@
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { type Collected, runCli } from '@bcachefs-ts/command';
 import { restoreCommand } from '@bcachefs-ts/files';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { built } from '../cli/built.ts';
 import { fixture, fixtureNames, whyNoFixtures } from '../support/fixtures.ts';
 import { allPaths, differences, type ManifestEntry, scratchFolder } from './manifest.ts';
 
@@ -218,7 +218,9 @@ describe.skipIf(whyNoFixtures !== undefined)('an interrupted restore', () => {
   test.each(['SIGKILL', 'SIGINT'] as const)('goes on after %s', async signal => {
     const { images, readManifest } = fixture('unclean-busy');
     const out = join(folder, 'out');
-    const child = spawn(process.execPath, [...nodeOptions, ...images, out], { stdio: 'ignore' });
+    const child = spawn(process.execPath, [built('bcachefs'), 'restore', '--quiet', ...images, out], {
+      stdio: 'ignore',
+    });
     const ended = new Promise<number | null>(resolve => child.on('exit', resolve));
     const done = () => Number(readFileOr(join(out, '.bcachefs-restore/done'), '0'));
     while (done() < 500 && child.exitCode === null) await new Promise(resolve => setTimeout(resolve, 5));
@@ -234,10 +236,6 @@ describe.skipIf(whyNoFixtures !== undefined)('an interrupted restore', () => {
     expect(differences(out, readManifest<ManifestEntry>(), { unkept })).toEqual([]);
   });
 });
-
-const loader = fileURLToPath(new URL('../../node_modules/tsx/dist/loader.mjs', import.meta.url));
-const program = fileURLToPath(new URL('../../packages/bcachefs/src/bin/bcachefs.ts', import.meta.url));
-const nodeOptions = ['--conditions=@bcachefs-ts/source', '--import', loader, program, 'restore', '--quiet'];
 
 function readFileOr(path: string, other: string): string {
   try {

@@ -4,13 +4,14 @@
 
 import { fstatSync, readSync, writeSync } from 'node:fs';
 import { DeviceError } from '@bcachefs-ts/core';
+import { rawWords } from './host/raw-words.ts';
 import { type Host, type Input, PipeClosed, type Sink, type StopSignal } from './host.ts';
 import type { Program, SingleCommandProgram } from './program.ts';
 import { runProgram } from './run.ts';
 
 /** Runs the process's command line and ends the process. */
 export async function main(program: Program | SingleCommandProgram): Promise<void> {
-  const exitCode = await runProgram(program, process.argv.slice(2), nodeHost());
+  const exitCode = await runProgram(program, rawWords(process.argv.slice(2)), nodeHost());
   process.exit(exitCode);
 }
 

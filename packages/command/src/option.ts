@@ -86,6 +86,8 @@ export interface PositionalSpec {
   readonly choices?: readonly string[];
   /** Paths are completed by the shell. */
   readonly file?: boolean;
+  /** Its words may have bytes that are not UTF-8, which the command takes with bytesOfWord; elsewhere they are refused. */
+  readonly bytes?: boolean;
 }
 export type PositionalSpecs = Readonly<Record<string, PositionalSpec>>;
 

@@ -6,7 +6,7 @@
 // What getopt_long(3) takes is taken here, as scripts are written for tools that use it: a long option may be cut short as long
 // as one option begins so, and the word after an option that needs a value is its value, whatever it looks like.
 
-import { assert, UsageError } from '@bcachefs-ts/core';
+import { assert, hasRawBytes, UsageError } from '@bcachefs-ts/core';
 import Parser from 'yargs-parser';
 import type { CommandDeclaration } from './command.ts';
 import { commonOptions } from './common-options.ts';
@@ -238,7 +238,10 @@ function checkCombinations(given: Given, options: OptionSpecs): void {
 function optionValue(name: string, option: OptionSpec, texts: readonly string[] | undefined): unknown {
   if (option.type === 'flag') return texts !== undefined;
   if (option.type === 'boolean') return texts === undefined ? option.default : texts.at(-1) === '1';
-  const read = (text: string): unknown => readValue(`--${name}`, () => readText(option, text));
+  const read = (text: string): unknown => {
+    checkText(text, `--${name}`);
+    return readValue(`--${name}`, () => readText(option, text));
+  };
   if (texts !== undefined) return option.repeat ? texts.map(read) : read(texts.at(-1)!);
   if (option.required) throw new CommandLineError(`is required: --${name}=${valueName(option)}`, `--${name}`);
   if (option.default !== undefined) return typeof option.default === 'string' ? read(option.default) : option.default;
@@ -269,6 +272,12 @@ function checkChoice(text: string, choices: readonly string[]): string {
 /** `a, b or c` */
 function listed(words: readonly string[]): string {
   return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
+}
+
+/** Only paths in a filesystem, and files that are put or restored, have names of any bytes. */
+function checkText(word: string, what: string): void {
+  if (hasRawBytes(word))
+    throw new CommandLineError(`${word}: has bytes that are not UTF-8, which is not possible here`, what);
 }
 
 /** Adds the option to a complaint about its value. */
@@ -304,6 +313,7 @@ function positionalValues(
       const { choices } = spec;
       for (const word of taken) readValue(`<${name}>`, () => checkChoice(word, choices));
     }
+    if (!spec.bytes) for (const word of taken) checkText(word, `<${name}>`);
     const each = eachOptions(command, name);
     values[name] = !repeated
       ? taken[0]

@@ -3,6 +3,7 @@
 // What patterns mean is path-pattern.ts's, in packages/command.
 
 import { type PathPattern, pathPattern, pathWords } from '@bcachefs-ts/command';
+import { wordOfBytes } from '@bcachefs-ts/core';
 
 export interface PathSelection {
   /** Paths from the root; none means everything. */
@@ -38,7 +39,7 @@ export class PathFilter {
    */
   choose(path: Uint8Array, above: Choice): Choice {
     const words = pathWords(path);
-    const text = words.path;
+    const text = wordOfBytes(path);
     if (this.#exclude.some(matches => matches(words))) return 'left';
     if (above === 'taken') return 'taken';
     const isNamed =

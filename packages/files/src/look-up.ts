@@ -1,7 +1,7 @@
 // Finds what a PATH of the command line means. Names are printed with `\x1b` for bytes that are no text (see printableBytes), so a path that
 // leads to nothing as it stands is tried once more with such escapes read as the bytes that they stand for: what was printed can be typed.
 
-import { type FileNode, type FileTree, type LookupOptions, UsageError } from '@bcachefs-ts/core';
+import { bytesOfWord, type FileNode, type FileTree, type LookupOptions, UsageError } from '@bcachefs-ts/core';
 
 export interface FoundPath {
   readonly node: FileNode;
@@ -13,7 +13,7 @@ const SLASH = 0x2f;
 
 /** @throws UsageError when there is no such file */
 export function lookUp(tree: FileTree, typed: string, options: LookupOptions = {}): FoundPath {
-  const plain = new TextEncoder().encode(typed);
+  const plain = bytesOfWord(typed);
   try {
     return { node: tree.lookup(plain, options), path: trimmed(plain) };
   } catch (thrown) {

@@ -18,7 +18,7 @@ import { option } from '../ondisk/options.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { type OnDamage, tellDamage } from '../snapshots/damage.ts';
 import { ROOT_SUBVOLUME, SnapshotTable } from '../snapshots/snapshot-table.ts';
-import { printableBytes } from '../util/byte-text.ts';
+import { bytesOfWord, printableBytes } from '../util/byte-text.ts';
 import { foldName } from './casefold.ts';
 import { areEqual, type DirectoryEntry, type DirentView, findDirent, lookupName, readDirectory } from './dirents.ts';
 import { type FileStat, statOf } from './file-stat.ts';
@@ -91,7 +91,6 @@ const DEPTH_MAX = 4096;
 
 const SLASH = 0x2f;
 const NO_BYTES = new Uint8Array(0);
-const encoder = new TextEncoder();
 
 /** Whether anything but more NULs follows the first: no path has one. */
 export function hasNulInside(target: Uint8Array): boolean {
@@ -478,7 +477,7 @@ export function wordsOf(value: bigint): { readonly lo: number; readonly hi: numb
   return { lo: Number(value & 0xffff_ffffn), hi: Number(value >> 32n) };
 }
 
-const bytesOf = (path: string | Uint8Array): Uint8Array => (typeof path === 'string' ? encoder.encode(path) : path);
+const bytesOf = (path: string | Uint8Array): Uint8Array => (typeof path === 'string' ? bytesOfWord(path) : path);
 
 /** `/a/b` for people. */
 export const pathText = (path: Uint8Array): string => `${path[0] === SLASH ? '' : '/'}${printableBytes(path)}`;

@@ -1,5 +1,7 @@
 // Bytes that are meant as text but can be anything: file names, attribute names and values.
 
+import { UsageError } from '../ondisk/errors.ts';
+
 /** Keeps a byte order mark at the start, which is part of a name. */
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
@@ -27,13 +29,51 @@ export function isUnprintable(code: number): boolean {
   );
 }
 
+/** Bytes 0x80 to 0xff of a word that are not UTF-8 are U+DC80 to U+DCFF in its text, which no other text has alone. */
+const RAW_BASE = 0xdc00;
+/** A byte that could not be known. */
+const UNKNOWN = '\udfff';
+const isRawByte = (char: string): boolean => char >= '\udc80' && char <= '\udfff';
+
+/** The text of a word of the command line, from which `bytesOfWord` makes the same bytes again. */
+export function wordOfBytes(bytes: Uint8Array): string {
+  let word = '';
+  for (let i = 0; i < bytes.length; ) {
+    const length = utf8Length(bytes, i);
+    const char = length === 0 ? undefined : utf8Text(bytes.subarray(i, i + length));
+    word += char ?? String.fromCharCode(RAW_BASE + bytes[i]!);
+    i += char === undefined ? 1 : length;
+  }
+  return word;
+}
+
+/** A word of which the bytes that are not UTF-8 are lost: they are U+FFFD in it. */
+export const wordOfUnknown = (word: string): string => word.replaceAll('\ufffd', UNKNOWN);
+
+/** Whether a word has bytes that are not UTF-8. */
+export const hasRawBytes = (word: string): boolean => /(?<![\ud800-\udbff])[\udc80-\udfff]/.test(word);
+
+/** @throws UsageError when some of them are not known */
+export function bytesOfWord(word: string): Uint8Array {
+  if (!hasRawBytes(word)) return encoder.encode(word);
+  if (word.includes(UNKNOWN)) {
+    throw new UsageError(
+      `${printable(word)}: has bytes that are not UTF-8, and this system does not say which; give them as \\xff`,
+    );
+  }
+  return Uint8Array.from(
+    Array.from(word).flatMap(char => (isRawByte(char) ? [char.charCodeAt(0) - RAW_BASE] : [...encoder.encode(char)])),
+  );
+}
+
 /** The characters of `isUnprintable` above ASCII: in text that has line breaks and colours of our own. */
-const MISLEADING = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+const MISLEADING = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]|(?<![\ud800-\udbff])[\udc80-\udfff]/g;
+const UNPRINTABLE = new RegExp(`[\\u0000-\\u001f]|${MISLEADING.source}`, 'g');
 const encoder = new TextEncoder();
 const escaped = (char: string): string =>
-  Array.from(encoder.encode(char), byte => `\\x${byte.toString(16).padStart(2, '0')}`).join('');
+  isRawByte(char)
+    ? `\\x${char === UNKNOWN ? '??' : (char.charCodeAt(0) - RAW_BASE).toString(16)}`
+    : Array.from(encoder.encode(char), byte => `\\x${byte.toString(16).padStart(2, '0')}`).join('');
 
 /** Text in one line, safe to print: what `isUnprintable` names is shown as `\x1b`, by the bytes of its UTF-8 as in printableBytes. */
 export const printable = (text: string): string => text.replace(UNPRINTABLE, escaped);

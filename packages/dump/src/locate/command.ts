@@ -63,7 +63,7 @@ export const locateCommand = defineCommand({
   ],
   positionals: {
     fs: filesystemPositional,
-    paths: { count: 'some', help: 'files, directories or symbolic links, from the root of the tree' },
+    paths: { count: 'some', bytes: true, help: 'files, directories or symbolic links, from the root of the tree' },
   },
   options: {
     subvolume: {

@@ -1,7 +1,15 @@
 // A name in a directory, which need not be there yet: what a path stands for that is made, moved or taken away. Symlinks on the way are
 // followed, the last part is the name itself.
 
-import { FileError, type FileNode, type FileTree, isDirectory, pathText, UsageError } from '@bcachefs-ts/core';
+import {
+  bytesOfWord,
+  FileError,
+  type FileNode,
+  type FileTree,
+  isDirectory,
+  pathText,
+  UsageError,
+} from '@bcachefs-ts/core';
 import { lookUp, unescapedBytes } from '../look-up.ts';
 
 export interface Place {
@@ -17,8 +25,6 @@ export interface Place {
   readonly wantsDirectory: boolean;
 }
 
-const encoder = new TextEncoder();
-
 /** @throws UsageError when the directory is not there, or the path ends with no name: the root, `.`, `..` */
 export function placeOf(tree: FileTree, typed: string): Place {
   const trimmed = typed.replace(/\/+$/, '');
@@ -29,7 +35,7 @@ export function placeOf(tree: FileTree, typed: string): Place {
     throw new UsageError(`${path}: expected a path that ends with a name`);
   const { node: directory } = lookUp(tree, above.replace(/\/+$/, ''));
   if (!isDirectory(directory.inode)) throw new UsageError(`${shownPath(above)}: not a directory`, undefined, 'ENOTDIR');
-  const plain = encoder.encode(last);
+  const plain = bytesOfWord(last);
   const unescaped = tree.find(directory, plain) === undefined ? unescapedBytes(last) : undefined;
   const name = unescaped !== undefined && tree.find(directory, unescaped) !== undefined ? unescaped : plain;
   const entry = tree.find(directory, name);
@@ -61,7 +67,7 @@ export function existingPlace(tree: FileTree, typed: string): Place & { readonly
 }
 
 export function shownPath(typed: string): string {
-  return pathText(encoder.encode(typed.replace(/(?<=.)\/+$/, '')));
+  return pathText(bytesOfWord(typed.replace(/(?<=.)\/+$/, '')));
 }
 
 export function isSubvolumeRoot(tree: FileTree, { subvolume, inum }: FileNode): boolean {

@@ -3,6 +3,7 @@
 
 import { CommandFailed, type Context, defineStreamCommand, type Out } from '@bcachefs-ts/command';
 import {
+  bytesOfWord,
   type FileEntry,
   type FileNode,
   type FileStat,
@@ -70,7 +71,7 @@ export const lsCommand = defineStreamCommand({
   ],
   positionals: {
     ...filesystemPositional,
-    paths: { count: 'any', help: 'directories and files, as paths from the root; the root' },
+    paths: { count: 'any', bytes: true, help: 'directories and files, as paths from the root; the root' },
   },
   options: {
     long: { type: 'flag', alias: 'l', help: 'mode, links, owner, group, size, time of change and target of each' },
@@ -116,7 +117,7 @@ function* listings(tree: FileTree, args: LsArgs, withStat: boolean): Generator<L
     return made;
   };
   if (files.length > 0) {
-    const lines = files.map(({ node, path, text }) => fileLine(tree, node, path, new TextEncoder().encode(text)));
+    const lines = files.map(({ node, path, text }) => fileLine(tree, node, path, bytesOfWord(text)));
     yield listing(undefined, lines);
   }
   const takes = (entry: FileEntry) => args.all || !isHidden(entry);

@@ -1,7 +1,7 @@
 // mkdir: makes directories in a filesystem that is not mounted, all of them or none.
 
 import { countsText, defineCommand, noCounts } from '@bcachefs-ts/command';
-import { FileError, type FileRef, type FileTree, isDirectory, UsageError } from '@bcachefs-ts/core';
+import { bytesOfWord, FileError, type FileRef, type FileTree, isDirectory, UsageError } from '@bcachefs-ts/core';
 import { atPath, type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import {
   changedFilesystemPositional,
@@ -28,7 +28,7 @@ export const mkdirCommand = defineCommand({
   ],
   positionals: {
     ...changedFilesystemPositional,
-    paths: { count: 'some', help: 'the directories, as paths from the root' },
+    paths: { count: 'some', bytes: true, help: 'the directories, as paths from the root' },
   },
   options: {
     parents: { type: 'flag', alias: 'p', help: 'also those above it; directories that are there are no error' },
@@ -66,11 +66,11 @@ function makeWithParents(change: Change, typed: string, request: NewDirectory): 
   const tree = change.tree();
   const parts = typed.split('/').filter(part => part !== '');
   const there = existingParts(tree, parts);
-  let directory: FileRef = tree.lookup(parts.slice(0, there).join('/'));
+  let directory: FileRef = tree.lookup(bytesOfWord(parts.slice(0, there).join('/')));
   const missing = parts.slice(there);
   for (const part of missing) {
     if (part === '.' || part === '..') throw new UsageError(`${shownPath(typed)}: what is above ${part} is not there`);
-    directory = make(change, directory, new TextEncoder().encode(part), shownPath(typed), request);
+    directory = make(change, directory, bytesOfWord(part), shownPath(typed), request);
   }
   return missing.length;
 }
@@ -80,9 +80,9 @@ function existingParts(tree: FileTree, parts: readonly string[]): number {
   let directory = tree.root();
   for (const [nr, part] of parts.entries()) {
     const isDots = part === '.' || part === '..';
-    if (!isDots && tree.find(directory, new TextEncoder().encode(part)) === undefined) return nr;
+    if (!isDots && tree.find(directory, bytesOfWord(part)) === undefined) return nr;
     const path = parts.slice(0, nr + 1).join('/');
-    directory = tree.lookup(path);
+    directory = tree.lookup(bytesOfWord(path));
     if (!isDirectory(directory.inode)) throw new FileError('ENOTDIR', shownPath(path));
   }
   return parts.length;

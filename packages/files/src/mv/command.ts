@@ -35,7 +35,7 @@ export const mvCommand = defineCommand({
   ],
   positionals: {
     ...changedFilesystemPositional,
-    words: { count: 'some', help: 'what is moved, as paths from the root; the last word is TO' },
+    words: { count: 'some', bytes: true, help: 'what is moved, as paths from the root; the last word is TO' },
   },
   options: {
     no_replace: { type: 'flag', help: 'refuse when a new path is taken' },

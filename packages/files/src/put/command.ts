@@ -10,7 +10,7 @@ import {
   loadNativeCalls,
   noCounts,
 } from '@bcachefs-ts/command';
-import { type FileNode, type FileTree, isDirectory, printableBytes, UsageError } from '@bcachefs-ts/core';
+import { bytesOfWord, type FileNode, type FileTree, isDirectory, printableBytes, UsageError } from '@bcachefs-ts/core';
 import { type Change, type ChangeArgs, changeFiles, changeJson, type Done, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions, type Owner, parseMode, parseOwner } from '../change/options.ts';
 import { type Place, placeOf, shownPath } from '../change/place.ts';
@@ -53,6 +53,7 @@ export const putCommand = defineCommand({
     words: {
       count: 'some',
       file: true,
+      bytes: true,
       help: 'files of the host, - for standard input; the last word is PATH in the filesystem',
     },
   },
@@ -129,7 +130,7 @@ async function put(context: Context, args: PutArgs, change: Change): Promise<Don
     const name = lastName(sources[nr]!);
     const path = shownPath(target);
     if (name === '.') writer.putInside(file, place, path);
-    else writer.put(file, place, new TextEncoder().encode(name), `${path === '/' ? '' : path}/${name}`);
+    else writer.put(file, place, bytesOfWord(name), `${path === '/' ? '' : path}/${name}`);
   }
   task.end();
   const replaced = counts.replaced === 0 ? '' : `, ${counts.replaced} of them in place of others`;
@@ -156,9 +157,9 @@ function targetOf(tree: FileTree, target: string, sources: readonly string[]): F
 }
 
 function sourceFile(source: string, recursive: boolean): HostFile {
-  const path = Buffer.from(source);
+  const path = Buffer.from(bytesOfWord(source));
   const file = hostFile(path);
-  if (recursive) return lastName(source) === '.' ? hostFile(Buffer.from(`${source}/.`)) : file;
+  if (recursive) return lastName(source) === '.' ? hostFile(Buffer.concat([path, Buffer.from('/.')])) : file;
   const isDir = statSync(path).isDirectory();
   if (isDir)
     throw new UsageError(

@@ -2,7 +2,7 @@
 // says of every file whether it is whole. Nothing is written to the filesystem.
 
 import { bytesText, type Context, defineCommand, EXIT, loadNativeCalls, type Out } from '@bcachefs-ts/command';
-import { assert, CorruptError, type Damage, UsageError } from '@bcachefs-ts/core';
+import { assert, CorruptError, type Damage, UsageError, wordOfBytes } from '@bcachefs-ts/core';
 import { PathFilter } from '../filter.ts';
 import { type OpenedTree, openTree, type TreeArgs } from '../open.ts';
 import { filesystemPositional, filterOptions, treeOptions } from '../options.ts';
@@ -82,6 +82,7 @@ export const restoreCommand = defineCommand({
     words: {
       count: 'some',
       file: true,
+      bytes: true,
       help: 'paths in the filesystem, none for everything; the last word is DEST, the folder to restore into',
     },
   },
@@ -158,12 +159,11 @@ function checkDestination(path: string, merge: boolean): void {
 /** @throws UsageError for a path that leads to nothing */
 function count(context: Context, source: RestoreSource, filter: PathFilter, paths: readonly string[]): Expected {
   const expected: Expected = { entries: 0, directories: 0, files: 0, symlinks: 0, special: 0, data_bytes: 0 };
-  const decoder = new TextDecoder();
   const seen = new Set<string>();
   const linked = new Set<string>();
   const task = context.progress.start({ what: 'counting', unit: 'files' });
   for (const { node, path, choice } of selectedItems(source, filter)) {
-    if (paths.length > 0) seen.add(decoder.decode(path));
+    if (paths.length > 0) seen.add(wordOfBytes(path));
     expected.entries++;
     task.advance(1);
     if (node === undefined || choice !== 'taken') continue;

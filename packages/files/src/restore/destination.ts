@@ -25,7 +25,7 @@ import {
 } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type { NativeCalls } from '@bcachefs-ts/command';
-import { DeviceError, type DeviceNumbers, printableBytes, UsageError } from '@bcachefs-ts/core';
+import { bytesOfWord, DeviceError, type DeviceNumbers, printableBytes, UsageError } from '@bcachefs-ts/core';
 import { type AttributeTarget, hostErrorCode } from './attributes.ts';
 import { Folder, OpenFolders } from './folder.ts';
 import { STATE_FOLDER } from './state.ts';
@@ -104,7 +104,7 @@ export class Destination {
       this.ignoresCase = exists(this.top, encoder.encode(STATE_FOLDER.toUpperCase()));
     } catch (thrown) {
       this.#folders.closeAll();
-      throw hostFailure(thrown, encoder.encode(path));
+      throw hostFailure(thrown, bytesOfWord(path));
     }
   }
 
@@ -369,13 +369,16 @@ export function unusable(name: Uint8Array, isWindows: boolean): string | undefin
   return undefined;
 }
 
+const hostPath = (word: string): Buffer => Buffer.from(bytesOfWord(word));
+
 /** What is at the path that the user gave. */
 export function lookAt(path: string): 'absent' | 'empty' | 'taken' | 'interrupted' {
-  const there = statSync(path, { throwIfNoEntry: false });
+  const there = statSync(hostPath(path), { throwIfNoEntry: false });
   if (there === undefined) return 'absent';
   if (!there.isDirectory()) throw new UsageError(`${path} is not a folder`, undefined, 'ENOTDIR');
-  const names = readdirSync(path);
-  if (names.includes(STATE_FOLDER) && lstatSync(`${path}/${STATE_FOLDER}`).isDirectory()) return 'interrupted';
+  const names = readdirSync(hostPath(path));
+  if (names.includes(STATE_FOLDER) && lstatSync(hostPath(`${path}/${STATE_FOLDER}`)).isDirectory())
+    return 'interrupted';
   return names.length === 0 ? 'empty' : 'taken';
 }
 
@@ -393,11 +396,11 @@ const notOurs = (path: string, why: string): UsageError =>
 
 /** Opens the destination, which is made if it is not there. */
 function openTop(path: string, folders: OpenFolders, user: DestinationOptions['user']): Folder {
-  if (statSync(path, { throwIfNoEntry: false }) === undefined) {
-    const above = Folder.top(folders, encoder.encode(dirname(path)));
-    mkdirSync(above.at(encoder.encode(basename(path))), 0o700);
+  if (statSync(hostPath(path), { throwIfNoEntry: false }) === undefined) {
+    const above = Folder.top(folders, bytesOfWord(dirname(path)));
+    mkdirSync(above.at(bytesOfWord(basename(path))), 0o700);
   }
-  const top = Folder.top(folders, encoder.encode(path));
+  const top = Folder.top(folders, bytesOfWord(path));
   // Without descriptors a path is looked at before it is used, which others can come between.
   if (!folders.usesDescriptors && user?.uid === 0 && top.isOpenToOthers()) {
     throw new UsageError(

@@ -60,7 +60,7 @@ export const statCommand = defineCommand({
   ],
   positionals: {
     ...filesystemPositional,
-    paths: { count: 'some', help: 'files, as paths from the root' },
+    paths: { count: 'some', bytes: true, help: 'files, as paths from the root' },
   },
   options: {
     dereference: { type: 'flag', alias: 'L', help: 'follow symlinks' },

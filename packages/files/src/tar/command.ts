@@ -5,7 +5,7 @@
 // are met in the middle of a file: they become zeroes, are told at once and again in the summary, and the exit code is 1.
 
 import { bytesText, type Context, defineCommand, EXIT, type Out } from '@bcachefs-ts/command';
-import { NewFile, pathText, printableBytes, UsageError } from '@bcachefs-ts/core';
+import { bytesOfWord, NewFile, pathText, printableBytes, UsageError } from '@bcachefs-ts/core';
 import { DamageLog } from '../damage-log.ts';
 import { PathFilter } from '../filter.ts';
 import { type OpenedTree, openTree } from '../open.ts';
@@ -52,7 +52,7 @@ export const tarCommand = defineCommand({
   ],
   positionals: {
     ...filesystemPositional,
-    paths: { count: 'any', help: 'files and directories, as paths from the root; everything' },
+    paths: { count: 'any', bytes: true, help: 'files and directories, as paths from the root; everything' },
   },
   options: {
     output: {
@@ -85,7 +85,7 @@ export const tarCommand = defineCommand({
     const log = new DamageLog(context);
     const opened = await openTree(context, args, log.onDamage, true);
     try {
-      for (const path of paths) opened.tree.lookup(path, { followLinks: false });
+      for (const path of paths) opened.tree.lookup(bytesOfWord(path), { followLinks: false });
       const filter = new PathFilter({ paths, include, exclude });
       const options = { ignoreErrors: ignore_errors, creationTimes: creation_times, sparse };
       if (output === undefined)

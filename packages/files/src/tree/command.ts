@@ -48,7 +48,7 @@ export const treeCommand = defineStreamCommand({
   ],
   positionals: {
     ...filesystemPositional,
-    path: { count: 'optional', help: 'where to begin; the root' },
+    path: { count: 'optional', bytes: true, help: 'where to begin; the root' },
   },
   options: {
     level: { type: 'number', alias: 'L', min: 1, max: 4096, help: 'go down so many directories' },
