@@ -259,7 +259,7 @@ describe('refused, with nothing written', () => {
       expect(stderr).toMatch(
         /no space left for \d+ bytes of (data|metadata)\b.* \d+ bytes free in buckets of \d+ bytes/,
       );
-      expect(exitCode).toBe(2);
+      expect(exitCode).toBe(1);
       const after = look(images);
       expect(changes(before, after)).toEqual({});
       expect(after.problems).toEqual([]);

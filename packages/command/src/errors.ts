@@ -5,6 +5,7 @@ import {
   CorruptError,
   DeviceError,
   IncompatibleError,
+  NoSpaceError,
   printable,
   UsageError,
   withoutMisleading,
@@ -67,6 +68,7 @@ export function describeError(error: unknown): ErrorReport {
   if (error instanceof DeviceError) {
     return report('device', EXIT.device, error.message, { name: error.kind, device: error.device });
   }
+  if (error instanceof NoSpaceError) return report('failed', EXIT.failed, error.message, { name: 'ENOSPC' });
   if (error instanceof CommandFailed) return report('failed', error.exitCode, error.message, { name: error.code });
   if (error instanceof Interrupted)
     return report('interrupted', EXIT.interrupted, 'interrupted', { name: 'interrupted' });

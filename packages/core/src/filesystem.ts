@@ -17,7 +17,7 @@ import { type ReplayState, readReplayState } from './journal/replay.ts';
 import { getBits } from './ondisk/bits.ts';
 import { btreeNodeMagic } from './ondisk/btree-node.ts';
 import { type BtreeName, btrees } from './ondisk/btrees.ts';
-import { UsageError } from './ondisk/errors.ts';
+import { CorruptError, UsageError } from './ondisk/errors.ts';
 import type { KeyTextContext } from './ondisk/keys/kind.ts';
 import { releaseForVersion } from './ondisk/releases.ts';
 import { sbBits } from './ondisk/sb-bits.ts';
@@ -25,7 +25,7 @@ import { textDevices } from './ondisk/sb-fields/devices.ts';
 import type { Superblock } from './ondisk/superblock.ts';
 import { findMembers } from './superblock/find-members.ts';
 import { keyContext } from './superblock/key-context.ts';
-import { type MemberSet, missingText } from './superblock/member-set.ts';
+import { type MemberSet, missingText, type OpenMember } from './superblock/member-set.ts';
 import { encryptionOf, masterKey } from './superblock/passphrase.ts';
 import { dateTimeText } from './util/time.ts';
 
@@ -61,7 +61,7 @@ export class Filesystem implements FilesystemSource {
     const { sb } = this;
     this.#reader = new NodeReader({
       magic: btreeNodeMagic(sb.uuid),
-      nodeSectors: nodeSectorsOf(sb),
+      nodeSectors: nodeSectorsOf(set.newest),
       blockSectors: sb.block_size,
       version: sb.version,
       versionMin: sb.version_min,
@@ -169,7 +169,16 @@ function keyOf(sb: Superblock, passphrase: Uint8Array | undefined): Uint8Array |
   return key;
 }
 
-/** A node is a power of two of sectors, up to what 16 bits hold; the superblock was verified. */
-function nodeSectorsOf(sb: Superblock): number {
+/** A node is a power of two of sectors, up to what 16 bits hold. @throws CorruptError for sizes with which nothing can be read */
+function nodeSectorsOf({ sb, device, reading }: OpenMember): number {
+  // Opening warns of them: superblocks can be looked at all the same.
+  const problem = reading.problems.find(
+    ({ error, where }) => error === 'invalid_sb_block_size' || NEEDED_TO_READ.has(where.field ?? ''),
+  );
+  if (problem !== undefined) {
+    throw new CorruptError(problem.error, { ...problem.where, device: device.name }, problem.detail);
+  }
   return getBits(sb.flags, sbBits.BTREE_NODE_SIZE);
 }
+
+const NEEDED_TO_READ: ReadonlySet<string> = new Set(['option block_size', 'option btree_node_size']);

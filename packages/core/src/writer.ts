@@ -36,7 +36,7 @@ import { getBits, withBits } from './ondisk/bits.ts';
 import { btreeNodeMagic } from './ondisk/btree-node.ts';
 import { BTREE_ID_MAX, btrees } from './ondisk/btrees.ts';
 import { dataTypes } from './ondisk/data-types.ts';
-import { assert, CorruptError, UsageError } from './ondisk/errors.ts';
+import { assert, CorruptError, IncompatibleError, UsageError } from './ondisk/errors.ts';
 import { compatFeatures, FEATURES_ALWAYS, incompatFeatures } from './ondisk/features.ts';
 import { viewOf } from './ondisk/layout.ts';
 import { sbBits } from './ondisk/sb-bits.ts';
@@ -337,13 +337,23 @@ export class FilesystemWriter {
     const chosen = new Set(journalDevices(sb).map(({ index }) => index));
     const places = journalPlaces(set, journal, ENTRY_BYTES, keepFrom).filter(({ member }) => chosen.has(member));
     if (places.length > 0) return places;
-    throw new UsageError('no journal bucket is free for the entry that commits the change: run fsck');
+    throw new IncompatibleError(
+      'journal_full',
+      {},
+      'no journal bucket is free for the entry that commits the change: a mount or fsck empties some',
+    );
   }
 
   #writeEntry(places: readonly JournalPlace[], roots: Iterable<BtreeRoot>, clocks: JournalClocks, seq: number): void {
     const { sb, key } = this.#filesystem;
     const jset = encodeJset(sb, key, seq, [...stateEntries(roots, clocks), datetimeEntry(this.#options.now())]);
-    if (jset.length > ENTRY_BYTES) throw new UsageError(`the roots of the btrees take ${jset.length} bytes: run fsck`);
+    if (jset.length > ENTRY_BYTES) {
+      throw new IncompatibleError(
+        'jset_too_big',
+        {},
+        `the roots of the btrees take ${jset.length} bytes, expected at most ${ENTRY_BYTES}`,
+      );
+    }
     // Of an entry whose checksum is wrong, a kernel believes the number of the oldest entry that is needed, and forgets those before it
     // (journal_entry_add in journal_io.c, v1.13.0): the old state with the rest, if this one were torn behind its header.
     for (const { device, sector } of places) writeHeadLast(device, sectorsToBytes(sector), jset);

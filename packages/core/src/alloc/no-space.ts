@@ -1,6 +1,5 @@
 // Running out of room: told with numbers, and before anything is written.
 
-import { UsageError } from '../ondisk/errors.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 
 /** What one device had to offer. */
@@ -14,7 +13,8 @@ export interface DeviceSpace {
 }
 
 /** There is no room for what is to be written. */
-export class NoSpaceError extends UsageError {
+export class NoSpaceError extends Error {
+  override readonly name = 'NoSpaceError';
   constructor(
     readonly what: 'btree' | 'user',
     /** Sectors, of one copy. */
@@ -26,7 +26,7 @@ export class NoSpaceError extends UsageError {
     /** Sectors that the filesystem had left for users before the change, where that is what is used up. */
     readonly leftSectors?: number,
   ) {
-    super(noSpaceText(what, neededSectors, replicas, placed, devices, leftSectors), undefined, 'ENOSPC');
+    super(noSpaceText(what, neededSectors, replicas, placed, devices, leftSectors));
   }
 }
 

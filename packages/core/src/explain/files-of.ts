@@ -136,7 +136,7 @@ export class FileFinder {
       this.#trees.set(subvolume, tree);
       return tree;
     } catch (thrown) {
-      if (!(thrown instanceof UsageError)) throw thrown;
+      if (!(thrown instanceof UsageError || thrown instanceof CorruptError)) throw thrown;
       this.#onDamage(
         new CorruptError('subvol_missing', { btree: 'subvolumes', pos: `0:${subvolume}:0` }, thrown.detail),
       );

@@ -6,6 +6,7 @@ const words = {
   EEXIST: 'file exists',
   EINVAL: 'invalid argument',
   EISDIR: 'is a directory',
+  ELOOP: 'too many symbolic links',
   EMLINK: 'too many links',
   ENAMETOOLONG: 'file name too long',
   ENODATA: 'no such attribute',

@@ -21,6 +21,7 @@ import { ROOT_SUBVOLUME, SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { bytesOfWord, printableBytes } from '../util/byte-text.ts';
 import { foldName } from './casefold.ts';
 import { areEqual, type DirectoryEntry, type DirentView, findDirent, lookupName, readDirectory } from './dirents.ts';
+import { FileError, type FileErrorCode } from './file-error.ts';
 import { type FileStat, statOf } from './file-stat.ts';
 import { readInode } from './inode.ts';
 import { DamageTeller } from './path-damage.ts';
@@ -126,6 +127,7 @@ export class FileTree {
 
   /**
    * @throws UsageError when there is no such subvolume, snapshot or path
+   * @throws CorruptError when it may have been in what is lost, whether anybody hears of that or not
    * @throws CorruptError, DeviceError for what is lost, unless `onDamage` is given
    */
   static open(source: FilesystemSource, options: FileTreeOptions = {}): FileTree {
@@ -145,13 +147,21 @@ export class FileTree {
   static #ofSubvolume(source: FilesystemSource, table: SnapshotTable, id: number, teller: DamageTeller): FileTree {
     const found = table.subvolume(id);
     if (found !== undefined) return new FileTree(source, table, id, found.snapshot, found.rootInode, teller);
-    if (id !== ROOT_SUBVOLUME || table.nodes().length > 0 || table.subvolumes().length > 0) {
-      throw new UsageError(`there is no subvolume ${id}`);
+    const where = { btree: 'subvolumes', pos: `0:${id}:0` };
+    if (id !== ROOT_SUBVOLUME) {
+      if (teller.count === 0) throw new UsageError(`there is no subvolume ${id}`, undefined, 'ENOENT');
+      throw new CorruptError('subvol_missing', where, `subvolume ${id} is not in what is left of the subvolumes`);
+    }
+    if (table.nodes().length > 0 || table.subvolumes().length > 0) {
+      throw new CorruptError(
+        'root_subvol_missing',
+        where,
+        'the first subvolume is lost, and with it the root directory',
+      );
     }
     const isEmpty = !isInitialized(source);
     if (isEmpty) return new FileTree(source, table, ROOT_SUBVOLUME, 0xffff_ffff, ROOT_INODE, teller);
     // The tables are lost: what fsck makes of them is subvolume 1 in the first snapshot.
-    const where = { btree: 'subvolumes' };
     const detail = 'subvolume 1 is missing, and every other: its root is taken for 4096 in snapshot 4294967295';
     tellDamage(new CorruptError('root_subvol_missing', where, detail), teller.at(undefined));
     return new FileTree(source, table, ROOT_SUBVOLUME, 0xffff_ffff, ROOT_INODE, teller);
@@ -160,7 +170,11 @@ export class FileTree {
   /** The root of a snapshot that no subvolume lives in has the number that it has in the others of its tree. */
   static #ofSnapshot(source: FilesystemSource, table: SnapshotTable, id: number, teller: DamageTeller): FileTree {
     const node = table.node(id);
-    if (node === undefined) throw new UsageError(`there is no snapshot ${id}`);
+    if (node === undefined) {
+      if (teller.count === 0) throw new UsageError(`there is no snapshot ${id}`, undefined, 'ENOENT');
+      const where = { btree: 'snapshots', pos: `0:${id}:0` };
+      throw new CorruptError('snapshot_node_missing', where, `snapshot ${id} is not in what is left of the snapshots`);
+    }
     const own = table.subvolumes().find(({ snapshot }) => snapshot === id);
     const sibling = own ?? table.subvolumes().find(({ snapshot }) => table.node(snapshot)?.tree === node.tree);
     return new FileTree(source, table, own?.id ?? 0, id, sibling?.rootInode ?? ROOT_INODE, teller);
@@ -251,7 +265,8 @@ export class FileTree {
    */
   lookup(path: string | Uint8Array, { followLinks = true }: LookupOptions = {}): FileNode {
     const full = bytesOf(path);
-    const refuse = (why: string) => new UsageError(`${pathText(full)}: ${why}`);
+    const refuse = (code: FileErrorCode) => new FileError(code, pathText(full));
+    const lost = (error: string, why: string) => new CorruptError(error, { path: pathText(full) }, why);
     const trail = [this.root()];
     const names: Uint8Array[] = [];
     const ahead = partsOf(full).toReversed();
@@ -259,7 +274,7 @@ export class FileTree {
     let links = 0;
     for (let part = ahead.pop(); part !== undefined; part = ahead.pop()) {
       const directory = trail.at(-1)!;
-      if (!isDirectory(directory.inode)) throw refuse('not a directory');
+      if (!isDirectory(directory.inode)) throw refuse('ENOTDIR');
       if (isDots(part)) {
         if (part.length === 2 && trail.length > 1) {
           trail.pop();
@@ -268,15 +283,19 @@ export class FileTree {
         continue;
       }
       const at = joinPath([...names, part]);
+      const losses = this.#teller.count;
       const entry = this.find(directory, part, { path: at });
       const node = entry === undefined ? undefined : this.open(entry, { path: at });
-      if (entry === undefined) throw refuse('no such file or directory');
-      if (node === undefined) throw refuse('what the name leads to is lost');
+      if (entry === undefined) {
+        if (this.#teller.count === losses) throw refuse('ENOENT');
+        throw lost('dirent_lost', 'no such name in what is left of its directory');
+      }
+      if (node === undefined) throw lost('dirent_to_missing_inode', 'what the name leads to is lost');
       const isLink = fileTypes.byId(modeType(node.inode.bi_mode))?.name === 'lnk';
       if (isLink && (ahead.length > 0 || followLinks || needsDirectory)) {
-        if (++links > LINKS_MAX) throw refuse('too many symbolic links');
+        if (++links > LINKS_MAX) throw refuse('ELOOP');
         const target = this.linkTarget(node, { path: at });
-        if (target.length === 0) throw refuse('a symbolic link without a target');
+        if (target.length === 0) throw lost('symlink_target_lost', 'a symbolic link without a target');
         if (target[0] === SLASH) {
           trail.length = 1;
           names.length = 0;
@@ -288,7 +307,7 @@ export class FileTree {
       names.push(part);
     }
     const found = trail.at(-1)!;
-    if (needsDirectory && !isDirectory(found.inode)) throw refuse('not a directory');
+    if (needsDirectory && !isDirectory(found.inode)) throw refuse('ENOTDIR');
     return found;
   }
 

@@ -11,9 +11,15 @@ const TOLD_MAX = 10_000;
 export class DamageTeller {
   readonly #onDamage: OnDamage | undefined;
   readonly #told = new Set<string>();
+  #count = 0;
 
   constructor(onDamage: OnDamage | undefined) {
     this.#onDamage = onDamage;
+  }
+
+  /** How often something was met that is lost, also where it was told before: whether an absence can be believed. */
+  get count(): number {
+    return this.#count;
   }
 
   /** A listener for what is met at a path, from the root; undefined where nobody listens. */
@@ -21,6 +27,7 @@ export class DamageTeller {
     const listener = this.#onDamage;
     if (listener === undefined) return undefined;
     return damage => {
+      this.#count++;
       const { message } = damage;
       if (this.#told.has(message)) return;
       if (this.#told.size >= TOLD_MAX) this.#told.clear();
