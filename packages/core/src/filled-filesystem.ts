@@ -6,6 +6,7 @@ import type { FormatPlan } from './create/plan.ts';
 import type { NewFilesystem } from './create/write.ts';
 import type { BlockDevice, ByteRange } from './device/block-device.ts';
 import { HeldDevice } from './device/held-device.ts';
+import { fitJournal } from './fit-journal.ts';
 import { assert } from './ondisk/errors.ts';
 import { type BchSbLayout, SB_SECTOR } from './ondisk/superblock.ts';
 import { openMembers } from './superblock/member-set.ts';
@@ -24,6 +25,8 @@ export interface FillOptions {
   finish?(writer: FilesystemWriter): Iterable<void> | undefined;
   /** See BatchedEditOptions. */
   readonly changesMax?: number;
+  /** The only device will be cut to what the files need: the journal becomes as long as it is on such a device, before `finish`. */
+  readonly willBeCut?: boolean;
 }
 
 /**
@@ -34,19 +37,22 @@ export function filledContents(
   plan: FormatPlan,
   devices: readonly BlockDevice[],
   contents: NewFilesystem,
-  { random, now, fill, finish, changesMax }: FillOptions,
+  { random, now, fill, finish, changesMax, willBeCut = false }: FillOptions,
 ): NewFilesystem {
   return {
     *write() {
       const empty = yield* contents.write();
       const held = empty.map(({ device, sb }) => ({ device: new HeldDevice(device, superblockRanges(sb.layout)), sb }));
       writeSuperblocks(held);
-      const writer = new FilesystemWriter(openMembers(held.map(({ device }) => device)), {
-        key: plan.key,
-        random,
-        now: () => now / NANOSECONDS_PER_SECOND,
-        isNew: true,
-      });
+      const writeTime = now / NANOSECONDS_PER_SECOND;
+      const open = () =>
+        new FilesystemWriter(openMembers(held.map(({ device }) => device)), {
+          key: plan.key,
+          random,
+          now: () => writeTime,
+          isNew: true,
+        });
+      let writer = open();
       const edit = new BatchedEdit(writer, {
         random,
         now: () => now,
@@ -55,6 +61,7 @@ export function filledContents(
       yield* fill(edit) ?? [];
       edit.finish();
       yield;
+      if (willBeCut && fitJournal(writer, writeTime)) writer = open();
       yield* finish?.(writer) ?? [];
       const { members } = writer.filesystem.set;
       const filled = members.map(({ sb }): MemberToWrite => {

@@ -52,7 +52,7 @@ export interface ShrinkReport {
 }
 
 /** What of a member's size is to be looked at before anything is done. */
-interface MemberUse {
+export interface MemberUse {
   readonly device: AllocDevice;
   readonly member: OpenMember;
   /** Buckets with something in them that stays, superblocks left out. */
@@ -259,7 +259,7 @@ const KEYS_OF_NODE = 1000;
 type CommitExtras = Pick<CommitRequest, 'superblockAfter' | 'layoutsAfter' | 'rewrite' | 'clocks'>;
 
 /** A transaction that puts nothing into the buckets from `end` on. */
-class Change {
+export class Change {
   readonly tx: Transaction;
   readonly triggers: FilesystemTriggers;
   readonly allocator: BucketAllocator;
@@ -293,7 +293,7 @@ class Change {
   }
 }
 
-function memberUse(filesystem: Filesystem, dev: number): MemberUse {
+export function memberUse(filesystem: Filesystem, dev: number): MemberUse {
   const { sb, set } = filesystem;
   const device = allocDevices(sb)[dev];
   const member = set.members.find(one => one.sb.dev_idx === dev);
@@ -318,13 +318,13 @@ function memberUse(filesystem: Filesystem, dev: number): MemberUse {
   return { device, member, taken, fixedEnd };
 }
 
-function journalOf(sb: Superblock): readonly { readonly start: number; readonly nr: number }[] {
+export function journalOf(sb: Superblock): readonly { readonly start: number; readonly nr: number }[] {
   const v2 = sectionPayload(sb, 'journal_v2');
   if (v2 !== undefined) return decodeJournalV2(v2);
   return decodeJournal(sectionPayload(sb, 'journal') ?? new Uint8Array(0)).map(start => ({ start, nr: 1 }));
 }
 
-function smallestFor(sb: Superblock, { device, member, taken, fixedEnd }: MemberUse): number {
+export function smallestFor(sb: Superblock, { device, member, taken, fixedEnd }: MemberUse): number {
   const { firstBucket, bucketEnd, bucketSizeSectors } = device;
   const copyBuckets = Math.ceil(2 ** member.sb.layout.sb_max_size_bits / bucketSizeSectors);
   let count = Math.max(

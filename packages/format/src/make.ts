@@ -100,7 +100,10 @@ export async function makeFilesystem(
   if (args.source !== undefined) await loadCodecs(options);
   // What is being written to, in case that the source holds it.
   const paths = devices.flatMap(({ path, shownPath }) => (shownPath === undefined ? [path] : [path, shownPath]));
-  const source = args.source === undefined ? undefined : await FileSource.open(context, args.source, args, paths);
+  const source =
+    args.source === undefined
+      ? undefined
+      : await FileSource.open(context, args.source, args, { omit: paths, needsData: devices[0]?.fs_size === MIN });
   try {
     const toFit = source === undefined ? undefined : sizesToFit(devices, source.size, options, args);
     const chosen = devices.map(
@@ -140,6 +143,7 @@ export async function makeFilesystem(
         contents = filledContents(plan, blockDevices, contents, {
           random: request.random,
           now: request.now,
+          willBeCut: toFit !== undefined,
           *fill(edit) {
             filled = yield* source.fill(edit, time.isFixed ? time.nowNs : undefined);
           },
@@ -255,22 +259,29 @@ function sizesToFit(
   const givenOf = (name: OptionName) => (options.has(name) ? numberOf(name) : undefined);
   const files = bytesNeeded(size, { data: numberOf('data_replicas'), metadata: numberOf('metadata_replicas') });
   // Smaller ones are refused.
-  const needed = Math.max(files, DEVICE_BYTES_MIN, BUCKETS_MIN * (device.bucket_size ?? 0));
-  const { blockBytes, btreeNodeBytes, devices } = planGeometry({
-    devices: [
-      {
-        name: device.path,
-        sizeBytes: needed,
-        physicalSectorBytes: 0,
-        logicalSectorBytes: 0,
-        bucketBytes: device.bucket_size,
-      },
-    ],
-    blockBytes: givenOf('block_size'),
-    btreeNodeBytes: givenOf('btree_node_size'),
-    encodedExtentMaxBytes: numberOf('encoded_extent_max'),
-    superblockBytes: args.superblock_size,
-  });
+  const leastBytes = Math.max(DEVICE_BYTES_MIN, BUCKETS_MIN * (device.bucket_size ?? 0));
+  const needed = Math.max(files, leastBytes);
+  const geometryOf = (sizeBytes: number, blockSize: number | undefined) =>
+    planGeometry({
+      devices: [
+        {
+          name: device.path,
+          sizeBytes,
+          physicalSectorBytes: 0,
+          logicalSectorBytes: 0,
+          bucketBytes: device.bucket_size,
+        },
+      ],
+      blockBytes: blockSize,
+      btreeNodeBytes: givenOf('btree_node_size'),
+      encodedExtentMaxBytes: numberOf('encoded_extent_max'),
+      superblockBytes: args.superblock_size,
+    });
+  const { blockBytes } = geometryOf(needed, givenOf('block_size'));
+  // A member has 512 buckets at the least: with those of the size that the files have at the most, it could not become as small as they are.
+  const isCompressed = numberOf('compression') !== 0 || numberOf('background_compression') !== 0;
+  const likely = Math.max(leastBytes, files / (isCompressed ? LIKELY_RATIO_COMPRESSED : LIKELY_RATIO));
+  const { btreeNodeBytes, devices } = geometryOf(likely, blockBytes);
   const { bucketBytes, layout } = devices[0]!;
   const [reserved, reservedBytes] = [numberOf('gc_reserve_percent') / 100, numberOf('gc_reserve_bytes')];
   return {
@@ -283,6 +294,10 @@ function sizesToFit(
     ]),
   };
 }
+/** Written zeroes turn out to be holes. */
+const LIKELY_RATIO = 4;
+/** Few trees of files become smaller than that. */
+const LIKELY_RATIO_COMPRESSED = 16;
 /** So that small filesystems have room for a few commits of nodes at once. */
 const SPARE_BYTES = 128 * 2 ** 20;
 

@@ -1,12 +1,13 @@
 // What a new filesystem is filled with: the options that say it, and the source that they mean, looked at once before anything is written.
 
 import { bytesText, type Context, type FileCounts, type OptionSpecs } from '@bcachefs-ts/command';
-import { type BatchedEdit, printable, printableBytes, UsageError } from '@bcachefs-ts/core';
+import { type BatchedEdit, printable, printableBytes, roundUp, UsageError } from '@bcachefs-ts/core';
 import { MIN } from './options.ts';
 import { populate } from './populate.ts';
+import { HOLE_BYTES } from './source/file-chunks.ts';
 import { openSource } from './source/open-source.ts';
 import { exclusion, ownerMapper, parseSubvolumes, SubvolumeFinder } from './source/owner-map.ts';
-import type { SourceEntry, SourceTree } from './source/source.ts';
+import type { SourceEntry, SourceFile, SourceTree } from './source/source.ts';
 
 const HEADING = 'Files to put into it';
 
@@ -71,9 +72,9 @@ export interface SourceArgs {
 export interface SourceSize {
   /** Entries of all kinds, hard links as well. */
   readonly entries: number;
-  /** Of regular files; holes that are only found when they are read are in it. */
+  /** Of regular files, with their holes. */
   readonly bytes: number;
-  /** The same with each file in whole blocks of 4 KiB. */
+  /** Of what is data in them, in whole blocks of 4 KiB; 0 where nobody asked. */
   readonly blockBytes: number;
   /** Of extended attributes. */
   readonly xattrBytes: number;
@@ -85,8 +86,10 @@ export class FileSource {
   readonly #entries: () => Iterable<SourceEntry>;
   readonly #args: SourceArgs;
   readonly #context: Context;
+  readonly #needsData: boolean;
 
-  private constructor(context: Context, args: SourceArgs, tree: SourceTree) {
+  private constructor(context: Context, args: SourceArgs, tree: SourceTree, needsData: boolean) {
+    this.#needsData = needsData;
     this.#context = context;
     this.#args = args;
     this.#tree = tree;
@@ -100,16 +103,22 @@ export class FileSource {
   /**
    * Opens a source and goes through it once, so that what is wrong with it or with the options is known before anything is overwritten.
    * @param omit files of the host that are being written to, in case that the source holds them
+   * @param needsData whether `size` is to say how much of the files is data, for which large ones are read
    * @throws DeviceError, UsageError
    */
-  static async open(context: Context, path: string, args: SourceArgs, omit: readonly string[]): Promise<FileSource> {
+  static async open(
+    context: Context,
+    path: string,
+    args: SourceArgs,
+    { omit, needsData }: { omit: readonly string[]; needsData: boolean },
+  ): Promise<FileSource> {
     const tree = await openSource(path, {
       isExcluded: exclusion(args.exclude ?? []),
       onNotice: ({ path: at, text }) => context.warn(`${printableBytes(at) || '/'}: ${text}`),
       omit,
     });
     try {
-      return new FileSource(context, args, tree);
+      return new FileSource(context, args, tree, needsData);
     } catch (thrown) {
       tree.close();
       throw thrown;
@@ -148,7 +157,7 @@ export class FileSource {
       if (entry.type === 'link') continue;
       if (entry.type === 'file') {
         size.bytes += entry.sizeBytes;
-        size.blockBytes += Math.ceil(entry.sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
+        if (this.#needsData) size.blockBytes += dataBytes(entry);
       }
       for (const { name, value } of entry.xattrs) size.xattrBytes += name.length + value.length;
     }
@@ -158,7 +167,19 @@ export class FileSource {
   }
 }
 
-const BLOCK_BYTES = 4096;
+/** Up to here a file counts as data: opening and reading all small ones twice would take longer than filling from them. */
+const LOOKED_INTO_BYTES = 2 ** 20;
+
+/**
+ * What of a file is data. It goes by the contents and not by the holes that the host has: the same files have to give the same image from
+ * wherever they come.
+ */
+function dataBytes(file: SourceFile): number {
+  if (file.sizeBytes <= LOOKED_INTO_BYTES) return roundUp(file.sizeBytes, HOLE_BYTES);
+  let sum = 0;
+  for (const chunk of file.chunks()) if (chunk.kind === 'data') sum += roundUp(chunk.length, HOLE_BYTES);
+  return sum;
+}
 
 /** Keys of an entry with nothing in it: inode, name, and what is kept of where they are. */
 const ENTRY_BYTES = 1024;
@@ -166,16 +187,13 @@ const ENTRY_BYTES = 1024;
 const EXTENT_BYTES = 128 * 1024;
 /** Keys of an extent and its backpointers. */
 const EXTENT_KEY_BYTES = 256;
-/** What an empty filesystem takes, and a little room. */
-const EMPTY_BYTES = 16 * 2 ** 20;
-
-/** Bytes that a filesystem with these files takes at the most, when nothing is compressed and there are no holes. */
+/** Bytes that these files take at the most in a filesystem, when nothing of them is compressed. */
 export function bytesNeeded(
   { entries, blockBytes, xattrBytes }: SourceSize,
   replicas: { data: number; metadata: number },
 ) {
   const keys = entries * ENTRY_BYTES + (blockBytes / EXTENT_BYTES) * EXTENT_KEY_BYTES + xattrBytes * 2;
-  return Math.ceil(EMPTY_BYTES + blockBytes * replicas.data + keys * replicas.metadata);
+  return Math.ceil(blockBytes * replicas.data + keys * replicas.metadata);
 }
 
 /** @throws UsageError when files are sure not to fit: incompressible or not, their names and inodes take room */

@@ -17,10 +17,15 @@ export interface JournalDevice {
   readonly bucketCount: number;
 }
 
+/** How many buckets the journal of a new device of so many buckets has. */
+export function journalBucketCount(bucketCount: number, bucketSizeSectors: number): number {
+  const most = Math.min(JOURNAL_BUCKETS_MAX, Math.floor(JOURNAL_SECTORS_MAX / bucketSizeSectors));
+  return Math.min(Math.max(Math.floor(bucketCount / 128), JOURNAL_BUCKETS_MIN), most);
+}
+
 /** @returns bucket numbers in the order in which the journal will use them */
 export function newJournalBuckets({ layout, bucketSizeSectors, bucketCount }: JournalDevice): readonly number[] {
-  const most = Math.min(JOURNAL_BUCKETS_MAX, Math.floor(JOURNAL_SECTORS_MAX / bucketSizeSectors));
-  const count = Math.min(Math.max(Math.floor(bucketCount / 128), JOURNAL_BUCKETS_MIN), most);
+  const count = journalBucketCount(bucketCount, bucketSizeSectors);
   const taken = superblockRanges(layout);
   const buckets: number[] = [];
   for (let bucket = 0; bucket < bucketCount && buckets.length < count; bucket++) {
