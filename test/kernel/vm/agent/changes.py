@@ -7,6 +7,7 @@ subvolume), does not count. Anything else that fails is an error.
 import errno
 import os
 import stat
+import time
 
 import linux
 from pattern import pattern_bytes
@@ -71,20 +72,30 @@ class Changes:
                 # Some need what others make.
                 names = missing if attempt % 2 == 0 else ('create', 'make_subvolume')
                 among = [one for one in among if one[0] in names]
-            name, act = self.numbers.pick(among)
-            try:
-                done = act(self)
-            except OSError as error:
-                if error.errno not in REFUSALS:
-                    raise OSError(error.errno, f'{error.strerror}: {name}, after {self.count} operations') from error
-                done = False
-            if done:
-                self.done[name] = self.done.get(name, 0) + 1
-                self.count += 1
+            if self.try_one(among):
                 if self.count >= operations and all(name in self.done for name in each):
                     wait_for_deletions(self.root)
                     return self.done
         raise RuntimeError(f'{self.count} of {operations} operations were possible: {self.done}')
+
+    def run_until(self, until):
+        """@param until by the monotonic clock; @return how many of each kind were done"""
+        while time.monotonic() < until:
+            self.try_one(self.operations)
+        return self.done
+
+    def try_one(self, among):
+        name, act = self.numbers.pick(among)
+        try:
+            if not act(self):
+                return False
+        except OSError as error:
+            if error.errno not in REFUSALS:
+                raise OSError(error.errno, f'{error.strerror}: {name}, after {self.count} operations') from error
+            return False
+        self.done[name] = self.done.get(name, 0) + 1
+        self.count += 1
+        return True
 
     def existing(self, *kinds):
         paths = [path for path, kind in self.kinds.items() if kind in kinds]

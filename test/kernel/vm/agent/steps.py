@@ -19,6 +19,7 @@ import fill as fill_workload
 import linux
 import manifest as manifests
 import space as space_workload
+import stress as stress_workload
 import writer as background_writer
 from pattern import pattern_bytes
 
@@ -352,6 +353,11 @@ def delete_all(context, at=MNT):
 @step('change')
 def change(context, operations, at=MNT, seed=1, without=(), each=()):
     return {'counts': random_changes.Changes(below_mnt(at), seed, without).run(operations, each)}
+
+
+@step('stress')
+def stress(context, seconds, processes, at=MNT, seed=1):
+    return {'counts': stress_workload.stress(below_mnt(at), seconds, processes, seed)}
 
 
 # Ends that are not clean ---------------------------------------------------------------------------------------------
