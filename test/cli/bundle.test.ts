@@ -1,11 +1,12 @@
 // The bundled programs from outside: what a shell, a pipe and a boot script see of them.
 
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Script } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { patient } from '../support/patience.ts';
 import { built, root, shell } from './built.ts';
 
 let folder: string;
@@ -68,6 +69,19 @@ describe('the built programs', () => {
     const run = node(folder, '--import', old, built('mkfs.bcachefs'), '--version');
     expect(run).toMatchObject({ status: 1, stdout: '' });
     expect(run.stderr).toBe('mkfs.bcachefs: Node 20.19 or newer is needed, this is 18.20.4\n');
+  });
+
+  test('scripts/bcachefs of a fresh clone gets the same line from Node 18, and nothing is installed or built', () => {
+    const clone = join(folder, 'clone');
+    cpSync(join(root, 'scripts'), join(clone, 'scripts'), { recursive: true });
+    const old = "data:text/javascript,Object.defineProperty(process.versions,'node',{value:'18.20.4'})";
+    const run = spawnSync(join(clone, 'scripts/bcachefs'), ['version'], {
+      encoding: 'utf8',
+      env: { PATH: process.env.PATH, NODE_OPTIONS: `--import=${old}` },
+    });
+    expect(run).toMatchObject({ status: 1, stdout: '' });
+    expect(run.stderr).toBe('bcachefs-ts: Node 20.19 or newer is needed, this is 18.20.4\n');
+    expect(readdirSync(clone)).toEqual(['scripts']);
   });
 
   test('are not larger than they have to be', () => {
@@ -150,6 +164,12 @@ describe('the built programs', () => {
     expect(loaded('fsck')).toEqual(['fsck.bcachefs']);
     expect(loaded('format', '--help')).toEqual(['format']);
   });
+});
+
+test('building says in one line what it has built', { timeout: patient(60_000) }, () => {
+  const run = spawnSync(join(root, 'scripts/run-ts'), ['bundle.ts'], { encoding: 'utf8' });
+  expect(run).toMatchObject({ status: 0, stderr: '' });
+  expect(run.stdout).toMatch(/^bundled \S+ \d+ KiB, .*\n$/);
 });
 
 describe('bcachefs', () => {
