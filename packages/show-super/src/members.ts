@@ -1,11 +1,17 @@
 // Opens the devices that a command line names, all of them or none, and closes them again whatever happens.
 
-import { existsSync } from 'node:fs';
-import { type BlockDevice, type MemberSet, openDevice, openMembers, type SameFilesystem } from '@bcachefs-ts/core';
+import {
+  type BlockDevice,
+  listedPaths,
+  type MemberSet,
+  openDevice,
+  openMembers,
+  type SameFilesystem,
+} from '@bcachefs-ts/core';
 
-/** `a:b:c` stands for three devices, as in mount's source; a file whose name has a colon stands for itself. */
+/** `a:b:c` stands for three devices, as in mount's source. */
 export function splitDeviceList(words: readonly string[]): readonly string[] {
-  return words.flatMap(word => (word.includes(':') && !existsSync(word) ? word.split(':') : [word]));
+  return words.flatMap(word => listedPaths(word));
 }
 
 /** Runs `use` with one device open. */

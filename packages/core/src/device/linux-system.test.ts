@@ -10,7 +10,19 @@ import {
   parseLocks,
   parseMountinfo,
   parseSwaps,
+  systemOn,
 } from './linux-system.ts';
+
+describe('on other systems', () => {
+  it.each(['win32', 'darwin'] as const)('%s: nothing is read from /proc or /sys', platform => {
+    const system = systemOn(platform);
+    expect(system.text('/proc/self/mountinfo')).toBeUndefined();
+    expect(system.names('/sys/block')).toEqual([]);
+    expect(system.names('/')).toEqual([]);
+    expect(deviceUsers(process.execPath, system)).toEqual([]);
+    expect(blockFacts(system, '8:0').sizeBytes).toBeUndefined();
+  });
+});
 
 describe('parseMountinfo', () => {
   it('reads device, place, type and source; optional fields or none; escaped names', () => {

@@ -19,9 +19,10 @@ export interface LinuxSystem {
   identify(path: string): Identity | undefined;
 }
 
-/** This machine. */
-export const thisSystem: LinuxSystem = {
+/** Of a machine of the platform: elsewhere than on Linux, what happens to lie at such a path means nothing. */
+export const systemOn = (platform: NodeJS.Platform): LinuxSystem => ({
   text(path) {
+    if (platform !== 'linux') return undefined;
     try {
       return readFileSync(path, 'utf8');
     } catch {
@@ -29,6 +30,7 @@ export const thisSystem: LinuxSystem = {
     }
   },
   names(path) {
+    if (platform !== 'linux') return [];
     try {
       return readdirSync(path);
     } catch {
@@ -42,7 +44,10 @@ export const thisSystem: LinuxSystem = {
       return undefined;
     }
   },
-};
+});
+
+/** This machine. */
+export const thisSystem = systemOn(process.platform);
 
 interface StatLike {
   isBlockDevice(): boolean;

@@ -11,7 +11,7 @@ import { openDevice } from '../device/file-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
 import { CorruptError, UsageError } from '../ondisk/errors.ts';
 import { editSuperblock } from './edit.ts';
-import { findFilesystems, findMembers, memberPaths } from './find-members.ts';
+import { findFilesystems, findMembers, listedPaths, memberPaths } from './find-members.ts';
 import { type MemberSet, memberText, missingText, openMembers, staleMembers } from './member-set.ts';
 import { writeSuperblocks } from './write.ts';
 
@@ -60,6 +60,20 @@ describe('paths of members', () => {
     expect(memberPaths([colon])).toEqual([colon]);
     expect(() => memberPaths([own])).toThrow(`no member of a bcachefs filesystem is in ${own}`);
     expect(memberPaths([folder])).toEqual([basic, ...multi]);
+  });
+
+  test.each([
+    ['win32', 'C:\\x.img', ['C:\\x.img']],
+    ['win32', 'c:/x.img', ['c:/x.img']],
+    ['win32', 'C:\\x.img:D:/y.img:z.img', ['C:\\x.img', 'D:/y.img', 'z.img']],
+    ['win32', 'a.img:C:\\x.img', ['a.img', 'C:\\x.img']],
+    ['win32', '\\\\?\\C:\\x.img:\\\\.\\PhysicalDrive1', ['\\\\?\\C:\\x.img', '\\\\.\\PhysicalDrive1']],
+    ['win32', 'a:b', ['a', 'b']],
+    ['linux', 'a:/dev/sdb', ['a', '/dev/sdb']],
+    ['darwin', '/dev/disk2:/dev/disk3', ['/dev/disk2', '/dev/disk3']],
+  ] as const)('on %s, %s', (platform, word, paths) => {
+    expect(listedPaths(word, { platform, exists: () => false })).toEqual(paths);
+    expect(listedPaths(word, { platform, exists: () => true })).toEqual([word]);
   });
 
   test('a file that is named twice is one member, under its first name', () => {

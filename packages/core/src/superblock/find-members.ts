@@ -100,8 +100,7 @@ const listText = (groups: readonly (readonly OpenMember[])[]) => groups.map(file
  * @throws UsageError for a directory without members; DeviceError when one cannot be read
  */
 export function memberPaths(words: readonly string[]): readonly string[] {
-  // A file whose name has a colon stands for itself.
-  const paths = words.flatMap(word => (word.includes(':') && !existsSync(word) ? word.split(':') : [word]));
+  const paths = words.flatMap(word => listedPaths(word));
   const byFile = new Map<string, string>();
   for (const path of paths.flatMap(path => (isDirectory(path) ? membersInFolder(path) : [path]))) {
     const file = existsSync(path) ? realpathSync(path) : path;
@@ -109,6 +108,34 @@ export function memberPaths(words: readonly string[]): readonly string[] {
   }
   return [...byFile.values()];
 }
+
+export interface PathHost {
+  readonly platform: NodeJS.Platform;
+  exists(path: string): boolean;
+}
+
+const thisHost: PathHost = { platform: process.platform, exists: existsSync };
+
+/**
+ * The paths of a word, a list joined by colons. A file whose name has a colon stands for itself; on Windows the colon behind the letter of a
+ * drive, with a slash of either kind behind it, belongs to the path (`C:\x.img:D:/y.img`, `\\?\C:\x.img`).
+ */
+export function listedPaths(word: string, { platform, exists }: PathHost = thisHost): readonly string[] {
+  if (!word.includes(':') || exists(word)) return [word];
+  const parts = word.split(':');
+  if (platform !== 'win32') return parts;
+  const paths: string[] = [];
+  for (const part of parts) {
+    const before = paths.at(-1);
+    const isRest = before !== undefined && DRIVE.test(before) && /^[\\/]/.test(part);
+    if (isRest) paths[paths.length - 1] = `${before}:${part}`;
+    else paths.push(part);
+  }
+  return paths;
+}
+
+/** What comes before the colon of a drive. */
+const DRIVE = /^([\\/]{2}[.?][\\/])?[a-z]$/i;
 
 function isDirectory(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
