@@ -336,3 +336,48 @@ describe('recover-super', () => {
     });
   });
 });
+
+describe('strip-alloc', () => {
+  test('what remains can be read and not changed, and that is said', async () => {
+    await withTestImage('multi', async paths => {
+      const word = paths.join(':');
+      const tree = await succeed('tree', [word]);
+      expect(await succeed('list', ['--btree=alloc', ...paths])).not.toBe('');
+      expect(await succeed('strip-alloc', paths)).toContain('allocation info dropped');
+      expect(await succeed('tree', [word])).toBe(tree);
+      expect((await succeed('list', ['--btree=alloc', ...paths])).trim()).toBe('');
+      for (const path of paths) expect(await allCopiesAreEqual(path)).toBe(true);
+      const stripped = paths.map(path => readFileSync(path));
+      const refused = await run('mkdir', [word, 'new']);
+      expect(refused.exitCode).toBe(4);
+      expect(refused.stderr).toContain('its allocation info was dropped (strip-alloc), so it can only be read');
+      expect(await succeed('strip-alloc', paths)).toContain('nothing was written');
+      expect(paths.every((path, nr) => readFileSync(path).equals(stripped[nr]!))).toBe(true);
+    });
+  });
+
+  test.each([['unclean', 1, 'the filesystem is not clean; mount and unmount it first']] as const)(
+    'refuses one that is %s',
+    async (name, exitCode, message) => {
+      await withTestImage(name, async ([image]) => {
+        const before = readFileSync(image!);
+        const refused = await run('strip-alloc', [image!]);
+        expect(refused.stderr).toContain(message);
+        expect(refused.exitCode).toBe(exitCode);
+        expect(readFileSync(image!).equals(before)).toBe(true);
+      });
+    },
+  );
+
+  test('refuses what is too large to be rebuilt, what was never mounted, and a part of the members', async () => {
+    await withTestImage('multi', async ([first]) => {
+      const large = join(dirname(first!), 'large.img');
+      await succeed('format', ['--fs_size=2T', large]);
+      expect((await run('strip-alloc', [large])).stderr).toContain('at most 1099511627776 are possible');
+      const fresh = join(dirname(first!), 'fresh.img');
+      await succeed('format', ['--no_initialize', '--fs_size=16M', fresh]);
+      expect((await run('strip-alloc', [fresh])).stderr).toContain('nothing was ever allocated');
+      expect((await run('strip-alloc', [first!])).stderr).toContain('name all of them');
+    });
+  });
+});

@@ -36,6 +36,7 @@ import {
   setFsOptionCommand,
   setPassphraseCommand,
   showSuperCommand,
+  stripAllocCommand,
   unlockCommand,
 } from '@bcachefs-ts/show-super';
 
@@ -47,6 +48,7 @@ const commands = {
   explain: explainCommand,
   'fs usage': fsUsageCommand,
   'get-file-option': getFileOptionCommand,
+  'strip-alloc': stripAllocCommand,
   'set-file-option': setFileOptionCommand,
   ls: lsCommand,
   mkdir: mkdirCommand,

@@ -169,6 +169,7 @@ export * from './superblock/member-set.ts';
 export * from './superblock/passphrase.ts';
 export * from './superblock/read.ts';
 export * from './superblock/recover.ts';
+export * from './superblock/strip-alloc.ts';
 export * from './superblock/text.ts';
 export * from './superblock/verify.ts';
 export * from './superblock/write.ts';

@@ -48,6 +48,7 @@ import { editSuperblock, refuseUnfit } from './superblock/edit.ts';
 import { type MemberSet, memberSetOf, missingText, openMember } from './superblock/member-set.ts';
 import { encryptionOf } from './superblock/passphrase.ts';
 import { withCheckRequired } from './superblock/require-check.ts';
+import { isAllocInfoStripped } from './superblock/strip-alloc.ts';
 import type { RandomSource } from './util/random.ts';
 import { sectorsToBytes } from './util/sizes.ts';
 
@@ -396,6 +397,13 @@ export function refuseUnwritable(set: MemberSet): void {
     throw new UsageError(`${missingText(set)}; a change needs all of them`, undefined, 'member_missing');
   if (getBits(sb.flags, sbBits.INITIALIZED) === 0) {
     throw new UsageError('the filesystem was never initialized: mount it once, or format it anew');
+  }
+  if (isAllocInfoStripped(sb)) {
+    throw new IncompatibleError(
+      'no_alloc_info',
+      { device: set.newest.device.name },
+      'its allocation info was dropped (strip-alloc), so it can only be read; a mount for writing rebuilds it',
+    );
   }
   refuseUnfit(set);
   const isEncrypted = getBits(sb.flags, sbBits.ENCRYPTION_TYPE) !== 0;

@@ -10,3 +10,4 @@ export { recoverSuperCommand } from './recover-super.ts';
 export { resetCountersCommand } from './reset-counters.ts';
 export { setFsOptionCommand } from './set-fs-option.ts';
 export { type Shown, showSuperCommand } from './show-super/command.ts';
+export { stripAllocCommand } from './strip-alloc.ts';

@@ -60,6 +60,12 @@ export const bcachefs = defineProgram({
       load: async () => (await import('../commands/reset-counters.ts')).command,
     },
     {
+      name: 'strip-alloc',
+      summary: 'Drop the allocation info of a filesystem that is only read',
+      heading: superblock,
+      load: async () => (await import('../commands/strip-alloc.ts')).command,
+    },
+    {
       name: 'list',
       summary: 'Print the keys of a btree, or its nodes',
       heading: looking,
