@@ -15,7 +15,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 // biome-ignore format: a table
 const allKinds = [
-  { name: 'blocks-512', words: ['--block_size=512', '--btree_node_size=8k', '--bucket_size=64k'] },
+  { name: 'blocks-512', words: ['--block_size=512', '--btree_node_size=8k', '--bucket_size=16k'] },
   { name: 'blocks-1k', words: ['--block_size=1k', '--btree_node_size=8k', '--bucket_size=64k'] },
   { name: 'blocks-2k', words: ['--block_size=2k', '--btree_node_size=16k', '--bucket_size=16k'] },
   { name: 'blocks-4k', words: ['--block_size=4k', '--btree_node_size=32k', '--bucket_size=32k'] },

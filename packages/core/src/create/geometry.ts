@@ -18,11 +18,12 @@ export const DEVICE_BYTES_MIN = 8 * 2 ** 20;
 /**
  * What Linux 6.12 can work with: it mounts smaller ones, and panics or stops for ever with its journal full as soon as they are written to.
  * Seen with nodes of 4 KiB in blocks of 512 bytes (a split finds too few keys), with nodes of 4 blocks of 1, 2 and 4 KiB (each write of a few
- * keys fills a quarter of a node), and with buckets of 4 KiB. Nodes of 8 KiB and of 8 blocks work, for every size of block.
+ * keys fills a quarter of a node), and with buckets of 4 and of 8 KiB. Nodes of 8 KiB and of 8 blocks in buckets of 16 KiB work, for every
+ * size of block.
  */
 const BTREE_NODE_BYTES_MIN = 8192;
 export const BTREE_NODE_BLOCKS_MIN = 8;
-const BUCKET_BYTES_MIN = 8192;
+const BUCKET_BYTES_MIN = 16384;
 /** A member has at most this many buckets: the kernel keeps an array over them in one allocation. */
 export const BUCKETS_MAX = 2 ** 31 - 1 - 64;
 /** Bucket sizes are kept as a 16-bit number of sectors; the largest power of two that fits is 16 MiB. */

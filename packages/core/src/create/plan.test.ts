@@ -197,7 +197,7 @@ describe('planFormat', () => {
         devices: [device({ sizeBytes: 64 * MIB, bucketBytes: 4 * KIB })],
         options: new Map([['btree_node_size', 8 * KIB]]),
       },
-      '--bucket_size: 4096 bytes, at least 8192 are needed (a kernel cannot work with less)',
+      '--bucket_size: 4096 bytes, at least 16384 are needed (a kernel cannot work with less)',
     ],
     [
       'blocks smaller than sectors',
