@@ -22,13 +22,14 @@ export const stripAllocCommand = defineCommand({
   name: 'strip-alloc',
   summary: 'Drop the allocation info of a filesystem that is only read',
   description:
-    'Drops the btrees that say what is in which bucket (alloc, freespace, need_discard, backpointers, bucket_gens). They are not needed to read, ' +
+    'Drops the btrees that say what is in which bucket (alloc, freespace, need_discard, backpointers). They are not needed to read, ' +
     'and can be had again from the rest. The filesystem has to be clean, of metadata version 1.13, and of 1 TiB at most. Every member is ' +
     'named, and none is mounted.\n\n' +
     'Everything that reads goes on as before, here and in a kernel: mounted with -o ro,nochanges nothing is written. Any other mount by ' +
     'Linux 6.12 rebuilds what was dropped, also one with -o ro alone, which takes a read of all metadata. Until then commands that change ' +
     'files are refused here.\n\n' +
-    'Unlike newer versions of bcachefs, 6.12 cannot mount without journal and replicas entries: these stay.',
+    'Unlike newer versions of bcachefs, 6.12 cannot mount without journal and replicas entries, nor rebuild the generations of buckets: ' +
+    'these stay.',
   examples: [{ command: 'bcachefs strip-alloc disk.img', does: 'Drops the allocation info of an image' }],
   positionals: devicesPositional,
   options: {},

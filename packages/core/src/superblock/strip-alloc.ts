@@ -19,9 +19,12 @@ import { blankExt, decodeExt, encodeExt } from '../ondisk/sb-fields/ext.ts';
 import { memberAlive, members, withMembers } from '../ondisk/sb-fields/members.ts';
 import { type Superblock, sectionPayload, withSection } from '../ondisk/superblock.ts';
 
-/** btree_id_is_alloc, v1.13.0. */
+/**
+ * btree_id_is_alloc, v1.13.0, but for bucket_gens: by their generations cached data is known to be stale, and 6.12 does not rebuild them
+ * right (seen: its own next check finds generations of 0 that should be 1).
+ */
 const ALLOC_BTREES: ReadonlySet<number> = new Set(
-  (['alloc', 'backpointers', 'need_discard', 'freespace', 'bucket_gens'] as const).map(btrees.idOf),
+  (['alloc', 'backpointers', 'need_discard', 'freespace'] as const).map(btrees.idOf),
 );
 const BTREE_ROOT = jsetEntryTypes.idOf('btree_root');
 
