@@ -16,6 +16,7 @@ export function validator(
     | 'fs-usage'
     | 'explain'
     | 'locate'
+    | 'error'
     | 'format'
     | 'get-file-option'
     | 'subvolume-list-snapshots',

@@ -66,7 +66,12 @@ export function describeError(error: unknown): ErrorReport {
     return report('incompatible', EXIT.incompatible, error.message, { name: error.error, where: error.where });
   }
   if (error instanceof DeviceError) {
-    return report('device', EXIT.device, error.message, { name: error.kind, device: error.device });
+    // What is only on a member that is not there is missed by the member's number instead of a path.
+    const isMember = error.kind === 'missing' && /^member \d+$/.test(error.device);
+    return report('device', EXIT.device, error.message, {
+      name: isMember ? 'member_missing' : error.kind,
+      device: error.device,
+    });
   }
   if (error instanceof NoSpaceError) return report('failed', EXIT.failed, error.message, { name: 'ENOSPC' });
   if (error instanceof CommandFailed) return report('failed', error.exitCode, error.message, { name: error.code });
