@@ -5,12 +5,14 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { unescapedBytes } from '../../packages/files/src/look-up.ts';
 import { columnsFor } from '../../packages/files/src/ls/command.ts';
 import { run, runForBytes, succeed } from '../support/cli.ts';
 import { fixture, whyNoFixtures } from '../support/fixtures.ts';
 import { withTestImage } from '../support/images.ts';
+
+vi.stubEnv('TZ', 'UTC');
 
 let image = '';
 let release = (): void => {};
@@ -50,16 +52,16 @@ describe('ls', () => {
 
   test('-l is a line of mode, links, owner, group, size or device, time, name and target', async () => {
     const lines = (await succeed('ls', ['-l', image, 'attributes', 'special'])).replaceAll(
-      /2026-\d\d-\d\d \d\d:\d\d:\d\d/g,
+      /2026-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}/g,
       'DATE',
     );
     expect(lines).toMatchInlineSnapshot(`
       "/attributes:
-      -rw-r--r-- 1    0          0   0 1969-12-31 23:59:58 before-epoch
+      -rw-r--r-- 1    0          0   0 1969-12-31 23:59:58 +0000 before-epoch
       -rw-r--r-- 1    0          0 500 DATE file
       lrwxrwxrwx 1    0          0   4 DATE link -> file
       ---Srws--- 1 1000 4000000000   0 DATE owned
-      -rw-r--r-- 1    0          0   0 2100-01-01 00:00:00 past-2038
+      -rw-r--r-- 1    0          0   0 2100-01-01 00:00:00 +0000 past-2038
 
       /special:
       brw-r----- 1 0 0         8, 17 DATE block
@@ -123,7 +125,7 @@ describe('tree', () => {
 describe('stat', () => {
   test('everything about a file', async () => {
     const text = (await succeed('stat', [image, 'attributes/owned', 'clones/part'])).replaceAll(
-      /2026-\d\d-\d\d \d\d:\d\d:\d\d\.\d{9}|(?<=seed )[0-9a-f]{16}/g,
+      /2026-\d\d-\d\d \d\d:\d\d:\d\d\.\d{9} [+-]\d{4}|(?<=seed )[0-9a-f]{16}/g,
       'VARYING',
     );
     expect(text).toMatchInlineSnapshot(`

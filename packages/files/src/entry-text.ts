@@ -77,14 +77,23 @@ export function coloredName(text: string, type: FileTypeName, mode: number | und
   }
 }
 
-/** In UTC: `2024-01-01 12:00:00.123456789`. Years outside of 0000 to 9999, which only damage has, are given in seconds: `@-99999999999.0`. */
-export function timeText(ns: bigint): string {
+/**
+ * In local time, as ls(1) has it, with the zone: `2024-01-01 12:00:00.123456789 +0100`. Years outside of 0000 to 9999, which only damage has,
+ * are given in seconds: `@-99999999999.0`.
+ */
+export function timeText(ns: bigint, { fraction = true }: { readonly fraction?: boolean } = {}): string {
   const nanoseconds = ((ns % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n;
   const seconds = (ns - nanoseconds) / 1_000_000_000n;
-  const fraction = `${nanoseconds}`.padStart(9, '0');
-  if (seconds < -62_167_219_200n || seconds >= 253_402_300_800n) return `@${seconds}.${fraction}`;
-  const [day, time] = new Date(Number(seconds) * 1000).toISOString().split('T') as [string, string];
-  return `${day} ${time.slice(0, 8)}.${fraction}`;
+  const part = fraction ? `.${`${nanoseconds}`.padStart(9, '0')}` : '';
+  const date = new Date(Number(seconds) * 1000);
+  const year = date.getFullYear();
+  if (!(year >= 0 && year <= 9999)) return `@${seconds}${part}`;
+  const two = (number: number): string => `${number}`.padStart(2, '0');
+  const day = `${`${year}`.padStart(4, '0')}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  const time = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+  const eastMinutes = Math.round(-date.getTimezoneOffset());
+  const zone = `${eastMinutes < 0 ? '-' : '+'}${two(Math.trunc(Math.abs(eastMinutes) / 60))}${two(Math.abs(eastMinutes) % 60)}`;
+  return `${day} ${time}${part} ${zone}`;
 }
 
 /** A name or path in JSON: its text, and its bytes where they are not UTF-8. */

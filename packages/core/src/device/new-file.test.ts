@@ -1,4 +1,5 @@
 import {
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -7,6 +8,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -83,3 +85,30 @@ test.skipIf(!existsSync('/dev/full'))('a full disk is told as such', () => {
   expect(() => file.setSize(Number.MAX_SAFE_INTEGER)).toThrow(expect.objectContaining({ name: 'DeviceError' }));
   file.discard();
 });
+
+test('what somebody else puts under the temporary name does not get the name', () => {
+  const path = join(folder, 'new');
+  const file = new NewFile(path, { overwrite: false });
+  file.write(0, Uint8Array.of(1));
+  const [temporary = ''] = readdirSync(folder).filter(name => name.startsWith('new.unfinished'));
+  writeFileSync(join(folder, 'victim'), 'secret');
+  unlinkSync(join(folder, temporary));
+  symlinkSync('victim', join(folder, temporary));
+  expect(() => file.commit()).toThrow('something else changes its folder');
+  file.discard();
+  expect(existsSync(path)).toBe(false);
+  expect(readFileSync(join(folder, 'victim'), 'utf8')).toBe('secret');
+});
+
+test.skipIf(process.geteuid?.() !== 0)(
+  'a symlink that another user put there does not choose what is overwritten',
+  () => {
+    const home = join(folder, 'home');
+    mkdirSync(home);
+    chownSync(home, 54_321, 54_321);
+    writeFileSync(join(folder, 'victim'), 'secret');
+    symlinkSync(join(folder, 'victim'), join(home, 'out'));
+    expect(() => new NewFile(join(home, 'out'), { overwrite: true })).toThrow('another user could have put there');
+    expect(readdirSync(home)).toEqual(['out']);
+  },
+);

@@ -4,6 +4,7 @@
 import {
   closeSync,
   constants,
+  fstatSync,
   fsyncSync,
   ftruncateSync,
   lstatSync,
@@ -11,10 +12,11 @@ import {
   realpathSync,
   renameSync,
   rmSync,
+  type Stats,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { assert, UsageError } from '../ondisk/errors.ts';
+import { assert, DeviceError, UsageError } from '../ondisk/errors.ts';
 import { systemError, systemErrorCode } from './system-error.ts';
 
 export interface NewFileOptions {
@@ -87,6 +89,7 @@ export class NewFile {
   commit(): void {
     this.flush();
     const target = targetOf(this.path, this.#overwrite);
+    this.#checkTemporary();
     this.#close();
     try {
       renameSync(this.#temporary, target);
@@ -94,6 +97,18 @@ export class NewFile {
     } catch (cause) {
       throw systemError(this.path, 'renaming', cause);
     }
+  }
+
+  /** Whoever else can write to the folder could have put another file under the temporary name. */
+  #checkTemporary(): void {
+    const own = fstatSync(this.#openFd(), { bigint: true });
+    const there = lstatSync(this.#temporary, { bigint: true, throwIfNoEntry: false });
+    if (there !== undefined && there.dev === own.dev && there.ino === own.ino) return;
+    throw new DeviceError(
+      'io',
+      this.#temporary,
+      'is not the file any more that was written: something else changes its folder',
+    );
   }
 
   /** Forgets it, if it was not committed. Doing it twice is fine. */
@@ -120,11 +135,25 @@ function targetOf(path: string, overwrite: boolean): string {
   const found = statIfPresent(path);
   if (found === undefined) return path;
   if (!overwrite) throw new UsageError(`${path} is there already (--force overwrites it)`);
+  if (found.isSymbolicLink()) checkLink(path, found);
   const target = found.isSymbolicLink() ? realTarget(path) : path;
   if (statIfPresent(target)?.isFile() === false) {
     throw new UsageError(`${path} is not a file: only files are overwritten`);
   }
   return target;
+}
+
+/** A link that somebody else could have put there would choose what is overwritten. The rule of the kernel's protected_symlinks. */
+function checkLink(path: string, link: Stats): void {
+  const uid = process.geteuid?.();
+  if (uid === undefined) return;
+  const folder = lstatSync(`${dirname(path)}/.`);
+  const isOurs = (one: Stats): boolean => one.uid === 0 || one.uid === uid;
+  const isOpen = (folder.mode & 0o002) !== 0 && (folder.mode & 0o1000) === 0;
+  if (isOurs(link) && isOurs(folder) && !isOpen) return;
+  throw new UsageError(
+    `${path}: is a symlink that another user could have put there, which is not followed; give the path that it leads to`,
+  );
 }
 
 function realTarget(path: string): string {

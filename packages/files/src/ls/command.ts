@@ -1,5 +1,5 @@
 // ls: the names in directories, in the order of their bytes, in columns on a terminal; with -l a line as ls(1) prints it for each. Control
-// characters and bytes that are no text are shown as \x1b, so that no name can talk to the terminal. Times are in UTC.
+// characters and bytes that are no text are shown as \x1b, so that no name can talk to the terminal.
 
 import { CommandFailed, type Context, defineStreamCommand, type Out } from '@bcachefs-ts/command';
 import {
@@ -58,7 +58,7 @@ export const lsCommand = defineStreamCommand({
   summary: 'List files and directories',
   description:
     'Names come in the order of their bytes; those that begin with a dot are left out without --all. Control characters, and bytes that are ' +
-    'not UTF-8, are shown as \\x1b; such a name can be given to the other commands as it was printed. Times are in UTC.\n\n' +
+    'not UTF-8, are shown as \\x1b; such a name can be given to the other commands as it was printed. Times are local, in the zone of TZ.\n\n' +
     'What is lost is told on stderr, the rest is listed, and the exit code is 1.\n\n' +
     '--json prints one object a line; see docs/json/ls.md.',
   examples: [
@@ -184,7 +184,15 @@ function printLong(lines: readonly Line[], args: LsArgs, out: Out): void {
     if (stat === undefined) return [...inode, modeText(line.type, 0).replace(/-/g, '?'), '?', '?', '?', '?', '?'];
     const size = stat.rdev === undefined ? sizeText(stat.sizeBytes, args) : `${stat.rdev.major}, ${stat.rdev.minor}`;
     const { type, mode, nlink, uid, gid, mtimeNs } = stat;
-    return [...inode, modeText(type, mode), `${nlink}`, `${uid}`, `${gid}`, size, timeText(mtimeNs).slice(0, -10)];
+    return [
+      ...inode,
+      modeText(type, mode),
+      `${nlink}`,
+      `${uid}`,
+      `${gid}`,
+      size,
+      timeText(mtimeNs, { fraction: false }),
+    ];
   });
   const widths = rows.reduce<number[]>((all, row) => row.map((cell, i) => Math.max(all[i] ?? 0, cell.length)), []);
   const modeColumn = args.inode ? 1 : 0;

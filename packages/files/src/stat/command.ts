@@ -52,7 +52,7 @@ export const statCommand = defineCommand({
   description:
     'The lines of stat(1), then what bcachefs knows besides: subvolume and snapshot, inode flags, options set on the file itself and in ' +
     'effect, project, generation, the hash of its names, how its data is stored (compression, checksums, replicas, devices), and extended ' +
-    'attributes with their values. Symlinks are not followed without --dereference. Times are in UTC.\n\n' +
+    'attributes with their values. Symlinks are not followed without --dereference. Times are local, in the zone of TZ.\n\n' +
     'What is lost is told on stderr, and the exit code is 1.',
   examples: [
     { command: 'bcachefs stat disk.img etc/fstab', does: 'Tells about one file' },

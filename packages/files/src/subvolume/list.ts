@@ -30,7 +30,7 @@ export const subvolumeListCommand = defineCommand({
   name: 'list',
   summary: 'List subvolumes and snapshots',
   description:
-    'By number, with the snapshot node that each reads its files in, when it was made (UTC), and its path from the root.',
+    'By number, with the snapshot node that each reads its files in, when it was made, and its path from the root.',
   examples: [{ command: 'bcachefs subvolume list disk.img', does: 'Lists all subvolumes' }],
   positionals: filesystemPositional,
   options: filesystemOptions,
@@ -68,7 +68,7 @@ async function printListing({ subvolumes }: Listing, out: Out): Promise<void> {
     `${snapshot}`,
     isReadOnly ? 'ro' : 'rw',
     isSnapshot ? `of ${creationParent}` : '-',
-    createdNs === undefined ? '-' : timeText(createdNs).slice(0, -10),
+    createdNs === undefined ? '-' : timeText(createdNs, { fraction: false }),
     path === undefined ? '(no name leads to it)' : pathText(path),
   ]);
   await out.table({ head: ['id', 'snapshot', '', 'made', 'created', 'path'], rows, align: 'rrllll' });
