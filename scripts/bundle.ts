@@ -20,6 +20,7 @@ import { isBuiltin } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, build, type OutputFile, type Plugin } from 'esbuild';
+import { noticesOf } from './notices.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const binFolder = join(root, 'packages/bcachefs/src/bin');
@@ -123,8 +124,9 @@ async function scriptOf(
 }
 
 async function bundle(): Promise<string> {
-  const { outputFiles: split } = await build({
+  const { outputFiles: split, metafile } = await build({
     ...common,
+    metafile: true,
     entryPoints: [join(binFolder, 'run.ts')],
     outdir: outFolder,
     conditions: ['@bcachefs-ts/source'],
@@ -141,6 +143,8 @@ async function bundle(): Promise<string> {
     apart.set(name, publish(`${stem}-${hashOf(text)}.cjs`, text));
   }
   written.push(...apart.values(), await bundleWorker());
+  // The worker's dependencies are among them.
+  publish('THIRD-PARTY-NOTICES.txt', noticesOf(root, Object.keys(metafile.inputs)));
 
   const text = await scriptOf('run.js', split, apart, {
     banner: { js: `${WRAPPER.banner.js}const importMetaUrl = require('node:url').pathToFileURL(__filename).href;` },

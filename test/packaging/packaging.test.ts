@@ -2,7 +2,7 @@
 // the programs run and core is imported, with types.
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -53,6 +53,63 @@ describe('packed packages', { timeout: patient(300_000) }, () => {
     }
   });
 
+  const packed = (name: string, file: string) =>
+    sh(tarballs, 'tar', '-xOzf', readdirSync(tarballs).find(one => one.startsWith(name))!, `package/${file}`);
+
+  test('carry the licence, a page about themselves, and where they come from', () => {
+    const licence = readFileSync(join(root, 'LICENSE'), 'utf8');
+    for (const name of readdirSync(tarballs)) {
+      expect(sh(tarballs, 'tar', '-xOzf', name, 'package/LICENSE'), name).toBe(licence);
+      const manifest = JSON.parse(sh(tarballs, 'tar', '-xOzf', name, 'package/package.json'));
+      expect(sh(tarballs, 'tar', '-xOzf', name, 'package/README.md'), name).toContain(`# ${manifest.name}\n`);
+      expect(manifest, name).toMatchObject({
+        license: 'GPL-2.0-only',
+        repository: { type: 'git', directory: expect.stringMatching(/^packages\//) },
+        homepage: expect.any(String),
+        bugs: expect.any(String),
+        description: expect.any(String),
+      });
+    }
+  });
+
+  test('of programs, the notices of everything in them', () => {
+    const notices = packed('bcachefs-ts-0', 'dist/THIRD-PARTY-NOTICES.txt');
+    for (const name of [
+      'yargs-parser',
+      'chalk',
+      'cli-table3',
+      'xxhash-wasm',
+      'zstd-codec',
+      'zstddec',
+      '@noble/ciphers',
+      'fflate',
+    ]) {
+      expect(notices).toMatch(new RegExp(`^${name} \\d+\\.\\d+\\.\\d+, `, 'm'));
+    }
+    expect(notices).toContain('Permission is hereby granted');
+  });
+
+  test('npx runs the packed file without a network', () => {
+    const file = join(tarballs, readdirSync(tarballs).find(name => name.startsWith('bcachefs-ts-0'))!);
+    const cwd = join(folder, 'elsewhere');
+    mkdirSync(cwd);
+    const npx = (...words: string[]) =>
+      sh(
+        cwd,
+        'npm',
+        'exec',
+        '--offline',
+        '--yes',
+        `--cache=${join(folder, 'cache')}`,
+        `--package=${file}`,
+        '--',
+        ...words,
+      );
+    expect(npx('bcachefs-ts', 'version')).toBe(npx('bcachefs', 'version'));
+    npx('mkfs.bcachefs', '--quiet', '--fs_size=16M', 'a.img');
+    expect(npx('bcachefs-ts', 'ls', 'a.img')).toContain('lost+found');
+  });
+
   test('give working programs', () => {
     const bin = join(home, 'node_modules/.bin');
     sh(home, join(bin, 'bcachefs'), 'format', '--quiet', '--fs_size=64M', 'a.img');
@@ -79,5 +136,47 @@ describe('packed packages', { timeout: patient(300_000) }, () => {
     const options = ['--module', 'nodenext', '--target', 'es2022', '--strict', '--types', '', '--lib', 'es2023,dom'];
     sh(home, process.execPath, compiler, ...options, 'use.mts');
     expect(sh(home, process.execPath, 'use.mjs').trim()).toBe('36 1 string');
+  });
+
+  test('are imported, required, and imported when they are needed', () => {
+    const use = `core => console.log(core.openFilesystem(['b.img']).sb.nr_devices, typeof core.loadChecksums)`;
+    writeFileSync(join(home, 'static.mjs'), `import * as core from '@bcachefs-ts/core';\n(${use})(core);\n`);
+    writeFileSync(join(home, 'dynamic.cjs'), `import('@bcachefs-ts/core').then(${use});\n`);
+    writeFileSync(join(home, 'require.cjs'), `(${use})(require('@bcachefs-ts/core'));\n`);
+    for (const file of ['static.mjs', 'dynamic.cjs', 'require.cjs']) {
+      expect(sh(home, process.execPath, '--no-warnings', file), file).toBe('1 function\n');
+    }
+  });
+
+  test('have types that resolve, however a strict project resolves them', () => {
+    const program = (how: string) =>
+      `${how}\nconst fs: core.Filesystem = core.openFilesystem(['b.img']);\nconst seq: number = fs.sb.seq;\nvoid seq;\n`;
+    writeFileSync(join(home, 'types.mts'), program("import * as core from '@bcachefs-ts/core';"));
+    writeFileSync(join(home, 'types.cts'), program("import core = require('@bcachefs-ts/core');"));
+    const compiler = join(root, 'node_modules/typescript/bin/tsc');
+    const strict = [
+      '--noEmit',
+      '--strict',
+      '--exactOptionalPropertyTypes',
+      '--noUncheckedIndexedAccess',
+      '--types',
+      '',
+      '--lib',
+      'es2023,dom',
+      '--target',
+      'es2022',
+    ];
+    sh(home, process.execPath, compiler, ...strict, '--module', 'nodenext', 'types.mts', 'types.cts');
+    sh(home, process.execPath, compiler, ...strict, '--module', 'esnext', '--moduleResolution', 'bundler', 'types.mts');
+    // The packages of commands are for Node, whose types a project has to have; core needs none.
+    const forNode = strict
+      .with(strict.indexOf('--types') + 1, 'node')
+      .concat('--typeRoots', join(root, 'node_modules/@types'));
+    const names = ['command', 'format', 'show-super', 'dump', 'files'];
+    writeFileSync(
+      join(home, 'commands.mts'),
+      names.map((name, nr) => `export * as it${nr} from '@bcachefs-ts/${name}';\n`).join(''),
+    );
+    sh(home, process.execPath, compiler, ...forNode, '--module', 'nodenext', 'commands.mts');
   });
 });
