@@ -22,6 +22,7 @@ import {
   findingText,
   IncompatibleError,
   masterKey,
+  NoSpaceError,
   OverlayDevice,
   openMember,
   openMembers,
@@ -92,7 +93,8 @@ export function changeMutant(kind: 'superblocks' | 'contents', seed: number, nr:
     } catch (thrown) {
       // Superblocks can be changed where nothing else can be read.
       if (!isTyped(thrown) || !SUPERBLOCK_CHANGES.includes(change)) throw thrown;
-      openMembers(overlays);
+      // Nor has it become what cannot be opened; where that was so before, it is of another member.
+      if (canOpen(mutated)) openMembers(overlays);
       return { end: 'made', isSound: false };
     }
     const after = findingsOf(overlays, key);
@@ -103,10 +105,20 @@ export function changeMutant(kind: 'superblocks' | 'contents', seed: number, nr:
   }
 }
 
+function canOpen(devices: readonly BlockDevice[]): boolean {
+  try {
+    openMembers(devices);
+    return true;
+  } catch (thrown) {
+    if (!isTyped(thrown)) throw thrown;
+    return false;
+  }
+}
+
 const messageOf = (thrown: unknown) => (thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
 
 const isTyped = (thrown: unknown): thrown is Error =>
-  [CorruptError, IncompatibleError, DeviceError, UsageError].some(kind => thrown instanceof kind);
+  [CorruptError, IncompatibleError, DeviceError, NoSpaceError, UsageError].some(kind => thrown instanceof kind);
 
 /** Data may have gone where nothing is; nothing else. */
 function refuseWrites(
