@@ -44,7 +44,7 @@ import { encodeClean } from './ondisk/sb-fields/clean.ts';
 import { journalSeqBlacklistField } from './ondisk/sb-fields/journal-seq-blacklist.ts';
 import { members, withMembers } from './ondisk/sb-fields/members.ts';
 import { type BchSbLayout, type Superblock, withSection } from './ondisk/superblock.ts';
-import { editSuperblock, refuseUnfit } from './superblock/edit.ts';
+import { editSuperblock, refuseEdit, refuseUnfit } from './superblock/edit.ts';
 import { type MemberSet, memberSetOf, missingText, openMember } from './superblock/member-set.ts';
 import { encryptionOf } from './superblock/passphrase.ts';
 import { withCheckRequired } from './superblock/require-check.ts';
@@ -226,7 +226,21 @@ export class FilesystemWriter {
     const isClean = replay.from === 'clean';
     const keepFrom = firstNeeded(this.#journal(), replay.lastSeq);
     // Before anything is written; the members do not change later.
-    const members = this.#places(this.#journal(), keepFrom).map(({ member }) => member);
+    const firstPlaces = this.#places(this.#journal(), keepFrom);
+    const members = firstPlaces.map(({ member }) => member);
+    const markDirty = (old: Superblock) => {
+      const dirty = markedDirty(superblock(old), isClean ? undefined : { start: replay.lastSeq + 1, end: seq });
+      const judged = replay.problems.length > 0 ? withCheckRequired(dirty) : dirty;
+      return withJournalReplicas(judged, members);
+    };
+    const markClean = (old: Superblock, roots: readonly BtreeRoot[], places: readonly JournalPlace[]) => {
+      const clean = markedClean(old, roots, clocks, seq, places);
+      return request.superblockAfter?.(clean) ?? clean;
+    };
+    const planned = sortedRoots(withRoots(replay, plan.roots(), seq));
+    this.#entry(planned, clocks, seq);
+    this.#refuseEdit(markDirty);
+    this.#refuseEdit(old => markClean(markDirty(old), planned, firstPlaces), request.layoutsAfter);
     this.#isUnfinished = true;
     if (isClean && !hasState(this.#journal(), replay.lastSeq)) {
       const places = this.#places(this.#journal(), 0);
@@ -238,21 +252,14 @@ export class FilesystemWriter {
       } else this.#writeEntry(places, oldRoots.values(), oldClocks, replay.lastSeq);
       this.#reading = readJournal(filesystem.set, key);
     }
-    this.#edit(old => {
-      const dirty = markedDirty(superblock(old), isClean ? undefined : { start: replay.lastSeq + 1, end: seq });
-      const judged = replay.problems.length > 0 ? withCheckRequired(dirty) : dirty;
-      return withJournalReplicas(judged, members);
-    });
+    this.#edit(markDirty);
     const { roots: newRoots, nodeCount, sizeBytes } = plan.write();
     this.#flush();
     const roots = sortedRoots(withRoots(replay, newRoots, seq));
     const places = this.#places(this.#journal(), keepFrom);
     this.#writeEntry(places, roots, clocks, seq);
     this.#reading = undefined;
-    this.#edit(old => {
-      const clean = markedClean(old, roots, clocks, seq, places);
-      return request.superblockAfter?.(clean) ?? clean;
-    }, request.layoutsAfter);
+    this.#edit(old => markClean(old, roots, places), request.layoutsAfter);
     const staged = this.#staged;
     this.#seqDistance = 1;
     this.#filesystem = filesystemWith(this.#filesystem.set, key);
@@ -320,6 +327,11 @@ export class FilesystemWriter {
     return replay.from === 'clean' ? next : next + SEQS_SKIPPED;
   }
 
+  /** Whether `#edit` could do it. */
+  #refuseEdit(edit: (sb: Superblock) => Superblock, layouts?: ReadonlyMap<number, BchSbLayout>): void {
+    refuseEdit(this.#filesystem.set, edit, { now: this.#options.now(), ...(layouts === undefined ? {} : { layouts }) });
+  }
+
   /** A new superblock on every member, which is then the newest. */
   #edit(edit: (sb: Superblock) => Superblock, layouts?: ReadonlyMap<number, BchSbLayout>): void {
     const { set } = this.#filesystem;
@@ -346,6 +358,15 @@ export class FilesystemWriter {
   }
 
   #writeEntry(places: readonly JournalPlace[], roots: Iterable<BtreeRoot>, clocks: JournalClocks, seq: number): void {
+    const jset = this.#entry(roots, clocks, seq);
+    // Of an entry whose checksum is wrong, a kernel believes the number of the oldest entry that is needed, and forgets those before it
+    // (journal_entry_add in journal_io.c, v1.13.0): the old state with the rest, if this one were torn behind its header.
+    for (const { device, sector } of places) writeHeadLast(device, sectorsToBytes(sector), jset);
+    for (const { device } of places) device.flush();
+  }
+
+  /** @throws IncompatibleError when it is larger than a bucket may be small */
+  #entry(roots: Iterable<BtreeRoot>, clocks: JournalClocks, seq: number): Uint8Array {
     const { sb, key } = this.#filesystem;
     const jset = encodeJset(sb, key, seq, [...stateEntries(roots, clocks), datetimeEntry(this.#options.now())]);
     if (jset.length > ENTRY_BYTES) {
@@ -355,10 +376,7 @@ export class FilesystemWriter {
         `the roots of the btrees take ${jset.length} bytes, expected at most ${ENTRY_BYTES}`,
       );
     }
-    // Of an entry whose checksum is wrong, a kernel believes the number of the oldest entry that is needed, and forgets those before it
-    // (journal_entry_add in journal_io.c, v1.13.0): the old state with the rest, if this one were torn behind its header.
-    for (const { device, sector } of places) writeHeadLast(device, sectorsToBytes(sector), jset);
-    for (const { device } of places) device.flush();
+    return jset;
   }
 
   #flush(): void {

@@ -177,6 +177,18 @@ export class CommitPlan {
     }
   }
 
+  /** The roots that will be written, as long as they will be: what they hold is not known yet. */
+  roots(): ReadonlyMap<number, WrittenRoot> {
+    const roots = new Map<number, WrittenRoot>();
+    for (const [btree, { levels }] of this.#rebuilds) {
+      const level = levels.length - 1;
+      const key = this.#slots.get(btree)?.[level]?.[0]?.told;
+      assert(key !== undefined, 'a planned btree has a root with its room');
+      roots.set(btree, { level, key });
+    }
+    return roots;
+  }
+
   /**
    * Writes the nodes, the leaves first, to all their replicas. The caller flushes the devices.
    * @throws DeviceError

@@ -8,14 +8,20 @@ import { type BchSbLayout, type Superblock, superblockMaxBytes } from '../ondisk
 import { sectorsToBytes } from '../util/sizes.ts';
 import { type MemberSet, memberText, missingText, shortfallText } from './member-set.ts';
 import { superblockProblems } from './verify.ts';
-import { forMember, nextGeneration, writeSuperblocks } from './write.ts';
+import { forMember, type MemberToWrite, nextGeneration, superblockCopyBytes, writeSuperblocks } from './write.ts';
 
 /** Where a member's superblock copies are from now on, by its index. */
 export type NewLayouts = ReadonlyMap<number, BchSbLayout>;
 
+export interface EditSuperblockOptions {
+  /** Seconds since 1970. */
+  readonly now: bigint;
+  readonly allowMissing?: boolean;
+  readonly layouts?: NewLayouts;
+}
+
 /**
  * Applies an edit to the filesystem's newest superblock and writes it to every member, all copies.
- * @param options now: seconds since 1970
  * @throws UsageError when members are missing and `allowMissing` is not set: they would keep the old state
  * @throws CorruptError when the superblock is faulty before or after the edit; DeviceError when a member cannot take it. Nothing has been
  * written then
@@ -23,8 +29,26 @@ export type NewLayouts = ReadonlyMap<number, BchSbLayout>;
 export function editSuperblock(
   set: MemberSet,
   edit: (sb: Superblock) => Superblock,
-  options: { readonly now: bigint; readonly allowMissing?: boolean; readonly layouts?: NewLayouts },
+  options: EditSuperblockOptions,
 ): Superblock {
+  const next = planEdit(set, edit, options);
+  writeSuperblocks(next);
+  return next[set.members.indexOf(set.newest)]!.sb;
+}
+
+/**
+ * Asks whether an edit could be made, and makes nothing: for what is only to be begun when its end is possible.
+ * @throws as editSuperblock, but for devices that fail
+ */
+export function refuseEdit(set: MemberSet, edit: (sb: Superblock) => Superblock, options: EditSuperblockOptions): void {
+  for (const { sb } of planEdit(set, edit, options)) superblockCopyBytes(sb, sb.layout.sb_offset[0] ?? 0n);
+}
+
+function planEdit(
+  set: MemberSet,
+  edit: (sb: Superblock) => Superblock,
+  options: EditSuperblockOptions,
+): readonly MemberToWrite[] {
   if (set.missing.length > 0 && !options.allowMissing) {
     throw new UsageError(`${missingText(set)}; name all of them (or --allow_missing)`, undefined, 'member_missing');
   }
@@ -32,8 +56,7 @@ export function editSuperblock(
   const targets = set.members.map(({ device, sb }) => ({ device, sb: withNewLayout(sb, options.layouts) }));
   const next = nextGeneration(edit(set.newest.sb), targets, options.now);
   for (const { device, sb } of next) refuseProblems(sb, { device: device.name });
-  writeSuperblocks(next);
-  return next[set.members.indexOf(set.newest)]!.sb;
+  return next;
 }
 
 /**
