@@ -686,6 +686,19 @@ describe('archives with surprises', () => {
       await expect(openTar(path.join(scratch, 'missing'))).rejects.toThrow(DeviceError);
     });
 
+    test('an archive that is refused early disturbs no other one that is opened next', async () => {
+      const packed = Buffer.from(SMALL_XZ, 'base64');
+      const expected = await archive(write(member('file', 'f', { data: 'data' }), end));
+      const bad = path.join(scratch, 'bad');
+      // Its header is wrong, and there is more to read ahead of.
+      writeFileSync(bad, Buffer.concat([packed.subarray(0, 6), Buffer.alloc(2 ** 21, 0xff)]));
+      writeFileSync(file(), packed);
+      for (let nr = 0; nr < 50; nr++) {
+        await expect(openTar(bad)).rejects.toThrow(CorruptError);
+        expect(await archive(file()), `round ${nr}`).toEqual(expected);
+      }
+    });
+
     test('xz with a check or a filter that the decoder lacks is told with the program', async () => {
       for (const words of [['--check=sha256'], ['--x86', '--lzma2'], ['--lzma2=dict=128MiB']]) {
         const packed = packedBy('xz', '-c', ...words);

@@ -115,6 +115,7 @@ export async function openArchiveBytes(path: string, options: SpoolOptions = {})
       isKept = true;
       return new ArchiveBytes(name, fd);
     }
+    isKept = true;
     return await spool(name, fd, fd !== 0 && isFile, options);
   } finally {
     if (fd !== 0 && !isKept) closeSync(fd);
@@ -132,7 +133,7 @@ function firstBytes(name: string, fd: number): Uint8Array {
 const compressionOf = (first: Uint8Array): Compression | undefined =>
   compressions.find(({ isMagic }) => isMagic(first));
 
-/** @param isWhole the file is the archive, from its first byte on */
+/** @param fd closed at the end, but for standard input @param isWhole the file is the archive, from its first byte on */
 async function spool(
   name: string,
   fd: number,
@@ -140,18 +141,22 @@ async function spool(
   { temporaryFolder = tmpdir() }: SpoolOptions,
 ): Promise<ArchiveBytes> {
   const pieces = readPieces(name, fd);
-  const head = await atLeast(pieces, 8);
-  const whole = chain(head, pieces);
-  const compression = compressionOf(head);
-  const target = openUnnamed(temporaryFolder);
+  let target: number | undefined;
   try {
+    const head = await atLeast(pieces, 8);
+    const whole = chain(head, pieces);
+    const compression = compressionOf(head);
+    target = openUnnamed(temporaryFolder);
     const steady = isWhole ? async () => storedPieces(name, fd) : copyingTo(temporaryFolder);
     const plain = compression === undefined ? whole : decompressed(name, compression, whole, steady);
     for await (const piece of plain) writeAll(temporaryFolder, target, piece);
     return new ArchiveBytes(name, target);
   } catch (error) {
-    closeSync(target);
+    if (target !== undefined) closeSync(target);
     throw error;
+  } finally {
+    // Decoders read ahead. Closed at once, the number could be another file's by the time that such a read comes to it.
+    if (fd !== 0) void pieces.return(undefined).finally(() => closeSync(fd));
   }
 }
 
