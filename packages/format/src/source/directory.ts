@@ -40,7 +40,11 @@ export interface DirectoryOptions extends SourceOptions {
 
 /** @throws DeviceError, UsageError when it is no directory */
 export function openDirectory(path: string, options: DirectoryOptions = {}): SourceTree {
-  const root = asError(path, 'looking at it', () => statSync(path, { bigint: true }));
+  const root = asError(
+    () => path,
+    'looking at it',
+    () => statSync(path, { bigint: true }),
+  );
   if (!root.isDirectory()) throw new UsageError(`${path} is no directory`, '--source');
   return new DirectorySource(path, options, 'native' in options ? options.native : loadNativeCalls());
 }
@@ -249,7 +253,7 @@ class DirectorySource implements SourceTree {
 
   /** @param path as it is inside of the source */
   #try<T>(path: string, doing: string, call: () => T): T {
-    return asError(this.#text(path), doing, call);
+    return asError(() => this.#text(path), doing, call);
   }
 
   #text(path: string): string {
@@ -271,14 +275,14 @@ const kinds: Readonly<Record<string, DeviceErrorKind>> = {
   EPERM: 'permission',
 };
 
-/** Whatever the system refuses, as a DeviceError. */
-function asError<T>(name: string, doing: string, call: () => T): T {
+/** Whatever the system refuses, as a DeviceError. @param name is asked for then only: there is a call of this for each system call */
+function asError<T>(name: () => string, doing: string, call: () => T): T {
   try {
     return call();
   } catch (cause) {
     const code = codeOf(cause);
     if (code === undefined) throw cause;
-    throw new DeviceError(kinds[code] ?? 'io', name, `${doing} failed: ${reasonOf(code, cause)}`, { cause });
+    throw new DeviceError(kinds[code] ?? 'io', name(), `${doing} failed: ${reasonOf(code, cause)}`, { cause });
   }
 }
 
