@@ -131,7 +131,7 @@ describe('the members of one filesystem', () => {
     const copy = join(subfolder('copies'), 'copy.img');
     copyFileSync(multi[0], copy);
     expect(() => findMembers([multi[0], multi[1], copy])).toThrow(
-      `${multi[0]} and ${copy} both claim to be member 0: is one a copy of the other?`,
+      `${multi[0]} and ${copy} both are member 0 of filesystem ${MULTI}: one is a copy of the other`,
     );
   });
 
