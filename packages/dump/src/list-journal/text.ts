@@ -11,6 +11,7 @@ import {
   jsetEntryTypes,
   nameAt,
   PrintBuffer,
+  quickJsetKeysText,
   roundUp,
   SECTOR_BYTES,
 } from '@bcachefs-ts/core';
@@ -56,8 +57,10 @@ export function subEntryText(
   style: SubEntryStyle,
   context: JournalTextContext,
 ): string {
-  const out = new PrintBuffer();
   const indent = indentOf(entry);
+  const quick = style.values && !style.offsets ? quickJsetKeysText(entry, context, indent) : undefined;
+  if (quick !== undefined) return quick;
+  const out = new PrintBuffer();
   out.addIndent(indent);
   if (style.offsets) out.print(`${`${offsetU64s}`.padStart(4)} `);
   if (!style.values && isPrintedKeys(entry)) keysWithoutValues(out, entry, context);
