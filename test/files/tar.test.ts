@@ -21,6 +21,8 @@ import { aclText } from '../../packages/files/src/tar/acl-text.ts';
 import { encodeRecords, padded, tarHeader, timeText } from '../../packages/files/src/tar/header.ts';
 import { runForBytes, succeed } from '../support/cli.ts';
 import { withTestImage } from '../support/images.ts';
+import { runUntil } from '../support/killed-process.ts';
+import { patient } from '../support/patience.ts';
 import { hasProgram, readTar, timeNs, whyNoPython } from '../support/read-tar.ts';
 
 if (whyNoPython !== undefined) console.warn(`reading archives back skipped: ${whyNoPython}`);
@@ -267,6 +269,26 @@ describe('the command', () => {
       expect(sparse.stdoutBytes.length).toBeLessThan(20_000);
     });
   });
+
+  test(
+    'Ctrl-C is heard in the middle of a file, and leaves nothing behind',
+    async () => {
+      const big = path.join(scratch, 'big.img');
+      await succeed('format', ['-q', '--fs_size=512M', big]);
+      const source = path.join(scratch, 'source');
+      writeFileSync(source, Buffer.alloc(200 * 2 ** 20, 'data'));
+      await succeed('put', [big, source, '/']);
+      const ended = await runUntil(
+        ['tar', '-o', path.join(scratch, 'out.tar'), big],
+        {},
+        { writtenBytes: 2 ** 20 },
+        'SIGINT',
+      );
+      expect(ended).toMatchObject({ exitCode: 130 });
+      expect(readdirSync(scratch).toSorted()).toEqual(['big.img', 'source']);
+    },
+    patient(120_000),
+  );
 
   test('what archives cannot hold is told', async () => {
     await withTestImage('basic', async ([image]) => {

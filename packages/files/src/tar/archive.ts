@@ -80,9 +80,10 @@ export class Archive {
 
   /**
    * @param path from the root, without a slash in front; empty for the root
+   * Gives way between the pieces of its data, so that Ctrl-C is heard.
    * @returns why the file cannot be in an archive; undefined when it is
    */
-  add(node: FileNode, path: Uint8Array): string | undefined {
+  *add(node: FileNode, path: Uint8Array): Generator<void, string | undefined> {
     const { tree } = this.#opened;
     const stat = tree.stat(node);
     const type = typeFlagOf(stat);
@@ -94,7 +95,7 @@ export class Archive {
       if (target.length === 0) return 'a symbolic link whose target is lost';
     }
     const entry: TarEntry = { ...this.#common(stat, path), type, target, records: this.#attributes(node, path) };
-    if (type === 'file') return this.#addFile(entry, node, path, stat);
+    if (type === 'file') return yield* this.#addFile(entry, node, path, stat);
     this.#put(tarHeader(entry));
     this.totals[type === 'dir' ? 'directories' : type === 'symlink' ? 'symlinks' : 'special']++;
     return undefined;
@@ -128,7 +129,7 @@ export class Archive {
     return true;
   }
 
-  #addFile(entry: TarEntry, node: FileNode, path: Uint8Array, stat: FileStat): string | undefined {
+  *#addFile(entry: TarEntry, node: FileNode, path: Uint8Array, stat: FileStat): Generator<void, string | undefined> {
     if (stat.sizeBytes > BigInt(Number.MAX_SAFE_INTEGER)) return `its size of ${stat.sizeBytes} bytes is not possible`;
     const sizeBytes = fileSize(stat.sizeBytes, `0:${node.inum}:${node.keySnapshot}`);
     const file = { inum: node.inum, snapshot: node.snapshot, sizeBytes };
@@ -139,7 +140,7 @@ export class Archive {
     const sparse = isSparse ? { sparseSizeBytes: sizeBytes } : {};
     this.#put(tarHeader({ ...entry, sizeBytes: mapBytes + dataBytes, ...sparse }));
     if (isSparse) this.#map(measure, file);
-    const missing = this.#data(dataBytes, file, path);
+    const missing = yield* this.#data(dataBytes, file, path);
     if (missing !== 0) this.#options.onProblem(path, 'its extents changed while it was read: the copy is not right');
     this.#zeroes(paddingOf(mapBytes + dataBytes));
     this.totals.files++;
@@ -161,7 +162,7 @@ export class Archive {
   }
 
   /** The data without its holes: so many bytes, whatever is met. @returns how many were missing; below 0 for too many */
-  #data(dataBytes: number, file: Parameters<typeof regionsOf>[1], path: Uint8Array): number {
+  *#data(dataBytes: number, file: Parameters<typeof regionsOf>[1], path: Uint8Array): Generator<void, number> {
     const { tree, data, reflinks } = this.#opened;
     let left = dataBytes;
     const regions = regionsOf(this.#opened, file);
@@ -171,6 +172,7 @@ export class Archive {
       ignoreErrors: this.#options.ignoreErrors,
       onFinding: finding => this.#options.onFinding(path, finding),
     })) {
+      yield;
       if (!this.#options.sparse) {
         if (chunk.length > left) return left - chunk.length;
         if (chunk.kind === 'data') this.#put(chunk.bytes);

@@ -89,8 +89,10 @@ export const tarCommand = defineCommand({
       const filter = new PathFilter({ paths, include, exclude });
       const options = { ignoreErrors: ignore_errors, creationTimes: creation_times, sparse };
       if (output === undefined)
-        return archive(context, opened, filter, log, output, options, bytes => context.bytes.writeBytes(bytes));
-      return toFile(context, output, force, write => archive(context, opened, filter, log, output, options, write));
+        return await archive(context, opened, filter, log, output, options, bytes => context.bytes.writeBytes(bytes));
+      return await toFile(context, output, force, write =>
+        archive(context, opened, filter, log, output, options, write),
+      );
     } finally {
       opened.close();
     }
@@ -113,17 +115,17 @@ export const tarCommand = defineCommand({
 });
 
 /** Writes to a file that gets its name at the end; an interrupt leaves nothing. */
-function toFile(
+async function toFile(
   context: Context,
   output: string,
   force: boolean,
-  write: (to: (bytes: Uint8Array) => void) => TarResult,
-): TarResult {
+  write: (to: (bytes: Uint8Array) => void) => Promise<TarResult>,
+): Promise<TarResult> {
   const file = new NewFile(output, { overwrite: force });
   const release = context.onInterrupt(() => file.discard());
   try {
     let offset = 0;
-    const result = write(bytes => {
+    const result = await write(bytes => {
       file.write(offset, bytes);
       offset += bytes.length;
     });
@@ -135,7 +137,7 @@ function toFile(
   }
 }
 
-function archive(
+async function archive(
   context: Context,
   opened: OpenedTree,
   filter: PathFilter,
@@ -143,7 +145,7 @@ function archive(
   output: string | undefined,
   options: { readonly ignoreErrors: boolean; readonly creationTimes: boolean; readonly sparse: boolean },
   write: (bytes: Uint8Array) => void,
-): TarResult {
+): Promise<TarResult> {
   const task = context.progress.start({ what: 'archiving', unit: 'bytes' });
   const damaged: object[] = [];
   const leftOut: { readonly path: string; readonly why: string }[] = [];
@@ -166,7 +168,9 @@ function archive(
   for (const { path, choice, node, entry } of selectedItems(sourceOf(opened), filter)) {
     // What a name leads to that is lost was told when it was opened.
     if (choice !== 'taken' || node === undefined) continue;
-    const why = hasDotsIn(path) ? `${printableBytes(entry?.name ?? path)} is not a name` : archived.add(node, path);
+    const why = hasDotsIn(path)
+      ? `${printableBytes(entry?.name ?? path)} is not a name`
+      : await inTurns(archived.add(node, path));
     if (why !== undefined) {
       log.tell(`${pathText(path)}: left out: ${why}`);
       if (leftOut.length < LISTED_MAX) leftOut.push({ path: printableBytes(path), why });
@@ -179,6 +183,22 @@ function archive(
   task.end();
   log.finish();
   return { output, totals: archived.totals, damaged, leftOut, problems: log.count, damages: log.messages };
+}
+
+/** How long the event loop waits at most, so that Ctrl-C is heard. */
+const TURN_MS = 50;
+let turnEndsMs = 0;
+
+/** Runs work to its end, and the event loop now and then. */
+async function inTurns<Result>(work: Generator<void, Result>): Promise<Result> {
+  for (;;) {
+    const { done, value } = work.next();
+    if (performance.now() > turnEndsMs) {
+      await new Promise(resolve => setImmediate(resolve));
+      turnEndsMs = performance.now() + TURN_MS;
+    }
+    if (done) return value;
+  }
 }
 
 const DOT = 0x2e;
