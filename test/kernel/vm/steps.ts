@@ -85,8 +85,11 @@ interface StepFields {
   /** So many random operations on what there is, and more until those in `each` were done; `counts` has how many of each. */
   change: { operations: number; at?: string; seed?: number; without?: readonly string[]; each?: readonly string[] };
 
-  /** Random operations by several processes at once, each below a directory p0, p1 …; `counts` has how many of each. */
-  stress: { seconds: number; processes: number; at?: string; seed?: number };
+  /**
+   * Random operations by several processes at once, each below a directory p0, p1 …, for so long and until each has done so many;
+   * `counts` has how many of each kind.
+   */
+  stress: { seconds: number; atLeast: number; processes: number; at?: string; seed?: number };
 
   // Ends that are not clean. After a reset the machine boots again and the case goes on with its next step.
   startWriter: { at?: string; seed?: number };

@@ -78,9 +78,9 @@ class Changes:
                     return self.done
         raise RuntimeError(f'{self.count} of {operations} operations were possible: {self.done}')
 
-    def run_until(self, until):
-        """@param until by the monotonic clock; @return how many of each kind were done"""
-        while time.monotonic() < until:
+    def run_until(self, until, at_least):
+        """@param until by the monotonic clock, and until so many are done; @return how many of each kind were done"""
+        while time.monotonic() < until or self.count < at_least:
             self.try_one(self.operations)
         return self.done
 

@@ -356,8 +356,8 @@ def change(context, operations, at=MNT, seed=1, without=(), each=()):
 
 
 @step('stress')
-def stress(context, seconds, processes, at=MNT, seed=1):
-    return {'counts': stress_workload.stress(below_mnt(at), seconds, processes, seed)}
+def stress(context, seconds, atLeast, processes, at=MNT, seed=1):
+    return {'counts': stress_workload.stress(below_mnt(at), seconds, atLeast, processes, seed)}
 
 
 # Ends that are not clean ---------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Random changes by several processes at once, each below a directory of its own, until the time is over."""
+"""Random changes by several processes at once, each below a directory of its own, until the time is over and each has done enough."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from changes import Changes
 from space import wait_for_deletions
 
 
-def stress(root, seconds, processes, seed):
+def stress(root, seconds, at_least, processes, seed):
     """@return how many operations of each kind were done. Raises RuntimeError with what a process has run into."""
     until = time.monotonic() + seconds
-    workers = [start(f'{root}/p{nr}', seed + nr, until) for nr in range(processes)]
+    workers = [start(f'{root}/p{nr}', seed + nr, until, at_least) for nr in range(processes)]
     counts = {}
     problems = []
     for pid, results in workers:
@@ -30,7 +30,7 @@ def stress(root, seconds, processes, seed):
     return counts
 
 
-def start(root, seed, until):
+def start(root, seed, until, at_least):
     results, to = os.pipe()
     pid = os.fork()
     if pid:
@@ -38,7 +38,7 @@ def start(root, seed, until):
         return pid, results
     try:
         os.makedirs(root, exist_ok=True)
-        result = {'counts': Changes(root, seed).run_until(until)}
+        result = {'counts': Changes(root, seed).run_until(until, at_least)}
     except BaseException as error:
         result = {'problem': f'{root}: {error!r}'}
         traceback.print_exc(file=sys.stderr)
