@@ -95,6 +95,7 @@ test('the list of commands', async () => {
       recover-super   Restore a damaged superblock from one of its copies
       set-fs-option   Change options that are stored in the superblock
       reset-counters  Set the counters in the superblock back to zero
+      strip-alloc     Drop the allocation info of a filesystem that is only read
 
     Looking into filesystems:
       list          Print the keys of a btree, or its nodes
