@@ -5,13 +5,18 @@ import {
   type BlockDevice,
   editSuperblock,
   fsLabelText,
+  groupMembers,
+  isSameButForUuid,
   MemoryDevice,
   members,
+  openMember,
   openMembers,
   planFormat,
+  randomUuid,
   type Superblock,
   seededRandom,
   VERSION_CURRENT_WRITTEN,
+  withNewUuid,
   withOption,
   writeSuperblocks,
 } from '@bcachefs-ts/core';
@@ -146,5 +151,32 @@ describe.each([1, 3])('editing the superblocks of %i devices', deviceCount => {
     expect(seen).toEqual(new Set(['old 1', 'new 3']));
     // Layout block and three copies in two parts on each device, five tears each, and the uncut run.
     expect(cuts).toBe((7 * deviceCount + 1) * 5);
+  });
+
+  test('a new UUID that is cut off anywhere is given to all by the same edit again', () => {
+    const random = seededRandom('uuid');
+    const renamed = (sb: Superblock) => withNewUuid(sb, randomUuid(random), random);
+    let torn = 0;
+    for (let writes = 0; ; writes++) {
+      const memories = base.map(device => device.clone());
+      const power = { writes, sectorsOfLast: 1 };
+      const devices = memories.map(memory => new PoweredDevice(memory, power));
+      let finished = true;
+      try {
+        editSuperblock(openMembers(devices), renamed, { now: WRITE_TIME });
+      } catch (thrown) {
+        if (!(thrown instanceof PowerLost)) throw thrown;
+        finished = false;
+      }
+      if (groupMembers(memories.map(openMember)).length > 1) torn++;
+      editSuperblock(openMembers(memories, isSameButForUuid), renamed, { now: WRITE_TIME + 1n });
+      const { members: opened } = openMembers(memories);
+      expect(new Set(opened.map(({ sb }) => `${sb.uuid} ${sb.user_uuid}`)).size).toBe(1);
+      expect(opened[0]!.sb.uuid).not.toBe(openMembers(base).newest.sb.uuid);
+      expect(readBackProblems(openMembers(memories))).toEqual([]);
+      if (finished) break;
+    }
+    // Between the first members' first copies; a single device has one UUID or the other.
+    expect(torn > 0).toBe(deviceCount > 1);
   });
 });
