@@ -1,4 +1,5 @@
-// Which numbers new inodes get, and what it takes to find them: one way down the btree, however many files there are.
+// Which numbers new inodes get, and what a small change has to read: one way down each btree, however many files there are, and of a
+// journal no more than the begin of its buckets, however long it is.
 
 import {
   type BlockDevice,
@@ -10,7 +11,7 @@ import {
   makeKey,
 } from '@bcachefs-ts/core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { writerOn } from '../support/commits.ts';
+import { journalRanges, writerOn } from '../support/commits.ts';
 import { CountingDevice } from '../support/counting-device.ts';
 import { formattedImage, MIB } from '../support/memory-images.ts';
 
@@ -82,5 +83,25 @@ describe('making a directory in a filesystem of many files', () => {
     const [few, many] = [bytesRead(100), bytesRead(5000)];
     // inodes, dirents, and what changes with nodes: alloc, backpointers, accounting, lru, freespace, need_discard.
     expect(many - few).toBeLessThanOrEqual(8 * NODE_BYTES);
+  });
+});
+
+describe('making a directory on a large device', () => {
+  function reads(sizeBytes: number): { readonly buckets: number; readonly bytes: number; readonly blockBytes: number } {
+    const { devices } = formattedImage({ sizeBytes, bucketBytes: MIB });
+    const buckets = devices.flatMap(journalRanges).length;
+    const counting = new CountingDevice(devices[0]!);
+    const edit = begin([counting], 1);
+    const blockBytes = 512 * edit.tx.sb.block_size;
+    edit.files.create(edit.files.root(), text.encode('directory'), { mode: 0o040755 });
+    edit.commit();
+    return { buckets, bytes: counting.bytesRead, blockBytes };
+  }
+
+  test('reads a block more of each journal bucket, twice: before the change, and with the entry of the old state', () => {
+    const [small, large] = [reads(1024 * MIB), reads(8192 * MIB)];
+    const more = large.buckets - small.buckets;
+    expect(more).toBeGreaterThan(30);
+    expect(large.bytes - small.bytes).toBeLessThanOrEqual(2 * more * large.blockBytes);
   });
 });

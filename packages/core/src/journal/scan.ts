@@ -57,7 +57,7 @@ export interface ScanSource {
   readonly problems: JournalProblems;
 }
 
-/** What is read at once: most buckets are small or end early. */
+/** What is read at once, behind the first block: most buckets are small or end early. */
 const READ_BYTES = 64 * 1024;
 
 /** What a checksum of no checksum stands in for, to compare copies with. */
@@ -115,7 +115,7 @@ function* scanBucket(source: ScanSource, bucket: number, bucketIndex: number): G
   const bucketBytes = sectorsToBytes(member.bucket_size);
   const bucketStart = bucket * bucketBytes;
   const magic = jsetMagic(sb.uuid);
-  const window = new Window(device, bucketStart, bucketBytes, Math.max(READ_BYTES, blockBytes));
+  const window = new Window(device, bucketStart, bucketBytes, blockBytes);
   let newestSeq = 0;
   let isBadSeen = false;
 
@@ -219,33 +219,36 @@ export function decryptJset(bytes: Uint8Array, key: Uint8Array | undefined): voi
   chacha20(key, journalNonce(seq), bytes.subarray(JSET_ENCRYPTED_START));
 }
 
-/** A piece of a bucket in memory, read as far as it is asked for. */
+/**
+ * A piece of a bucket in memory, read as far as it is asked for: at first a block, since a large device has thousands of buckets for its
+ * journal, nearly all of them without an entry.
+ */
 class Window {
   readonly #device: BlockDevice;
   readonly #start: number;
   readonly #length: number;
-  readonly #stepBytes: number;
+  readonly #blockBytes: number;
   #from = 0;
-  #bytes = new Uint8Array(0);
+  #bytes: Uint8Array | undefined;
 
   /** @param start of the bucket, in bytes on the device */
-  constructor(device: BlockDevice, start: number, length: number, stepBytes: number) {
+  constructor(device: BlockDevice, start: number, length: number, blockBytes: number) {
     this.#device = device;
     this.#start = start;
     this.#length = length;
-    this.#stepBytes = stepBytes;
+    this.#blockBytes = blockBytes;
   }
 
   /** Bytes of the bucket, valid until the next call. The range lies inside the bucket. */
   at(offset: number, length: number): Uint8Array {
-    const isThere = offset >= this.#from && offset + length <= this.#from + this.#bytes.length;
-    if (!isThere) {
-      const size = Math.min(roundUp(length, this.#stepBytes), this.#length - offset);
-      const bytes = new Uint8Array(size);
+    let bytes = this.#bytes;
+    if (bytes === undefined || offset < this.#from || offset + length > this.#from + bytes.length) {
+      const stepBytes = bytes === undefined ? this.#blockBytes : Math.max(READ_BYTES, this.#blockBytes);
+      bytes = new Uint8Array(Math.min(roundUp(length, stepBytes), this.#length - offset));
       this.#device.read(this.#start + offset, bytes);
       this.#from = offset;
       this.#bytes = bytes;
     }
-    return this.#bytes.subarray(offset - this.#from, offset - this.#from + length);
+    return bytes.subarray(offset - this.#from, offset - this.#from + length);
   }
 }
