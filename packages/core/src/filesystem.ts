@@ -9,7 +9,7 @@
 //   }
 
 import { BtreeView } from './btree/iterate.ts';
-import { NodeCache } from './btree/node-cache.ts';
+import { NODE_CACHE_BYTES, NodeCache } from './btree/node-cache.ts';
 import { NodeReader } from './btree/node-read.ts';
 import type { FilesystemSource } from './btree/source.ts';
 import type { BlockDevice } from './device/block-device.ts';
@@ -40,6 +40,13 @@ export interface OpenFilesystemOptions {
   readonly unvalidated?: boolean;
 }
 
+/** What else a filesystem is put together from. */
+interface FilesystemParts extends Pick<OpenFilesystemOptions, 'unvalidated'> {
+  /** Nodes that were read already, by another state of the same filesystem. */
+  readonly nodes?: NodeCache;
+  readonly nodesKeptBytes?: number;
+}
+
 export class Filesystem implements FilesystemSource {
   readonly #devices: readonly BlockDevice[];
   readonly #byIndex: ReadonlyMap<number, BlockDevice>;
@@ -54,7 +61,7 @@ export class Filesystem implements FilesystemSource {
     /** Where it stands: clean, or what the journal says. */
     readonly replay: ReplayState,
     readonly key: Uint8Array | undefined,
-    { unvalidated = false, nodes }: Pick<OpenFilesystemOptions, 'unvalidated'> & { readonly nodes?: NodeCache } = {},
+    { unvalidated = false, nodes, nodesKeptBytes = NODE_CACHE_BYTES }: FilesystemParts = {},
   ) {
     this.#devices = set.members.map(member => member.device);
     this.#byIndex = new Map(set.members.map(member => [member.sb.dev_idx, member.device]));
@@ -70,7 +77,7 @@ export class Filesystem implements FilesystemSource {
       isBlacklisted: seq => replay.blacklist.has(seq),
       values: unvalidated ? undefined : keyContext(sb),
     });
-    this.#cache = nodes ?? new NodeCache(this.#reader);
+    this.#cache = nodes ?? new NodeCache(this.#reader, { maxBytes: nodesKeptBytes });
   }
 
   /** The newest superblock. */

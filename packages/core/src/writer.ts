@@ -20,6 +20,7 @@ import { bucketStateOf, isUnused } from './alloc/bucket-state.ts';
 import { SuperblockNeeds } from './alloc/superblock-needs.ts';
 import { checkWritable } from './alloc/write-gate.ts';
 import { CommitPlan, type NodeAllocator, type NodesToRewrite, type WrittenNodes } from './btree/commit.ts';
+import { NODE_CACHE_BYTES } from './btree/node-cache.ts';
 import { deletedKey, Transaction, type Triggers } from './btree/transaction.ts';
 import { JOURNAL_SEQ_LIMIT, KEY_VERSION_LIMIT, randomDistance } from './crypto/random-distance.ts';
 import { KeyVersions } from './data/key-versions.ts';
@@ -400,8 +401,11 @@ function withRoots({ roots }: ReplayState, newRoots: WrittenNodes['roots'], seq:
   return result;
 }
 
+/** Half of what reading keeps: beside the nodes, a change has its keys in memory. */
+const NODES_KEPT_BYTES = NODE_CACHE_BYTES / 2;
+
 const filesystemWith = (set: MemberSet, key: Uint8Array | undefined): Filesystem =>
-  new Filesystem(set, readReplayState(set, key), key);
+  new Filesystem(set, readReplayState(set, key), key, { nodesKeptBytes: NODES_KEPT_BYTES });
 
 /**
  * What is understood well enough to be changed, with all its members, each of which takes what will be written. Asks for no key, and reads no

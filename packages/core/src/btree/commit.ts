@@ -18,7 +18,7 @@ import { viewOf } from '../ondisk/layout.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import type { BtreeView } from './iterate.ts';
 import { KeyMap } from './key-map.ts';
-import { encodeNode, type NodeTarget, nodeCapacityU64s } from './node-write.ts';
+import { encodeNode, NodeScratch, type NodeTarget, nodeCapacityU64s } from './node-write.ts';
 import { type BtreeRebuild, type PlannedNode, planRebuild } from './rebuild.ts';
 import { clearStaleBsets } from './stale-bsets.ts';
 import { makeKey, type Transaction } from './transaction.ts';
@@ -90,6 +90,7 @@ export class CommitPlan {
   readonly #base: CommitBase;
   readonly #allocator: NodeAllocator;
   readonly #settings: CommitSettings;
+  readonly #scratch = new NodeScratch();
 
   /**
    * Plans until the plan stands. The transaction then holds the changes of alloc and the rest that the new nodes bring.
@@ -224,7 +225,8 @@ export class CommitPlan {
     const { level, minKey, maxKey, generation } = node;
     const seq = this.#settings.randomU64();
     const keys = level === 0 ? node.keys : node.children.map(child => childPointer(child, below));
-    const encoded = encodeNode({ btree, level, minKey, maxKey, keys, seq, generation, journalSeq: 0 }, this.#settings);
+    const contents = { btree, level, minKey, maxKey, keys, seq, generation, journalSeq: 0 };
+    const encoded = encodeNode(contents, { ...this.#settings, scratch: this.#scratch });
     for (const { dev, offset } of pointers) {
       const device = this.#base.device(dev);
       assert(device !== undefined, 'room is allocated on devices that are there');

@@ -49,6 +49,18 @@ export interface NodeTarget {
   readonly key: Uint8Array | undefined;
   readonly blockSectors: number;
   readonly nodeSectors: number;
+  /** Where the bytes are made: whoever gives one node away before he makes the next need not have memory for each. A new one when left out. */
+  readonly scratch?: NodeScratch;
+}
+
+export class NodeScratch {
+  #bytes = new Uint8Array(0);
+
+  /** Zeroes, until the next call. */
+  take(length: number): Uint8Array {
+    if (this.#bytes.length < length) this.#bytes = new Uint8Array(length);
+    return this.#bytes.subarray(0, length).fill(0);
+  }
 }
 
 export interface EncodedNode {
@@ -96,7 +108,7 @@ export function keysU64s(keys: readonly Key[], minKey: Bpos, maxKey: Bpos, forma
 /** The bytes of a node. Its keys fit: see keysU64s and nodeCapacityU64s. */
 export function encodeNode(contents: NodeContents, target: NodeTarget): EncodedNode {
   const { btree, level, minKey, maxKey, keys, seq, generation = 0, journalSeq } = contents;
-  const { magic, version, csumType, key, blockSectors, nodeSectors } = target;
+  const { magic, version, csumType, key, blockSectors, nodeSectors, scratch } = target;
   const format = contents.format ?? formatFor(keys, minKey, maxKey);
   const problem = bkeyFormatProblem(format);
   assert(problem === undefined, `a format that can be used: ${problem}`);
@@ -107,7 +119,8 @@ export function encodeNode(contents: NodeContents, target: NodeTarget): EncodedN
     capacity,
     keys.reduce((sum, { k }) => sum + Math.max(k.u64s, k.u64s - BKEY_U64S + format.key_u64s), 0),
   );
-  const bytes = new Uint8Array(roundUp(NODE_KEYS_AT + 8 * room, blockSectors * SECTOR_BYTES));
+  const length = roundUp(NODE_KEYS_AT + 8 * room, blockSectors * SECTOR_BYTES);
+  const bytes = scratch === undefined ? new Uint8Array(length) : scratch.take(length);
   const { u64s, unpacked } = putKeys(bytes, keys, format, NODE_KEYS_AT + 8 * room);
 
   const view = viewOf(bytes);
