@@ -8,6 +8,7 @@ import {
   creationTime,
   type FileCounts,
   type FilesystemArgs,
+  limitGarbage,
   noCounts,
   type Out,
   openForWriting,
@@ -78,8 +79,11 @@ export interface ChangeResult {
   readonly commit: CommitReport | undefined;
 }
 
-/** Changed keys that are kept in memory: see ADR 15. */
+/** Changed keys that are kept in memory: see ADR 17. */
 const CHANGES_MAX = 20_000;
+
+/** So many files make garbage that is worth collecting early. */
+const MANY = 1000;
 
 export interface ChangeOptions extends Pick<FileEditOptions, 'makesRoom'> {
   /** Data are written, which may have to be compressed. */
@@ -119,6 +123,7 @@ export async function changeFiles(
       ...options,
     });
     const isDryRun = args.dry_run;
+    let steps = 0;
     const done = await work({
       get edit() {
         return batches.edit;
@@ -133,7 +138,10 @@ export async function changeFiles(
         return FileTree.open(batches.edit.tx, { table: batches.edit.files.table });
       },
       // A dry run keeps all of it in memory, since nothing is to be written.
-      step: () => (isDryRun ? undefined : batches.step()),
+      step() {
+        if (++steps === MANY) limitGarbage();
+        if (!isDryRun) batches.step();
+      },
     });
     const commit = isDryRun || done.isUnchanged ? undefined : batches.finish();
     return { uuid, members, isDryRun, summary: done.summary, counts: done.counts ?? noCounts(), commit };

@@ -3,6 +3,7 @@
 
 import { countFile, countsText, defineCommand, type FileCounts, noCounts } from '@bcachefs-ts/command';
 import {
+  type FileEntry,
   FileError,
   type FileNode,
   type FileRef,
@@ -87,8 +88,7 @@ function removePath(change: Change, tree: FileTree, place: Place, { recursive, c
   };
   // What is in a directory goes before it.
   for (const { node: above, path: at } of directories.toReversed()) {
-    const now = change.tree();
-    for (const entry of [...now.entries(above, { path: at })]) {
+    for (const entry of byNumber(change.tree().entries(above, { path: at }))) {
       const entryPath = joined(at, entry.name);
       try {
         remove(above, entry.name);
@@ -103,6 +103,12 @@ function removePath(change: Change, tree: FileTree, place: Place, { recursive, c
   atPath(path, () => remove(directory, name));
   return removed;
 }
+
+/** Inodes and extents lie in the order of numbers, and there is more to change than names, which lie in that of their hashes. */
+const byNumber = (entries: Iterable<FileEntry>): readonly FileEntry[] =>
+  [...entries].sort((a, b) => Number(numberOf(a) - numberOf(b)));
+
+const numberOf = ({ target }: FileEntry): bigint => ('inum' in target ? target.inum : 0n);
 
 /**
  * A directory and those below it, each before those that are in it. Files are not looked at.
