@@ -121,7 +121,7 @@ function dropBallast(writer: FilesystemWriter, options: CommitOptions, name: str
 // biome-ignore format: a table
 const kinds: readonly (FormattedOptions & { readonly name: string; readonly member?: number })[] = [
   { name: 'plain', options: {} },
-  { name: 'small nodes', options: { btree_node_size: '4k' } },
+  { name: 'small nodes', options: { btree_node_size: '8k' } },
   { name: 'zstd', options: { compression: 'zstd' } },
   { name: 'encrypted', options: { compression: 'lz4' }, isEncrypted: true },
   { name: 'two members', members: 2, member: 1, options: { metadata_replicas: '2' } },
@@ -167,7 +167,7 @@ test('many small extents move in many commits', () => {
   const { devices } = formattedImage({
     sizeBytes: 64 * MIB,
     bucketBytes: 16 * 1024,
-    options: { btree_node_size: '4k', gc_reserve_percent: '5' },
+    options: { btree_node_size: '8k', gc_reserve_percent: '5' },
   });
   const { writer, options } = writerOn(devices, undefined, seed);
   addBallast(writer, options, 'ballast', 26 * MIB);
