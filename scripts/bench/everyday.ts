@@ -1,5 +1,5 @@
 // Whole commands as a person or a script waits for them, each with its aim. Where BENCH_REFERENCE names a program of bcachefs-tools, ratios
-// come from both, run in turn; else they are those that were recorded beside v1.36.1 (docs/adr/0019-starting.md and 0020 say when). What
+// come from both, run in turn; else they are those that were recorded beside v1.36.1. What
 // both read was made by this project, in the format of 1.13, which every version of the reference reads.
 
 import { spawnSync } from 'node:child_process';
