@@ -3,6 +3,7 @@
 import {
   type BlockDevice,
   encryptionOf,
+  type FileDevice,
   type Filesystem,
   FilesystemWriter,
   type FindMembersOptions,
@@ -114,10 +115,11 @@ export async function openForWriting(
   context: Context,
   args: FilesystemArgs,
   options: (set: MemberSet) => Omit<WriterOptions, 'key'>,
+  wrap: (device: FileDevice) => BlockDevice = device => device,
 ): Promise<FilesystemWriter> {
   const devices: BlockDevice[] = [];
   try {
-    for (const name of memberNames(context, args)) devices.push(openDevice(name, { write: true }));
+    for (const name of memberNames(context, args)) devices.push(wrap(openDevice(name, { write: true })));
     const set = openMembers(devices);
     // Before a passphrase is asked for.
     refuseUnwritable(set);

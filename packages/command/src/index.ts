@@ -21,6 +21,7 @@ export {
   passphraseOption,
 } from './filesystem-argument.ts';
 export { limitGarbage } from './host/garbage.ts';
+export { KeptHoles } from './host/kept-holes.ts';
 export { type AddKey, type KeyringName, keyringNames, loadAddKey } from './host/keyring.ts';
 export { type CallTarget, HostCallError, loadNativeCalls, type NativeCalls } from './host/native-calls.ts';
 export { hostIdentity, SteadyFile } from './host/steady-file.ts';

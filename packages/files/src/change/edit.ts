@@ -8,6 +8,7 @@ import {
   creationTime,
   type FileCounts,
   type FilesystemArgs,
+  KeptHoles,
   limitGarbage,
   noCounts,
   type Out,
@@ -101,9 +102,15 @@ export async function changeFiles(
   const { nowNs, isFixed: isFixedTime } = creationTime(context);
   let random: RandomSource = systemRandom;
   const { filesystem: word, ...others } = args;
-  const writer = await openForWriting(context, { ...others, devices: [word] }, set => {
+  const writerOptions = (set: MemberSet) => {
     random = randomOf(set, args.seed);
     return { random, now: () => nowNs / 1_000_000_000n, allowDamagedJournal: args.damaged_journal };
+  };
+  const images: KeptHoles[] = [];
+  const writer = await openForWriting(context, { ...others, devices: [word] }, writerOptions, device => {
+    const image = new KeptHoles(device);
+    images.push(image);
+    return image;
   });
   try {
     const types = declaredCompressionTypes(writer.filesystem.sb);
@@ -145,6 +152,10 @@ export async function changeFiles(
     });
     const commit = isDryRun || done.isUnchanged ? undefined : batches.finish();
     return { uuid, members, isDryRun, summary: done.summary, counts: done.counts ?? noCounts(), commit };
+  } catch (thrown) {
+    // Up to the commit only free room was written to, which need not keep blocks of the host.
+    if (!writer.isUnfinished) for (const image of images) image.giveBack();
+    throw thrown;
   } finally {
     writer.filesystem.close();
   }

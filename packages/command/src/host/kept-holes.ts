@@ -1,0 +1,90 @@
+// An image file whose holes can be had back: what a change wrote to free room before it failed counts for nothing in the filesystem, but keeps
+// blocks of the host's disk. Needs the host calls that know of holes; without them nothing is given back.
+
+import type { BlockDevice, FileDevice } from '@bcachefs-ts/core';
+import { loadNativeCalls, type NativeCalls } from './native-calls.ts';
+
+/** What most file systems allocate by: a part of such a block brings all of it. */
+const HOST_BLOCK_BYTES = 4096;
+
+interface Hole {
+  readonly start: number;
+  end: number;
+}
+
+export class KeptHoles implements BlockDevice {
+  readonly name: string;
+  readonly #inner: FileDevice;
+  readonly #native: NativeCalls | undefined;
+  /** Holes that were written to, in the order of the writes, which mostly go on where the last one ended. */
+  #holes: Hole[] = [];
+
+  constructor(inner: FileDevice, native: NativeCalls | undefined = loadNativeCalls()) {
+    this.#inner = inner;
+    this.name = inner.name;
+    this.#native = inner.kind === 'file' ? native : undefined;
+  }
+
+  get sizeBytes(): number {
+    return this.#inner.sizeBytes;
+  }
+  get logicalSectorBytes(): number {
+    return this.#inner.logicalSectorBytes;
+  }
+  get physicalSectorBytes(): number {
+    return this.#inner.physicalSectorBytes;
+  }
+  get rotational(): boolean | undefined {
+    return this.#inner.rotational;
+  }
+  get writable(): boolean {
+    return this.#inner.writable;
+  }
+
+  read(offset: number, into: Uint8Array): void {
+    this.#inner.read(offset, into);
+  }
+
+  write(offset: number, from: Uint8Array): void {
+    if (this.#native !== undefined) this.#note(this.#native, offset, Math.min(offset + from.length, this.sizeBytes));
+    this.#inner.write(offset, from);
+  }
+
+  flush(): void {
+    this.#inner.flush();
+  }
+
+  close(): void {
+    this.#inner.close();
+  }
+
+  /**
+   * Makes holes again of all that was written to holes since the device was opened.
+   * @throws DeviceError, HostCallError
+   */
+  giveBack(): void {
+    const native = this.#native;
+    if (native === undefined) return;
+    this.#inner.withDescriptor('giving back room', fd => {
+      for (const { start, end } of this.#holes) native.punchHole(fd, start, end - start);
+    });
+    this.#holes = [];
+  }
+
+  #note(native: NativeCalls, from: number, to: number): void {
+    this.#inner.withDescriptor('looking for holes', fd => {
+      for (let at = from; at < to; ) {
+        const hole = native.nextHole(fd, at);
+        if (hole >= to) return;
+        const data = native.nextData(fd, hole) ?? this.sizeBytes;
+        // All of each block that the write begins or ends in, as far as it is hole.
+        const first = Math.floor(hole / HOST_BLOCK_BYTES) * HOST_BLOCK_BYTES;
+        const end = Math.min(data, Math.ceil(Math.min(data, to) / HOST_BLOCK_BYTES) * HOST_BLOCK_BYTES, this.sizeBytes);
+        const last = this.#holes.at(-1);
+        if (last?.end === hole) last.end = end;
+        else this.#holes.push({ start: hole === at ? first : hole, end });
+        at = Math.max(data, hole + 1);
+      }
+    });
+  }
+}
