@@ -83,6 +83,7 @@ const before: readonly (readonly [words: string, line: string])[] = [
   ['bcachefs subvolume create', 'cp empty.img disk.img'],
   ['bcachefs subvolume snapshot', 'cp empty.img disk.img; bcachefs subvolume create -q disk.img home'],
   ['bcachefs dump', 'rm *.qcow2'],
+  ['bcachefs get disk.img', 'rm fstab'],
   ['bcachefs set-fs-option', 'cp a.img sda; cp b.img sdb; cp disk.img copy.img'],
   ['bcachefs completions fish', 'mkdir -p .config/fish/completions'],
   ['bcachefs set-passphrase', 'mv encrypted.img disk.img; cp encrypted.0 sda; cp encrypted.1 sdb'],

@@ -112,6 +112,7 @@ test('the list of commands', async () => {
       stat             Tell everything that is known about files
       cat              Write the contents of files to standard output
       get-file-option  Print the options of files and directories
+      get              Copy files out of a filesystem to where they are wanted
       restore          Copy files out of a filesystem, and say whether they are
                        whole
       tar              Write files as a tar archive

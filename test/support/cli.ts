@@ -12,6 +12,7 @@ import {
 } from '@bcachefs-ts/dump';
 import {
   catCommand,
+  getCommand,
   getFileOptionCommand,
   lsCommand,
   mkdirCommand,
@@ -47,6 +48,7 @@ const commands = {
   'image create': imageCreateCommand,
   explain: explainCommand,
   'fs usage': fsUsageCommand,
+  get: getCommand,
   'get-file-option': getFileOptionCommand,
   'strip-alloc': stripAllocCommand,
   'set-file-option': setFileOptionCommand,

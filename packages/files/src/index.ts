@@ -3,6 +3,7 @@
 export { catCommand } from './cat/command.ts';
 export { getFileOptionCommand } from './file-option/get.ts';
 export { setFileOptionCommand } from './file-option/set.ts';
+export { getCommand } from './get/command.ts';
 export { lsCommand } from './ls/command.ts';
 export { mkdirCommand } from './mkdir/command.ts';
 export { mvCommand } from './mv/command.ts';

@@ -146,6 +146,12 @@ export const bcachefs = defineProgram({
       load: async () => (await import('../commands/get-file-option.ts')).command,
     },
     {
+      name: 'get',
+      summary: 'Copy files out of a filesystem to where they are wanted',
+      heading: files,
+      load: async () => (await import('../commands/get.ts')).command,
+    },
+    {
       name: 'restore',
       summary: 'Copy files out of a filesystem, and say whether they are whole',
       heading: files,

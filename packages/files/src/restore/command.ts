@@ -30,12 +30,14 @@ export interface RestoreResult {
   readonly destination: string;
   readonly isDryRun: boolean;
   readonly isResumed: boolean;
+  /** Whether DEST itself is one of the folders that were restored. */
+  readonly isTopCounted: boolean;
   readonly expected: Expected;
   readonly report: Report;
 }
 
 /** What a first walk counts. */
-interface Expected {
+export interface Expected {
   entries: number;
   directories: number;
   files: number;
@@ -103,10 +105,14 @@ export const restoreCommand = defineCommand({
     ...treeOptions,
   },
   run: (context, args) => restore(context, args),
-  text: printResult,
-  json: resultJson,
-  exitCode: ({ report, isDryRun }) => ((isDryRun ? report.damageCount === 0 : report.isIntact) ? EXIT.ok : EXIT.failed),
+  text: printRestored,
+  json: restoredJson,
+  exitCode: restoreExitCode,
 });
+
+export function restoreExitCode({ report, isDryRun }: RestoreResult): number {
+  return (isDryRun ? report.damageCount === 0 : report.isIntact) ? EXIT.ok : EXIT.failed;
+}
 
 async function restore(context: Context, args: RestoreArgs): Promise<RestoreResult> {
   const { words } = args;
@@ -131,12 +137,12 @@ async function restore(context: Context, args: RestoreArgs): Promise<RestoreResu
       isRootless = true;
     };
     const source = sourceOf(opened, args.orphans ? onRootless : undefined);
-    const expected = count(context, source, filter, paths);
+    const expected = countFiles(context, source, filter, paths);
     const isAll = paths.length === 0 && args.include.length === 0 && args.exclude.length === 0;
     if (isAll && !args.orphans) tellCutOff(source, report);
-    if (args.dry_run) return { destination, isDryRun: true, isResumed: false, expected, report };
-    const isResumed = await write(context, args, { opened, source, filter, paths, destination, expected, report });
-    return { destination, isDryRun: false, isResumed, expected, report };
+    if (args.dry_run) return { destination, isDryRun: true, isResumed: false, isTopCounted: true, expected, report };
+    const isResumed = await writeFiles(context, args, { opened, source, filter, paths, destination, expected, report });
+    return { destination, isDryRun: false, isResumed, isTopCounted: true, expected, report };
   } finally {
     opened.close();
   }
@@ -157,7 +163,12 @@ function checkDestination(path: string, merge: boolean): void {
 }
 
 /** @throws UsageError for a path that leads to nothing */
-function count(context: Context, source: RestoreSource, filter: PathFilter, paths: readonly string[]): Expected {
+export function countFiles(
+  context: Context,
+  source: RestoreSource,
+  filter: PathFilter,
+  paths: readonly string[],
+): Expected {
   const expected: Expected = { entries: 0, directories: 0, files: 0, symlinks: 0, special: 0, data_bytes: 0 };
   const seen = new Set<string>();
   const linked = new Set<string>();
@@ -188,7 +199,9 @@ function count(context: Context, source: RestoreSource, filter: PathFilter, path
   return expected;
 }
 
-interface Writing {
+export type WriteArgs = Pick<RestoreArgs, 'include' | 'exclude' | 'orphans' | 'merge' | 'ignore_errors'>;
+
+export interface Writing {
   readonly opened: OpenedTree;
   readonly source: RestoreSource;
   readonly filter: PathFilter;
@@ -199,7 +212,7 @@ interface Writing {
 }
 
 /** @returns whether an interrupted restore went on */
-async function write(context: Context, args: RestoreArgs, writing: Writing): Promise<boolean> {
+export async function writeFiles(context: Context, args: WriteArgs, writing: Writing): Promise<boolean> {
   const { opened, source, filter, paths, expected, report } = writing;
   const native = loadNativeCalls();
   const user = currentUser();
@@ -254,8 +267,8 @@ function currentUser(): { readonly uid: number; readonly gid: number } | undefin
   return uid === undefined || gid === undefined ? undefined : { uid, gid };
 }
 
-async function printResult(
-  { destination, isDryRun, isResumed, expected, report }: RestoreResult,
+export async function printRestored(
+  { destination, isDryRun, isResumed, isTopCounted, expected, report }: RestoreResult,
   out: Out,
 ): Promise<void> {
   const { totals, verdicts } = report;
@@ -279,7 +292,7 @@ async function printResult(
   const files = totals.files + totals.links;
   const resumed = totals.resumed > 0 ? `, ${totals.resumed} of them earlier` : '';
   out.line(
-    `restored ${amounts(totals.directories + 1, files, totals.symlinks, totals.special)} into ${destination}${isResumed ? ' (continued)' : ''}: ` +
+    `restored ${amounts(totals.directories + (isTopCounted ? 1 : 0), files, totals.symlinks, totals.special)} into ${destination}${isResumed ? ' (continued)' : ''}: ` +
       `${bytesText(totals.data_bytes)} of data written${resumed}`,
   );
   const others = verdictKinds
@@ -334,7 +347,7 @@ function verdictRow({
   ];
 }
 
-function resultJson({ destination, isDryRun, isResumed, expected, report }: RestoreResult): object {
+export function restoredJson({ destination, isDryRun, isResumed, expected, report }: RestoreResult): object {
   return {
     destination,
     dry_run: isDryRun,
