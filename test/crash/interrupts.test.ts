@@ -11,6 +11,7 @@ import { statesOf } from '../support/cut-states.ts';
 import { runUntil } from '../support/killed-process.ts';
 import { isLong } from '../support/long.ts';
 import { loadImage } from '../support/memory-images.ts';
+import { patient } from '../support/patience.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 
 const seed = testSeed();
@@ -29,7 +30,7 @@ beforeAll(async () => {
     for (let i = 0; i < 60; i++) writeFileSync(at('source', `d${nr}`, `f${i}`), `${nr} ${i} `.repeat(i * 10));
   }
   mkdirSync(at('tmp'));
-}, 120_000);
+}, patient(120_000));
 
 const signals = [
   { signal: 'SIGINT', exitCode: 130 },
@@ -81,5 +82,5 @@ test.each([
     // The last bytes are the superblocks, behind the last moment at which it stops.
     expect(seen.stopped).toBeGreaterThan(0);
   },
-  300_000,
+  patient(300_000),
 );

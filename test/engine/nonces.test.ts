@@ -21,6 +21,7 @@ import {
 import { beforeAll, describe, expect, test } from 'vitest';
 import { journalRanges, writerOn } from '../support/commits.ts';
 import { formattedImage, type MemoryImage, MIB } from '../support/memory-images.ts';
+import { patient } from '../support/patience.ts';
 
 const FILE_BYTES = 400_000;
 const CHACHA_BLOCK = 64;
@@ -137,7 +138,7 @@ beforeAll(async () => {
   await loadChecksums();
   await loadCompression();
   base = formattedImage({ isEncrypted: true, sizeBytes: 64 * MIB });
-}, 120_000);
+}, patient(120_000));
 
 function newLife(): { life: Life; seen: Ciphertexts } {
   const seen = new Ciphertexts();

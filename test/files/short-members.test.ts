@@ -12,6 +12,7 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type CommandName, run, succeed } from '../support/cli.ts';
 import { formattedImage, MIB } from '../support/memory-images.ts';
+import { patient } from '../support/patience.ts';
 import { scratchFolder } from './manifest.ts';
 
 const PASSPHRASE = 'correct horse';
@@ -45,7 +46,7 @@ beforeAll(async () => {
     const words = ['-q', ...key(fs), originals[fs].join(':'), '/volume'];
     await succeed('subvolume create', words);
   }
-}, 120_000);
+}, patient(120_000));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const key = (fs: 'one' | 'two') => (fs === 'one' ? [`--passphrase_file=${file('pw')}`] : []);
@@ -129,7 +130,7 @@ describe('a member shorter than its superblock says', () => {
       const whole = cutCopies(fs, SIZE, damaged ?? false);
       await succeed(command, words(whole, fs));
     },
-    120_000,
+    patient(120_000),
   );
 
   test('recover-super of a member from another one, on a file that is too short for it', async () => {

@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { built, root } from '../cli/built.ts';
 import { run, succeed } from '../support/cli.ts';
+import { patient } from '../support/patience.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-examples-'));
 const bin = join(folder, 'bin');
@@ -33,7 +34,7 @@ beforeAll(() => {
   };
   script('bcachefs', `exec ${process.execPath} ${program} "$@"`);
   script('docker', 'exec tar -c -C rootfs .');
-}, 120_000);
+}, patient(120_000));
 
 /** A folder as the examples take for granted, the disks in it as files. */
 function place(): string {
@@ -72,21 +73,25 @@ test.each(['format.md', 'image-create.md'])(
     expect(examples.length).toBeGreaterThan(2);
     for (const line of examples) expect(shell(place(), line)).toEqual(done(line));
   },
-  120_000,
+  patient(120_000),
 );
 
-test('README: every line of a console block that is about the program', () => {
-  const blocks = [...page('README.md').matchAll(/^```console\n([\s\S]*?)^```$/gm)].map(([, block]) => block!);
-  const lines = blocks.flatMap(block => [...block.matchAll(/^\$ (.*)$/gm)].map(([, line]) => line!));
-  const isOurs = (line: string) => line.startsWith('scripts/bcachefs ');
-  expect(lines.filter(isOurs).length).toBeGreaterThan(5);
-  const at = place();
-  // jq may not be there; what it is given is.
-  for (const line of lines.filter(isOurs).map(each => each.replace(/\| jq .*$/, '> /dev/null'))) {
-    const what = line.replaceAll('/dev/null', 'null');
-    expect(shell(at, what)).toEqual(done(what));
-  }
-}, 120_000);
+test(
+  'README: every line of a console block that is about the program',
+  () => {
+    const blocks = [...page('README.md').matchAll(/^```console\n([\s\S]*?)^```$/gm)].map(([, block]) => block!);
+    const lines = blocks.flatMap(block => [...block.matchAll(/^\$ (.*)$/gm)].map(([, line]) => line!));
+    const isOurs = (line: string) => line.startsWith('scripts/bcachefs ');
+    expect(lines.filter(isOurs).length).toBeGreaterThan(5);
+    const at = place();
+    // jq may not be there; what it is given is.
+    for (const line of lines.filter(isOurs).map(each => each.replace(/\| jq .*$/, '> /dev/null'))) {
+      const what = line.replaceAll('/dev/null', 'null');
+      expect(shell(at, what)).toEqual(done(what));
+    }
+  },
+  patient(120_000),
+);
 
 describe('--fs_size before several files', () => {
   const images = () => ['a', 'b', 'c'].map(name => join(folder, `${name}${nr++}.img`));

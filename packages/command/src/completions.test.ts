@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { patient } from '../../../test/support/patience.ts';
 import { whyNot } from '../../../test/support/shells.ts';
 import { defineCommand, defineProgram, runCli } from './index.ts';
 
@@ -52,7 +53,7 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function ask(shell: string, args: readonly string[]): string[] {
-  const run = spawnSync(shell, args, { cwd: folder, encoding: 'utf8', timeout: 10_000 });
+  const run = spawnSync(shell, args, { cwd: folder, encoding: 'utf8', timeout: patient(10_000) });
   expect(run.stderr).toBe('');
   return run.stdout.split('\n').filter(Boolean).sort();
 }
