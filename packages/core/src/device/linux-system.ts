@@ -20,7 +20,7 @@ export interface LinuxSystem {
 }
 
 /** Of a machine of the platform: elsewhere than on Linux, what happens to lie at such a path means nothing. */
-export const systemOn = (platform: NodeJS.Platform): LinuxSystem => ({
+export const systemOn = (platform: string): LinuxSystem => ({
   text(path) {
     if (platform !== 'linux') return undefined;
     try {

@@ -110,7 +110,7 @@ export function memberPaths(words: readonly string[]): readonly string[] {
 }
 
 export interface PathHost {
-  readonly platform: NodeJS.Platform;
+  readonly platform: string;
   exists(path: string): boolean;
 }
 
