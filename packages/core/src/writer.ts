@@ -135,13 +135,13 @@ export class FilesystemWriter {
   }
 
   /** The filesystem as it was committed last, with what has been staged since: what the next transaction is over. */
+  get filesystem(): Filesystem {
+    return this.#filesystem;
+  }
+
   /** A commit was begun and did not come to its end: the devices hold the old state or the new one. */
   get isUnfinished(): boolean {
     return this.#isUnfinished;
-  }
-
-  get filesystem(): Filesystem {
-    return this.#filesystem;
   }
 
   get #isEncrypted(): boolean {
