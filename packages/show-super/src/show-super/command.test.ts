@@ -1,7 +1,7 @@
 // show-super as a command: headings, warnings, choices of sections and exit codes. Its text is held against the reference's in
 // test/show-super.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { runCli } from '@bcachefs-ts/command';
@@ -71,6 +71,8 @@ function image(name: string, copies: readonly (Superblock | undefined)[], layout
   });
   const file = path.join(folder, name);
   writeFileSync(file, bytes);
+  // As long as its superblock says.
+  truncateSync(file, 128 * 2 ** 20);
   return file;
 }
 
