@@ -27,7 +27,7 @@ const seed = testSeed();
 console.info(`kills: TEST_SEED=${seed}`);
 const KILLS = isLong ? 40 : 6;
 /** Of each command: on a busy machine there are fewer kills. */
-const BUDGET_MS = patient(isLong ? 15_000 : 3000);
+const BUDGET_MS = isLong ? 15_000 : 3000;
 const KILLS_MIN = 3;
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
 
@@ -119,7 +119,7 @@ describe.each(changes)(`$command (seed ${seed})`, ({ command, words }) => {
       console.info(`${command}: ${JSON.stringify(seen)}`);
       expect(seen.killed).toBeGreaterThan(0);
     },
-    patient(60_000) + 4 * BUDGET_MS,
+    patient(60_000 + 4 * BUDGET_MS),
   );
 });
 
@@ -180,6 +180,6 @@ describe(`format (seed ${seed})`, () => {
       console.info(`format: ${JSON.stringify(seen)}`);
       expect(seen.old === 0 || over !== undefined).toBe(true);
     },
-    patient(60_000) + 4 * BUDGET_MS,
+    patient(60_000 + 4 * BUDGET_MS),
   );
 });
