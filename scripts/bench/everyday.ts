@@ -3,11 +3,11 @@
 // both read was made by this project, in the format of 1.13, which every version of the reference reads.
 
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { btrees } from '@bcachefs-ts/core';
-import { fixture, whyNoFixtures } from '../../test/support/fixtures.ts';
+import { copySparse, fixture, whyNoFixtures } from '../../test/support/fixtures.ts';
 import type { Measurement } from './measurement.ts';
 import { runOnce } from './run-program.ts';
 
@@ -158,12 +158,12 @@ function manyFiles(folder: string): Measurement[] {
   const mkdirs = [empty, image].map(path => {
     const times: number[] = [];
     for (let nr = 0; nr < PAIRS; nr++) {
-      copyFileSync(path, copy);
+      copySparse(path, copy);
       times.push(ours(['mkdir', '--quiet', copy, 'new']));
     }
     return median(times);
   }) as [number, number];
-  copyFileSync(image, copy);
+  copySparse(image, copy);
   const rm = runOnce(['rm', '--quiet', '-r', copy, ...groups()]);
   const put = runOnce(['put', '--quiet', '-r', empty, source, '/']);
   return [
