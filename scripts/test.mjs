@@ -2,7 +2,8 @@
 //
 //   npm test -- NAME…              only test files whose path contains NAME
 //   npm test -- --require-kernel   a kernel suite that cannot run is a failure (CI=true means the same)
-//   npm test -- --long             longer fuzz runs (bounded; CI sets this too)
+//   npm test -- --long             longer runs of what is random (bounded; CI sets this too)
+//   npm run soak                   the longest: an hour and more
 //
 // Time limits follow the speed that the machine has just now (test/support/patience.ts). Ctrl-C ends the test processes and
 // the kernels that they run. The end says what was skipped, and why (test/support/summary-reporter.ts).
@@ -13,7 +14,11 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { ensureInstalled, root } from './bootstrap.mjs';
 
-const own = { '--require-kernel': 'BCACHEFS_REQUIRE_KERNEL', '--long': 'BCACHEFS_LONG_TESTS' };
+const own = {
+  '--require-kernel': 'BCACHEFS_REQUIRE_KERNEL',
+  '--long': 'BCACHEFS_LONG_TESTS',
+  '--soak': 'BCACHEFS_SOAK',
+};
 
 /** Tests themselves keep all processors busy, which is why limits are never those of an idle machine. */
 const LEAST_PATIENCE = 2;

@@ -24,11 +24,11 @@ import {
 import { type ListRequest, listItems } from '@bcachefs-ts/dump';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { testImageContents } from '../support/images.ts';
+import { isLong, isSoak } from '../support/long.ts';
 import { cpuMs, patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
 
-const isLong = process.env.BCACHEFS_LONG_TESTS === '1' || process.env.CI === 'true';
-const CASES = Number(process.env.FUZZ_CASES ?? (isLong ? 5_000 : 500));
+const CASES = Number(process.env.FUZZ_CASES ?? (isSoak ? 5_000 : isLong ? 2_500 : 500));
 /** The slowest case may take this long; the usual one takes 20 ms. */
 const CASE_MS = 5000;
 /** The pieces that a case's damage falls into. */
