@@ -16,7 +16,7 @@ import {
   type PreparedFormat,
   prepareFormat,
 } from '../support/format-cases.ts';
-import { isLong } from '../support/long.ts';
+import { sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import {
   type Case,
@@ -38,7 +38,7 @@ const EMPTY_PERCENT = 15;
 
 /** They stand for the others where time is short: of what is laid out, stored and looked up differently, one each. */
 const FEW = ['defaults', 'three devices, two copies, labels and targets', 'encrypted', 'the smallest image, 8 MiB'];
-const cases = formatCases.filter(({ name }) => isLong || FEW.includes(name));
+const cases = sampleOf('ways to call format', formatCases, FEW);
 
 /** So many filesystems are on the disk at the same time. */
 const GROUP = 6;

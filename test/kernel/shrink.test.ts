@@ -25,7 +25,7 @@ import {
 } from '@bcachefs-ts/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
-import { isLong } from '../support/long.ts';
+import { sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { caseNamed, compareManifests, resultOf, runInKernel, type Step, unlockKey } from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
@@ -56,7 +56,7 @@ const allKinds: readonly Kind[] = [
   { name: 'large-buckets', format: ['--bucket_size=512k', '--fs_size=2G', 'DEV0'], fillBytes: 300 * MIB },
 ];
 const FEW = ['full', 'two'];
-const kinds = allKinds.filter(({ name }) => isLong || FEW.includes(name));
+const kinds = sampleOf('members that get smaller', allKinds, FEW);
 
 kernelSuite('members made smaller', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-shrink-'));

@@ -27,7 +27,7 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
-import { isLong } from '../support/long.ts';
+import { isLong, sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
@@ -104,7 +104,7 @@ const allKinds: readonly Kind[] = [
 ];
 /** The others differ in how data is encoded. */
 const FEW = ['encrypted', 'three'];
-const kinds = allKinds.filter(({ name }) => isLong || FEW.includes(name));
+const kinds = sampleOf('changes by the engine and by the kernel', allKinds, FEW);
 
 const text = new TextEncoder();
 

@@ -1,5 +1,27 @@
 // Tests that take minutes run in full with `npm test -- --long`, which CI gives; else a part of them stands for the rest. What is random
 // and larger still runs on demand, with `npm run soak`; CI takes a sample of it, another one each time, whose seed it prints.
 
+import { randomFrom, testSeed } from './random.ts';
+
 export const isSoak: boolean = process.env.BCACHEFS_SOAK === '1';
 export const isLong: boolean = isSoak || process.env.BCACHEFS_LONG_TESTS === '1';
+
+/**
+ * Which of many kinds a run takes: `few` of them in a short one, half of the others as well in a long one, all in a soak.
+ * @param what names the sample where its seed is printed
+ */
+export function sampleOf<Kind extends { readonly name: string }>(
+  what: string,
+  all: readonly Kind[],
+  few: readonly string[],
+): readonly Kind[] {
+  if (isSoak || !isLong) return all.filter(({ name }) => isSoak || few.includes(name));
+  const seed = testSeed();
+  const random = randomFrom(seed);
+  const others = all.filter(({ name }) => !few.includes(name));
+  const chosen = new Set<Kind>();
+  while (chosen.size < Math.ceil(others.length / 2)) chosen.add(random.pick(others));
+  const kinds = all.filter(kind => few.includes(kind.name) || chosen.has(kind));
+  console.info(`${what}: ${kinds.map(({ name }) => name).join(', ')} (TEST_SEED=${seed})`);
+  return kinds;
+}
