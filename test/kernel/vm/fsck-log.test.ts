@@ -203,3 +203,29 @@ describe.skipIf(!fixturesDir())('logs of the reference images', () => {
     expect(report.error === undefined).toBe(mounted);
   });
 });
+
+describe('buckets that are discarded while they are checked', () => {
+  const alloc = (type: string) => [
+    '  u64s 13 type alloc_v4 0:123:0 len 0 ver 0: ',
+    `  gen 1 oldest_gen 0 data_type ${type}`,
+    '  need_discard      1',
+    ', not fixing',
+  ];
+  const log = (...found: readonly string[]) => ['bcachefs (vdc): check_alloc_info...', ...found, ' done'];
+  const end = 'bcachefs (vdc): done going read-only, filesystem not clean';
+  const gone = 'incorrect key in need_discard btree (got deleted should be set)';
+  const free = 'incorrect key in freespace btree (got set should be deleted)';
+
+  test('are no complaint, nor is what follows from them', () => {
+    const lines = [...log(gone, ...alloc('need_discard')), ...log(free, ...alloc('need_discard')), end];
+    expect(readFsckLog(lines, { mounted: true })).toMatchObject({ clean: true, complaints: [] });
+  });
+
+  test('hide nothing else', () => {
+    const others = [...log(gone, ...alloc('user')), end];
+    expect(readFsckLog(others, { mounted: true }).complaints).toHaveLength(2);
+    const beside = [...log(gone, ...alloc('need_discard')), ...log('incorrect gen in bucket_gens btree'), end];
+    expect(readFsckLog(beside, { mounted: true }).complaints).toHaveLength(2);
+    expect(readFsckLog([end], { mounted: true }).complaints).toHaveLength(1);
+  });
+});
