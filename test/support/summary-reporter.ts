@@ -22,17 +22,15 @@ export class SummaryReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], _errors: unknown, reason: TestRunEndReason): void {
     const counts = { passed: 0, failed: 0, skipped: 0, pending: 0 };
     let timedOut = 0;
-    const empty: string[] = [];
+    const broken: string[] = [];
     for (const module of modules) {
-      let tests = 0;
       for (const test of module.children.allTests()) {
-        tests++;
         const { state, errors } = test.result();
         counts[state]++;
         if (errors?.some(({ message }) => /timed out/.test(message))) timedOut++;
       }
       // Something outside of its tests failed.
-      if (tests === 0 || module.errors().length > 0) empty.push(module.relativeModuleId);
+      if (module.errors().length > 0) broken.push(module.relativeModuleId);
     }
     const lines: string[] = [''];
     for (const [why, names] of this.#skipped) lines.push(`skipped: ${why}`, `  ${[...names].join(', ')}`);
@@ -41,7 +39,7 @@ export class SummaryReporter implements Reporter {
       const how = limits === undefined ? '' : ` (limits were ${limits} times those of an idle machine)`;
       lines.push(`ran out of time: ${timedOut} of the failed tests${how}`);
     }
-    if (empty.length > 0) lines.push(`failed outside of their tests: ${empty.join(', ')}`);
+    if (broken.length > 0) lines.push(`failed outside of their tests: ${broken.join(', ')}`);
     if (reason === 'interrupted') lines.push('interrupted: not all tests were run');
     const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : '';
     lines.push(`tests: ${counts.passed} passed, ${counts.failed + counts.pending} failed${skipped}`, '');
