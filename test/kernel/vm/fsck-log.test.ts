@@ -205,8 +205,8 @@ describe.skipIf(!fixturesDir())('logs of the reference images', () => {
 });
 
 describe('buckets that are discarded while they are checked', () => {
-  const alloc = (type: string) => [
-    '  u64s 13 type alloc_v4 0:123:0 len 0 ver 0: ',
+  const alloc = (type: string, bucket = 123) => [
+    `  u64s 13 type alloc_v4 0:${bucket}:0 len 0 ver 0: `,
     `  gen 1 oldest_gen 0 data_type ${type}`,
     '  need_discard      1',
     ', not fixing',
@@ -224,6 +224,8 @@ describe('buckets that are discarded while they are checked', () => {
   test('hide nothing else', () => {
     const others = [...log(gone, ...alloc('user')), end];
     expect(readFsckLog(others, { mounted: true }).complaints).toHaveLength(2);
+    const two = [...log(gone, ...alloc('need_discard')), ...log(gone, ...alloc('need_discard', 124)), end];
+    expect(readFsckLog(two, { mounted: true }).complaints).toHaveLength(3);
     const beside = [...log(gone, ...alloc('need_discard')), ...log('incorrect gen in bucket_gens btree'), end];
     expect(readFsckLog(beside, { mounted: true }).complaints).toHaveLength(2);
     expect(readFsckLog([end], { mounted: true }).complaints).toHaveLength(1);

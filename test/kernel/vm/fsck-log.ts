@@ -106,7 +106,7 @@ export function readFsckLog(
  * A mount that checks goes read-write in memory and discards buckets meanwhile. The alloc key of such a bucket changes in the key cache, its
  * keys in need_discard and freespace in their btrees, and check_alloc_info of 6.12 compares the btrees only: it then finds what a free
  * bucket has beside an alloc key that still says need_discard. Seen on filesystems that a kernel alone has made and filled, and in images
- * of which our own checker, which judges the same, has just said that nothing is wrong.
+ * of which our own checker, which judges the same, has just said that nothing is wrong. It was one bucket each time: more than one counts.
  */
 const BEING_DISCARDED =
   /^incorrect key in (need_discard btree \(got deleted should be set\)|freespace btree \(got set should be deleted\))\n[\s\S]*\bdata_type need_discard\n/;
@@ -114,8 +114,11 @@ const BEING_DISCARDED =
 const NOT_CLEAN = 'done going read-only, filesystem not clean';
 
 function withoutDiscards(complaints: readonly Complaint[]): readonly Complaint[] {
-  const others = complaints.filter(({ text }) => !BEING_DISCARDED.test(text));
-  const isAll = others.length < complaints.length && others.every(({ text }) => text === NOT_CLEAN);
+  const discarded = complaints.filter(({ text }) => BEING_DISCARDED.test(text));
+  const buckets = new Set(discarded.map(({ text }) => / alloc_v4 (\S+) /.exec(text)?.[1]));
+  if (buckets.size !== 1) return complaints;
+  const others = complaints.filter(complaint => !discarded.includes(complaint));
+  const isAll = others.every(({ text }) => text === NOT_CLEAN);
   return isAll ? [] : others;
 }
 

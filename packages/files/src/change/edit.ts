@@ -154,10 +154,22 @@ export async function changeFiles(
     return { uuid, members, isDryRun, summary: done.summary, counts: done.counts ?? noCounts(), commit };
   } catch (thrown) {
     // Up to the commit only free room was written to, which need not keep blocks of the host.
-    if (!writer.isUnfinished) for (const image of images) image.giveBack();
+    if (!writer.isUnfinished) giveBack(context, images);
     throw thrown;
   } finally {
     writer.filesystem.close();
+  }
+}
+
+/** What stopped the change is what counts: room that stays taken on the host is only worth a warning. */
+function giveBack(context: Context, images: readonly KeptHoles[]): void {
+  for (const image of images) {
+    try {
+      image.giveBack();
+    } catch (failure) {
+      if (!(failure instanceof Error)) throw failure;
+      context.warn(`${image.name}: what the failed change wrote still takes room on the host: ${failure.message}`);
+    }
   }
 }
 
