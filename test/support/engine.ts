@@ -4,10 +4,10 @@ import {
   BucketAllocator,
   checkInvariants,
   type Filesystem,
+  type FilesystemState,
   FilesystemTriggers,
   findingText,
   getBits,
-  type InvariantSource,
   openFilesystem,
   type ReplayState,
   SnapshotTable,
@@ -60,7 +60,7 @@ export function beginChange(filesystem: Filesystem): Change {
 }
 
 /** What the checker sees of a transaction, as if it were on disk. */
-export function sourceOf(filesystem: Filesystem, { tx, triggers, seq }: Change): InvariantSource {
+export function sourceOf(filesystem: Filesystem, { tx, triggers, seq }: Change): FilesystemState {
   tx.settle();
   const sb: Superblock = triggers.needs.applyTo(filesystem.sb);
   const replay: ReplayState = { ...filesystem.replay, lastSeq: seq };
@@ -74,7 +74,7 @@ export function sourceOf(filesystem: Filesystem, { tx, triggers, seq }: Change):
   };
 }
 
-export const findingsIn = (source: InvariantSource, ignored: readonly string[] = []): string[] =>
+export const findingsIn = (source: FilesystemState, ignored: readonly string[] = []): string[] =>
   checkInvariants(source)
     .findings.filter(({ rule }) => !ignored.includes(rule))
     .map(findingText);

@@ -7,6 +7,8 @@
 // nodes. What lies behind the end of nodes is looked at when they are written (btree/stale-bsets.ts).
 // Source: journal_read_bucket in journal_io.c, read_btree_nodes_worker in btree_node_scan.c, v1.13.0.
 
+import type { DeviceGeometry } from '../alloc/geometry.ts';
+import { newJournalBuckets } from '../alloc/journal-buckets.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { getBits } from '../ondisk/bits.ts';
 import { BtreeNodeHeader, btreeNodeMagic } from '../ondisk/btree-node.ts';
@@ -15,8 +17,6 @@ import { viewOf } from '../ondisk/layout.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import { bytesToSectors, sectorsToBytes } from '../util/sizes.ts';
-import type { DeviceGeometry } from './geometry.ts';
-import { newJournalBuckets } from './journal-buckets.ts';
 
 /** What is read and cleared at once. */
 const PIECE_BYTES = 2 ** 20;

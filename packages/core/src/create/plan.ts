@@ -3,6 +3,7 @@
 // btrees and root directory come from `planContents`, or from the kernel at the first mount. Mirrors bch2_format
 // (c_src/libbcachefs.c).
 
+import { type DeviceSize, type Geometry, planGeometry } from '../alloc/geometry.ts';
 import { KEY_BYTES } from '../crypto/chacha20.ts';
 import { withBits } from '../ondisk/bits.ts';
 import { UsageError } from '../ondisk/errors.ts';
@@ -12,7 +13,6 @@ import { defaultOptionValue, isStoredInSuperblock, type OptionNumber, withOption
 import { type OptionName, options } from '../ondisk/options.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { diskGroups, encodeDiskGroups, findLabel, withLabel } from '../ondisk/sb-fields/disk-groups.ts';
-
 import {
   blankMember,
   encodeMembersV1,
@@ -28,7 +28,6 @@ import { fsLabelBytes } from '../superblock/identity.ts';
 import { withPassphrase } from '../superblock/passphrase.ts';
 import { type RandomSource, randomUuid } from '../util/random.ts';
 import { bytesToSectors } from '../util/sizes.ts';
-import { type DeviceSize, type Geometry, planGeometry } from './geometry.ts';
 
 /** The options that name a label or a device. */
 export const targetOptions = ['foreground_target', 'background_target', 'promote_target', 'metadata_target'] as const;

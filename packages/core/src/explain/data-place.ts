@@ -1,5 +1,6 @@
 // What of a file's data a byte is: which copy of which extent, whether that copy is whole, and the files that show it.
 
+import type { PointerParts } from '../check/pointers.ts';
 import type { DataReader } from '../data/extent-read.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { btrees } from '../ondisk/btrees.ts';
@@ -7,7 +8,6 @@ import { compressionTypes } from '../ondisk/compression-types.ts';
 import { CorruptError, DeviceError } from '../ondisk/errors.ts';
 import { encodeExtentEntries, type WritableExtentEntry } from '../ondisk/extent-entries.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import type { PointerParts } from '../recovery/invariants/pointers.ts';
 import { SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
 import type { DataPlace, FileReferences } from './explanation.ts';
 import type { FileFinder } from './files-of.ts';

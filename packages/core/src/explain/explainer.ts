@@ -15,6 +15,7 @@ import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { KeyKind } from '../ondisk/keys/kind.ts';
 import { stripe } from '../ondisk/keys/stripe.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
 import type { OpenMember } from '../superblock/member-set.ts';
 import { bytesToSectors, roundDown, sectorsToBytes } from '../util/sizes.ts';
 import { dataPlaceAt } from './data-place.ts';
@@ -23,7 +24,6 @@ import { FileFinder } from './files-of.ts';
 import { journalPlaceAt } from './journal-place.ts';
 import { forgottenNode, nodePlaceAt } from './node-place.ts';
 import { findOwners, type Owner } from './pointers.ts';
-import type { ExplainSource } from './source.ts';
 import { layoutPlaceAt, sectorAround, superblockPlaceAt } from './superblock-place.ts';
 
 export interface ExplainOptions {
@@ -41,13 +41,13 @@ const NOTICES_MAX = 16;
 
 /** `loadChecksums()` and `loadCompression()` have to have been awaited. */
 export class Explainer {
-  readonly #source: ExplainSource;
+  readonly #source: Filesystem;
   readonly #files: FileFinder;
   readonly #data: DataReader;
   #journal: { readonly reading: JournalReading | undefined } | undefined;
   #notices = new Set<string>();
 
-  constructor(source: ExplainSource) {
+  constructor(source: Filesystem) {
     this.#source = source;
     const onDamage = (damage: Damage) => this.#tell(damage.message);
     this.#files = new FileFinder(source, onDamage);

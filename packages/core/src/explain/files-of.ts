@@ -10,11 +10,11 @@ import { type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { CorruptError, UsageError } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { reflinkP } from '../ondisk/keys/reflink-p.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
 import { ROOT_SUBVOLUME, SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { visibleKeyAt } from '../snapshots/visible.ts';
 import { SECTOR_BYTES } from '../util/sizes.ts';
 import type { FileReference, FileReferences } from './explanation.ts';
-import type { ExplainSource } from './source.ts';
 
 /** Files that are listed of one key. */
 const FILES_MAX = 256;
@@ -39,12 +39,12 @@ export interface WantedPart {
 }
 
 export class FileFinder {
-  readonly #source: ExplainSource;
+  readonly #source: Filesystem;
   readonly #onDamage: (damage: Damage) => void;
   #table: SnapshotTable | undefined;
   readonly #trees = new Map<number, FileTree>();
 
-  constructor(source: ExplainSource, onDamage: (damage: Damage) => void) {
+  constructor(source: Filesystem, onDamage: (damage: Damage) => void) {
     this.#source = source;
     this.#onDamage = onDamage;
   }

@@ -10,16 +10,16 @@ import { decryptJset, journalRangesOf } from '../journal/scan.ts';
 import { JSET, Jset, jsetBytes, jsetMagic } from '../ondisk/jset.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
 import type { OpenMember } from '../superblock/member-set.ts';
 import { SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
 import { annotationAt } from './annotate.ts';
 import type { JournalPlace, JsetPlace, Region } from './explanation.ts';
 import { annotateJset, subEntryAt } from './jset-annotations.ts';
-import type { ExplainSource } from './source.ts';
 
 /** @param journal what reading it found, when it could be read */
 export function journalPlaceAt(
-  source: ExplainSource,
+  source: Filesystem,
   member: OpenMember,
   offset: number,
   journal: () => JournalReading | undefined,
@@ -71,12 +71,7 @@ function knownEntry(journal: JournalReading | undefined, dev: number, offset: nu
 }
 
 /** The nearest header before, if its entry reaches to the byte. Each block is looked at once: a bucket has a few thousand. */
-function leftEntry(
-  source: ExplainSource,
-  device: BlockDevice,
-  bucketAt: number,
-  offset: number,
-): FoundEntry | undefined {
+function leftEntry(source: Filesystem, device: BlockDevice, bucketAt: number, offset: number): FoundEntry | undefined {
   const { sb, key } = source;
   const blockBytes = Math.max(1, sb.block_size) * SECTOR_BYTES;
   const magic = jsetMagic(sb.uuid);

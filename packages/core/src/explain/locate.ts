@@ -2,6 +2,7 @@
 
 import type { Damage } from '../btree/iterate.ts';
 import { btreePtrPlaces } from '../btree/node-read.ts';
+import { entriesOf, pointerParts } from '../check/pointers.ts';
 import { BucketGens, type PtrAge } from '../data/bucket-gens.ts';
 import { type FileSegment, fileSegments, fileSize, IndirectExtents } from '../data/segments.ts';
 import type { FileNode, FileTree } from '../fs/file-tree.ts';
@@ -11,11 +12,10 @@ import { type Bpos, bposText, compareBpos, makeBpos } from '../ondisk/bpos.ts';
 import type { BtreeName } from '../ondisk/btrees.ts';
 import type { ExtentCrc, ExtentPtr, ExtentStripePtr } from '../ondisk/extent-entries.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
-import { entriesOf, pointerParts } from '../recovery/invariants/pointers.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import { isCompressed } from './data-place.ts';
 import { pointedSectors } from './pointers.ts';
-import type { ExplainSource } from './source.ts';
 
 /** Where a key is. */
 export interface KeyLocation {
@@ -69,12 +69,12 @@ export interface LocatedRun {
 }
 
 export class Locator {
-  readonly #source: ExplainSource;
+  readonly #source: Filesystem;
   readonly #gens: BucketGens;
   readonly #reflinks: IndirectExtents;
   readonly #onDamage: (damage: Damage) => void;
 
-  constructor(source: ExplainSource, onDamage: (damage: Damage) => void) {
+  constructor(source: Filesystem, onDamage: (damage: Damage) => void) {
     this.#source = source;
     this.#onDamage = onDamage;
     this.#gens = new BucketGens(source, onDamage);

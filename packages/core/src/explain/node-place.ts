@@ -27,11 +27,11 @@ import { type ExtentPtr, encodeExtentEntries } from '../ondisk/extent-entries.ts
 import { btreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
 import { roundUp, SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
 import { type Annotation, annotateLayout, annotationAt } from './annotate.ts';
 import type { BsetPlace, FileReferences, KeyState, NodePart, NodePlace, Region } from './explanation.ts';
 import { annotateNodeKey } from './key-annotations.ts';
-import type { ExplainSource } from './source.ts';
 
 const BTREE_PTR_V2 = keyTypes.idOf('btree_ptr_v2');
 
@@ -49,7 +49,7 @@ export interface NodeReplica {
 
 /** What a byte of a replica is. @param filesOf the files that a key of a leaf belongs to */
 export function nodePlaceAt(
-  source: ExplainSource,
+  source: Filesystem,
   device: BlockDevice,
   replica: NodeReplica,
   deviceOffset: number,
@@ -106,7 +106,7 @@ function onlyReplica({ k, value }: Key, at: ExtentPtr): Key {
 }
 
 /** A node that cannot be read: its header as it stands, which in an encrypted filesystem says little. */
-function rawRegion({ reader }: ExplainSource, device: BlockDevice, at: number): Region | undefined {
+function rawRegion({ reader }: Filesystem, device: BlockDevice, at: number): Region | undefined {
   const lengthBytes = Math.min(sectorsToBytes(reader.nodeSectors), device.sizeBytes - at);
   if (lengthBytes < NODE_KEYS_AT) return undefined;
   let bytes: Uint8Array;
@@ -225,7 +225,7 @@ class NodeLayout {
 }
 
 function partAt(
-  source: ExplainSource,
+  source: Filesystem,
   layout: NodeLayout,
   offset: number,
   filesOf: (btree: number, key: Key) => FileReferences,
@@ -297,7 +297,7 @@ function hasPosition({ keys }: BsetSummary, pos: Bpos): boolean {
  * @returns undefined when no node of this filesystem begins there
  */
 export function forgottenNode(
-  source: ExplainSource,
+  source: Filesystem,
   device: BlockDevice,
   dev: number,
   sector: number,

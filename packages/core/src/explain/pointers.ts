@@ -4,6 +4,7 @@
 // Sources: backpointers.c and struct bch_backpointer, v1.13.0; alloc/backpointers.c, v1.39.2.
 
 import type { Damage } from '../btree/iterate.ts';
+import { entriesOf, type PointerParts, pointerParts } from '../check/pointers.ts';
 import { getBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { bposText, compareBpos, makeBpos } from '../ondisk/bpos.ts';
@@ -13,8 +14,7 @@ import type { Alloc } from '../ondisk/keys/alloc-bucket.ts';
 import { type Backpointer, backpointer, backpointerPos } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
-import { entriesOf, type PointerParts, pointerParts } from '../recovery/invariants/pointers.ts';
-import type { ExplainSource } from './source.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
 
 /** A key with a pointer that covers the sector. */
 export interface Owner {
@@ -56,7 +56,7 @@ export interface SectorPlace {
  * @param forceScan do not look at backpointers at all
  */
 export function findOwners(
-  source: ExplainSource,
+  source: Filesystem,
   place: SectorPlace,
   alloc: Alloc | undefined,
   { forceScan, onDamage }: { readonly forceScan: boolean; readonly onDamage: (damage: Damage) => void },
@@ -85,7 +85,7 @@ const UNINDEXED: readonly number[] = (['sb', 'journal', 'parity'] as const).map(
 const isUnindexed = ({ data_type }: Alloc): boolean => UNINDEXED.includes(data_type);
 
 function byBackpointers(
-  source: ExplainSource,
+  source: Filesystem,
   { dev, sector, bucketStart, bucketSectors }: SectorPlace,
   onDamage: (damage: Damage) => void,
 ): { readonly owners: readonly Owner[]; readonly accounted: number; readonly faults: readonly string[] } {
@@ -142,7 +142,7 @@ interface FoundKey {
 
 /** The key that a backpointer leads to, if it points to the device. */
 function follow(
-  source: ExplainSource,
+  source: Filesystem,
   bp: Backpointer,
   dev: number,
   onDamage: (damage: Damage) => void,
@@ -162,7 +162,7 @@ function follow(
 }
 
 /** The pointers of a key that cover a sector. */
-function* ownersIn(source: ExplainSource, found: FoundKey, dev: number, sector: number): Generator<Owner> {
+function* ownersIn(source: Filesystem, found: FoundKey, dev: number, sector: number): Generator<Owner> {
   const parts = pointerParts(entriesOf(found.key));
   for (const [nr, pointer] of parts.entries()) {
     const { ptr } = pointer;
@@ -181,7 +181,7 @@ const isSame = (a: Owner, b: Owner): boolean =>
 
 /** All pointers of the filesystem. Interior nodes are read for it, and the leaves of extents and reflink. */
 function byScan(
-  source: ExplainSource,
+  source: Filesystem,
   { dev, sector }: SectorPlace,
   onDamage: (damage: Damage) => void,
 ): readonly Owner[] {

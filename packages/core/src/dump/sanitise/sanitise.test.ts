@@ -7,7 +7,6 @@ import { testImageContents, testImages } from '../../../../../test/support/image
 import { editNode, type StoredKey } from '../../btree/node-edit.ts';
 import { readBytes } from '../../device/block-device.ts';
 import { MemoryDevice } from '../../device/memory-device.ts';
-import { type Filesystem, filesystemOf, openFilesystem } from '../../filesystem.ts';
 import { StrHash } from '../../fs/str-hash.ts';
 import { editJournalBucket } from '../../journal/jset-edit.ts';
 import type { Key } from '../../ondisk/bkey.ts';
@@ -19,6 +18,7 @@ import { jsetMagic } from '../../ondisk/jset.ts';
 import { dirent } from '../../ondisk/keys/dirent.ts';
 import { keyTypes } from '../../ondisk/keys/key-types.ts';
 import { decodeAcl, xattr, xattrTypes } from '../../ondisk/keys/xattr.ts';
+import { type Filesystem, filesystemOf, openFilesystem } from '../../opened/filesystem.ts';
 import { openMembers } from '../../superblock/member-set.ts';
 import { seededRandom } from '../../util/random.ts';
 import { findMetadata, type MetadataMap } from '../metadata.ts';

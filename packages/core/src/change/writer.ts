@@ -1,0 +1,540 @@
+// A filesystem open for writing: it commits transactions, one after the other, each wholly or not at all.
+//
+// The order of a commit. What may be lost at any point is what comes after it:
+//   1. The superblock stops saying that the filesystem is clean, and says what the new state needs it to say (replicas entries, where
+//      btree nodes may be). The newest journal entry is the old state; if a clean filesystem's journal lacks it, it is written first.
+//   2. New nodes are written where nothing is. Flush.
+//   3. One journal entry with all roots is written to another bucket than the old one. Flush: this is the commit.
+//   4. The superblock says clean again, with the same roots.
+// A crash before 3 leaves the old state, a crash behind it the new one, and every kernel mounts either.
+//
+// A change that is too large for memory is staged: its parts are written as in 2, one after the other, and each is what the next begins
+// with; but nothing on the devices leads to them before the commit, which is one as any other. What the committed state holds is not
+// used again meanwhile, so that a crash, an error or a second thought leaves the old state, whatever has been staged.
+//
+// Source: bch2_fs_mark_dirty and bch2_fs_mark_clean in sb-clean.c, bch2_journal_pos_from_member_info_set in journal_io.c, v1.13.0.
+
+import { journalDevices } from '../alloc/alloc-devices.ts';
+import { bucketPos } from '../alloc/bucket-indexes.ts';
+import { bucketStateOf, isUnused } from '../alloc/bucket-state.ts';
+import { SuperblockNeeds } from '../alloc/superblock-needs.ts';
+import { checkWritable } from '../alloc/write-gate.ts';
+import { CommitPlan, type NodeAllocator, type NodesToRewrite, type WrittenNodes } from '../btree/commit.ts';
+import { NODE_CACHE_BYTES } from '../btree/node-cache.ts';
+import { deletedKey, Transaction, type Triggers } from '../btree/transaction.ts';
+import { JOURNAL_SEQ_LIMIT, KEY_VERSION_LIMIT, randomDistance } from '../crypto/random-distance.ts';
+import { KeyVersions } from '../data/key-versions.ts';
+import { writeHeadLast } from '../device/head-last.ts';
+import { SeqBlacklist, type SeqRange } from '../journal/blacklist.ts';
+import { type JournalReading, readJournal } from '../journal/journal.ts';
+import { type BtreeRoot, NO_OVERLAY } from '../journal/overlay.ts';
+import { type JournalClocks, type ReplayState, readReplayState } from '../journal/replay.ts';
+import {
+  datetimeEntry, encodeJset, type JournalPlace, journalPlaces, metaChecksumType, stateEntries,
+} from '../journal/write.ts'; // biome-ignore format: one line of names
+import { getBits, withBits } from '../ondisk/bits.ts';
+import { btreeNodeMagic } from '../ondisk/btree-node.ts';
+import { BTREE_ID_MAX, btrees } from '../ondisk/btrees.ts';
+import { dataTypes } from '../ondisk/data-types.ts';
+import { assert, CorruptError, IncompatibleError, UsageError } from '../ondisk/errors.ts';
+import { compatFeatures, FEATURES_ALWAYS, incompatFeatures } from '../ondisk/features.ts';
+import { viewOf } from '../ondisk/layout.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
+import { encodeClean } from '../ondisk/sb-fields/clean.ts';
+import { journalSeqBlacklistField } from '../ondisk/sb-fields/journal-seq-blacklist.ts';
+import { members, withMembers } from '../ondisk/sb-fields/members.ts';
+import { type BchSbLayout, type Superblock, withSection } from '../ondisk/superblock.ts';
+import { Filesystem } from '../opened/filesystem.ts';
+import { editSuperblock, refuseEdit, refuseUnfit } from '../superblock/edit.ts';
+import { type MemberSet, memberSetOf, missingText, openMember } from '../superblock/member-set.ts';
+import { encryptionOf } from '../superblock/passphrase.ts';
+import { withCheckRequired } from '../superblock/require-check.ts';
+import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
+import type { RandomSource } from '../util/random.ts';
+import { sectorsToBytes } from '../util/sizes.ts';
+
+/** More than the roots of all btrees of 1.13 take, each with four replicas, and no more than the smallest bucket that a kernel takes. */
+const ENTRY_BYTES = 4096;
+
+/** After a crash, numbers of entries that may have been on their way are passed over. */
+const SEQS_SKIPPED = 64;
+
+export interface WriterOptions {
+  /** The master key of an encrypted filesystem. */
+  readonly key?: Uint8Array | undefined;
+  readonly random: RandomSource;
+  /** Seconds since 1970. */
+  readonly now: () => bigint;
+  /** Go on with what a damaged journal still says: the first commit makes its losses final, and the next mount checks everything. */
+  readonly allowDamagedJournal?: boolean;
+  /** It is only being made: nothing was encrypted with its key but what is there, and its numbers go on from one to the next. */
+  readonly isNew?: boolean;
+}
+
+/** A part of a change, or all of it. */
+export interface StageRequest {
+  readonly tx: Transaction;
+  readonly allocator: NodeAllocator;
+  /** When all changes are known and nothing was written: throws what stands against them. */
+  readonly check?: () => void;
+  /** What the superblock has to say before the new state counts. Called when all changes are known. */
+  readonly superblock: (sb: Superblock) => Superblock;
+  /** Where the counters have come to; the old ones when left out. */
+  readonly clocks?: JournalClocks;
+}
+
+export interface CommitRequest extends StageRequest {
+  /** What it says once the new state counts: the last thing that is written. */
+  readonly superblockAfter?: (sb: Superblock) => Superblock;
+  /** Where a member's superblock copies are once the new state counts, by its index. */
+  readonly layoutsAfter?: ReadonlyMap<number, BchSbLayout>;
+  /** Nodes that get a new place although nothing in them changes. */
+  readonly rewrite?: NodesToRewrite;
+}
+
+export interface CommitReport extends Omit<WrittenNodes, 'roots'> {
+  /** The journal entry that is the commit. */
+  readonly seq: number;
+}
+
+export class FilesystemWriter {
+  readonly #options: WriterOptions;
+  #filesystem: Filesystem;
+  /** How far the next journal entry is from those before it. On an encrypted filesystem its number is its nonce. */
+  #seqDistance = 1;
+  readonly keyVersions: KeyVersions;
+  #committed: Filesystem;
+  #staged: StagedParts = NOTHING_STAGED;
+  /** What the journal holds, once it was read. */
+  #reading: JournalReading | undefined;
+  /** The transaction that the next commit may take. */
+  #begun: Transaction | undefined;
+  /** A commit is under way, or something stopped it: what is in memory need not be what is on the devices. */
+  #isUnfinished = false;
+
+  /**
+   * @param set all members, open for writing
+   * @throws IncompatibleError for versions that are not written, UsageError when members are missing, and what reading throws
+   * @throws DeviceError when a member cannot take what will be written; CorruptError when a kernel would refuse the superblock
+   * @throws CorruptError when the journal is damaged: what it says may not be all that was; and, even if that is allowed, when a root is lost
+   */
+  constructor(set: MemberSet, options: WriterOptions) {
+    this.#options = options;
+    refuseUnwritable(set);
+    this.#filesystem = filesystemWith(set, options.key);
+    const { replay } = this.#filesystem;
+    refuseDamaged(this.#filesystem, options.allowDamagedJournal ?? false);
+    this.#committed = this.#filesystem;
+    let versionDistance = 1n;
+    if (this.#isEncrypted && options.isNew !== true) {
+      const { random } = options;
+      versionDistance = randomDistance(random, replay.clocks.keyVersion, KEY_VERSION_LIMIT);
+      this.#seqDistance = Number(randomDistance(random, BigInt(replay.lastSeq), JOURNAL_SEQ_LIMIT));
+    }
+    this.keyVersions = new KeyVersions(replay.clocks.keyVersion, versionDistance);
+  }
+
+  /** The filesystem as it was committed last, with what has been staged since: what the next transaction is over. */
+  get filesystem(): Filesystem {
+    return this.#filesystem;
+  }
+
+  /** A commit was begun and did not come to its end: the devices hold the old state or the new one. */
+  get isUnfinished(): boolean {
+    return this.#isUnfinished;
+  }
+
+  get #isEncrypted(): boolean {
+    return getBits(this.#filesystem.sb.flags, sbBits.ENCRYPTION_TYPE) !== 0;
+  }
+
+  /**
+   * Whether the filesystem on the devices has something in a bucket. Until the commit it is not to be used again, also when what has
+   * been staged has emptied it.
+   */
+  isHeld(dev: number, bucket: number): boolean {
+    const key = this.#committed.btree('alloc').get(bucketPos(dev, bucket));
+    return key !== undefined && !isUnused(bucketStateOf(key));
+  }
+
+  /** The next transaction is over the filesystem on the devices: what has been staged is given up. */
+  dropStaged(): void {
+    this.#refuseUnfinished();
+    this.#filesystem = this.#committed;
+    this.#staged = NOTHING_STAGED;
+  }
+
+  /**
+   * A new transaction over `filesystem`. What its journal has to replay is part of it. One that was begun before is dropped: both would
+   * take the same room.
+   * @throws UsageError after a commit that failed
+   */
+  begin(triggers: Triggers): Transaction {
+    this.#refuseUnfinished();
+    const { replay } = this.#filesystem;
+    const tx = new Transaction(this.#filesystem, triggers);
+    for (let btree = 0; btree < BTREE_ID_MAX; btree++) {
+      for (const { key, deltas } of replay.overlay.keysOf(btree, 0)) {
+        // Counters that are added up: what reading gives is the sum.
+        const sum = deltas === undefined ? key : this.#filesystem.btree(btree).get(key.k.p);
+        tx.replay(btree, sum ?? deletedKey(key.k.p));
+      }
+    }
+    this.#begun = tx;
+    return tx;
+  }
+
+  /**
+   * The number that the journal entry of the next commit will have, at the least.
+   * @throws UsageError after a commit that failed
+   */
+  get nextSeq(): number {
+    this.#refuseUnfinished();
+    return this.#nextSeq(this.#journal());
+  }
+
+  /**
+   * Writes the nodes of a transaction, which is a part of what the next commit will commit. Afterwards `filesystem` has it, the
+   * transaction is used up, and on the devices nothing has changed that counts.
+   * @throws NoSpaceError, CorruptError before anything was written; DeviceError at any point. What was staged before can then only be
+   * given up
+   */
+  stage(request: StageRequest): void {
+    const { roots: newRoots, nodeCount, sizeBytes } = this.#plan(request).write();
+    const { replay } = this.#filesystem;
+    const roots = withRoots(replay, newRoots, this.#nextSeq(this.#journal()));
+    const { superblocks } = this.#staged;
+    this.#staged = {
+      superblocks: [...superblocks, request.superblock],
+      nodeCount: this.#staged.nodeCount + nodeCount,
+      sizeBytes: this.#staged.sizeBytes + sizeBytes,
+    };
+    const clocks = request.clocks ?? replay.clocks;
+    // What the journal has to replay was part of the first transaction.
+    this.#filesystem = this.#filesystem.at({ ...replay, roots, clocks, overlay: NO_OVERLAY });
+  }
+
+  /**
+   * Writes a transaction, and with it what has been staged. Its base is `filesystem`; afterwards there is a new one, and the transaction
+   * is used up.
+   * @throws NoSpaceError, CorruptError before anything was written that counts; DeviceError at any point: the filesystem is then in the
+   * old state or in the new one, which opening it anew tells, and this writer takes no more
+   */
+  commit(request: CommitRequest): CommitReport {
+    const plan = this.#plan(request);
+    const filesystem = this.#filesystem;
+    const { key, replay } = filesystem;
+    const { roots: oldRoots, clocks: oldClocks } = this.#committed.replay;
+    const clocks = request.clocks ?? replay.clocks;
+    const superblock = (sb: Superblock) =>
+      [...this.#staged.superblocks, request.superblock].reduce((edited, edit) => edit(edited), sb);
+    let seq = this.#nextSeq(this.#journal());
+    const isClean = replay.from === 'clean';
+    const keepFrom = firstNeeded(this.#journal(), replay.lastSeq);
+    // Before anything is written; the members do not change later.
+    const firstPlaces = this.#places(this.#journal(), keepFrom);
+    const members = firstPlaces.map(({ member }) => member);
+    const markDirty = (old: Superblock) => {
+      const dirty = markedDirty(superblock(old), isClean ? undefined : { start: replay.lastSeq + 1, end: seq });
+      const judged = replay.problems.length > 0 ? withCheckRequired(dirty) : dirty;
+      return withJournalReplicas(judged, members);
+    };
+    const markClean = (old: Superblock, roots: readonly BtreeRoot[], places: readonly JournalPlace[]) => {
+      const clean = markedClean(old, roots, clocks, seq, places);
+      return request.superblockAfter?.(clean) ?? clean;
+    };
+    const planned = sortedRoots(withRoots(replay, plan.roots(), seq));
+    this.#entry(planned, clocks, seq);
+    this.#refuseEdit(markDirty);
+    this.#refuseEdit(old => markClean(markDirty(old), planned, firstPlaces), request.layoutsAfter);
+    this.#isUnfinished = true;
+    if (isClean && !hasState(this.#journal(), replay.lastSeq)) {
+      const places = this.#places(this.#journal(), 0);
+      if (this.#isEncrypted) {
+        // The entry that is lost was encrypted with its number, and need not have said the same: the state gets another one.
+        const stateSeq = seq++;
+        this.#edit(old => markedClean(old, sortedRoots(oldRoots), oldClocks, stateSeq, places));
+        this.#writeEntry(places, oldRoots.values(), oldClocks, stateSeq);
+      } else this.#writeEntry(places, oldRoots.values(), oldClocks, replay.lastSeq);
+      this.#reading = readJournal(filesystem.set, key);
+    }
+    this.#edit(markDirty);
+    const { roots: newRoots, nodeCount, sizeBytes } = plan.write();
+    this.#flush();
+    const roots = sortedRoots(withRoots(replay, newRoots, seq));
+    const places = this.#places(this.#journal(), keepFrom);
+    this.#writeEntry(places, roots, clocks, seq);
+    this.#reading = undefined;
+    this.#edit(old => markClean(old, roots, places), request.layoutsAfter);
+    const staged = this.#staged;
+    this.#seqDistance = 1;
+    this.#filesystem = filesystemWith(this.#filesystem.set, key);
+    this.#committed = this.#filesystem;
+    this.#staged = NOTHING_STAGED;
+    this.#isUnfinished = false;
+    return { seq, nodeCount: staged.nodeCount + nodeCount, sizeBytes: staged.sizeBytes + sizeBytes };
+  }
+
+  /** What becomes of the nodes. Nothing was written yet. @throws what stands against it */
+  #plan({ tx, allocator, check, rewrite }: StageRequest & Pick<CommitRequest, 'rewrite'>): CommitPlan {
+    this.refuseOther(tx);
+    this.#begun = undefined;
+    const filesystem = this.#filesystem;
+    const { sb, key, replay } = filesystem;
+    const plan = new CommitPlan(
+      tx,
+      { btree: id => filesystem.btree(id), overlay: replay.overlay, device: index => filesystem.device(index) },
+      allocator,
+      {
+        magic: btreeNodeMagic(sb.uuid),
+        version: sb.version,
+        csumType: metaChecksumType(sb),
+        key,
+        blockSectors: sb.block_size,
+        nodeSectors: getBits(sb.flags, sbBits.BTREE_NODE_SIZE),
+        replicas: metadataReplicas(sb),
+        randomU64: () => viewOf(this.#options.random.bytes(8)).getBigUint64(0, true),
+        mayRepeatSeqs: this.#options.random.isReproducible === true,
+        rewrite,
+      },
+    );
+    check?.();
+    return plan;
+  }
+
+  /** @throws UsageError after a commit that failed; InvariantError for a transaction that was dropped or used up */
+  refuseOther(tx: Transaction): void {
+    this.#refuseUnfinished();
+    assert(tx === this.#begun, 'the transaction is the one that was begun last, and not yet committed');
+  }
+
+  /**
+   * After a failed flush nobody knows what the devices hold; and where the failure came behind the journal entry, going on from the old
+   * state would write over the new one.
+   */
+  #refuseUnfinished(): void {
+    if (this.#isUnfinished)
+      throw new UsageError('the last commit was not finished: open the filesystem again to see where it stands');
+  }
+
+  #journal(): JournalReading {
+    const { set, key, replay } = this.#filesystem;
+    this.#reading ??= replay.journal ?? readJournal(set, key);
+    return this.#reading;
+  }
+
+  #nextSeq(journal: JournalReading): number {
+    const { replay } = this.#filesystem;
+    if (replay.from === 'clean' && journal.nextSeq > replay.lastSeq + 1) {
+      const detail = `the superblock is clean at journal entry ${replay.lastSeq}, the journal goes on to ${journal.nextSeq - 1}`;
+      throw new CorruptError('clean_but_journal_not_empty', {}, detail);
+    }
+    const next = Math.max(replay.lastSeq, journal.nextSeq - 1) + this.#seqDistance;
+    return replay.from === 'clean' ? next : next + SEQS_SKIPPED;
+  }
+
+  /** Whether `#edit` could do it. */
+  #refuseEdit(edit: (sb: Superblock) => Superblock, layouts?: ReadonlyMap<number, BchSbLayout>): void {
+    refuseEdit(this.#filesystem.set, edit, { now: this.#options.now(), ...(layouts === undefined ? {} : { layouts }) });
+  }
+
+  /** A new superblock on every member, which is then the newest. */
+  #edit(edit: (sb: Superblock) => Superblock, layouts?: ReadonlyMap<number, BchSbLayout>): void {
+    const { set } = this.#filesystem;
+    editSuperblock(set, edit, { now: this.#options.now(), ...(layouts === undefined ? {} : { layouts }) });
+    const reread = memberSetOf(set.members.map(({ device }) => openMember(device)));
+    const { replay, key } = this.#filesystem;
+    this.#filesystem = new Filesystem(reread, replay, key);
+  }
+
+  /**
+   * Where the next entry goes: to as many members as metadata has replicas, as far as they have a bucket to spare.
+   * @param keepFrom entries from this number on are still needed
+   */
+  #places(journal: JournalReading, keepFrom: number): readonly JournalPlace[] {
+    const { set, sb } = this.#filesystem;
+    const chosen = new Set(journalDevices(sb).map(({ index }) => index));
+    const places = journalPlaces(set, journal, ENTRY_BYTES, keepFrom).filter(({ member }) => chosen.has(member));
+    if (places.length > 0) return places;
+    throw new IncompatibleError(
+      'journal_full',
+      {},
+      'no journal bucket is free for the entry that commits the change: a mount or fsck empties some',
+    );
+  }
+
+  #writeEntry(places: readonly JournalPlace[], roots: Iterable<BtreeRoot>, clocks: JournalClocks, seq: number): void {
+    const jset = this.#entry(roots, clocks, seq);
+    // Of an entry whose checksum is wrong, a kernel believes the number of the oldest entry that is needed, and forgets those before it
+    // (journal_entry_add in journal_io.c, v1.13.0): the old state with the rest, if this one were torn behind its header.
+    for (const { device, sector } of places) writeHeadLast(device, sectorsToBytes(sector), jset);
+    for (const { device } of places) device.flush();
+  }
+
+  /** @throws IncompatibleError when it is larger than a bucket may be small */
+  #entry(roots: Iterable<BtreeRoot>, clocks: JournalClocks, seq: number): Uint8Array {
+    const { sb, key } = this.#filesystem;
+    const jset = encodeJset(sb, key, seq, [...stateEntries(roots, clocks), datetimeEntry(this.#options.now())]);
+    if (jset.length > ENTRY_BYTES) {
+      throw new IncompatibleError(
+        'jset_too_big',
+        {},
+        `the roots of the btrees take ${jset.length} bytes, expected at most ${ENTRY_BYTES}`,
+      );
+    }
+    return jset;
+  }
+
+  #flush(): void {
+    for (const { device } of this.#filesystem.set.members) device.flush();
+  }
+}
+
+/** Since the last commit. */
+interface StagedParts {
+  readonly superblocks: readonly StageRequest['superblock'][];
+  readonly nodeCount: number;
+  readonly sizeBytes: number;
+}
+
+const NOTHING_STAGED: StagedParts = { superblocks: [], nodeCount: 0, sizeBytes: 0 };
+
+/** @param seq of the entry that commits them */
+function withRoots({ roots }: ReplayState, newRoots: WrittenNodes['roots'], seq: number): Map<number, BtreeRoot> {
+  const result = new Map(roots);
+  for (const [btree, root] of newRoots) result.set(btree, { btree, ...root, seq });
+  return result;
+}
+
+/** Half of what reading keeps: beside the nodes, a change has its keys in memory. */
+const NODES_KEPT_BYTES = NODE_CACHE_BYTES / 2;
+
+const filesystemWith = (set: MemberSet, key: Uint8Array | undefined): Filesystem =>
+  new Filesystem(set, readReplayState(set, key), key, { nodesKeptBytes: NODES_KEPT_BYTES });
+
+/**
+ * What is understood well enough to be changed, with all its members, each of which takes what will be written. Asks for no key, and reads no
+ * more than the superblocks.
+ * @throws IncompatibleError, UsageError, CorruptError, DeviceError
+ */
+export function refuseUnwritable(set: MemberSet): void {
+  const { sb } = set.newest;
+  checkWritable(sb);
+  if (set.missing.length > 0)
+    throw new UsageError(`${missingText(set)}; a change needs all of them`, undefined, 'member_missing');
+  if (getBits(sb.flags, sbBits.INITIALIZED) === 0) {
+    throw new UsageError('the filesystem was never initialized: mount it once, or format it anew');
+  }
+  if (isAllocInfoStripped(sb)) {
+    throw new IncompatibleError(
+      'no_alloc_info',
+      { device: set.newest.device.name },
+      'its allocation info was dropped (strip-alloc), so it can only be read; a mount for writing rebuilds it',
+    );
+  }
+  refuseUnfit(set);
+  const isEncrypted = getBits(sb.flags, sbBits.ENCRYPTION_TYPE) !== 0;
+  if (isEncrypted !== (encryptionOf(sb) !== 'none')) {
+    const detail = isEncrypted ? 'it is encrypted, but the key is missing' : 'there is a key, but it is not encrypted';
+    throw new CorruptError('invalid_sb_crypt', { device: set.newest.device.name, field: 'crypt' }, detail);
+  }
+}
+
+function refuseDamaged({ replay }: Filesystem, isAllowed: boolean): void {
+  const [problem] = replay.problems;
+  if (problem === undefined) return;
+  if (!isAllowed) {
+    const detail = `${problem.detail}; the journal is damaged (--damaged_journal changes the filesystem without what is lost)`;
+    throw new CorruptError(problem.error, problem.where, detail);
+  }
+  // What looks like an empty btree would become one.
+  for (const name of NEVER_EMPTY) {
+    const root = replay.roots.get(btrees.idOf(name));
+    if (root?.key === undefined) throw rootLost(name);
+  }
+  for (const { btree, key } of replay.roots.values()) if (key === undefined) throw rootLost(btrees.nameOf(btree));
+}
+
+/** In every filesystem that has a root directory. */
+const NEVER_EMPTY = ['inodes', 'alloc', 'subvolumes', 'snapshots'] as const;
+
+const rootLost = (btree: string): CorruptError =>
+  new CorruptError('btree_root_read_error', { btree }, 'its root is lost with the journal: run fsck');
+
+const metadataReplicas = (sb: Superblock): number => getBits(sb.flags, sbBits.META_REPLICAS_WANT);
+
+const sortedRoots = (roots: ReadonlyMap<number, BtreeRoot>): readonly BtreeRoot[] =>
+  [...roots.values()].sort((a, b) => a.btree - b.btree);
+
+/** Whether the journal alone would give the state of the clean section. */
+const hasState = ({ entries }: JournalReading, lastSeq: number): boolean => {
+  const last = entries.at(-1);
+  return (
+    last !== undefined && last.seq === lastSeq && last.isFlush && last.checksumGood && last.lastSeq === BigInt(lastSeq)
+  );
+};
+
+/** The oldest entry that the old state needs. */
+const firstNeeded = (journal: JournalReading, lastSeq: number): number => journal.replayRange?.first ?? lastSeq;
+
+/** A kernel reads the journal of the members that some entry of its replicas names. */
+function withJournalReplicas(sb: Superblock, devs: readonly number[]): Superblock {
+  const needs = new SuperblockNeeds(sb);
+  needs.addReplicas({ data_type: JOURNAL, nr_required: 1, devs });
+  return needs.applyTo(sb);
+}
+
+const JOURNAL = dataTypes.idOf('journal');
+
+const bit = (id: number): bigint => 1n << BigInt(id);
+const ONLY_WHILE_DIRTY =
+  bit(incompatFeatures.idOf('extents_above_btree_updates')) | bit(incompatFeatures.idOf('btree_updates_journalled'));
+const BLACKLIST = bit(incompatFeatures.idOf('journal_seq_blacklist_v3'));
+const ALLOC_INFO = bit(compatFeatures.idOf('alloc_info')) | bit(compatFeatures.idOf('alloc_metadata'));
+
+/** @param skipped numbers of entries that a crash may have lost: bsets that depend on them do not count */
+function markedDirty(sb: Superblock, skipped: SeqRange | undefined): Superblock {
+  const [incompat = 0n, ...others] = sb.features;
+  const dirty = {
+    ...sb,
+    flags: withBits(sb.flags, sbBits.CLEAN, 0),
+    features: [incompat | FEATURES_ALWAYS | (skipped === undefined ? 0n : BLACKLIST), ...others],
+  };
+  if (skipped === undefined) return dirty;
+  const { ranges } = SeqBlacklist.of(sb).with([skipped]);
+  const payload = journalSeqBlacklistField.encode?.(ranges);
+  assert(payload !== undefined, 'the section can be written');
+  return withSection(dirty, 'journal_seq_blacklist', payload);
+}
+
+/** A superblock that says where a filesystem stands, and that nobody was changing it. */
+export function markedClean(
+  sb: Superblock,
+  roots: readonly BtreeRoot[],
+  clocks: JournalClocks,
+  seq: number,
+  places: readonly JournalPlace[],
+): Superblock {
+  const [incompat = 0n, ...others] = sb.features;
+  const [compat = 0n, ...otherCompat] = sb.compat;
+  const entries = stateEntries(roots, clocks);
+  const clean = encodeClean({ flags: 0, read_clock: 0, write_clock: 0, journal_seq: seq, entries, damage: undefined });
+  const changed = members(sb).map((member, index) => {
+    const place = places.find(({ member: at }) => at === index);
+    if (place === undefined) return member;
+    return { ...member, last_journal_bucket: place.bucketIndex, last_journal_bucket_offset: place.endSectors };
+  });
+  return withMembers(
+    withSection(
+      {
+        ...sb,
+        flags: withBits(sb.flags, sbBits.CLEAN, 1),
+        features: [incompat & ~ONLY_WHILE_DIRTY, ...others],
+        compat: [compat | ALLOC_INFO, ...otherCompat],
+      },
+      'clean',
+      clean,
+    ),
+    changed,
+  );
+}

@@ -1,0 +1,135 @@
+// Accounting: every counter of the accounting btree against what the keys add up to, and the superblock's replicas entries against the
+// sets of devices in use. Counters are kept by position: a few hundred, and one row of 32 bytes for each inode that has extents.
+// Source: __trigger_extent and __trigger_reservation in buckets.c, bch2_trigger_inode in inode.c, disk_accounting.c, replicas.c, v1.13.0.
+
+import type { Bpos } from '../ondisk/bpos.ts';
+import { btrees } from '../ondisk/btrees.ts';
+import { type AccountingPos, accounting, accountingBpos, accountingPos } from '../ondisk/keys/accounting.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { type ReplicasEntry, replicasEntryText } from '../ondisk/replicas-entry.ts';
+import { replicas } from '../ondisk/sb-fields/replicas.ts';
+import { type DeviceBuckets, fragmentedOf, sectorsOf, TYPE } from './buckets.ts';
+import { type InvariantContext, keyPlace } from './context.ts';
+import { InumCounters } from './inum-counters.ts';
+
+type Counted = Exclude<AccountingPos, { type: 'unknown' }>;
+
+interface Counter {
+  readonly pos: Bpos;
+  readonly values: number[];
+  isSeen: boolean;
+}
+
+const ACCOUNTING = keyTypes.idOf('accounting');
+
+export class Counters {
+  readonly #version: number;
+  readonly #counters = new Map<string, Counter>();
+  readonly #replicas = new Map<string, ReplicasEntry>();
+  readonly inums = new InumCounters();
+
+  constructor(version: number) {
+    this.#version = version;
+  }
+
+  add(counted: Counted, values: readonly number[]): void {
+    const pos = accountingBpos(counted, { version: this.#version });
+    const id = pos.join();
+    let counter = this.#counters.get(id);
+    if (counter === undefined) {
+      counter = { pos, values: values.map(() => 0), isSeen: false };
+      this.#counters.set(id, counter);
+      if (counted.type === 'replicas') this.#replicas.set(id, counted.entry);
+    }
+    for (const [i, value] of values.entries()) counter.values[i] = (counter.values[i] ?? 0) + value;
+  }
+
+  /** Devices are sorted here, as their order is no matter. */
+  addReplicas(data_type: number, nr_required: number, devs: readonly number[], sectors: number): void {
+    // A position holds no more than 16 of them.
+    const entry = { data_type, nr_required, devs: [...devs].sort((a, b) => a - b).slice(0, 16) };
+    this.add({ type: 'replicas', entry }, [sectors]);
+  }
+
+  /** Buckets of each device by type. */
+  addBuckets(dev: number, own: DeviceBuckets): void {
+    const free = this.#types(dev);
+    free(TYPE.free, own.untouchedCount, 0, 0);
+    const { bucketSizeSectors } = own.device;
+    for (const { page, row } of own.rows()) {
+      const type = page.dataType[row]!;
+      free(type, 1, sectorsOf(page, row), fragmentedOf(page, row, bucketSizeSectors));
+      if (type === TYPE.stripe && page.dirty[row] !== 0) free(TYPE.unstriped, 1, page.dirty[row]!, 0);
+    }
+  }
+
+  #types(dev: number) {
+    return (data_type: number, buckets: number, sectors: number, fragmented: number) =>
+      this.add({ type: 'dev_data_type', dev, data_type }, [buckets, sectors, fragmented]);
+  }
+
+  check(context: InvariantContext): void {
+    const { report } = context;
+    const ID = btrees.idOf('accounting');
+    for (const { k, value } of context.keys('accounting')) {
+      if (k.type !== ACCOUNTING) continue;
+      const where = keyPlace(ID, k.p);
+      const found = accounting.decode(value).counters.map(Number);
+      const counted = accountingPos(k.p, { version: this.#version });
+      if (counted.type === 'inum') {
+        const expected = this.inums.take(counted.inum);
+        const what = `inode ${counted.inum}: ${found.join(' ')}`;
+        if (!isSame(found, expected)) report.add('accounting_inum_mismatch', where, what, expected.join(' '));
+        continue;
+      }
+      const counter = this.#counters.get(k.p.join());
+      if (counter !== undefined) counter.isSeen = true;
+      const expected = counter?.values ?? [];
+      if (!isSame(found, expected)) {
+        report.add(
+          'accounting_mismatch',
+          where,
+          `${countedText(counted)}: ${found.join(' ')}`,
+          expected.join(' ') || 'no counter',
+        );
+      }
+    }
+    for (const { pos, values, isSeen } of this.#counters.values()) {
+      if (isSeen || isSame(values, [])) continue;
+      const text = countedText(accountingPos(pos, { version: this.#version }));
+      report.add('accounting_mismatch', keyPlace(ID, pos), `no counter for ${text}`, values.join(' '));
+    }
+    for (const { inum, values } of this.inums.left()) {
+      const pos = accountingBpos({ type: 'inum', inum }, { version: this.#version });
+      report.add('accounting_inum_mismatch', keyPlace(ID, pos), `no counter for inode ${inum}`, values.join(' '));
+    }
+  }
+
+  /** Mounting looks there for which sets of devices are needed. */
+  checkReplicas(context: InvariantContext): void {
+    const listed = new Set(
+      replicas(context.sb).map(entry => replicasEntryText({ ...entry, devs: [...entry.devs].sort((a, b) => a - b) })),
+    );
+    for (const [id, entry] of this.#replicas) {
+      if (isSame(this.#counters.get(id)?.values ?? [], []) || listed.has(replicasEntryText(entry))) continue;
+      const found = `no entry ${replicasEntryText(entry)}`;
+      context.report.add(
+        'ptr_to_missing_replicas_entry',
+        { field: 'replicas' },
+        found,
+        'one for each set of devices in use',
+      );
+    }
+  }
+}
+
+/** What is not there counts as zero. */
+function isSame(a: readonly number[], b: readonly number[]): boolean {
+  for (let i = 0; i < Math.max(a.length, b.length); i++) if ((a[i] ?? 0) !== (b[i] ?? 0)) return false;
+  return true;
+}
+
+function countedText(counted: AccountingPos): string {
+  if (counted.type === 'replicas') return `replicas ${replicasEntryText(counted.entry)}`;
+  return Object.values(counted).join(' ');
+}

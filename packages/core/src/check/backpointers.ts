@@ -1,0 +1,168 @@
+// Backpointers: one for each pointer, and no others. Both sides are added up as hashes, by bucket, with opposite signs: what is left
+// over when both walks are done tells which buckets differ, at 12 bytes a bucket. Only for those, both sides are then walked
+// again, to say which backpointers are missing or too many.
+// Source: __bch2_extent_ptr_to_bp and bucket_pos_to_bp in backpointers.h, v1.13.0; bucket_gen since 1.14.
+
+import type { Key } from '../ondisk/bkey.ts';
+import { type Bpos, bposText } from '../ondisk/bpos.ts';
+import { btrees } from '../ondisk/btrees.ts';
+import { backpointerPos } from '../ondisk/keys/backpointer.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { viewOf } from '../ondisk/layout.ts';
+import type { AllBuckets } from './alloc.ts';
+import { type DeviceBuckets, rowOf } from './buckets.ts';
+import { type InvariantContext, keyPlace } from './context.ts';
+
+const BACKPOINTER = keyTypes.idOf('backpointer');
+/** Ten words: the offset of the position, then the eight of the value. */
+const WORDS = 10;
+
+/** A backpointer as words. */
+export type BackpointerWords = Uint32Array;
+
+/** MAX_EXTENT_COMPRESS_RATIO_SHIFT. */
+const SHIFT = 2 ** 10;
+
+export interface BackpointerTarget {
+  readonly btree: number;
+  readonly level: number;
+  readonly dataType: number;
+  readonly pos: Bpos;
+}
+
+/**
+ * The backpointer that a pointer asks for.
+ * @param sector on the device; @param suboffset the checksum entry's offset; @param gen of the pointer, stored since 1.14
+ */
+export function backpointerWords(
+  target: BackpointerTarget,
+  sector: number,
+  sectorInBucket: number,
+  suboffset: number,
+  lengthSectors: number,
+  gen: number | undefined,
+): BackpointerWords {
+  const words = new Uint32Array(WORDS);
+  const offset = sector * SHIFT + suboffset; // sectors have 44 bits: exact up to 2^53, and the same rounding on both sides beyond
+  words[0] = offset % 2 ** 32;
+  words[1] = Math.floor(offset / 2 ** 32);
+  const inBucket = sectorInBucket * SHIFT + suboffset;
+  const head = target.btree | (target.level << 8) | (target.dataType << 16);
+  words[2] = gen === undefined ? head | ((inBucket % 256) << 24) : head | (gen << 24);
+  words[3] = gen === undefined ? Math.floor(inBucket / 256) : 0;
+  words[4] = lengthSectors;
+  words.set(target.pos, 5);
+  return words;
+}
+
+function wordsOfKey({ k, value }: Key): BackpointerWords {
+  const words = new Uint32Array(WORDS);
+  words[0] = k.p[1]!;
+  words[1] = k.p[2]!;
+  const view = viewOf(value);
+  for (let i = 0; i < 8; i++) words[2 + i] = view.getUint32(4 * i, true);
+  return words;
+}
+
+/** Adds a hash of the words to the bucket's sums, or takes it away. */
+export function addBackpointer(own: DeviceBuckets, bucket: number, words: BackpointerWords, sign: 1 | -1): void {
+  let lo = 0x9e37_79b9;
+  let hi = 0x85eb_ca6b;
+  for (const word of words) {
+    lo = Math.imul(lo ^ word, 0xcc9e_2d51);
+    lo ^= lo >>> 15;
+    hi = Math.imul(hi ^ word ^ lo, 0x1b87_3593);
+    hi ^= hi >>> 13;
+  }
+  const page = own.page(bucket);
+  const row = rowOf(bucket);
+  page.backpointersLo[row] = page.backpointersLo[row]! + sign * (lo >>> 0);
+  page.backpointersHi[row] = page.backpointersHi[row]! + sign * (hi >>> 0);
+  page.backpointers[row] = page.backpointers[row]! + sign;
+}
+
+/** Takes the backpointers that there are from the sums. */
+export function subtractBackpointers(context: InvariantContext, buckets: AllBuckets): void {
+  for (const { key, own, bucket } of backpointersIn(context, buckets)) addBackpointer(own, bucket, wordsOfKey(key), -1);
+}
+
+function* backpointersIn(context: InvariantContext, buckets: AllBuckets) {
+  const format = { version: context.sb.version };
+  for (const key of context.keys('backpointers')) {
+    if (key.k.type !== BACKPOINTER || key.value.length < 32) continue;
+    const { dev, sector } = backpointerPos(key.k.p, format);
+    const own = buckets.get(dev);
+    const bucket = own === undefined ? 0 : Math.floor(Number(sector) / own.device.bucketSizeSectors);
+    if (own === undefined || !own.has(bucket) || key.k.p[0] !== 0) {
+      const where = keyPlace(btrees.idOf('backpointers'), key.k.p);
+      context.report.add('backpointer_to_missing_device', where, `a place on device ${dev}`, 'a bucket of a member');
+      continue;
+    }
+    yield { key, own, bucket };
+  }
+}
+
+/** So many buckets are looked into at once; the others are only counted. */
+const BUCKETS_TOLD = 256;
+
+/** Buckets whose sums are not zero, by device. */
+export function differingBuckets(buckets: AllBuckets): { readonly told: ReadonlySet<string>; readonly untold: number } {
+  const told = new Set<string>();
+  let untold = 0;
+  for (const [dev, own] of buckets) {
+    for (const { bucket, page, row } of own.rows()) {
+      if (page.backpointers[row] === 0 && page.backpointersLo[row] === 0 && page.backpointersHi[row] === 0) continue;
+      if (told.size < BUCKETS_TOLD) told.add(`${dev}:${bucket}`);
+      else untold++;
+    }
+  }
+  return { told, untold };
+}
+
+/** Collects what both sides have for the buckets that differ, and says what does not match. */
+export class BackpointerDifference {
+  readonly #buckets: ReadonlySet<string>;
+  readonly #expected = new Map<string, { readonly target: BackpointerTarget; count: number }>();
+
+  constructor(buckets: ReadonlySet<string>) {
+    this.#buckets = buckets;
+  }
+
+  expect(dev: number, bucket: number, words: BackpointerWords, target: BackpointerTarget): void {
+    if (!this.#buckets.has(`${dev}:${bucket}`)) return;
+    const id = `${dev},${words.join()}`;
+    const known = this.#expected.get(id);
+    if (known === undefined) this.#expected.set(id, { target: { ...target, pos: target.pos.slice() }, count: 1 });
+    else known.count++;
+  }
+
+  tell(context: InvariantContext, buckets: AllBuckets): void {
+    const { report } = context;
+    for (const { key, own, bucket } of backpointersIn(context, buckets)) {
+      if (!this.#buckets.has(`${own.device.index}:${bucket}`)) continue;
+      const words = wordsOfKey(key);
+      const id = `${own.device.index},${words.join()}`;
+      const known = this.#expected.get(id);
+      if (known !== undefined && known.count > 0) {
+        known.count--;
+        continue;
+      }
+      const where = keyPlace(btrees.idOf('backpointers'), key.k.p);
+      const target = `${btrees.nameOf(words[2]! & 0xff)} ${bposText(words.subarray(5))}`;
+      report.add(
+        'backpointer_to_missing_ptr',
+        where,
+        `a backpointer of ${words[4]} sectors to ${target}`,
+        'a pointer there to here',
+      );
+    }
+    for (const [id, { target, count }] of this.#expected) {
+      if (count === 0) continue;
+      const words = id.split(',').map(Number);
+      const sector = Math.floor((words[2]! * 2 ** 32 + words[1]!) / SHIFT);
+      const where = keyPlace(target.btree, target.pos, target.level);
+      const found = `${count === 1 ? 'no backpointer' : `${count} pointers too many`} at device ${words[0]} sector ${sector}`;
+      report.add('ptr_to_missing_backpointer', where, found, `one of ${words[5]} sectors`);
+    }
+  }
+}

@@ -1,0 +1,122 @@
+// Stripes: the buckets that they take, and how much of each block extents use. A few hundred bytes for each stripe.
+// Source: __mark_stripe_bucket and bch2_trigger_stripe in ec.c, bch2_trigger_stripe_ptr in buckets.c, v1.13.0.
+
+import { btrees } from '../ondisk/btrees.ts';
+import type { Location } from '../ondisk/errors.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { type Stripe, stripe } from '../ondisk/keys/stripe.ts';
+import type { Counters } from './accounting.ts';
+import type { AllBuckets } from './alloc.ts';
+import { rowOf, TYPE } from './buckets.ts';
+import { type InvariantContext, keyPlace } from './context.ts';
+import type { Pointer } from './pointers.ts';
+
+const STRIPES = btrees.idOf('stripes');
+const STRIPE = keyTypes.idOf('stripe');
+
+interface CheckedStripe {
+  readonly where: Location;
+  readonly value: Stripe;
+  /** Sectors of each block that extents point to. */
+  readonly used: number[];
+}
+
+export class Stripes {
+  readonly #stripes = new Map<number, CheckedStripe>();
+
+  /** Reads all stripes and marks their buckets. */
+  read(context: InvariantContext, buckets: AllBuckets, counters: Counters): void {
+    for (const key of context.keys('stripes')) {
+      if (key.k.type !== STRIPE || key.value.length < stripe.minBytes) continue;
+      const value = stripe.decode(key.value);
+      const nr = key.k.p[1]!;
+      const where = keyPlace(STRIPES, key.k.p);
+      this.#stripes.set(nr, { where, value, used: value.ptrs.map(() => 0) });
+      const devs = value.ptrs.map(ptr => ptr.dev);
+      const nrData = value.nr_blocks - value.nr_redundant;
+      counters.addReplicas(TYPE.parity, nrData, devs, value.sectors * value.nr_redundant);
+      for (const [block, ptr] of value.ptrs.entries()) {
+        const own = buckets.get(ptr.dev);
+        if (own === undefined) continue;
+        const bucket = Math.floor(ptr.offset / own.device.bucketSizeSectors);
+        if (!own.has(bucket)) {
+          context.report.add(
+            'ptr_to_invalid_device',
+            where,
+            `block ${block} in bucket ${ptr.dev}:${bucket}`,
+            'a bucket of a member',
+          );
+          continue;
+        }
+        const page = own.page(bucket);
+        const row = rowOf(bucket);
+        if (page.markStripe[row] !== 0) {
+          context.report.add(
+            'stripe_bucket_shared',
+            where,
+            `bucket ${ptr.dev}:${bucket} of stripe ${page.markStripe[row]}`,
+            'a bucket of its own',
+          );
+        }
+        if (ptr.gen !== page.gen[row]) {
+          context.report.add('stale_dirty_ptr', where, `block ${block} gen ${ptr.gen}`, `generation ${page.gen[row]}`);
+        }
+        page.markStripe[row] = nr;
+        page.markRedundancy[row] = value.nr_redundant;
+        const isParity = block >= nrData;
+        page.markType[row] = isParity ? TYPE.parity : TYPE.stripe;
+        if (isParity) page.markDirty[row] = page.markDirty[row]! + value.sectors;
+      }
+    }
+  }
+
+  /** An extent's pointer to a block. */
+  markBlock(
+    context: InvariantContext,
+    where: Location,
+    { ptr, stripe: entry }: Pointer,
+    onDisk: number,
+    dataType: number,
+    counters: Counters,
+  ): void {
+    if (entry === undefined) return;
+    const known = this.#stripes.get(entry.idx);
+    if (known === undefined) {
+      context.report.add('ptr_to_missing_stripe', where, `stripe ${entry.idx}`, 'a stripe');
+      return;
+    }
+    const { value, used } = known;
+    const block = value.ptrs[entry.block];
+    const isInside =
+      block !== undefined &&
+      block.dev === ptr.dev &&
+      block.gen === ptr.gen &&
+      ptr.offset >= block.offset &&
+      ptr.offset < block.offset + value.sectors &&
+      entry.block < value.nr_blocks - value.nr_redundant;
+    if (!isInside) {
+      context.report.add(
+        'ptr_to_incorrect_stripe',
+        where,
+        `block ${entry.block} of stripe ${entry.idx}`,
+        'the block that it points into',
+      );
+      return;
+    }
+    used[entry.block] = used[entry.block]! + onDisk;
+    const devs = value.ptrs.map(one => one.dev);
+    counters.addReplicas(dataType, value.nr_blocks - value.nr_redundant, devs, onDisk);
+  }
+
+  check(context: InvariantContext): void {
+    for (const { where, value, used } of this.#stripes.values()) {
+      const nrData = value.nr_blocks - value.nr_redundant;
+      for (let block = 0; block < nrData; block++) {
+        const found = value.blockcounts?.[block];
+        if (found !== undefined && found !== used[block]) {
+          context.report.add('stripe_sector_count_wrong', where, `block ${block}: ${found}`, used[block]);
+        }
+      }
+    }
+  }
+}

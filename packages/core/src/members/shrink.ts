@@ -1,0 +1,396 @@
+// A member gets smaller. What lies in the buckets that go, or where a superblock copy has to be then, is moved into free ones below, in as
+// many commits as it takes; the last commit takes the buckets away. The caller then cuts the file or the partition.
+//
+// A crash leaves a filesystem with all its files at any time, of the old size or of the new one. While things are moved, nothing else is to
+// be said. Then the last superblock copy gets its new place, and the last commit takes the buckets away, its journal entry first, the
+// superblock with the smaller number of buckets then. Cut off behind the first, the old copy's buckets are taken although nothing is
+// there; cut off between the two, the buckets that go are in no list of free ones. Nothing is put there then, and a mount goes on with
+// the rest; fsck gives them back, and asking for the same size or a smaller one once more finishes what was begun. With the
+// superblock first, lists would name buckets that are not there, and a kernel that comes upon one of those stops.
+// Source: bch2_dev_buckets_reserved in buckets.h, bch2_recalc_capacity in alloc_background.c, v1.13.0, for what has to stay free.
+
+import { type AllocDevice, allocDevices } from '../alloc/alloc-devices.ts';
+import { BucketAllocator } from '../alloc/allocator.ts';
+import { bucketPos } from '../alloc/bucket-indexes.ts';
+import { bucketStateOf, dirtySectorsOf, TYPE } from '../alloc/bucket-state.ts';
+import { BUCKETS_MIN, DEVICE_BYTES_MIN } from '../alloc/geometry.ts';
+import { superblockSectors } from '../alloc/new-device.ts';
+import { NoSpaceError } from '../alloc/no-space.ts';
+import { forgetBuckets, markSuperblocks, releaseSuperblocks, removeBuckets } from '../alloc/remove-buckets.ts';
+import { nodeReserveBuckets, reservedSectors } from '../alloc/reserve.ts';
+import type { Transaction } from '../btree/transaction.ts';
+import { FilesystemTriggers } from '../change/triggers.ts';
+import type { CommitRequest, FilesystemWriter } from '../change/writer.ts';
+import { bucketContents, dropCachedInto, keysInto, moveBucketData } from '../data/move-extents.ts';
+import { getBits } from '../ondisk/bits.ts';
+import type { Bpos } from '../ondisk/bpos.ts';
+import { BTREE_MAX_DEPTH } from '../ondisk/btrees.ts';
+import { dataTypes } from '../ondisk/data-types.ts';
+import { CorruptError, UsageError } from '../ondisk/errors.ts';
+import { accountingBpos } from '../ondisk/keys/accounting.ts';
+import { viewOf } from '../ondisk/layout.ts';
+import { memberBits } from '../ondisk/member-bits.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
+import { decodeJournal, decodeJournalV2 } from '../ondisk/sb-fields/journal.ts';
+import { members, withMember } from '../ondisk/sb-fields/members.ts';
+import { type BchSbLayout, type Superblock, sectionPayload } from '../ondisk/superblock.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
+import { memberText, type OpenMember } from '../superblock/member-set.ts';
+import { roundDown, sectorsToBytes } from '../util/sizes.ts';
+
+export interface ShrinkOptions {
+  /** How many keys a commit changes at the most, so that memory is bounded. */
+  readonly keysPerCommit?: number;
+}
+
+export interface ShrinkReport {
+  readonly bucketCount: number;
+  /** How long the device has to be from now on. */
+  readonly sizeBytes: number;
+  readonly movedBytes: number;
+  readonly commits: number;
+}
+
+/** What of a member's size is to be looked at before anything is done. */
+export interface MemberUse {
+  readonly device: AllocDevice;
+  readonly member: OpenMember;
+  /** Buckets with something in them that stays, superblocks left out. */
+  readonly taken: number;
+  /** Behind the last bucket whose place is fixed: of the journal, of stripes, of superblock copies but the last. */
+  readonly fixedEnd: number;
+}
+
+/**
+ * How many buckets a member needs at the least: for what is in it, and for a kernel to work with it.
+ * @throws UsageError when there is no such member
+ */
+export function smallestBucketCount(filesystem: Filesystem, dev: number): number {
+  return smallestFor(filesystem.sb, memberUse(filesystem, dev));
+}
+
+/**
+ * Makes a member smaller; the device itself is left as it is.
+ * @param dev its index
+ * @throws UsageError, NoSpaceError when it cannot be so small; CorruptError, DeviceError: the filesystem is whole then, and as large as it was
+ */
+export function shrinkMember(...request: Parameters<typeof shrinkSteps>): ShrinkReport {
+  for (const steps = shrinkSteps(...request); ; ) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** The same, a commit a step. */
+export function* shrinkSteps(
+  writer: FilesystemWriter,
+  dev: number,
+  bucketCount: number | 'min',
+  { keysPerCommit = KEYS_PER_COMMIT }: ShrinkOptions = {},
+): Generator<void, ShrinkReport, void> {
+  const { filesystem } = writer;
+  const use = memberUse(filesystem, dev);
+  const { device, member } = use;
+  const least = smallestFor(filesystem.sb, use);
+  const count = bucketCount === 'min' ? least : bucketCount;
+  const sizeBytes = sectorsToBytes(count * device.bucketSizeSectors);
+  if (!Number.isSafeInteger(count) || count < least || count > device.bucketEnd) {
+    const range = `${least} to ${device.bucketEnd}`;
+    throw new UsageError(`${memberText(filesystem.sb, dev)} cannot have ${count} buckets, only ${range}`);
+  }
+  if (count === device.bucketEnd) return { bucketCount: count, sizeBytes, movedBytes: 0, commits: 0 };
+  refuseLost(filesystem, device, count);
+  const layout = layoutWithin(member.sb.layout, device, count);
+  const shrinking = new Shrinking(writer, use, count, layout, keysPerCommit);
+  yield* shrinking.moveData();
+  yield* shrinking.dropCached();
+  yield* shrinking.forget();
+  shrinking.moveSuperblocks();
+  yield;
+  shrinking.cut();
+  return {
+    bucketCount: count,
+    sizeBytes,
+    movedBytes: sectorsToBytes(shrinking.movedSectors),
+    commits: shrinking.commits,
+  };
+}
+
+/** The commits that it takes. */
+class Shrinking {
+  movedSectors = 0;
+  commits = 0;
+  readonly #writer: FilesystemWriter;
+  readonly #use: MemberUse;
+  readonly #count: number;
+  readonly #layout: BchSbLayout;
+  readonly #keysPerCommit: number;
+  /** What is in buckets from here on is moved: those that go, and those that a superblock copy gets. */
+  readonly #end: number;
+
+  constructor(writer: FilesystemWriter, use: MemberUse, count: number, layout: BchSbLayout, keysPerCommit: number) {
+    this.#keysPerCommit = keysPerCommit;
+    this.#writer = writer;
+    this.#use = use;
+    this.#count = count;
+    this.#layout = layout;
+    const { bucketSizeSectors } = use.device;
+    const old = superblockSectors(use.member.sb.layout, bucketSizeSectors);
+    const copies = [...superblockSectors(layout, bucketSizeSectors).keys()].filter(bucket => !old.has(bucket));
+    this.#end = Math.min(count, ...copies);
+  }
+
+  /** Data and nodes, some at a time: fewer when there is no room for what their moving changes. */
+  *moveData(): Generator<void> {
+    for (let keysMax = this.#keysPerCommit; ; ) {
+      try {
+        if (!this.#moveSome(keysMax)) return;
+        yield;
+      } catch (thrown) {
+        if (!(thrown instanceof NoSpaceError) || keysMax < KEYS_LEAST) throw thrown;
+        keysMax = Math.floor(keysMax / 4);
+      }
+    }
+  }
+
+  /** @returns false when there was nothing to move */
+  #moveSome(keysMax: number): boolean {
+    const { device } = this.#use;
+    const change = this.#begin();
+    const { filesystem } = this.#writer;
+    const rewrite = new Map<number, Bpos[][]>();
+    let keys = 0;
+    let sectors = 0;
+    for (const contents of bucketContents(filesystem, device, this.#end, device.bucketEnd)) {
+      const nodes = contents.references.filter(({ level }) => level > 0);
+      const cost = contents.references.length + KEYS_OF_NODE * nodes.length;
+      if (keys > 0 && keys + cost > keysMax) break;
+      keys += cost;
+      for (const { btree, level, pos } of nodes) {
+        const levels = rewrite.get(btree) ?? Array.from({ length: BTREE_MAX_DEPTH }, (): Bpos[] => []);
+        rewrite.set(btree, levels);
+        levels[level - 1]!.push(pos);
+      }
+      sectors += moveBucketData(change.tx, device, change.allocator, contents);
+    }
+    if (keys === 0) return false;
+    const { clocks } = filesystem.replay;
+    this.#commit(change, { rewrite, clocks: { ...clocks, write: clocks.write + BigInt(sectors) } });
+    this.movedSectors += sectors;
+    return true;
+  }
+
+  /** Pointers to cached copies, which backpointers do not lead to; also such as are stale by now. */
+  *dropCached(): Generator<void> {
+    const { device } = this.#use;
+    for (let isMore = true; isMore; ) {
+      const change = this.#begin();
+      let keys = 0;
+      isMore = false;
+      for (const { btree, key } of keysInto(this.#writer.filesystem, device, this.#end)) {
+        if (keys++ === this.#keysPerCommit) {
+          isMore = true;
+          break;
+        }
+        dropCachedInto(change.tx, device, this.#end, btree, key);
+      }
+      if (keys > 0) this.#commit(change, {});
+      yield;
+    }
+  }
+
+  /** Alloc keys of the buckets that go, as far as there are too many for one commit. */
+  *forget(): Generator<void> {
+    const { device } = this.#use;
+    let known = 0;
+    const range = { from: bucketPos(device.index, this.#count), to: bucketPos(device.index, device.bucketEnd) };
+    for (const _ of this.#writer.filesystem.btree('alloc').keys(range)) known++;
+    for (; known > this.#keysPerCommit; known -= this.#keysPerCommit) {
+      const change = this.#begin();
+      forgetBuckets(change.tx, device.index, this.#count, this.#keysPerCommit);
+      this.#commit(change, {});
+      yield;
+    }
+  }
+
+  /** The copies that would be behind the end. A mount marks the buckets that a layout names by itself, but miscounts them, so they come first. */
+  moveSuperblocks(): void {
+    const { device, member } = this.#use;
+    const old = member.sb.layout;
+    if (old.sb_offset.every((offset, i) => offset === this.#layout.sb_offset[i])) return;
+    const change = this.#begin();
+    markSuperblocks(change.triggers, change.tx, device, this.#layout);
+    this.#commit(change, { layoutsAfter: new Map([[device.index, this.#layout]]) });
+    wipeCopies(member, this.#layout);
+  }
+
+  /** The last one: the buckets go. */
+  cut(): void {
+    const { device } = this.#use;
+    const { index: dev } = device;
+    const uncounted = uncountedBuckets(this.#writer.filesystem, device);
+    const change = this.#begin();
+    const { tx, triggers } = change;
+    releaseSuperblocks(triggers, tx, device, this.#layout, this.#count);
+    forgetBuckets(tx, dev, this.#count, Number.POSITIVE_INFINITY);
+    removeBuckets(triggers, tx, device, this.#count, uncounted);
+    this.#commit(change, {
+      superblockAfter: sb => withMember(sb, dev, known => ({ ...known, nbuckets: this.#count })),
+    });
+  }
+
+  #begin(): Change {
+    return new Change(this.#writer, this.#use.device.index, this.#end);
+  }
+
+  #commit(change: Change, more: CommitExtras): void {
+    change.commit(more);
+    this.commits++;
+  }
+}
+
+/** Some hundred bytes of memory for each, several times. */
+const KEYS_PER_COMMIT = 50_000;
+/** With fewer keys a commit does not need less room. */
+const KEYS_LEAST = 16;
+/** About so many keys are in a node that is written anew. */
+const KEYS_OF_NODE = 1000;
+
+type CommitExtras = Pick<CommitRequest, 'superblockAfter' | 'layoutsAfter' | 'rewrite' | 'clocks'>;
+
+/** A transaction that puts nothing into the buckets from `end` on. */
+export class Change {
+  readonly tx: Transaction;
+  readonly triggers: FilesystemTriggers;
+  readonly allocator: BucketAllocator;
+  readonly #writer: FilesystemWriter;
+
+  constructor(writer: FilesystemWriter, dev: number, end: number) {
+    const { filesystem } = writer;
+    const { sb, replay } = filesystem;
+    const { clocks } = replay;
+    this.#writer = writer;
+    this.triggers = new FilesystemTriggers(sb, {
+      journalSeq: writer.nextSeq,
+      // 0 says never.
+      readClock: clocks.read > 0n ? clocks.read : 1n,
+      writeClock: clocks.write > 0n ? clocks.write : 1n,
+    });
+    this.tx = writer.begin(this.triggers);
+    const nodes = {
+      replicas: getBits(sb.flags, sbBits.META_REPLICAS_WANT),
+      target: getBits(sb.flags, sbBits.METADATA_TARGET),
+    };
+    this.allocator = new BucketAllocator(filesystem, this.triggers, nodes, {
+      usesReserve: true,
+      ends: new Map([[dev, end]]),
+    });
+  }
+
+  commit(more: CommitExtras): void {
+    const { tx, allocator, triggers } = this;
+    this.#writer.commit({ tx, allocator, superblock: sb => triggers.needs.applyTo(sb), ...more });
+  }
+}
+
+export function memberUse(filesystem: Filesystem, dev: number): MemberUse {
+  const { sb, set } = filesystem;
+  const device = allocDevices(sb)[dev];
+  const member = set.members.find(one => one.sb.dev_idx === dev);
+  if (device === undefined || member === undefined) throw new UsageError(`the filesystem has no member ${dev} at hand`);
+  if (getBits([members(sb)[dev]!.flags], memberBits.FREESPACE_INITIALIZED) === 0) {
+    throw new UsageError(`${memberText(sb, dev)} has no list of its free buckets yet: mount the filesystem once`);
+  }
+  let taken = 0;
+  let fixedEnd = 0;
+  for (const key of filesystem.btree('alloc').keys({ from: bucketPos(dev, 0), to: bucketPos(dev, device.bucketEnd) })) {
+    const state = bucketStateOf(key);
+    if (state.dataType === TYPE.sb) continue;
+    const bucket = key.k.p[2]! * 2 ** 32 + key.k.p[1]!;
+    if (dirtySectorsOf(state) === 0 && state.stripe === 0) continue;
+    taken++;
+    if (state.stripe !== 0) fixedEnd = bucket + 1;
+  }
+  for (const { start, nr } of journalOf(member.sb)) fixedEnd = Math.max(fixedEnd, start + nr);
+  const { layout } = member.sb;
+  const copiesEnd = Number(layout.sb_offset[layout.nr_superblocks - 2] ?? 0) + 2 ** layout.sb_max_size_bits;
+  fixedEnd = Math.max(fixedEnd, Math.ceil(copiesEnd / device.bucketSizeSectors));
+  return { device, member, taken, fixedEnd };
+}
+
+export function journalOf(sb: Superblock): readonly { readonly start: number; readonly nr: number }[] {
+  const v2 = sectionPayload(sb, 'journal_v2');
+  if (v2 !== undefined) return decodeJournalV2(v2);
+  return decodeJournal(sectionPayload(sb, 'journal') ?? new Uint8Array(0)).map(start => ({ start, nr: 1 }));
+}
+
+export function smallestFor(sb: Superblock, { device, member, taken, fixedEnd }: MemberUse): number {
+  const { firstBucket, bucketEnd, bucketSizeSectors } = device;
+  const copyBuckets = Math.ceil(2 ** member.sb.layout.sb_max_size_bits / bucketSizeSectors);
+  let count = Math.max(
+    BUCKETS_MIN,
+    Math.ceil(DEVICE_BYTES_MIN / sectorsToBytes(bucketSizeSectors)),
+    // The new place of the last copy may not reach into its old one.
+    fixedEnd + 2 * copyBuckets,
+  );
+  while (count < bucketEnd) {
+    const sbBuckets = superblockSectors(layoutWithin(member.sb.layout, device, count), bucketSizeSectors).size;
+    const missing = taken + sbBuckets + bucketsKept(sb, device, count) - (count - firstBucket);
+    if (missing <= 0) break;
+    count += missing;
+  }
+  return Math.min(count, bucketEnd);
+}
+
+/** Buckets that a kernel keeps free before it lets users write, and as many more as it needs to start. */
+function bucketsKept(sb: Superblock, device: AllocDevice, count: number): number {
+  const reserve = reservedSectors(sb, [{ ...device, bucketEnd: count }]);
+  const nodes = nodeReserveBuckets(device, getBits(sb.flags, sbBits.BTREE_NODE_SIZE));
+  return Math.ceil(reserve / device.bucketSizeSectors) + nodes;
+}
+
+/** Of an earlier last commit that was cut off, less than it was about to take away cannot be taken. */
+function refuseLost(filesystem: Filesystem, device: AllocDevice, count: number): void {
+  const most = device.bucketEnd - uncountedBuckets(filesystem, device);
+  if (count <= most) return;
+  const detail = `of ${device.bucketEnd} buckets only ${most} are counted: ask for at most so many, or run fsck`;
+  throw new CorruptError('accounting_mismatch', { field: `members[${device.index}]` }, detail);
+}
+
+/** Buckets of the device that no counter knows of: what a commit that was cut off leaves. */
+function uncountedBuckets(filesystem: Filesystem, { index: dev, firstBucket, bucketEnd }: AllocDevice): number {
+  let counted = 0;
+  for (const { id } of dataTypes.rows) {
+    if (id === TYPE.unstriped) continue;
+    const pos = accountingBpos({ type: 'dev_data_type', dev, data_type: id }, { version: filesystem.sb.version });
+    const key = filesystem.btree('accounting').get(pos);
+    if (key !== undefined && key.value.length >= 8) counted += Number(viewOf(key.value).getBigInt64(0, true));
+  }
+  return bucketEnd - firstBucket - counted;
+}
+
+/** The layout with the copies that would lie behind the end as near to it as they can, and not over where they are. */
+function layoutWithin(layout: BchSbLayout, { bucketSizeSectors }: AllocDevice, bucketCount: number): BchSbLayout {
+  const copySectors = 2 ** layout.sb_max_size_bits;
+  const sb_offset = [...layout.sb_offset];
+  let end = bucketCount * bucketSizeSectors;
+  for (let i = layout.nr_superblocks - 1; i >= 0 && Number(sb_offset[i]) + copySectors > end; i--) {
+    end = roundDown(Math.min(end, Number(sb_offset[i])) - copySectors, bucketSizeSectors);
+    sb_offset[i] = BigInt(end);
+  }
+  return { ...layout, sb_offset };
+}
+
+/** Copies that nobody keeps up to date any more are not to be found by those who look for superblocks. */
+function wipeCopies({ device, sb }: OpenMember, layout: BchSbLayout): void {
+  const copySectors = 2 ** layout.sb_max_size_bits;
+  const kept = layout.sb_offset.slice(0, layout.nr_superblocks).map(Number);
+  for (const sector of sb.layout.sb_offset.slice(0, sb.layout.nr_superblocks).map(Number)) {
+    const isOverwritten = kept.some(copy => sector < copy + copySectors && copy < sector + WIPED_SECTORS);
+    if (!isOverwritten) device.write(sectorsToBytes(sector), new Uint8Array(sectorsToBytes(WIPED_SECTORS)));
+  }
+  device.flush();
+}
+
+/** The magic is among the first bytes. */
+const WIPED_SECTORS = 8;
