@@ -13,7 +13,7 @@ const coreTiers: readonly (readonly string[])[] = [
   ['util', 'ondisk', 'crypto', 'checksum', 'compress'],
   ['device', 'probe'],
   ['superblock', 'journal', 'btree', 'opened'],
-  ['alloc', 'snapshots', 'data', 'fs'],
+  ['alloc', 'snapshots', 'data', 'fs', 'usage'],
   ['check', 'change'],
   ['members', 'create', 'recovery', 'dump', 'explain'],
 ];
@@ -23,11 +23,12 @@ const coreMutual: readonly (readonly [string, string])[] = [['util', 'ondisk']];
 const packageImports: Readonly<Record<string, readonly string[]>> = {
   core: [],
   command: ['core'],
-  format: ['core', 'command'],
+  sources: ['core', 'command'],
+  format: ['core', 'command', 'sources'],
   'show-super': ['core', 'command'],
   dump: ['core', 'command'],
   files: ['core', 'command'],
-  bcachefs: ['core', 'command', 'format', 'show-super', 'dump', 'files'],
+  bcachefs: ['core', 'command', 'sources', 'format', 'show-super', 'dump', 'files'],
 };
 
 /** Things that have exactly one home. */

@@ -36,10 +36,10 @@ import {
 } from '@bcachefs-ts/core';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { encodeRecords, padded, tarHeader } from '../../packages/files/src/tar/header.ts';
-import { type DirectoryOptions, openDirectory } from '../../packages/format/src/source/directory.ts';
-import { exclusion } from '../../packages/format/src/source/owner-map.ts';
-import type { SourceEntry, SourceTree } from '../../packages/format/src/source/source.ts';
-import { openTar, type TarOptions } from '../../packages/format/src/source/tar.ts';
+import { type DirectoryOptions, openDirectory } from '../../packages/sources/src/directory.ts';
+import { exclusion } from '../../packages/sources/src/owner-map.ts';
+import type { SourceEntry, SourceTree } from '../../packages/sources/src/source.ts';
+import { openTar, type TarOptions } from '../../packages/sources/src/tar.ts';
 import { succeed } from '../support/cli.ts';
 import { withTestImage } from '../support/images.ts';
 import { randomFrom, testSeed } from '../support/random.ts';

@@ -1,14 +1,20 @@
 // A counter in the words that kernels print it in (internal/accounting in sysfs): `replicas user: 1/2 [0 1]: 584`.
 
-import { btrees, compressionTypeText, dataTypeText, nameAt, replicasEntryText } from '@bcachefs-ts/core';
-import type { Counter } from '@bcachefs-ts/dump';
+import {
+  btrees,
+  compressionTypeText,
+  dataTypeText,
+  nameAt,
+  replicasEntryText,
+  type UsageCounter,
+} from '@bcachefs-ts/core';
 
 /** As Linux 6.12 does. */
-export function counterLine({ counted, values }: Counter): string {
+export function counterLine({ counted, values }: UsageCounter): string {
   return `${nameOf(counted)}: ${values.join(' ')}`;
 }
 
-function nameOf(counted: Counter['counted']): string {
+function nameOf(counted: UsageCounter['counted']): string {
   switch (counted.type) {
     case 'persistent_reserved':
       return `persistent_reserved replicas=${counted.nr_replicas}`;

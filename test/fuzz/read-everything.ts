@@ -22,10 +22,11 @@ import {
   pathsOf,
   readJournal,
   readReplayState,
+  readUsage,
   SPOS_MAX,
   UsageError,
 } from '@bcachefs-ts/core';
-import { type ListRequest, listItems, readUsage, usageFields, usageText } from '@bcachefs-ts/dump';
+import { type ListRequest, listItems, usageFields, usageText } from '@bcachefs-ts/dump';
 import type { Random } from '../support/random.ts';
 
 /** How far reading came: a fuzz test that reaches nothing tests nothing. */

@@ -22,3 +22,13 @@ export function creationTime(context: Pick<Context, 'env' | 'date'>): CreationTi
   }
   return { nowNs: BigInt(epoch) * 1_000_000_000n, isFixed: true };
 }
+
+/**
+ * Times of a file that is put into a filesystem while the time is fixed: nothing is newer than that, and when a file was last read does not
+ * count, so that the result does not depend on when it was made.
+ * @param mtimeNs undefined when the source does not say
+ */
+export function noLaterThan(fixedNs: bigint, mtimeNs: bigint | undefined): { mtimeNs: bigint; atimeNs: bigint } {
+  const fixed = mtimeNs === undefined || mtimeNs > fixedNs ? fixedNs : mtimeNs;
+  return { mtimeNs: fixed, atimeNs: fixed };
+}

@@ -4,7 +4,7 @@ export type { Palette } from './color.ts';
 export { type Command, type CommandDeclaration, defineCommand, defineStreamCommand, type Example } from './command.ts';
 export { commonOptions } from './common-options.ts';
 export type { Context } from './context.ts';
-export { type CreationTime, creationTime } from './creation-time.ts';
+export { type CreationTime, creationTime, noLaterThan } from './creation-time.ts';
 export type { ElsewhereRow } from './elsewhere.ts';
 export { CommandFailed, CommandLineError, describeError, type ErrorReport } from './errors.ts';
 export { EXIT, type ExitCodeRow, exitCodeTable } from './exit-codes.ts';
@@ -44,4 +44,15 @@ export {
 export { bytesText, durationText, type Task, type TaskSpec } from './progress.ts';
 export { runSteps } from './steps.ts';
 export { type Collected, type RunOptions, runCli } from './testing.ts';
-export { type MountOption, parseBoolean, parseInteger, parseMountOptions, parseSize, parseUuid } from './values.ts';
+export {
+  ID_MAX,
+  type MountOption,
+  type Owner,
+  parseBoolean,
+  parseInteger,
+  parseMode,
+  parseMountOptions,
+  parseOwner,
+  parseSize,
+  parseUuid,
+} from './values.ts';

@@ -1,6 +1,6 @@
 import { UsageError } from '@bcachefs-ts/core';
 import { describe, expect, test } from 'vitest';
-import { parseBoolean, parseInteger, parseMountOptions, parseSize } from './values.ts';
+import { parseBoolean, parseInteger, parseMode, parseMountOptions, parseOwner, parseSize } from './values.ts';
 
 describe('parseSize', () => {
   test.each([
@@ -69,4 +69,18 @@ test('parseBoolean', () => {
   expect(() => parseBoolean('maybe')).toThrow(
     new UsageError("'maybe' is neither yes nor no, expected 1, yes, true, on or 0, no, false, off"),
   );
+});
+
+describe('owners and permissions', () => {
+  test('two numbers, all ones is none', () => {
+    expect(parseOwner('0:4294967294')).toEqual({ uid: 0, gid: 4_294_967_294 });
+    for (const text of ['', '0', 'root:root', '0:4294967295', '-1:0', '1:2:3', '1:99999999999'])
+      expect(() => parseOwner(text)).toThrow(UsageError);
+  });
+
+  test('octal, with the bits for setuid, setgid and sticky', () => {
+    expect(['0755', '644', '7777', '04755', '0'].map(parseMode)).toEqual([0o755, 0o644, 0o7777, 0o4755, 0]);
+    for (const text of ['', '8', '17777', '0o755', 'u+x', '-1', '000755'])
+      expect(() => parseMode(text)).toThrow('expected permissions in octal');
+  });
 });

@@ -62,3 +62,25 @@ export function parseUuid(text: string): string {
   }
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
+
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Ids are 32 bits, of which all ones means none. */
+export const ID_MAX = 0xffff_fffe;
+
+/** @throws UsageError */
+export function parseOwner(text: string): Owner {
+  const match = /^(\d{1,10}):(\d{1,10})$/.exec(text);
+  const [uid, gid] = [Number(match?.[1] ?? Number.NaN), Number(match?.[2] ?? Number.NaN)];
+  if (uid <= ID_MAX && gid <= ID_MAX) return { uid, gid };
+  throw new UsageError(`found ${JSON.stringify(text)}, expected two numbers up to ${ID_MAX} such as 1000:1000`);
+}
+
+/** @throws UsageError */
+export function parseMode(text: string): number {
+  if (/^[0-7]{1,5}$/.test(text) && Number.parseInt(text, 8) <= 0o7777) return Number.parseInt(text, 8);
+  throw new UsageError(`found ${JSON.stringify(text)}, expected permissions in octal such as 0755`);
+}

@@ -1,13 +1,25 @@
 // What a new filesystem is filled with: the options that say it, and the source that they mean, looked at once before anything is written.
 
-import { bytesText, type Context, type FileCounts, type OptionSpecs } from '@bcachefs-ts/command';
+import {
+  bytesText,
+  type Context,
+  type FileCounts,
+  type OptionSpecs,
+  type Owner,
+  parseOwner,
+} from '@bcachefs-ts/command';
 import { type BatchedEdit, printable, printableBytes, roundUp, UsageError } from '@bcachefs-ts/core';
+import type { SourceEntry, SourceFile, SourceTree } from '@bcachefs-ts/sources';
+import {
+  exclusion,
+  HOLE_BYTES,
+  openSource,
+  ownerMapper,
+  parseSubvolumes,
+  populate,
+  SubvolumeFinder,
+} from '@bcachefs-ts/sources';
 import { MIN } from './options.ts';
-import { populate } from './populate.ts';
-import { HOLE_BYTES } from './source/file-chunks.ts';
-import { openSource } from './source/open-source.ts';
-import { exclusion, ownerMapper, parseSubvolumes, SubvolumeFinder } from './source/owner-map.ts';
-import type { SourceEntry, SourceFile, SourceTree } from './source/source.ts';
 
 const HEADING = 'Files to put into it';
 
@@ -22,6 +34,7 @@ export const sourceOptions = {
   owner: {
     type: 'string',
     value: 'UID:GID',
+    parse: parseOwner,
     heading: HEADING,
     needs: ['source'],
     help: 'all files belong to this user and group',
@@ -61,7 +74,7 @@ export const sourceOptions = {
 } as const satisfies OptionSpecs;
 
 export interface SourceArgs {
-  readonly owner: string | undefined;
+  readonly owner: Owner | undefined;
   readonly uid_map: readonly string[] | undefined;
   readonly gid_map: readonly string[] | undefined;
   readonly exclude: readonly string[] | undefined;

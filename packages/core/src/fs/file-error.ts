@@ -29,3 +29,15 @@ export class FileError extends UsageError {
     super(`${what}: ${words[code]}`, undefined, code);
   }
 }
+
+/** Does a change to one file; what is refused names the file by its path: the engine knows files by their numbers, people by their paths. */
+export function atPath<T>(path: string, change: () => T): T {
+  try {
+    return change();
+  } catch (thrown) {
+    throw withPath(thrown, path);
+  }
+}
+
+export const withPath = (thrown: unknown, path: string): unknown =>
+  thrown instanceof FileError ? new FileError(thrown.code, path) : thrown;

@@ -18,7 +18,7 @@ import { option } from '../ondisk/options.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { type OnDamage, tellDamage } from '../snapshots/damage.ts';
 import { ROOT_SUBVOLUME, SnapshotTable } from '../snapshots/snapshot-table.ts';
-import { bytesOfWord, printableBytes } from '../util/byte-text.ts';
+import { bytesOfWord, compareBytes, printableBytes } from '../util/byte-text.ts';
 import { foldName } from './casefold.ts';
 import { areEqual, type DirectoryEntry, type DirentView, findDirent, lookupName, readDirectory } from './dirents.ts';
 import { FileError, type FileErrorCode } from './file-error.ts';
@@ -478,12 +478,6 @@ function levelOf(node: FileNode, path: Uint8Array, depth: number): Level {
 /** Entries in the order of the bytes of their names. */
 export function sortedByName<E extends { readonly name: Uint8Array }>(entries: Iterable<E>): readonly E[] {
   return [...entries].sort((a, b) => compareBytes(a.name, b.name));
-}
-
-function compareBytes(a: Uint8Array, b: Uint8Array): number {
-  const length = Math.min(a.length, b.length);
-  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return a[i]! - b[i]!;
-  return a.length - b.length;
 }
 
 const nodeId = ({ subvolume, snapshot, inum }: FileNode): string => `${subvolume}:${snapshot}:${inum}`;

@@ -14,6 +14,15 @@ export function utf8Text(source: Uint8Array): string | undefined {
   }
 }
 
+/** The order of names: that of their bytes, as Buffer.compare has it. */
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    if (a[i] !== b[i]) return a[i]! - b[i]!;
+  }
+  return a.length - b.length;
+}
+
 /**
  * What text that is shown never holds, since a terminal obeys it or a reader is misled by it: C0, DEL and C1, the two separators that end a
  * line in some programs, and what turns the direction of writing (`gpj.\u202eexe`).

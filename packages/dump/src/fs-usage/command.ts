@@ -1,10 +1,9 @@
 // fs usage: how the space of filesystems is used. Reads only, and of filesystems that are not mounted, unlike the reference.
 
 import { defineCommand, devicesPositional, EXIT, filesystemOptions, openEachForReading } from '@bcachefs-ts/command';
-import { loadChecksums, UsageError } from '@bcachefs-ts/core';
+import { type FsUsage, loadChecksums, readUsage, UsageError } from '@bcachefs-ts/core';
 import { usageJson } from './json.ts';
 import { type UsageField, usageFields, usageText } from './text.ts';
-import { type FsUsage, readUsage } from './usage.ts';
 
 export const fsUsageCommand = defineCommand({
   name: 'usage',

@@ -2,15 +2,18 @@
 
 import {
   btrees,
+  type Counted,
   compressionTypeText,
+  type DeviceUsage,
   dataTypes,
   dataTypeText,
+  type FsUsage,
+  isCountedKind,
   memberStates,
   reconcileAccountingTypes,
   versionNumber,
   versionOf,
 } from '@bcachefs-ts/core';
-import { type Counted, type DeviceUsage, type FsUsage, isKind } from './usage.ts';
 
 /** Since then, a btree's counter says how many nodes it has; and a snapshot's, how many keys of which btree. */
 const NODES_COUNTED_SINCE = versionOf('btree_node_accounting');
@@ -20,8 +23,8 @@ export function usageJson(usage: FsUsage): object {
   const each = <T extends Counted['type']>(
     type: T,
     toJson: (counted: Extract<Counted, { type: T }>, values: readonly bigint[]) => object,
-  ) => usage.counters.filter(isKind(type)).map(({ counted, values }) => toJson(counted, values));
-  const [rebalance] = usage.counters.filter(isKind('rebalance_work'));
+  ) => usage.counters.filter(isCountedKind(type)).map(({ counted, values }) => toJson(counted, values));
+  const [rebalance] = usage.counters.filter(isCountedKind('rebalance_work'));
   const countsNodes = usage.version >= NODES_COUNTED_SINCE;
   return {
     uuid: usage.uuid,

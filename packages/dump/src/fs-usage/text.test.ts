@@ -1,7 +1,7 @@
+import type { FsUsage } from '@bcachefs-ts/core';
 import { describe, expect, test } from 'vitest';
 import { end, full, GrownTable, left, right } from './grown-table.ts';
 import { usageFields, usageText } from './text.ts';
-import type { FsUsage } from './usage.ts';
 
 const TIB = 2n ** 40n / 512n;
 

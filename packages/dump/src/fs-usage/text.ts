@@ -3,20 +3,24 @@
 
 import {
   btrees,
+  type Counted,
   compressionTypeText,
+  type DeviceUsage,
   dataTypes,
   dataTypeText,
+  type FsUsage,
   type HumanStyle,
   humanText,
+  isCountedKind,
   memberStates,
   nameAt,
   printable,
   type ReplicasEntry,
   reconcileAccountingTypes,
   releaseForVersion,
+  type UsageCounter,
 } from '@bcachefs-ts/core';
 import { type Cell, end, full, GrownTable, left, right } from './grown-table.ts';
-import { type Counted, type Counter, type DeviceUsage, type FsUsage, isKind } from './usage.ts';
 
 /** What is asked for with --fields. */
 export const usageFields = ['replicas', 'btree', 'compression', 'rebalance_work', 'devices'] as const;
@@ -131,7 +135,7 @@ class UsageText {
     this.#row(...REPLICAS_HEADING);
     const { counters } = this.#usage;
     for (const counter of counters) if (counter.counted.type === 'persistent_reserved') this.#counter(counter, false);
-    const replicas = counters.filter(isKind('replicas'));
+    const replicas = counters.filter(isCountedKind('replicas'));
     const rank = ({ data_type, nr_required }: ReplicasEntry) =>
       data_type < USER ? 0 : data_type > USER ? 3 : nr_required > 1 ? 2 : 1;
     for (const counter of replicas.toSorted((a, b) => rank(a.counted.entry) - rank(b.counted.entry))) {
@@ -140,7 +144,7 @@ class UsageText {
   }
 
   /** @param isFirst whether it is the first of its kind, which needs a heading */
-  #counter({ counted, values }: Counter, isFirst: boolean): void {
+  #counter({ counted, values }: UsageCounter, isFirst: boolean): void {
     const [first = 0n, second = 0n, third = 0n] = values;
     switch (counted.type) {
       case 'persistent_reserved':

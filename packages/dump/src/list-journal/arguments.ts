@@ -1,8 +1,15 @@
 // The values of list_journal's options, as people write them.
 
-import { btrees, UsageError } from '@bcachefs-ts/core';
+import {
+  type BtreePos,
+  btreeId,
+  btrees,
+  compareBtreePos,
+  type PosRange,
+  type Signed,
+  UsageError,
+} from '@bcachefs-ts/core';
 import { parsePosition } from '../position.ts';
-import { type BtreePos, btreeId, compareBtreePos, type PosRange, type Signed } from './filter.ts';
 
 /** Sequence numbers from `first` to `last`, both included. */
 export interface SeqBounds {

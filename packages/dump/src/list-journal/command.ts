@@ -10,12 +10,16 @@ import {
   passphraseFor,
 } from '@bcachefs-ts/command';
 import {
+  allSubEntries,
   bkeyText,
   btrees,
   CorruptError,
   DeviceError,
   encryptionOf,
   Filesystem,
+  filteredSubEntries,
+  isDatetime,
+  isPrintedKeys,
   type JournalEntry,
   type JournalReading,
   type JsetEntries,
@@ -23,29 +27,23 @@ import {
   jsetEntryJson,
   jsetEntryText,
   jsetEntryTypes,
+  keysOf,
   locationText,
   type MemberSet,
   masterKey,
   missingBetween,
   NO_REPLAY,
+  type PosRange,
   PrintBuffer,
   readJournal,
   releaseForVersion,
-  UsageError,
-} from '@bcachefs-ts/core';
-import { parseBtrees, parseFunctions, parsePosRanges, parseSeqBounds, type SeqBounds } from './arguments.ts';
-import {
-  allSubEntries,
-  filteredSubEntries,
-  isDatetime,
-  isPrintedKeys,
-  keysOf,
-  type PosRange,
   type ShownSubEntry,
   type Signed,
   type TransactionFilter,
   touches,
-} from './filter.ts';
+  UsageError,
+} from '@bcachefs-ts/core';
+import { parseBtrees, parseFunctions, parsePosRanges, parseSeqBounds, type SeqBounds } from './arguments.ts';
 import { headerText, type JournalTextContext, journalEntrySectors, starred, subEntryText } from './text.ts';
 
 /** What is printed one after another. */

@@ -4,18 +4,21 @@
 import {
   bkeyText,
   btrees,
+  indentOf,
+  isPrintedKeys,
   type JournalEntry,
   type JsetEntryTextContext,
   journalPtrText,
   jsetEntryText,
   jsetEntryTypes,
+  keysOf,
   nameAt,
   PrintBuffer,
   quickJsetKeysText,
   roundUp,
   SECTOR_BYTES,
+  type ShownSubEntry,
 } from '@bcachefs-ts/core';
-import { indentOf, isPrintedKeys, keysOf, type ShownSubEntry } from './filter.ts';
 
 export interface JournalTextContext extends JsetEntryTextContext {
   readonly blockSectors: number;

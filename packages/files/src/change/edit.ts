@@ -21,7 +21,6 @@ import {
   encryptionOf,
   type FileEdit,
   type FileEditOptions,
-  FileError,
   FileTree,
   loadChecksums,
   loadCompression,
@@ -190,16 +189,6 @@ export function changeJson({ uuid, members, isDryRun, summary, counts, commit }:
         ? null
         : { journal_seq: commit.seq, btree_nodes: commit.nodeCount, btree_bytes: commit.sizeBytes },
   };
-}
-
-/** The path belongs into the message: the writer knows files by their numbers. */
-export function atPath<T>(path: string, change: () => T): T {
-  try {
-    return change();
-  } catch (thrown) {
-    if (thrown instanceof FileError) throw new FileError(thrown.code, path);
-    throw thrown;
-  }
 }
 
 /** Another sequence for each state of the filesystem: two changes with one seed have different numbers. */

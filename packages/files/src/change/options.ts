@@ -1,7 +1,6 @@
 // The options that all commands which change files share.
 
-import { filesystemOptions } from '@bcachefs-ts/command';
-import { UsageError } from '@bcachefs-ts/core';
+import { filesystemOptions, parseMode, parseOwner } from '@bcachefs-ts/command';
 
 export const changedFilesystemPositional = {
   filesystem: {
@@ -26,25 +25,6 @@ export const changeOptions = {
   uuid: filesystemOptions.uuid,
   passphrase_file: filesystemOptions.passphrase_file,
 } as const;
-
-export interface Owner {
-  readonly uid: number;
-  readonly gid: number;
-}
-
-const ID_MAX = 0xffff_fffe;
-
-export function parseOwner(text: string): Owner {
-  const match = /^(\d{1,10}):(\d{1,10})$/.exec(text);
-  const [uid, gid] = [Number(match?.[1] ?? Number.NaN), Number(match?.[2] ?? Number.NaN)];
-  if (uid <= ID_MAX && gid <= ID_MAX) return { uid, gid };
-  throw new UsageError(`found ${JSON.stringify(text)}, expected two numbers such as 1000:1000`);
-}
-
-export function parseMode(text: string): number {
-  if (/^[0-7]{1,5}$/.test(text) && Number.parseInt(text, 8) <= 0o7777) return Number.parseInt(text, 8);
-  throw new UsageError(`found ${JSON.stringify(text)}, expected permissions in octal such as 0755`);
-}
 
 /** Of directories and subvolumes that are made. */
 export const newDirectoryOptions = {

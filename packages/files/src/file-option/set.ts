@@ -3,6 +3,7 @@
 
 import { CommandLineError, defineCommand, type OptionSpec, type OptionSpecs, valueHints } from '@bcachefs-ts/command';
 import {
+  atPath,
   encodeTarget,
   type FileNode,
   type FileTree,
@@ -16,7 +17,7 @@ import {
   type Superblock,
   UsageError,
 } from '@bcachefs-ts/core';
-import { atPath, type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { lookUp } from '../look-up.ts';
 import { type FileOptionRow, fileOptionRows, RELEASE } from './rows.ts';

@@ -1,15 +1,17 @@
 // mkdir: makes directories in a filesystem that is not mounted, all of them or none.
 
-import { countsText, defineCommand, noCounts } from '@bcachefs-ts/command';
-import { bytesOfWord, FileError, type FileRef, type FileTree, isDirectory, UsageError } from '@bcachefs-ts/core';
-import { atPath, type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { countsText, defineCommand, noCounts, type Owner } from '@bcachefs-ts/command';
 import {
-  changedFilesystemPositional,
-  changeOptions,
-  newDirectoryOptions,
-  type Owner,
-  UMASK,
-} from '../change/options.ts';
+  atPath,
+  bytesOfWord,
+  FileError,
+  type FileRef,
+  type FileTree,
+  isDirectory,
+  UsageError,
+} from '@bcachefs-ts/core';
+import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { changedFilesystemPositional, changeOptions, newDirectoryOptions, UMASK } from '../change/options.ts';
 import { freePlace, shownPath } from '../change/place.ts';
 
 const S_IFDIR = 0o040000;

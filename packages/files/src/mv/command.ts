@@ -1,8 +1,16 @@
 // mv: gives files and directories of a filesystem that is not mounted other names, as mv(1) does: into a directory, or to a new path.
 
 import { defineCommand } from '@bcachefs-ts/command';
-import { FileError, type FileNode, type FileTree, isDirectory, printableBytes, UsageError } from '@bcachefs-ts/core';
-import { atPath, type Change, changeFiles, changeJson, type Done, printChange } from '../change/edit.ts';
+import {
+  atPath,
+  FileError,
+  type FileNode,
+  type FileTree,
+  isDirectory,
+  printableBytes,
+  UsageError,
+} from '@bcachefs-ts/core';
+import { type Change, changeFiles, changeJson, type Done, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { existingPlace, type Place, placeOf, shownPath } from '../change/place.ts';
 import { lookUp } from '../look-up.ts';

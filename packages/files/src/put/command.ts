@@ -9,10 +9,13 @@ import {
   hostIdentity,
   loadNativeCalls,
   noCounts,
+  type Owner,
+  parseMode,
+  parseOwner,
 } from '@bcachefs-ts/command';
 import { bytesOfWord, type FileNode, type FileTree, isDirectory, printableBytes, UsageError } from '@bcachefs-ts/core';
 import { type Change, type ChangeArgs, changeFiles, changeJson, type Done, printChange } from '../change/edit.ts';
-import { changedFilesystemPositional, changeOptions, type Owner, parseMode, parseOwner } from '../change/options.ts';
+import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { type Place, placeOf, shownPath } from '../change/place.ts';
 import { lookUp } from '../look-up.ts';
 import { type HostFile, hostFile, hostWalk } from './host-files.ts';

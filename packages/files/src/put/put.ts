@@ -2,9 +2,17 @@
 // asked for, and never across the line between directories and other files.
 
 import { readlinkSync } from 'node:fs';
-import { countFile, type FileCounts, hostIdentity, type NativeCalls } from '@bcachefs-ts/command';
+import {
+  countFile,
+  type FileCounts,
+  hostIdentity,
+  type NativeCalls,
+  noLaterThan,
+  type Owner,
+} from '@bcachefs-ts/command';
 import {
   type Attributes,
+  atPath,
   type ExtendedAttribute,
   FileError,
   type FileRef,
@@ -15,8 +23,8 @@ import {
   splitDeviceNumber,
   UsageError,
 } from '@bcachefs-ts/core';
-import { atPath, type Change } from '../change/edit.ts';
-import { type Owner, UMASK } from '../change/options.ts';
+import type { Change } from '../change/edit.ts';
+import { UMASK } from '../change/options.ts';
 import type { Place } from '../change/place.ts';
 import { type HostFile, hostContents, hostFile, hostNames, insideOf } from './host-files.ts';
 
@@ -191,11 +199,8 @@ export class Put {
     return this.#options.owner ?? { uid: Number(uid), gid: Number(gid) };
   }
 
-  /** With a fixed time nothing is newer than that, and when a file was read last does not count. */
   #timesOf({ atimeNs, mtimeNs }: HostFile['stat']): Attributes {
     const { isFixedTime, nowNs } = this.#options.change;
-    if (!isFixedTime) return { atimeNs, mtimeNs };
-    const fixed = mtimeNs > nowNs ? nowNs : mtimeNs;
-    return { atimeNs: fixed, mtimeNs: fixed };
+    return isFixedTime ? noLaterThan(nowNs, mtimeNs) : { atimeNs, mtimeNs };
   }
 }

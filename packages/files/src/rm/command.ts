@@ -3,6 +3,7 @@
 
 import { countFile, countsText, defineCommand, type FileCounts, noCounts } from '@bcachefs-ts/command';
 import {
+  atPath,
   type FileEntry,
   FileError,
   type FileNode,
@@ -14,7 +15,7 @@ import {
   pathText,
   UsageError,
 } from '@bcachefs-ts/core';
-import { atPath, type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { existingPlace, type Place, placeOf } from '../change/place.ts';
 import { typeOf } from '../entry-text.ts';

@@ -1,8 +1,8 @@
 // subvolume create: an empty subvolume, in a filesystem that is not mounted.
 
 import { defineCommand, noCounts } from '@bcachefs-ts/command';
-import { createSubvolume } from '@bcachefs-ts/core';
-import { atPath, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { atPath, createSubvolume } from '@bcachefs-ts/core';
+import { changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions, newDirectoryOptions } from '../change/options.ts';
 import { freePlace } from '../change/place.ts';
 

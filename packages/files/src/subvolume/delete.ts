@@ -1,8 +1,8 @@
 // subvolume delete: a subvolume or snapshot with all that is in it, from a filesystem that is not mounted.
 
 import { defineCommand, noCounts } from '@bcachefs-ts/command';
-import { deleteSubvolume, UsageError } from '@bcachefs-ts/core';
-import { atPath, type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { atPath, deleteSubvolume, UsageError } from '@bcachefs-ts/core';
+import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { existingPlace } from '../change/place.ts';
 

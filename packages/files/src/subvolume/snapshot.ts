@@ -1,8 +1,8 @@
 // subvolume snapshot: a snapshot of a subvolume, in a filesystem that is not mounted.
 
 import { defineCommand, noCounts } from '@bcachefs-ts/command';
-import { createSnapshot, UsageError } from '@bcachefs-ts/core';
-import { atPath, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { atPath, createSnapshot, UsageError } from '@bcachefs-ts/core';
+import { changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { freePlace, isSubvolumeRoot, shownPath } from '../change/place.ts';
 import { lookUp } from '../look-up.ts';

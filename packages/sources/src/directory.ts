@@ -8,6 +8,7 @@
 import { type BigIntStats, lstatSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { hostIdentity, loadNativeCalls, type NativeCalls, SteadyFile } from '@bcachefs-ts/command';
 import {
+  compareBytes,
   DeviceError,
   type DeviceErrorKind,
   type ExtendedAttribute,
@@ -18,7 +19,6 @@ import {
 } from '@bcachefs-ts/core';
 import { fileChunks, type Region } from './file-chunks.ts';
 import {
-  compareBytes,
   type EntryAttributes,
   type EntryPlace,
   latin1Bytes,

@@ -1,9 +1,10 @@
 // Puts the files of a source into a new filesystem, in the order of its stream, with everything that the source tells of them. Attributes of
 // a directory are set when it is left: what is put into it would change its times, and its ACLs would be handed down.
 
-import { countFile, type FileCounts, noCounts } from '@bcachefs-ts/command';
+import { countFile, type FileCounts, noCounts, noLaterThan } from '@bcachefs-ts/command';
 import {
   type Attributes,
+  atPath,
   type BatchedEdit,
   createSubvolume,
   FileError,
@@ -11,9 +12,10 @@ import {
   type FileTypeName,
   printableBytes,
   setSubvolumeReadOnly,
+  withPath,
 } from '@bcachefs-ts/core';
-import { SubvolumeFinder, type SubvolumeRequest } from './source/owner-map.ts';
-import type { SourceDirectory, SourceEntry, SourceLink } from './source/source.ts';
+import { SubvolumeFinder, type SubvolumeRequest } from './owner-map.ts';
+import type { SourceDirectory, SourceEntry, SourceLink } from './source.ts';
 
 /** An entry that is a file of its own. */
 type OwnEntry = Exclude<SourceEntry, SourceLink>;
@@ -90,7 +92,7 @@ class Populator {
       else if (entry.type === 'dir') this.#enter(entry);
       else yield* this.#putFile(entry, entry.name);
     } catch (thrown) {
-      throw withPath(thrown, entry.path);
+      throw withPath(thrown, pathText(entry.path));
     }
   }
 
@@ -122,7 +124,7 @@ class Populator {
 
   #leave(): void {
     const { file, entry, isReadOnly } = this.#open.pop()!; // callers look first
-    atPath(entry.path, () => {
+    atPath(pathText(entry.path), () => {
       this.#setAttributes(file, entry);
       if (isReadOnly) setSubvolumeReadOnly(this.#batches.edit.files, file.subvolume, true);
     });
@@ -196,10 +198,7 @@ class Populator {
 
   #timesOf({ mtimeNs, atimeNs, ctimeNs, btimeNs }: OwnEntry): Attributes {
     const { fixedTimeNs } = this.#options;
-    if (fixedTimeNs !== undefined) {
-      const fixed = mtimeNs === undefined || mtimeNs > fixedTimeNs ? fixedTimeNs : mtimeNs;
-      return { mtimeNs: fixed, atimeNs: fixed };
-    }
+    if (fixedTimeNs !== undefined) return noLaterThan(fixedTimeNs, mtimeNs);
     return given({ mtimeNs, atimeNs: atimeNs ?? mtimeNs, ctimeNs, btimeNs });
   }
 }
@@ -215,14 +214,4 @@ function given(times: { readonly [name in 'mtimeNs' | 'atimeNs' | 'ctimeNs' | 'b
   };
 }
 
-function atPath(path: Uint8Array, change: () => void): void {
-  try {
-    change();
-  } catch (thrown) {
-    throw withPath(thrown, path);
-  }
-}
-
-/** The engine knows files by their numbers; people know them by their paths. */
-const withPath = (thrown: unknown, path: Uint8Array): unknown =>
-  thrown instanceof FileError ? new FileError(thrown.code, printableBytes(path) || '/') : thrown;
+const pathText = (path: Uint8Array): string => printableBytes(path) || '/';

@@ -1,13 +1,13 @@
 // What the options of a source mean: owners (`--owner`, `--uid-map`, `--gid-map`), what is left out (`--exclude`), and which directories become
 // subvolumes (`--subvol`). Pure: text in, functions of entries out.
 
-import { isRootPattern, pathPattern, pathWords } from '@bcachefs-ts/command';
+import { ID_MAX, isRootPattern, type Owner, pathPattern, pathWords } from '@bcachefs-ts/command';
 import { type ExtendedAttribute, UsageError } from '@bcachefs-ts/core';
-import { ID_MAX, type SourceEntry } from './source.ts';
+import type { SourceEntry } from './source.ts';
 
 export interface OwnerRequest {
-  /** `UID:GID` */
-  readonly owner?: string | undefined;
+  /** Of everything. */
+  readonly owner?: Owner | undefined;
   /** `FROM:TO:COUNT` each */
   readonly uidMaps?: readonly string[] | undefined;
   readonly gidMaps?: readonly string[] | undefined;
@@ -28,8 +28,7 @@ export function ownerMapper({ owner, uidMaps = [], gidMaps = [] }: OwnerRequest)
   if (owner !== undefined) {
     if (uidMaps.length > 0 || gidMaps.length > 0)
       throw new UsageError('says it all already: not together with --uid-map or --gid-map', '--owner');
-    const { uid, gid } = parseOwner(owner);
-    return entry => (entry.type === 'link' ? entry : { ...entry, uid, gid });
+    return entry => (entry.type === 'link' ? entry : { ...entry, ...owner });
   }
   if (uidMaps.length === 0 && gidMaps.length === 0) return entry => entry;
   const [uids, gids] = [parseIdMap(uidMaps, '--uid-map'), parseIdMap(gidMaps, '--gid-map')];
@@ -38,14 +37,6 @@ export function ownerMapper({ owner, uidMaps = [], gidMaps = [] }: OwnerRequest)
     const xattrs = entry.xattrs.map(xattr => mapAcl(xattr, uids, gids));
     return { ...entry, uid: mapId(entry.uid, uids), gid: mapId(entry.gid, gids), xattrs };
   };
-}
-
-export function parseOwner(text: string): { readonly uid: number; readonly gid: number } {
-  const match = /^(\d{1,10}):(\d{1,10})$/.exec(text);
-  const [uid, gid] = [Number(match?.[1] ?? NaN), Number(match?.[2] ?? NaN)];
-  if (!(uid <= ID_MAX && gid <= ID_MAX))
-    throw new UsageError(`'${text}' is not UID:GID with two numbers up to ${ID_MAX}`, '--owner');
-  return { uid, gid };
 }
 
 /** @throws UsageError, also for ranges that overlap: an id would have two meanings, or two ids one */

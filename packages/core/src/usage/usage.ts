@@ -4,45 +4,33 @@
 // filesystem has reserved in memory is nowhere on disk; it is taken to be 0, as right after a mount.
 // Sources: bch2_accounting_read, __bch2_fs_usage_read_short, bch2_recalc_capacity and bch2_fs_sectors_used, v1.3.6 to v1.36.1.
 
-import {
-  type AccountingPos,
-  accounting,
-  accountingBpos,
-  accountingPos,
-  type Bpos,
-  BTREE_MAX_DEPTH,
-  CorruptError,
-  compareBpos,
-  type Damage,
-  dataTypes,
-  decodeClean,
-  decodeJsetEntry,
-  diskGroups,
-  type Filesystem,
-  fsLabelText,
-  getBits,
-  type JsetEntry,
-  jsetEntryTypes,
-  keyTypes,
-  labelText,
-  type Member,
-  memberAlive,
-  memberBits,
-  memberDurability,
-  memberGroup,
-  members,
-  option,
-  optionFromSuperblock,
-  releaseForWriting,
-  sbBits,
-  sectionPayload,
-  versionOf,
-} from '@bcachefs-ts/core';
+import type { Damage } from '../btree/iterate.ts';
+import { getBits } from '../ondisk/bits.ts';
+import { type Bpos, compareBpos } from '../ondisk/bpos.ts';
+import { BTREE_MAX_DEPTH } from '../ondisk/btrees.ts';
+import { dataTypes } from '../ondisk/data-types.ts';
+import { CorruptError } from '../ondisk/errors.ts';
+import { decodeJsetEntry, type JsetEntry } from '../ondisk/jset-entries.ts';
+import { jsetEntryTypes } from '../ondisk/jset-entry-types.ts';
+import { type AccountingPos, accounting, accountingBpos, accountingPos } from '../ondisk/keys/accounting.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { memberBits } from '../ondisk/member-bits.ts';
+import { optionFromSuperblock } from '../ondisk/option-values.ts';
+import { option } from '../ondisk/options.ts';
+import { releaseForWriting } from '../ondisk/releases.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
+import { decodeClean } from '../ondisk/sb-fields/clean.ts';
+import { memberDurability } from '../ondisk/sb-fields/devices.ts';
+import { diskGroups, labelText, memberGroup } from '../ondisk/sb-fields/disk-groups.ts';
+import { type Member, memberAlive, members } from '../ondisk/sb-fields/members.ts';
+import { fsLabelText, sectionPayload } from '../ondisk/superblock.ts';
+import { versionOf } from '../ondisk/versions.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
 
 /** What is counted; counters of kinds that are not known here have no order and are left out. */
 export type Counted = Exclude<AccountingPos, { type: 'unknown' }>;
 
-export interface Counter {
+export interface UsageCounter {
   readonly counted: Counted;
   /** One to three; what each says depends on the kind. Not below 0 on a sound filesystem. */
   readonly values: readonly bigint[];
@@ -91,7 +79,7 @@ export interface FsUsage {
   readonly inodes: bigint;
   readonly statfs: StatfsUsage;
   /** In the order of their positions since 1.15: by kind, data type, number of devices, devices. Those of 0 are left out. */
-  readonly counters: readonly Counter[];
+  readonly counters: readonly UsageCounter[];
   /** By index. */
   readonly devices: readonly DeviceUsage[];
 }
@@ -150,9 +138,9 @@ export function readUsage(filesystem: Filesystem, onDamage: (damage: Damage) => 
   };
 }
 
-function btreeCounters(filesystem: Filesystem, onDamage: (damage: Damage) => void): readonly Counter[] {
+function btreeCounters(filesystem: Filesystem, onDamage: (damage: Damage) => void): readonly UsageCounter[] {
   const format = { version: filesystem.sb.version };
-  const found: Counter[] = [];
+  const found: UsageCounter[] = [];
   for (const { k, value } of filesystem.btree('accounting').keys({ onDamage })) {
     if (k.type !== ACCOUNTING) continue;
     const counted = accountingPos(k.p, format);
@@ -164,8 +152,8 @@ function btreeCounters(filesystem: Filesystem, onDamage: (damage: Damage) => voi
 }
 
 /** What the last journal entries, or the clean section in their place, say. Mirrors journal_replay_early_entry, v1.3.6. */
-function oldCounters(filesystem: Filesystem, onDamage: (damage: Damage) => void): readonly Counter[] {
-  const byPlace = new Map<string, Counter>();
+function oldCounters(filesystem: Filesystem, onDamage: (damage: Damage) => void): readonly UsageCounter[] {
+  const byPlace = new Map<string, UsageCounter>();
   for (const entry of oldEntries(filesystem)) {
     if (!USAGE_ENTRIES.includes(entry.type)) continue;
     try {
@@ -179,7 +167,7 @@ function oldCounters(filesystem: Filesystem, onDamage: (damage: Damage) => void)
 }
 
 /** @throws CorruptError when the entry is not what its type says */
-function countersOfEntry(entry: JsetEntry): readonly Counter[] {
+function countersOfEntry(entry: JsetEntry): readonly UsageCounter[] {
   const value = decodeJsetEntry(entry);
   if (value?.type === 'usage') {
     if (value.usage === INODES) return [{ counted: { type: 'nr_inodes' }, values: [value.v] }];
@@ -228,16 +216,16 @@ function* oldEntries({ sb, replay }: Pick<Filesystem, 'sb' | 'replay'>): Generat
 }
 
 /** In the order of the positions that they have, or would have, since 1.15. */
-function inOrder(counters: readonly Counter[]): readonly Counter[] {
+function inOrder(counters: readonly UsageCounter[]): readonly UsageCounter[] {
   const now = { version: versionOf('disk_accounting_big_endian') };
   return counters
     .filter(({ values }) => values.some(value => value !== 0n))
-    .map((counter): [Bpos, Counter] => [accountingBpos(counter.counted, now), counter])
+    .map((counter): [Bpos, UsageCounter] => [accountingBpos(counter.counted, now), counter])
     .sort(([a], [b]) => compareBpos(a, b))
     .map(([, counter]) => counter);
 }
 
-function deviceUsages({ sb, set }: Filesystem, counters: readonly Counter[]): readonly DeviceUsage[] {
+function deviceUsages({ sb, set }: Filesystem, counters: readonly UsageCounter[]): readonly DeviceUsage[] {
   const groups = diskGroups(sb);
   const paths = new Map(set.members.map(member => [member.sb.dev_idx, member.device.name]));
   const release = releaseForWriting(sb.version);
@@ -252,7 +240,7 @@ function deviceUsages({ sb, set }: Filesystem, counters: readonly Counter[]): re
     );
     const listed = dataTypes.rows.filter(row => row.since !== '1.39' || release === '1.39').map(row => row.id);
     const ids = [...new Set([...listed, ...counted.keys()])].sort((a, b) => a - b);
-    const leaving = own.find(isKind('dev_leaving'));
+    const leaving = own.find(isCountedKind('dev_leaving'));
     return [
       {
         index,
@@ -318,14 +306,14 @@ function withMetadata(sectors: bigint): bigint {
 }
 
 /** Sectors that are reserved count once for each replica. */
-function sumOf(counters: readonly Counter[], type: 'nr_inodes' | 'persistent_reserved'): bigint {
+function sumOf(counters: readonly UsageCounter[], type: 'nr_inodes' | 'persistent_reserved'): bigint {
   return counters.reduce((sum, { counted, values }) => {
     if (counted.type !== type) return sum;
     return sum + (values[0] ?? 0n) * BigInt(counted.type === 'persistent_reserved' ? counted.nr_replicas : 1);
   }, 0n);
 }
 
-function sumOfReplicas(counters: readonly Counter[], types: readonly number[]): bigint {
+function sumOfReplicas(counters: readonly UsageCounter[], types: readonly number[]): bigint {
   return counters.reduce(
     (sum, { counted, values }) =>
       counted.type === 'replicas' && types.includes(counted.entry.data_type) ? sum + (values[0] ?? 0n) : sum,
@@ -334,7 +322,7 @@ function sumOfReplicas(counters: readonly Counter[], types: readonly number[]): 
 }
 
 /** Tells counters of one kind from others. */
-export function isKind<T extends Counted['type']>(type: T) {
-  return (counter: Counter): counter is Counter & { readonly counted: Extract<Counted, { type: T }> } =>
+export function isCountedKind<T extends Counted['type']>(type: T) {
+  return (counter: UsageCounter): counter is UsageCounter & { readonly counted: Extract<Counted, { type: T }> } =>
     counter.counted.type === type;
 }

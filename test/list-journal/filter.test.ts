@@ -1,19 +1,27 @@
 import {
+  allSubEntries,
   Bkey,
   decodeJsetEntries,
   encodeJsetEntries,
+  filteredSubEntries,
+  indentOf,
   type JsetEntry,
   type JsetEntryTypeName,
   jsetEntryTypes,
   keyTypes,
   makeBpos,
+  type TransactionFilter,
   UsageError,
   viewOf,
 } from '@bcachefs-ts/core';
 import { describe, expect, test } from 'vitest';
-import { parseBtrees, parseFunctions, parsePosRanges, parseSeqBounds } from './arguments.ts';
-import { allSubEntries, filteredSubEntries, indentOf, type TransactionFilter } from './filter.ts';
-import { starred } from './text.ts';
+import {
+  parseBtrees,
+  parseFunctions,
+  parsePosRanges,
+  parseSeqBounds,
+} from '../../packages/dump/src/list-journal/arguments.ts';
+import { starred } from '../../packages/dump/src/list-journal/text.ts';
 
 function entry(type: JsetEntryTypeName, btree = 0, level = 0, payload = new Uint8Array(0)): JsetEntry {
   const id = jsetEntryTypes.idOf(type);

@@ -105,8 +105,6 @@ export interface SourceNotice {
 export const NAME_BYTES_MAX = 255;
 /** PATH_MAX without its NUL: no system call takes a longer one. */
 export const PATH_BYTES_MAX = 4095;
-/** Ids are 32 bits, of which all ones means none. */
-export const ID_MAX = 0xffff_fffe;
 
 /** Tells each kind of notice once. */
 export class NoticeBoard {
@@ -122,15 +120,6 @@ export class NoticeBoard {
     this.#told.add(kind);
     this.#onNotice?.({ path, text });
   }
-}
-
-/** Orders as Buffer.compare does. */
-export function compareBytes(a: Uint8Array, b: Uint8Array): number {
-  const length = Math.min(a.length, b.length);
-  for (let i = 0; i < length; i++) {
-    if (a[i] !== b[i]) return a[i]! - b[i]!;
-  }
-  return a.length - b.length;
 }
 
 /** Each character as the byte of that number: what file names are as text inside of this folder. */

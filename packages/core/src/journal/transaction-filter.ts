@@ -1,18 +1,12 @@
 // What of the journal is shown: which entries, which transactions of an entry, which keys. A transaction is a log message that names
 // the function, and the sub-entries that follow it up to the next one. Mirrors cmd_list_journal.c, v1.36.1.
 
-import {
-  type Bpos,
-  bposSnapshot,
-  btrees,
-  CorruptError,
-  compareBpos,
-  decodeJsetEntry,
-  decodeKeys,
-  type JsetEntry,
-  jsetEntryTypes,
-  type Key,
-} from '@bcachefs-ts/core';
+import { decodeKeys, type Key } from '../ondisk/bkey.ts';
+import { type Bpos, bposSnapshot, compareBpos } from '../ondisk/bpos.ts';
+import { btrees } from '../ondisk/btrees.ts';
+import { CorruptError } from '../ondisk/errors.ts';
+import { decodeJsetEntry, type JsetEntry } from '../ondisk/jset-entries.ts';
+import { jsetEntryTypes } from '../ondisk/jset-entry-types.ts';
 
 /** Things named with a sign before them: `+` or nothing keeps what matches, `-` what does not. */
 export interface Signed<T> {

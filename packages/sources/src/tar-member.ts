@@ -1,7 +1,8 @@
 // A member of an archive: its header with all that stands in front of it, the extended header of POSIX and GNU's long names, joined to one.
 // What an extended header says is stronger than GNU's long names, and those are stronger than the header.
 
-import { type ExtendedAttribute, isStorableXattr, isXattrOfContents } from '@bcachefs-ts/core';
+import { ID_MAX } from '@bcachefs-ts/command';
+import { compareBytes, type ExtendedAttribute, isStorableXattr, isXattrOfContents } from '@bcachefs-ts/core';
 import { aclFromWords, type LookUpName, modeOfAcl } from './acl-words.ts';
 import type { ArchiveBytes } from './archive-bytes.ts';
 import {
@@ -12,7 +13,7 @@ import {
   recordText,
   recordTimeNs,
 } from './pax-records.ts';
-import { compareBytes, type EntryAttributes, ID_MAX, latin1Bytes, PATH_BYTES_MAX } from './source.ts';
+import { type EntryAttributes, latin1Bytes, PATH_BYTES_MAX } from './source.ts';
 import { BLOCK_BYTES, decodeTarHeader, isZeroBlock, type TarHeader, TarHeaderError } from './tar-header.ts';
 import { isTextMapped, oldGnuDataAt, oldGnuMap, paxSparseMap, type SparseMap } from './tar-sparse.ts';
 
