@@ -10,7 +10,7 @@
 // Source: bch2_alloc_sectors_start_trans, bch2_dev_stripe_increment and bch2_dev_buckets_reserved in alloc_foreground.c and buckets.h,
 // v1.13.0.
 
-import type { NodeAllocator } from '../btree/commit.ts';
+import type { NodeAllocator } from '../btree/node-store.ts';
 import type { FilesystemSource } from '../btree/source.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { assert, CorruptError } from '../ondisk/errors.ts';

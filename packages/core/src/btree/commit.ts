@@ -5,34 +5,18 @@
 // again until nothing changes any more: a node that has its room keeps it, the nodes that are replaced only become more, and
 // the btrees that say where room is are few, so a few rounds do. Only then is anything written.
 
-import type { BlockDevice } from '../device/block-device.ts';
 import type { JournalOverlay } from '../journal/overlay.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposText, compareBpos } from '../ondisk/bpos.ts';
 import { BTREE_ID_MAX, BTREE_MAX_DEPTH } from '../ondisk/btrees.ts';
 import { assert } from '../ondisk/errors.ts';
-import { type ExtentPtr, encodeExtentPtr } from '../ondisk/extent-entries.ts';
-import { BchBtreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
-import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { viewOf } from '../ondisk/layout.ts';
-import { sectorsToBytes } from '../util/sizes.ts';
+import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import type { BtreeView } from './iterate.ts';
 import { KeyMap } from './key-map.ts';
-import { encodeNode, NodeScratch, type NodeTarget, nodeCapacityU64s } from './node-write.ts';
+import { type NodeAllocator, type NodeStoreSettings, pointerToNode, storeNode } from './node-store.ts';
+import { NodeScratch, nodeCapacityU64s } from './node-write.ts';
 import { type BtreeRebuild, type PlannedNode, planRebuild } from './rebuild.ts';
-import { clearStaleBsets } from './stale-bsets.ts';
-import { makeKey, type Transaction } from './transaction.ts';
-
-/** Where the room for nodes comes from: the socket that the alloc room plugs in. */
-export interface NodeAllocator {
-  /**
-   * Room for one node, on as many devices as it shall have replicas. What it means for alloc and the rest is the triggers'.
-   * @throws NoSpaceError when there is none
-   */
-  allocate(): readonly ExtentPtr[];
-  /** Room that was allocated since the last commit is not needed after all. */
-  release(pointers: readonly ExtentPtr[]): void;
-}
+import type { Transaction } from './transaction.ts';
 
 /** The last positions of nodes that are written anew although nothing in them changes, by btree and level. */
 export type NodesToRewrite = ReadonlyMap<number, readonly (readonly Bpos[] | undefined)[]>;
@@ -41,15 +25,10 @@ export type NodesToRewrite = ReadonlyMap<number, readonly (readonly Bpos[] | und
 export interface CommitBase {
   btree(id: number): BtreeView;
   readonly overlay: JournalOverlay;
-  device(index: number): BlockDevice | undefined;
 }
 
-export interface CommitSettings extends NodeTarget {
+export interface CommitSettings extends NodeStoreSettings {
   readonly replicas: number;
-  /** A random u64, for the seq of a node. */
-  readonly randomU64: () => bigint;
-  /** The numbers may be those of nodes that were in the same places before: what is behind a node's end is looked at. */
-  readonly mayRepeatSeqs: boolean;
   readonly rewrite?: NodesToRewrite | undefined;
 }
 
@@ -64,8 +43,6 @@ export interface WrittenNodes {
   readonly nodeCount: number;
   readonly sizeBytes: number;
 }
-
-const BTREE_PTR_V2 = keyTypes.idOf('btree_ptr_v2');
 
 /** Rounds until the plan stands. It takes three or four; a plan that does not settle is a fault of the triggers. */
 const ROUNDS_MAX = 100;
@@ -168,7 +145,7 @@ export class CommitPlan {
         ofLevel.push(slot);
       }
       if (slot.told !== undefined && compareBpos(slot.told.k.p, node.maxKey) === 0) continue;
-      const after = pointerTo(node, slot.pointers, 0n, 0);
+      const after = pointerToNode(node, slot.pointers, 0n, 0);
       this.#tx.runTriggers({ btree, level: level + 1, before: slot.told, after });
       slot.told = after;
     }
@@ -223,24 +200,9 @@ export class CommitPlan {
 
   #writeNode(btree: number, node: PlannedNode, below: ReadonlyMap<PlannedNode, Key>, pointers: readonly ExtentPtr[]) {
     const { level, minKey, maxKey, generation } = node;
-    const seq = this.#settings.randomU64();
     const keys = level === 0 ? node.keys : node.children.map(child => childPointer(child, below));
-    const contents = { btree, level, minKey, maxKey, keys, seq, generation, journalSeq: 0 };
-    const encoded = encodeNode(contents, { ...this.#settings, scratch: this.#scratch });
-    for (const { dev, offset } of pointers) {
-      const device = this.#base.device(dev);
-      assert(device !== undefined, 'room is allocated on devices that are there');
-      device.write(sectorsToBytes(offset), encoded.bytes);
-      if (!this.#settings.mayRepeatSeqs) continue;
-      clearStaleBsets(device, sectorsToBytes(offset), {
-        writtenBytes: encoded.bytes.length,
-        nodeBytes: sectorsToBytes(this.#settings.nodeSectors),
-        blockBytes: sectorsToBytes(this.#settings.blockSectors),
-        seq,
-      });
-    }
-    const key = pointerTo(node, pointers, seq, encoded.sectorsWritten);
-    return { key, writtenBytes: pointers.length * encoded.bytes.length };
+    const contents = { btree, level, minKey, maxKey, keys, generation };
+    return storeNode(contents, pointers, { ...this.#settings, scratch: this.#scratch });
   }
 }
 
@@ -249,15 +211,4 @@ function childPointer(child: Key | PlannedNode, below: ReadonlyMap<PlannedNode, 
   const key = below.get(child);
   assert(key !== undefined, 'children are written before their parents');
   return key;
-}
-
-function pointerTo(node: PlannedNode, pointers: readonly ExtentPtr[], seq: bigint, sectorsWritten: number): Key {
-  const value = new Uint8Array(BchBtreePtrV2.size + 8 * pointers.length);
-  const view = viewOf(value);
-  const { minKey: min_key } = node;
-  BchBtreePtrV2.put(view, 0, { mem_ptr: 0n, seq, sectors_written: sectorsWritten, flags: 0, min_key });
-  for (const [i, pointer] of pointers.entries()) {
-    view.setBigUint64(BchBtreePtrV2.size + 8 * i, encodeExtentPtr(pointer), true);
-  }
-  return makeKey(BTREE_PTR_V2, node.maxKey, value);
 }

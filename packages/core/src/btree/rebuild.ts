@@ -5,10 +5,9 @@
 // more changes costs nothing but time.
 //
 // Source: the purpose of bch2_btree_split, bch2_btree_increase_depth and __bch2_foreground_maybe_merge in btree_update_interior.c,
-// v1.13.0; the thresholds are theirs.
+// v1.13.0.
 
-import { BKEY_U64S, type Bkey, type Key } from '../ondisk/bkey.ts';
-import { BkeyFormatBuilder, KeyPacker } from '../ondisk/bkey-format.ts';
+import type { Bkey, Key } from '../ondisk/bkey.ts';
 import { type Bpos, bpos, bposText, compareBpos, POS_MIN, SPOS_MAX } from '../ondisk/bpos.ts';
 import { BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
 import { assert, CorruptError, IncompatibleError } from '../ondisk/errors.ts';
@@ -17,6 +16,7 @@ import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { type BtreeView, bposPredecessor, bposSuccessor } from './iterate.ts';
 import type { KeyMap } from './key-map.ts';
+import { divide, itemsU64s, MERGE, type NodeRange, nodesNeeded, type Part, SPLIT } from './node-fill.ts';
 import { ChangedBtree, makeKey } from './transaction.ts';
 
 /** A node that is to be written. */
@@ -68,11 +68,6 @@ interface RunContents extends NodeRange {
   readonly generation: number;
 }
 
-interface NodeRange {
-  readonly min: Bpos;
-  readonly max: Bpos;
-}
-
 /** A key of a node to be: a real one, or the pointer to a new node. */
 type Item =
   | { readonly k: Bkey; readonly key: Key; readonly node: undefined }
@@ -83,12 +78,6 @@ interface NodePlace extends NodeRange {
 }
 
 const BTREE_PTR_V2 = keyTypes.idOf('btree_ptr_v2');
-
-/** A node is filled this far at most when it is made, so that a few more keys do not divide it again at once. */
-const FILL = 3 / 4;
-/** Above this, a leaf is divided; below MERGE, it takes in its neighbour. */
-const SPLIT = 7 / 8;
-const MERGE = 1 / 3;
 
 /**
  * Plans one btree.
@@ -224,39 +213,7 @@ function divideRuns(contents: readonly RunContents[], level: number, room: Rebui
   });
 }
 
-const nodesNeeded = (u64s: number, capacityU64s: number): number =>
-  u64s <= SPLIT * capacityU64s ? 1 : Math.ceil(u64s / (FILL * capacityU64s));
-
-interface Part extends NodeRange {
-  readonly items: readonly Item[];
-}
-
-/** Parts of about the same size, `count` of them; each ends at the position of its last key. */
-function divide(items: readonly Item[], count: number, min: Bpos, max: Bpos): Part[] {
-  if (count === 1) return [{ items, min, max }];
-  const packer = packerFor(items, min, max);
-  const total = items.reduce((sum, { k }) => sum + packedU64s(k, packer), 0);
-  const parts: Part[] = [];
-  let start = 0;
-  let from = min;
-  let size = 0;
-  for (let i = 0; i < items.length; i++) {
-    size += packedU64s(items[i]!.k, packer);
-    const left = items.length - 1 - i;
-    const partsLeft = count - 1 - parts.length;
-    const isFull = size >= ((parts.length + 1) * total) / count || left === partsLeft;
-    if (partsLeft === 0 || !isFull) continue;
-    const to = items[i]!.k.p;
-    parts.push({ items: items.slice(start, i + 1), min: from, max: to });
-    start = i + 1;
-    from = bposSuccessor(to);
-  }
-  parts.push({ items: items.slice(start), min: from, max });
-  assert(parts.length === count, `${items.length} keys make ${count} nodes, not ${parts.length}`);
-  return parts;
-}
-
-function plannedNode({ items, min, max }: Part, level: number, generation: number): PlannedNode {
+function plannedNode({ items, min, max }: Part<Item>, level: number, generation: number): PlannedNode {
   const keys: Key[] = [];
   const children: (Key | PlannedNode)[] = [];
   for (const item of items) {
@@ -268,24 +225,6 @@ function plannedNode({ items, min, max }: Part, level: number, generation: numbe
   }
   return { level, minKey: min, maxKey: max, keys, children, generation };
 }
-
-/** The room that items take, in u64s, packed in the format that holds all of them: no part of them takes more. */
-function itemsU64s(items: readonly Item[], min: Bpos, max: Bpos): number {
-  const packer = packerFor(items, min, max);
-  let u64s = 0;
-  for (const { k } of items) u64s += packedU64s(k, packer);
-  return u64s;
-}
-
-function packerFor(items: readonly Item[], min: Bpos, max: Bpos): KeyPacker {
-  const format = new BkeyFormatBuilder();
-  format.addPosition(min);
-  format.addPosition(max);
-  for (const { k } of items) format.addKey(k);
-  return new KeyPacker(format.finish());
-}
-
-const packedU64s = (k: Bkey, { keyU64s }: KeyPacker): number => k.u64s - BKEY_U64S + Math.min(keyU64s, BKEY_U64S);
 
 /** The keys of a range as they will be. */
 function mergedItems(view: BtreeView, changes: KeyMap, from: Bpos, to: Bpos): Item[] {

@@ -19,22 +19,25 @@ import { bucketPos } from '../alloc/bucket-indexes.ts';
 import { bucketStateOf, isUnused } from '../alloc/bucket-state.ts';
 import { SuperblockNeeds } from '../alloc/superblock-needs.ts';
 import { checkWritable } from '../alloc/write-gate.ts';
-import { CommitPlan, type NodeAllocator, type NodesToRewrite, type WrittenNodes } from '../btree/commit.ts';
+import { type BuiltBtree, buildBtree } from '../btree/build.ts';
+import { CommitPlan, type NodesToRewrite, type WrittenNodes } from '../btree/commit.ts';
 import { NODE_CACHE_BYTES } from '../btree/node-cache.ts';
+import type { NodeAllocator, NodeStoreSettings } from '../btree/node-store.ts';
 import { deletedKey, Transaction, type Triggers } from '../btree/transaction.ts';
 import { JOURNAL_SEQ_LIMIT, KEY_VERSION_LIMIT, randomDistance } from '../crypto/random-distance.ts';
 import { KeyVersions } from '../data/key-versions.ts';
 import { writeHeadLast } from '../device/head-last.ts';
 import { SeqBlacklist, type SeqRange } from '../journal/blacklist.ts';
 import { type JournalReading, readJournal } from '../journal/journal.ts';
-import { type BtreeRoot, NO_OVERLAY } from '../journal/overlay.ts';
+import { type BtreeRoot, NO_OVERLAY, overlayWithout } from '../journal/overlay.ts';
 import { type JournalClocks, type ReplayState, readReplayState } from '../journal/replay.ts';
 import {
   datetimeEntry, encodeJset, type JournalPlace, journalPlaces, metaChecksumType, stateEntries,
 } from '../journal/write.ts'; // biome-ignore format: one line of names
 import { getBits, withBits } from '../ondisk/bits.ts';
+import type { Key } from '../ondisk/bkey.ts';
 import { btreeNodeMagic } from '../ondisk/btree-node.ts';
-import { BTREE_ID_MAX, btrees } from '../ondisk/btrees.ts';
+import { BTREE_ID_MAX, type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { dataTypes } from '../ondisk/data-types.ts';
 import { assert, CorruptError, IncompatibleError, UsageError } from '../ondisk/errors.ts';
 import { compatFeatures, FEATURES_ALWAYS, incompatFeatures } from '../ondisk/features.ts';
@@ -69,6 +72,8 @@ export interface WriterOptions {
   readonly allowDamagedJournal?: boolean;
   /** It is only being made: nothing was encrypted with its key but what is there, and its numbers go on from one to the next. */
   readonly isNew?: boolean;
+  /** They are built anew before the first commit, so that their roots may be lost. */
+  readonly rebuilt?: readonly BtreeName[];
 }
 
 /** A part of a change, or all of it. */
@@ -104,6 +109,8 @@ export class FilesystemWriter {
   #seqDistance = 1;
   readonly keyVersions: KeyVersions;
   #committed: Filesystem;
+  /** Btrees that may not be committed as they are. */
+  #toBuild: readonly number[];
   #staged: StagedParts = NOTHING_STAGED;
   /** What the journal holds, once it was read. */
   #reading: JournalReading | undefined;
@@ -123,7 +130,9 @@ export class FilesystemWriter {
     refuseUnwritable(set);
     this.#filesystem = filesystemWith(set, options.key);
     const { replay } = this.#filesystem;
-    refuseDamaged(this.#filesystem, options.allowDamagedJournal ?? false);
+    const rebuilt = (options.rebuilt ?? []).map(name => btrees.idOf(name));
+    refuseDamaged(this.#filesystem, options.allowDamagedJournal ?? false, new Set(rebuilt));
+    this.#toBuild = rebuilt;
     this.#committed = this.#filesystem;
     let versionDistance = 1n;
     if (this.#isEncrypted && options.isNew !== true) {
@@ -194,6 +203,35 @@ export class FilesystemWriter {
   }
 
   /**
+   * Builds a btree anew from its keys and puts it in the place of what is there, which may be damaged or lost; what the journal has for it
+   * is given up. Afterwards `filesystem` has it, as if it had been staged. What its nodes mean for alloc and the rest, and those that
+   * it replaces, is for the next transaction to say, before the commit: see replaceBtrees. A transaction that was begun is dropped.
+   * @param keys as buildBtree takes them: everything that the btree shall hold
+   * @param allocator gives room that nothing of the filesystem on the devices takes, and does not give it again until the commit
+   * @param generation see BuildSettings
+   * @throws as buildBtree does; the filesystem is then what it was
+   */
+  build(btree: number, keys: Iterable<Key>, allocator: NodeAllocator, generation: number): BuiltBtree {
+    this.#refuseUnfinished();
+    this.#begun = undefined;
+    const seq = this.#nextSeq(this.#journal());
+    const built = buildBtree(btree, keys, allocator, { ...this.#nodeSettings(), generation });
+    const { replay } = this.#filesystem;
+    this.#filesystem = this.#filesystem.at({
+      ...replay,
+      roots: withRoots(replay, new Map([[btree, built.root]]), seq),
+      overlay: overlayWithout(replay.overlay, btree),
+    });
+    this.#staged = {
+      ...this.#staged,
+      built: [...this.#staged.built, btree],
+      nodeCount: this.#staged.nodeCount + built.nodes.length,
+      sizeBytes: this.#staged.sizeBytes + built.sizeBytes,
+    };
+    return built;
+  }
+
+  /**
    * Writes the nodes of a transaction, which is a part of what the next commit will commit. Afterwards `filesystem` has it, the
    * transaction is used up, and on the devices nothing has changed that counts.
    * @throws NoSpaceError, CorruptError before anything was written; DeviceError at any point. What was staged before can then only be
@@ -203,9 +241,9 @@ export class FilesystemWriter {
     const { roots: newRoots, nodeCount, sizeBytes } = this.#plan(request).write();
     const { replay } = this.#filesystem;
     const roots = withRoots(replay, newRoots, this.#nextSeq(this.#journal()));
-    const { superblocks } = this.#staged;
     this.#staged = {
-      superblocks: [...superblocks, request.superblock],
+      ...this.#staged,
+      superblocks: [...this.#staged.superblocks, request.superblock],
       nodeCount: this.#staged.nodeCount + nodeCount,
       sizeBytes: this.#staged.sizeBytes + sizeBytes,
     };
@@ -221,6 +259,8 @@ export class FilesystemWriter {
    * old state or in the new one, which opening it anew tells, and this writer takes no more
    */
   commit(request: CommitRequest): CommitReport {
+    const unbuilt = this.#toBuild.filter(btree => !this.#staged.built.includes(btree)).map(btrees.nameOf);
+    assert(unbuilt.length === 0, `what was to be built anew was built, ${unbuilt.join(', ')} too`);
     const plan = this.#plan(request);
     const filesystem = this.#filesystem;
     const { key, replay } = filesystem;
@@ -271,6 +311,7 @@ export class FilesystemWriter {
     this.#filesystem = filesystemWith(this.#filesystem.set, key);
     this.#committed = this.#filesystem;
     this.#staged = NOTHING_STAGED;
+    this.#toBuild = [];
     this.#isUnfinished = false;
     return { seq, nodeCount: staged.nodeCount + nodeCount, sizeBytes: staged.sizeBytes + sizeBytes };
   }
@@ -280,26 +321,30 @@ export class FilesystemWriter {
     this.refuseOther(tx);
     this.#begun = undefined;
     const filesystem = this.#filesystem;
-    const { sb, key, replay } = filesystem;
     const plan = new CommitPlan(
       tx,
-      { btree: id => filesystem.btree(id), overlay: replay.overlay, device: index => filesystem.device(index) },
+      { btree: id => filesystem.btree(id), overlay: filesystem.replay.overlay },
       allocator,
-      {
-        magic: btreeNodeMagic(sb.uuid),
-        version: sb.version,
-        csumType: metaChecksumType(sb),
-        key,
-        blockSectors: sb.block_size,
-        nodeSectors: getBits(sb.flags, sbBits.BTREE_NODE_SIZE),
-        replicas: metadataReplicas(sb),
-        randomU64: () => viewOf(this.#options.random.bytes(8)).getBigUint64(0, true),
-        mayRepeatSeqs: this.#options.random.isReproducible === true,
-        rewrite,
-      },
+      { ...this.#nodeSettings(), replicas: metadataReplicas(filesystem.sb), rewrite },
     );
     check?.();
     return plan;
+  }
+
+  #nodeSettings(): NodeStoreSettings {
+    const filesystem = this.#filesystem;
+    const { sb, key } = filesystem;
+    return {
+      magic: btreeNodeMagic(sb.uuid),
+      version: sb.version,
+      csumType: metaChecksumType(sb),
+      key,
+      blockSectors: sb.block_size,
+      nodeSectors: getBits(sb.flags, sbBits.BTREE_NODE_SIZE),
+      device: index => filesystem.device(index),
+      randomU64: () => viewOf(this.#options.random.bytes(8)).getBigUint64(0, true),
+      mayRepeatSeqs: this.#options.random.isReproducible === true,
+    };
   }
 
   /** @throws UsageError after a commit that failed; InvariantError for a transaction that was dropped or used up */
@@ -393,11 +438,13 @@ export class FilesystemWriter {
 /** Since the last commit. */
 interface StagedParts {
   readonly superblocks: readonly StageRequest['superblock'][];
+  /** Btrees that were built anew. */
+  readonly built: readonly number[];
   readonly nodeCount: number;
   readonly sizeBytes: number;
 }
 
-const NOTHING_STAGED: StagedParts = { superblocks: [], nodeCount: 0, sizeBytes: 0 };
+const NOTHING_STAGED: StagedParts = { superblocks: [], built: [], nodeCount: 0, sizeBytes: 0 };
 
 /** @param seq of the entry that commits them */
 function withRoots({ roots }: ReplayState, newRoots: WrittenNodes['roots'], seq: number): Map<number, BtreeRoot> {
@@ -440,7 +487,8 @@ export function refuseUnwritable(set: MemberSet): void {
   }
 }
 
-function refuseDamaged({ replay }: Filesystem, isAllowed: boolean): void {
+/** @param rebuilt btrees whose roots need not be there */
+function refuseDamaged({ replay }: Filesystem, isAllowed: boolean, rebuilt: ReadonlySet<number>): void {
   const [problem] = replay.problems;
   if (problem === undefined) return;
   if (!isAllowed) {
@@ -449,10 +497,11 @@ function refuseDamaged({ replay }: Filesystem, isAllowed: boolean): void {
   }
   // What looks like an empty btree would become one.
   for (const name of NEVER_EMPTY) {
-    const root = replay.roots.get(btrees.idOf(name));
-    if (root?.key === undefined) throw rootLost(name);
+    const btree = btrees.idOf(name);
+    if (replay.roots.get(btree)?.key === undefined && !rebuilt.has(btree)) throw rootLost(name);
   }
-  for (const { btree, key } of replay.roots.values()) if (key === undefined) throw rootLost(btrees.nameOf(btree));
+  for (const { btree, key } of replay.roots.values())
+    if (key === undefined && !rebuilt.has(btree)) throw rootLost(btrees.nameOf(btree));
 }
 
 /** In every filesystem that has a root directory. */

@@ -96,22 +96,18 @@ export function planContents(
   };
   const allocator = new BucketAllocator(beforeFiles, triggers, metadata);
   const nodeSectors = getBits(sb.flags, sbBits.BTREE_NODE_SIZE);
-  const commit = new CommitPlan(
-    tx,
-    { btree: emptyBtree, overlay: NO_OVERLAY, device: index => devices[index] },
-    allocator,
-    {
-      magic: btreeNodeMagic(sb.uuid),
-      version: sb.version,
-      csumType: metaChecksumType(sb),
-      key: plan.key,
-      blockSectors: sb.block_size,
-      nodeSectors,
-      replicas: metadata.replicas,
-      randomU64: () => viewOf(random.bytes(8)).getBigUint64(0, true),
-      mayRepeatSeqs: random.isReproducible === true,
-    },
-  );
+  const commit = new CommitPlan(tx, { btree: emptyBtree, overlay: NO_OVERLAY }, allocator, {
+    device: index => devices[index],
+    magic: btreeNodeMagic(sb.uuid),
+    version: sb.version,
+    csumType: metaChecksumType(sb),
+    key: plan.key,
+    blockSectors: sb.block_size,
+    nodeSectors,
+    replicas: metadata.replicas,
+    randomU64: () => viewOf(random.bytes(8)).getBigUint64(0, true),
+    mayRepeatSeqs: random.isReproducible === true,
+  });
   const forJournal = journalDevices(sb);
   if (forJournal.length === 0) throw new UsageError('no device may hold the journal', '--data_allowed');
 

@@ -6,6 +6,7 @@
 
 import type { Bkey, Key } from '../ondisk/bkey.ts';
 import { type Bpos, compareBpos } from '../ondisk/bpos.ts';
+import { BTREE_MAX_DEPTH } from '../ondisk/btrees.ts';
 import { assert } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
@@ -47,6 +48,23 @@ export interface JournalOverlay {
 
 /** An overlay of nothing: a clean filesystem. */
 export const NO_OVERLAY: JournalOverlay = { size: 0, keyCount: 0, keysRead: 0, keysOf: () => [] };
+
+/** The overlay without what it has for one btree. */
+export function overlayWithout(overlay: JournalOverlay, without: number): JournalOverlay {
+  let [size, keyCount] = [overlay.size, overlay.keyCount];
+  for (let level = 0; level < BTREE_MAX_DEPTH; level++) {
+    for (const { deltas } of overlay.keysOf(without, level)) {
+      size--;
+      keyCount -= deltas?.length ?? 1;
+    }
+  }
+  return {
+    size,
+    keyCount,
+    keysRead: overlay.keysRead,
+    keysOf: (btree, level) => (btree === without ? NO_KEYS : overlay.keysOf(btree, level)),
+  };
+}
 
 /**
  * Index of the first key at `pos` or behind it, `keys.length` if there is none. From there, a reader goes up or down the list.
