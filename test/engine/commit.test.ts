@@ -74,6 +74,41 @@ describe(`commits (seed ${seed})`, () => {
   });
 });
 
+test('a node is of a later generation than those that were in its place: a scan for lost nodes goes by it', () => {
+  const { set } = grown('basic');
+  const writer = new FilesystemWriter(set, { random: seededRandom(String(seed)), now: () => 1_700_000_000n });
+  const allocator = new BehindTheEnd(writer.filesystem.sb);
+  const random = randomFrom(seed);
+  const nodes = () => {
+    const view = writer.filesystem.btree('xattrs');
+    return Array.from({ length: view.depth }, (_, level) => [...view.nodes({ level })]).flat();
+  };
+  let compared = 0;
+  for (let round = 0; round < 5; round++) {
+    const before = nodes();
+    const tx = writer.begin(NO_TRIGGERS);
+    for (let nr = 0; nr < 300; nr++) {
+      const key = xattrKey(makeBpos(BigInt(10_000 + random.below(2000)), 0n, 0xffff_ffff), 1000);
+      if (round === 3) tx.delete('xattrs', key.k.p);
+      else tx.update('xattrs', key);
+    }
+    writer.commit({ tx, allocator, superblock: sb => sb });
+    const kept = new Set(before.map(({ facts }) => facts.seq));
+    for (const { facts, generation } of nodes()) {
+      if (kept.has(facts.seq)) continue;
+      for (const old of before) {
+        const isApart =
+          compareBpos(old.facts.maxKey, facts.minKey) < 0 || compareBpos(old.facts.minKey, facts.maxKey) > 0;
+        if (isApart || old.facts.level !== facts.level) continue;
+        expect(generation).toBeGreaterThan(old.generation);
+        compared++;
+      }
+    }
+  }
+  expect(compared).toBeGreaterThan(8);
+  expect(Math.max(...nodes().map(({ generation }) => generation))).toBeGreaterThan(3);
+});
+
 test('a node that was to be merged is replaced also when its neighbour becomes fuller meanwhile', () => {
   const { set } = grown('basic');
   const writer = new FilesystemWriter(set, { random: seededRandom(String(seed)), now: () => 1_700_000_000n });

@@ -35,6 +35,8 @@ export interface WalkOptions {
   readonly level?: number;
   /** Told of each loss; the walk then goes on with what is left. Without it the first loss is thrown. */
   readonly onDamage?: (damage: Damage) => void;
+  /** Told of each node that keys are taken from, before they are. */
+  readonly onNode?: (node: BtreeNode) => void;
 }
 
 export interface NodeWalkOptions extends WalkOptions {
@@ -87,6 +89,7 @@ export class BtreeView {
       const first = later(from, min);
       const last = earlier(to, max);
       if (compareBpos(first, last) > 0) continue;
+      if (node !== undefined) options.onNode?.(node);
       yield* this.#keysOf(node, level, first, last, backward);
     }
   }

@@ -5,8 +5,10 @@ import type { Bkey, Key } from '../ondisk/bkey.ts';
 import { BKEY_U64S, KEY_FORMAT_CURRENT } from '../ondisk/bkey.ts';
 import { type BkeyFormat, ROW, ROW_WORDS } from '../ondisk/bkey-format.ts';
 import { BPOS_WORDS, type Bpos } from '../ondisk/bpos.ts';
+import { BtreeNodeHeader } from '../ondisk/btree-node.ts';
 import { assert, type CorruptError } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { viewOf } from '../ondisk/layout.ts';
 
 export const DELETED: number = keyTypes.idOf('deleted');
 
@@ -71,6 +73,11 @@ export class BtreeNode {
   /** The node as it was read, decrypted: not to be changed. */
   get bytes(): Uint8Array {
     return this.#bytes;
+  }
+
+  /** See btreeNodeGeneration. */
+  get generation(): number {
+    return viewOf(this.#bytes).getUint32(BtreeNodeHeader.offset.flags + 4, true);
   }
 
   /** What it takes in memory, nearly: the node itself, its keys, and those of its bsets. */

@@ -16,6 +16,7 @@ import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { type BtreeView, bposPredecessor, bposSuccessor } from './iterate.ts';
 import type { KeyMap } from './key-map.ts';
+import type { BtreeNode } from './node.ts';
 import { divide, itemsU64s, MERGE, type NodeRange, nodesNeeded, type Part, SPLIT } from './node-fill.ts';
 import { ChangedBtree, makeKey } from './transaction.ts';
 
@@ -29,7 +30,7 @@ export interface PlannedNode {
   readonly keys: readonly Key[];
   /** What an interior node points to, in order: nodes that stay, by their pointers, and new ones. */
   readonly children: readonly (Key | PlannedNode)[];
-  /** BTREE_NODE_SEQ: one more than that of the node that it replaces. */
+  /** BTREE_NODE_SEQ: one more than that of the nodes that it replaces, so that a scan for nodes knows which of them is the newest. */
   readonly generation: number;
 }
 
@@ -57,16 +58,20 @@ export interface RebuildRoom {
   readonly atLeast?: readonly number[];
 }
 
+/** What nodes that are replaced hold, with the changes. */
+interface MergedContents {
+  readonly items: readonly Item[];
+  /** For the nodes that come in their place. */
+  readonly generation: number;
+}
+
 /** Neighbouring nodes that are replaced together. */
 interface Run extends NodeRange {
   readonly nodes: readonly PlannedNode[];
 }
 
 /** A run before it is divided. */
-interface RunContents extends NodeRange {
-  readonly items: readonly Item[];
-  readonly generation: number;
-}
+interface RunContents extends NodeRange, MergedContents {}
 
 /** A key of a node to be: a real one, or the pointer to a new node. */
 type Item =
@@ -109,13 +114,13 @@ const nodesOf = (runs: readonly Run[]): readonly PlannedNode[] => runs.flatMap(r
 
 /** The leaves with changes, merged with them. */
 function leafContents(view: BtreeView, changes: KeyMap, room: RebuildRoom, replaced: ReplacedNode[]): RunContents[] {
-  const contentsOf = (min: Bpos, max: Bpos) => mergedItems(view, changes, min, max);
+  const contentsOf = (min: Bpos, max: Bpos) => mergedContents(view, changes, min, max);
   if (view.root === undefined) {
-    return [{ min: POS_MIN, max: SPOS_MAX, items: contentsOf(POS_MIN, SPOS_MAX), generation: 0 }];
+    return [{ min: POS_MIN, max: SPOS_MAX, ...contentsOf(POS_MIN, SPOS_MAX) }];
   }
   const moved = (room.rewrite?.(0) ?? []).map(pos => placeOf(view, 0, pos));
   const dirty = sortedPlaces([...dirtyLeaves(view, changes), ...moved]);
-  const groups = groupsOf(dirty).map(({ min, max }) => ({ min, max, items: contentsOf(min, max) }));
+  const groups = groupsOf(dirty).map(({ min, max }) => ({ min, max, ...contentsOf(min, max) }));
   const neighbours = groups.flatMap(group => neighbourToMerge(view, group, room, contentsOf));
   const places = sortedPlaces([...dirty, ...neighbours]);
   for (const { ptr } of places) replaced.push({ level: 0, ptr });
@@ -124,7 +129,7 @@ function leafContents(view: BtreeView, changes: KeyMap, room: RebuildRoom, repla
     // What took in no neighbour is what it was.
     const known = byEnd.get(bposText(max));
     const isSame = known !== undefined && compareBpos(known.min, min) === 0;
-    return { min, max, items: isSame ? known.items : contentsOf(min, max), generation: 1 };
+    return { min, max, ...(isSame ? known : contentsOf(min, max)) };
   });
 }
 
@@ -145,7 +150,7 @@ function neighbourToMerge(
   view: BtreeView,
   { min, max, items }: Pick<RunContents, 'min' | 'max' | 'items'>,
   { capacityU64s }: RebuildRoom,
-  contentsOf: (min: Bpos, max: Bpos) => readonly Item[],
+  contentsOf: (min: Bpos, max: Bpos) => MergedContents,
 ): NodePlace[] {
   if (itemsU64s(items, min, max) > MERGE * capacityU64s) return [];
   const after = successor(max);
@@ -156,7 +161,7 @@ function neighbourToMerge(
     // An empty node goes, whatever its neighbour holds.
     if (items.length === 0) return [leaf];
     const ends: [Bpos, Bpos] = pos === after ? [min, leaf.max] : [leaf.min, max];
-    if (itemsU64s(contentsOf(...ends), ...ends) <= SPLIT * capacityU64s) return [leaf];
+    if (itemsU64s(contentsOf(...ends).items, ...ends) <= SPLIT * capacityU64s) return [leaf];
   }
   return [];
 }
@@ -189,7 +194,8 @@ function interiorContents(
     const within = below.filter(run => compareBpos(run.max, min) >= 0 && compareBpos(run.min, max) <= 0);
     const items: Item[] = [];
     let next = 0;
-    for (const key of view.keys({ level, from: min, to: max })) {
+    const generation = new NextGeneration();
+    for (const key of view.keys({ level, from: min, to: max, onNode: generation.after })) {
       while (next < within.length && compareBpos(within[next]!.max, key.k.p) < 0) next++;
       const run = within[next];
       if (run === undefined || compareBpos(key.k.p, run.min) < 0) items.push({ k: key.k, key, node: undefined });
@@ -197,7 +203,7 @@ function interiorContents(
         for (const node of run.nodes) items.push(itemOfNode(node, room.replicas));
       }
     }
-    return { min, max, items, generation: 1 };
+    return { min, max, items, generation: generation.next };
   });
 }
 
@@ -227,11 +233,24 @@ function plannedNode({ items, min, max }: Part<Item>, level: number, generation:
 }
 
 /** The keys of a range as they will be. */
-function mergedItems(view: BtreeView, changes: KeyMap, from: Bpos, to: Bpos): Item[] {
+function mergedContents(view: BtreeView, changes: KeyMap, from: Bpos, to: Bpos): MergedContents {
   const items: Item[] = [];
-  for (const key of new ChangedBtree(view, changes).keys({ from, to })) items.push({ k: key.k, key, node: undefined });
-  return items;
+  const generation = new NextGeneration();
+  const walk = { from, to, onNode: generation.after };
+  for (const key of new ChangedBtree(view, changes).keys(walk)) items.push({ k: key.k, key, node: undefined });
+  return { items, generation: generation.next };
 }
+
+/** Of what comes in the place of nodes. */
+class NextGeneration {
+  next = 0;
+  readonly after = (node: BtreeNode): void => {
+    this.next = Math.max(this.next, Math.min(node.generation + 1, GENERATION_MAX));
+  };
+}
+
+/** It has 32 bits. */
+const GENERATION_MAX = 0xffff_ffff;
 
 /** A pointer to a new node, as large as it will be; where it points is not known yet. */
 function itemOfNode(node: PlannedNode, replicas: number): Item {

@@ -238,7 +238,8 @@ export class ChangedBtree implements KeyReader {
       return;
     }
     // Most walks are over the few keys of one inode, and lookups cost less than a walk's beginning.
-    if (!backward && options.onDamage === undefined && isLookup(options)) yield* this.#lookups(from, to);
+    const isPlain = !backward && options.onDamage === undefined && options.onNode === undefined;
+    if (isPlain && isLookup(options)) yield* this.#lookups(from, to);
     else yield* this.#merged(options);
   }
 
