@@ -1,7 +1,8 @@
 // Naming a filesystem on the command line, for the commands that read one: by a folder with several, by UUID, with members that are missing,
 // stale, or there twice. What is found and chosen is tested beside the code (find-members.test.ts).
 
-import { copyFileSync, symlinkSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
@@ -94,3 +95,26 @@ test.skipIf(whyNoFixtures !== undefined)('what is only on a missing member names
   expect(failed).toHaveLength(2);
   for (const stderr of failed) expect(stderr).toContain('member 1: it is not among the devices that were given');
 });
+
+test.each([
+  ['ls', []],
+  ['stat', ['/x']],
+  ['ls', ['--subvolume=7']],
+] as const)(
+  '%s %j: what is lost with a missing member is the device, not damage and not the command line',
+  async (command, words) => {
+    const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-members-'));
+    try {
+      const [data, metadata] = [join(folder, 'data.img'), join(folder, 'metadata.img')];
+      for (const image of [data, metadata]) writeFileSync(image, '');
+      for (const image of [data, metadata]) truncateSync(image, 64 * 2 ** 20);
+      await succeed('format', ['--data_allowed=user', data, '--data_allowed=btree,journal', metadata]);
+      const { exitCode, stderr } = await run(command, ['--json', '--degraded', data, ...words]);
+      const error = stderr.split('\n').find(line => line.includes('bcachefs-ts/error'));
+      expect(exitCode).toBe(5);
+      expect(JSON.parse(error ?? '')).toMatchObject({ error: 'device', name: 'member_missing', device: 'member 1' });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+);

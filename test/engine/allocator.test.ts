@@ -9,7 +9,7 @@ import {
   IncompatibleError,
   loadChecksums,
   memberAt,
-  NoSpaceError,
+  NoBucketsError,
 } from '@bcachefs-ts/core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { beginChange, openFixture } from '../support/engine.ts';
@@ -32,7 +32,7 @@ function fill(filesystem: Filesystem, take: () => readonly { sectors: number; po
     try {
       pieces = take();
     } catch (thrown) {
-      if (!(thrown instanceof NoSpaceError)) throw thrown;
+      if (!(thrown instanceof NoBucketsError)) throw thrown;
       return { sectorsOf, error: thrown };
     }
     for (const { sectors, pointers } of pieces) {

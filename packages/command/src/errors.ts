@@ -5,6 +5,7 @@ import {
   CorruptError,
   DeviceError,
   IncompatibleError,
+  InputError,
   NoSpaceError,
   printable,
   UsageError,
@@ -59,7 +60,8 @@ export function describeError(error: unknown): ErrorReport {
       ...(error.option === undefined ? {} : { option: error.option }),
     });
   }
-  if (error instanceof CorruptError) {
+  // What the file that is read has instead of an archive is damage like any other to whoever asked.
+  if (error instanceof CorruptError || error instanceof InputError) {
     return report('corrupt', EXIT.corrupt, error.message, { name: error.error, where: error.where });
   }
   if (error instanceof IncompatibleError) {
@@ -73,7 +75,7 @@ export function describeError(error: unknown): ErrorReport {
       device: error.device,
     });
   }
-  if (error instanceof NoSpaceError) return report('failed', EXIT.failed, error.message, { name: 'ENOSPC' });
+  if (error instanceof NoSpaceError) return report('failed', EXIT.failed, error.message, { name: error.code });
   if (error instanceof CommandFailed) return report('failed', error.exitCode, error.message, { name: error.code });
   if (error instanceof Interrupted)
     return report('interrupted', EXIT.interrupted, 'interrupted', { name: 'interrupted' });

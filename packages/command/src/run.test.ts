@@ -7,7 +7,7 @@ import {
   FileError,
   IncompatibleError,
   InvariantError,
-  NoSpaceError,
+  NoBucketsError,
   UsageError,
 } from '@bcachefs-ts/core';
 import { describe, expect, test } from 'vitest';
@@ -230,7 +230,7 @@ describe('errors', () => {
     [() => new UsageError('is wrong', '--x'), 'command_line'],
     [() => new UsageError('is not possible'), 'usage'],
     [() => new FileError('ENOENT', '/x'), 'ENOENT'],
-    [() => new NoSpaceError('user', 8, 1, 0, []), 'ENOSPC'],
+    [() => new NoBucketsError('user', 8, 1, 0, []), 'ENOSPC'],
     [() => new CommandFailed('no'), 'failed'],
     [() => new CommandFailed('no', { code: 'EEXIST' }), 'EEXIST'],
     [() => new DeviceError('busy', '/dev/sda', 'mounted'), 'busy'],
@@ -248,7 +248,7 @@ describe('errors', () => {
     expect(await hint(() => new CommandLineError('a word is missing'))).toBe(true);
     expect(await hint(() => new UsageError('there is no subvolume 1'))).toBe(false);
     expect(await hint(() => new FileError('ENOENT', '/x'))).toBe(false);
-    expect(await hint(() => new NoSpaceError('user', 8, 1, 0, []))).toBe(false);
+    expect(await hint(() => new NoBucketsError('user', 8, 1, 0, []))).toBe(false);
   });
 
   test("the system's errors name the file", async () => {

@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, openSync, read, readSync, unlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CorruptError, DeviceError, IncompatibleError } from '@bcachefs-ts/core';
+import { DeviceError, IncompatibleError, InputError } from '@bcachefs-ts/core';
 import { type Decoder, DecoderError, gunzipped, type SteadyPieces, unxz, unzstd } from './archive-decoders.ts';
 
 /** Read ahead when reading goes on where it ended; else only what is asked for, and a little. */
@@ -102,7 +102,7 @@ const compressions: readonly Compression[] = [
 
 /**
  * @param path of a file; `-` for standard input
- * @throws DeviceError; IncompatibleError for a compression that cannot be undone here; CorruptError for one that is damaged
+ * @throws DeviceError; IncompatibleError for a compression that cannot be undone here; InputError for one that is damaged
  */
 export async function openArchiveBytes(path: string, options: SpoolOptions = {}): Promise<ArchiveBytes> {
   const name = path === '-' ? 'standard input' : path;
@@ -180,7 +180,7 @@ async function* decompressed(
       throw new IncompatibleError('archive_compression', { path: name }, detail);
     }
     const detail = `the ${compression} data is damaged or cut off (${cause.message})`;
-    throw new CorruptError('archive_compression', { path: name }, detail);
+    throw new InputError('archive_compression', { path: name }, detail);
   }
 }
 

@@ -17,7 +17,7 @@
 //   no blocks of zeroes at the end  refused: it may be cut off; what follows them is not looked at
 // Source: the manual of GNU tar; pax in POSIX.1-2017.
 
-import { CorruptError, printableBytes } from '@bcachefs-ts/core';
+import { InputError, printableBytes } from '@bcachefs-ts/core';
 import type { LookUpName } from './acl-words.ts';
 import { type ArchiveBytes, openArchiveBytes, type SpoolOptions } from './archive-bytes.ts';
 import { fileChunks, type RegionReader } from './file-chunks.ts';
@@ -47,7 +47,7 @@ const TARGET_BYTES_MAX = 4095;
 
 /**
  * @param path of the archive; `-` for standard input
- * @throws CorruptError for an archive that is damaged, cut off, or cannot be a tree; IncompatibleError for a compression that is not
+ * @throws InputError for an archive that is damaged, cut off, or cannot be a tree; IncompatibleError for a compression that is not
  * known here; DeviceError
  */
 export async function openTar(path: string, options: TarOptions = {}): Promise<SourceTree> {
@@ -204,7 +204,7 @@ class TarSource implements SourceTree {
   #readHeaders(): void {
     const bytes = this.#bytes;
     if (bytes.sizeBytes === 0)
-      throw new CorruptError('archive', { path: this.name }, 'is empty, not even an empty archive');
+      throw new InputError('archive', { path: this.name }, 'is empty, not even an empty archive');
     let globalBytes = 0;
     for (let at = 0; ; ) {
       const startAt = at;
@@ -295,7 +295,7 @@ class TarSource implements SourceTree {
       const detail = isNone
         ? `is no tar archive (${error.message})`
         : `${error.message} (at byte ${at} of the archive)`;
-      throw new CorruptError('archive', { path: this.name }, detail);
+      throw new InputError('archive', { path: this.name }, detail);
     }
   }
 }

@@ -7,7 +7,7 @@ import { IncompatibleError } from '../ondisk/errors.ts';
 import { VERSION_CURRENT_WRITTEN, versionOf } from '../ondisk/versions.ts';
 import { freespacePos, freespaceRun } from './bucket-indexes.ts';
 import { dataTypeOf, fragmentationLruTime, freespaceGenBits, TYPE, untouchedBucket } from './bucket-state.ts';
-import { NoSpaceError } from './no-space.ts';
+import { NoBucketsError } from './no-space.ts';
 import { checkWritable } from './write-gate.ts';
 
 const of = (version: number, version_min = version) => ({ version, version_min });
@@ -25,13 +25,13 @@ describe('checkWritable', () => {
   });
 });
 
-describe('NoSpaceError', () => {
+describe('NoBucketsError', () => {
   test('says what was needed and what each device had', () => {
     const device = { dev: 1, freeBuckets: 3, reservedBuckets: 4, bucketSizeSectors: 512 };
-    expect(new NoSpaceError('user', 24, 2, 1, [device]).message).toBe(
+    expect(new NoBucketsError('user', 24, 2, 1, [device]).message).toBe(
       'no space left for 12288 bytes of data in 2 copies, there is room for 1 (device 1: 786432 bytes free in buckets of 262144 bytes, 1048576 bytes kept back)',
     );
-    expect(new NoSpaceError('btree', 512, 1, 0, []).message).toBe(
+    expect(new NoBucketsError('btree', 512, 1, 0, []).message).toBe(
       'no space left for 262144 bytes of metadata (no device may take it)',
     );
   });

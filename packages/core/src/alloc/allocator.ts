@@ -18,7 +18,7 @@ import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import { type AllocDevice, allowsData, isInTarget } from './alloc-devices.ts';
 import { bucketPos, freespacePos, freespaceRun } from './bucket-indexes.ts';
 import { type BucketState, bucketStateOf, GC_GEN_MAX, gensBehind, TYPE, untouchedBucket } from './bucket-state.ts';
-import { type DeviceSpace, NoSpaceError } from './no-space.ts';
+import { type DeviceSpace, NoBucketsError } from './no-space.ts';
 import { availableSectors, countersOf, dataReserveBuckets, nodeReserveBuckets } from './reserve.ts';
 import type { TriggerContext } from './trigger-context.ts';
 
@@ -148,7 +148,7 @@ export class BucketAllocator implements NodeAllocator {
       this.#takenSectors += length * places.length;
       if (this.#takenSectors > this.#availableSectors) {
         const available = Math.max(0, this.#availableSectors);
-        throw new NoSpaceError('user', left, replicas, replicas, this.space('user'), available);
+        throw new NoBucketsError('user', left, replicas, replicas, this.space('user'), available);
       }
       pieces.push({ sectors: length, pointers: places.map(open => take(open, length)) });
       left -= length;
@@ -166,7 +166,7 @@ export class BucketAllocator implements NodeAllocator {
     let open = this.#openForData.get(dev);
     if (open === undefined || open.device.bucketSizeSectors - open.usedSectors < sectors) {
       open = free?.next(0);
-      if (open === undefined) throw new NoSpaceError('user', sectors, 1, 0, this.space('user'));
+      if (open === undefined) throw new NoBucketsError('user', sectors, 1, 0, this.space('user'));
       this.#openForData.set(dev, open);
     }
     return take(open, sectors);
@@ -184,7 +184,7 @@ export class BucketAllocator implements NodeAllocator {
     if (left >= 0) return;
     const before = availableSectors(this.#base, devices);
     if (left >= before) return;
-    throw new NoSpaceError('btree', before - left, 1, 1, this.space('btree'), Math.max(0, before));
+    throw new NoBucketsError('btree', before - left, 1, 1, this.space('btree'), Math.max(0, before));
   }
 
   /** What the devices still have to offer. */
@@ -236,7 +236,7 @@ export class BucketAllocator implements NodeAllocator {
     // Fewer devices than replicas: as many as there are, as the reference does. Full ones are another matter.
     const possible = this.#candidates(what, 0).reduce((sum, { device }) => sum + device.durability, 0);
     if (places.length === 0 || durability < Math.min(replicas, possible)) {
-      throw new NoSpaceError(what, wanted, replicas, durability, this.space(what));
+      throw new NoBucketsError(what, wanted, replicas, durability, this.space(what));
     }
     return places;
   }

@@ -1,5 +1,6 @@
 // Running out of room: told with numbers, and before anything is written.
 
+import { NoSpaceError } from '../ondisk/errors.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 
 /** What one device had to offer. */
@@ -12,9 +13,9 @@ export interface DeviceSpace {
   readonly bucketSizeSectors: number;
 }
 
-/** There is no room for what is to be written. */
-export class NoSpaceError extends Error {
-  override readonly name = 'NoSpaceError';
+/** There are too few buckets for what is to be written. */
+export class NoBucketsError extends NoSpaceError {
+  override readonly name = 'NoBucketsError';
   constructor(
     readonly what: 'btree' | 'user',
     /** Sectors, of one copy. */

@@ -9,6 +9,7 @@ import { type Bpos, bposText, compareBpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { dataTypes } from '../ondisk/data-types.ts';
 import { CorruptError } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { MEMBER_INVALID } from '../ondisk/member-states.ts';
@@ -180,7 +181,7 @@ export function markBucket(
 ): boolean {
   const { now, device, bucket } = touched;
   if (pointer.gen !== now.gen && pointer.cached && ((now.gen - pointer.gen) & 255) < 128) return false;
-  const wrong = (error: string, detail: string): true => {
+  const wrong = (error: FaultName, detail: string): true => {
     const damage = new CorruptError(error, where(), `${detail} in bucket ${device.index}:${bucket}`);
     if (sign > 0) throw damage;
     context.damaged(damage);

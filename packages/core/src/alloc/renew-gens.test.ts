@@ -17,7 +17,7 @@ import { seededRandom } from '../util/random.ts';
 import { bucketPos } from './bucket-indexes.ts';
 import { bucketStateOf, encodeBucketState, gensBehind, TYPE } from './bucket-state.ts';
 import { entryBytesOf, spacePointers } from './extent-pointers.ts';
-import { NoSpaceError } from './no-space.ts';
+import { NoBucketsError } from './no-space.ts';
 
 beforeAll(loadChecksums);
 
@@ -38,7 +38,7 @@ test('a full filesystem changed a thousand times', () => {
   for (const length of [MIB / 2, MIB / 16, 4096]) {
     expect(() => {
       for (let nr = 0; nr < 1000; nr++) put(`${length} ${nr}`, length);
-    }).toThrow(NoSpaceError);
+    }).toThrow(NoBucketsError);
   }
   let most = 0;
   for (let nr = 0; nr < 1000; nr++) {

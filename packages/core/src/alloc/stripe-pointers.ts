@@ -5,6 +5,7 @@
 import { makeKey, type Transaction } from '../btree/transaction.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { CorruptError, type Location } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { type Stripe, stripe, withBlockcount } from '../ondisk/keys/stripe.ts';
 import type { SpacePointer } from './extent-pointers.ts';
@@ -24,7 +25,7 @@ export function markStripePointer(
 ): void {
   if (pointer.stripe === undefined) return;
   const { idx, block } = pointer.stripe;
-  const wrong = (error: string, detail: string) => {
+  const wrong = (error: FaultName, detail: string) => {
     const damage = new CorruptError(error, where, detail);
     if (sectors > 0) throw damage;
     context.damaged(damage);

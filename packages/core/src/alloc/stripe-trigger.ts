@@ -6,6 +6,7 @@ import type { KeyChange, Transaction } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { bposText } from '../ondisk/bpos.ts';
 import { CorruptError } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { type Stripe, stripe } from '../ondisk/keys/stripe.ts';
 import { MEMBER_INVALID } from '../ondisk/member-states.ts';
@@ -60,7 +61,7 @@ function markBlock(
   const ptr = value.ptrs[block];
   if (ptr === undefined || ptr.dev === MEMBER_INVALID) return;
   const where = { btree: 'stripes', pos: bposText(k.p) };
-  const wrong = (error: string, detail: string) => {
+  const wrong = (error: FaultName, detail: string) => {
     const damage = new CorruptError(error, where, detail);
     if (sign > 0) throw damage;
     context.damaged(damage);

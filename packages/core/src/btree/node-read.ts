@@ -27,6 +27,7 @@ import { btrees } from '../ondisk/btrees.ts';
 import { checksumTypes, checksumTypeText } from '../ondisk/checksum-types.ts';
 import { assert, CorruptError, DeviceError, IncompatibleError, type Location, locate } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { btreePtr } from '../ondisk/keys/btree-ptr.ts';
 import { BchBtreePtrV2, BTREE_PTR_RANGE_UPDATED, btreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyKind } from '../ondisk/keys/index.ts';
@@ -469,12 +470,12 @@ class NodeReading {
   }
 
   /** A fault that ends this replica. */
-  #refuse(error: string, detail: string): never {
+  #refuse(error: FaultName, detail: string): never {
     throw new CorruptError(error, this.where, detail);
   }
 
   /** A fault that fsck would repair: it ends this replica, unless what is left of it is wanted. */
-  #fail(error: string, detail: string): void {
+  #fail(error: FaultName, detail: string): void {
     const found = new CorruptError(error, this.where, detail);
     if (!this.salvage) throw found;
     if (this.#damage.length < DAMAGE_MAX) this.#damage.push(found);

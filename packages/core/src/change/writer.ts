@@ -39,7 +39,7 @@ import type { Key } from '../ondisk/bkey.ts';
 import { btreeNodeMagic } from '../ondisk/btree-node.ts';
 import { BTREE_ID_MAX, type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { dataTypes } from '../ondisk/data-types.ts';
-import { assert, CorruptError, IncompatibleError, UsageError } from '../ondisk/errors.ts';
+import { assert, CorruptError, IncompatibleError, NoSpaceError, UsageError } from '../ondisk/errors.ts';
 import { compatFeatures, FEATURES_ALWAYS, incompatFeatures } from '../ondisk/features.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
@@ -401,10 +401,9 @@ export class FilesystemWriter {
     const chosen = new Set(journalDevices(sb).map(({ index }) => index));
     const places = journalPlaces(set, journal, ENTRY_BYTES, keepFrom).filter(({ member }) => chosen.has(member));
     if (places.length > 0) return places;
-    throw new IncompatibleError(
-      'journal_full',
-      {},
+    throw new NoSpaceError(
       'no journal bucket is free for the entry that commits the change: a mount or fsck empties some',
+      'journal_full',
     );
   }
 

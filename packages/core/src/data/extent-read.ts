@@ -28,6 +28,7 @@ import {
   type ExtentStripePtr,
   extentFlags,
 } from '../ondisk/extent-entries.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { keyError, keyErrorReasons } from '../ondisk/keys/error.ts';
 import { BchIndirectInlineData } from '../ondisk/keys/inline-data.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
@@ -65,7 +66,7 @@ const POISONED = 1n << BigInt(extentFlags.idOf('poisoned'));
 
 /** @param btree for the message of what is lost */
 export function extentContent({ k, value }: Key, btree = 'extents'): ExtentContent {
-  const lost = (error: string, detail: string): ExtentContent => ({
+  const lost = (error: FaultName, detail: string): ExtentContent => ({
     kind: 'lost',
     error: new CorruptError(error, { btree, pos: bposText(k.p) }, detail),
   });
@@ -549,7 +550,7 @@ function encodingOf(crc: ExtentCrc): Encoding {
 }
 
 /** Why the sizes contradict each other. Keys with these faults are dropped on reading; who reads without judging meets them here. */
-function liveProblem(encoding: Encoding, k: Bkey): { readonly error: string; readonly detail: string } | undefined {
+function liveProblem(encoding: Encoding, k: Bkey): { readonly error: FaultName; readonly detail: string } | undefined {
   const { offsetSectors, uncompressedSectors, compressedSectors, isCompressed, compressionType } = encoding;
   if (compressionTypes.byId(compressionType) === undefined) {
     return { error: 'ptr_crc_compression_type_unknown', detail: `compression type ${compressionType}` };

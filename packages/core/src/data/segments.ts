@@ -14,6 +14,7 @@ import type { FilesystemSource, KeyReader } from '../btree/source.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposText, compareBpos, makeBpos } from '../ondisk/bpos.ts';
 import { assert, CorruptError } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { reflinkP } from '../ondisk/keys/reflink-p.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { visibleKeys } from '../snapshots/visible.ts';
@@ -209,7 +210,7 @@ function* indirectSegments(
   onDamage: ((damage: Damage) => void) | undefined,
 ): Generator<FileSegment> {
   const where = { btree: 'extents', pos: bposText(key.k.p) };
-  const lost = (offset: number, until: number, error: string, detail: string): FileSegment => ({
+  const lost = (offset: number, until: number, error: FaultName, detail: string): FileSegment => ({
     kind: 'lost',
     offset,
     length: until - offset,

@@ -5,6 +5,8 @@
 
 import { inflate } from '../compress/gzip.ts';
 import { assert, CorruptError, DeviceError, IncompatibleError } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
+import type { IncompatibilityName } from '../ondisk/incompatibilities.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { hasSuperblockMagic, SB_SECTOR } from '../ondisk/superblock.ts';
 import { SECTOR_BYTES } from '../util/sizes.ts';
@@ -259,7 +261,7 @@ export class Qcow2Device implements BlockDevice {
     return { view, at };
   }
 
-  #corrupt(error: string, detail: string): CorruptError {
+  #corrupt(error: FaultName, detail: string): CorruptError {
     return new CorruptError(error, { device: this.name }, `a faulty qcow2 file: ${detail}`);
   }
 }
@@ -271,8 +273,10 @@ function clusterOffset(high: number, low: number): number {
 
 function readHeader(file: BlockDevice): Header {
   const where = { device: file.name };
-  const corrupt = (error: string, detail: string) => new CorruptError(error, where, `a faulty qcow2 file: ${detail}`);
-  const unsupported = (error: string, detail: string) => new IncompatibleError(error, where, `a qcow2 file ${detail}`);
+  const corrupt = (error: FaultName, detail: string) =>
+    new CorruptError(error, where, `a faulty qcow2 file: ${detail}`);
+  const unsupported = (error: IncompatibilityName, detail: string) =>
+    new IncompatibleError(error, where, `a qcow2 file ${detail}`);
 
   if (!hasQcow2Magic(file)) throw corrupt('qcow2_bad_magic', 'it does not begin with QFI');
   const view = viewOf(readBytes(file, 0, Math.min(file.sizeBytes, QCOW2_HEADER_V3_BYTES + 8)));
@@ -316,14 +320,14 @@ function readHeader(file: BlockDevice): Header {
   return { version, clusterBits, clusterBytes, sizeBytes, l1Offset: Number(l1) };
 }
 
-type Fault<E> = (error: string, detail: string) => E;
+type Fault<N, E> = (error: N, detail: string) => E;
 
 /** What version 3 adds. */
 function refuseFeatures(
   file: BlockDevice,
   view: DataView,
-  unsupported: Fault<IncompatibleError>,
-  corrupt: Fault<CorruptError>,
+  unsupported: Fault<IncompatibilityName, IncompatibleError>,
+  corrupt: Fault<FaultName, CorruptError>,
 ): void {
   if (view.byteLength < QCOW2_HEADER_V3_BYTES) throw corrupt('qcow2_header_length', 'it ends inside of its header');
   const headerBytes = view.getUint32(QCOW2.header_length, false);

@@ -17,6 +17,7 @@ import {
 } from '../ondisk/btree-node.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { assert, CorruptError, DeviceError } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { Jset, jsetBytes, jsetMagic } from '../ondisk/jset.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { bytesToSectors, roundUp, sectorsToBytes } from '../util/sizes.ts';
@@ -151,7 +152,7 @@ class NodeCheck {
     return fault === undefined ? undefined : new CorruptError(fault.error, where, fault.detail);
   }
 
-  #fault(bytes: Uint8Array, node: DumpedNode): { readonly error: string; readonly detail: string } | undefined {
+  #fault(bytes: Uint8Array, node: DumpedNode): { readonly error: FaultName; readonly detail: string } | undefined {
     const view = viewOf(bytes);
     const magic = view.getBigUint64(BtreeNodeHeader.offset.magic, true);
     if (magic !== this.#magic) return { error: 'btree_node_bad_magic', detail: `magic ${magic.toString(16)}` };

@@ -7,6 +7,7 @@ import type { KeyReader } from '../btree/source.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposText } from '../ondisk/bpos.ts';
 import { CorruptError } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { type DirentTarget, dirent } from '../ondisk/keys/dirent.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { type DamageOptions, type OnDamage, tellDamage } from '../snapshots/damage.ts';
@@ -196,7 +197,7 @@ class Chain {
     return false;
   }
 
-  #tell(error: string, pos: Bpos, detail: string): void {
+  #tell(error: FaultName, pos: Bpos, detail: string): void {
     tellDamage(new CorruptError(error, { btree: 'dirents', pos: bposText(pos) }, detail), this.#onDamage);
   }
 }

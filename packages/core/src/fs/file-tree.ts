@@ -11,6 +11,7 @@ import { readFile } from '../data/file-read.ts';
 import { getBits } from '../ondisk/bits.ts';
 import { bposText } from '../ondisk/bpos.ts';
 import { assert, CorruptError, UsageError } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { FILE_TYPE_DIR, FILE_TYPE_SUBVOL, fileTypes } from '../ondisk/inode-tables.ts';
 import { blankInode, type Inode, isDirectory, modeType, ROOT_INODE } from '../ondisk/inode-unpack.ts';
 import { optionFromSuperblock } from '../ondisk/option-values.ts';
@@ -127,7 +128,7 @@ export class FileTree {
 
   /**
    * @throws UsageError when there is no such subvolume, snapshot or path
-   * @throws CorruptError when it may have been in what is lost, whether anybody hears of that or not
+   * @throws CorruptError, DeviceError when it may have been in what is lost, whether anybody hears of that or not
    * @throws CorruptError, DeviceError for what is lost, unless `onDamage` is given
    */
   static open(source: FilesystemSource, options: FileTreeOptions = {}): FileTree {
@@ -150,14 +151,12 @@ export class FileTree {
     const where = { btree: 'subvolumes', pos: `0:${id}:0` };
     if (id !== ROOT_SUBVOLUME) {
       if (teller.count === 0) throw new UsageError(`there is no subvolume ${id}`, undefined, 'ENOENT');
-      throw new CorruptError('subvol_missing', where, `subvolume ${id} is not in what is left of the subvolumes`);
+      const detail = `subvolume ${id} is not in what is left of the subvolumes`;
+      throw teller.lossOf(new CorruptError('subvol_missing', where, detail));
     }
     if (table.nodes().length > 0 || table.subvolumes().length > 0) {
-      throw new CorruptError(
-        'root_subvol_missing',
-        where,
-        'the first subvolume is lost, and with it the root directory',
-      );
+      const detail = 'the first subvolume is lost, and with it the root directory';
+      throw teller.lossOf(new CorruptError('root_subvol_missing', where, detail));
     }
     const isEmpty = !isInitialized(source);
     if (isEmpty) return new FileTree(source, table, ROOT_SUBVOLUME, 0xffff_ffff, ROOT_INODE, teller);
@@ -173,14 +172,18 @@ export class FileTree {
     if (node === undefined) {
       if (teller.count === 0) throw new UsageError(`there is no snapshot ${id}`, undefined, 'ENOENT');
       const where = { btree: 'snapshots', pos: `0:${id}:0` };
-      throw new CorruptError('snapshot_node_missing', where, `snapshot ${id} is not in what is left of the snapshots`);
+      const detail = `snapshot ${id} is not in what is left of the snapshots`;
+      throw teller.lossOf(new CorruptError('snapshot_node_missing', where, detail));
     }
     const own = table.subvolumes().find(({ snapshot }) => snapshot === id);
     const sibling = own ?? table.subvolumes().find(({ snapshot }) => table.node(snapshot)?.tree === node.tree);
     return new FileTree(source, table, own?.id ?? 0, id, sibling?.rootInode ?? ROOT_INODE, teller);
   }
 
-  /** @throws CorruptError root_dir_missing, whether anybody hears of damage or not: without a root there is no tree */
+  /**
+   * @throws CorruptError root_dir_missing, DeviceError when a member is missing that it may be on, whether anybody hears of damage or not:
+   * without a root there is no tree
+   */
   root(): FileNode {
     const found = this.node(this.rootInode);
     if (found !== undefined) return found;
@@ -189,7 +192,7 @@ export class FileTree {
       return { inum, subvolume, snapshot, keySnapshot: snapshot, inode: emptyRoot };
     }
     const where = { btree: 'inodes', path: '/' };
-    throw new CorruptError('root_dir_missing', where, `its inode ${this.rootInode} is missing`);
+    throw this.#teller.lossOf(new CorruptError('root_dir_missing', where, `its inode ${this.rootInode} is missing`));
   }
 
   /** The inode of a number in this tree's own subvolume, whether a name leads to it or not. */
@@ -211,7 +214,7 @@ export class FileTree {
   open(entry: FileEntry, options: { readonly path?: Uint8Array | undefined } = {}): FileNode | undefined {
     const { directory, target } = entry;
     const onDamage = this.#teller.at(options.path);
-    const tell = (error: string, detail: string) =>
+    const tell = (error: FaultName, detail: string) =>
       tellDamage(new CorruptError(error, { btree: 'dirents', pos: bposText(entry.pos) }, detail), onDamage);
     let { subvolume, snapshot } = directory;
     let inum: bigint;
@@ -266,7 +269,8 @@ export class FileTree {
   lookup(path: string | Uint8Array, { followLinks = true }: LookupOptions = {}): FileNode {
     const full = bytesOf(path);
     const refuse = (code: FileErrorCode) => new FileError(code, pathText(full));
-    const lost = (error: string, why: string) => new CorruptError(error, { path: pathText(full) }, why);
+    const lost = (error: FaultName, why: string) =>
+      this.#teller.lossOf(new CorruptError(error, { path: pathText(full) }, why));
     const trail = [this.root()];
     const names: Uint8Array[] = [];
     const ahead = partsOf(full).toReversed();

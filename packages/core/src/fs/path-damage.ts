@@ -1,7 +1,7 @@
 // Says where in the tree of files something was lost, and says it once: a lost node of a btree is met again by every file that needs it.
 
 import type { Damage } from '../btree/iterate.ts';
-import { CorruptError } from '../ondisk/errors.ts';
+import { CorruptError, DeviceError } from '../ondisk/errors.ts';
 import type { OnDamage } from '../snapshots/damage.ts';
 import { printableBytes } from '../util/byte-text.ts';
 
@@ -12,6 +12,7 @@ export class DamageTeller {
   readonly #onDamage: OnDamage | undefined;
   readonly #told = new Set<string>();
   #count = 0;
+  #missing: DeviceError | undefined;
 
   constructor(onDamage: OnDamage | undefined) {
     this.#onDamage = onDamage;
@@ -22,12 +23,24 @@ export class DamageTeller {
     return this.#count;
   }
 
+  /**
+   * What an absence means: damage, or no more than that a member is missing that it may be on.
+   * @param damage what it is on a filesystem that is all there
+   */
+  lossOf(damage: CorruptError): Damage {
+    const missing = this.#missing;
+    if (missing === undefined) return damage;
+    const detail = `it is not among the devices that were given, and what is needed may be on it (${damage.message})`;
+    return new DeviceError('missing', missing.device, detail, { cause: missing });
+  }
+
   /** A listener for what is met at a path, from the root; undefined where nobody listens. */
   at(path: Uint8Array | undefined): OnDamage | undefined {
     const listener = this.#onDamage;
     if (listener === undefined) return undefined;
     return damage => {
       this.#count++;
+      if (damage instanceof DeviceError && damage.kind === 'missing') this.#missing ??= damage;
       const { message } = damage;
       if (this.#told.has(message)) return;
       if (this.#told.size >= TOLD_MAX) this.#told.clear();

@@ -6,6 +6,7 @@
 import type { KeyReader } from '../btree/source.ts';
 import { bposText, makeBpos } from '../ondisk/bpos.ts';
 import { CorruptError } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { inodeOptions } from '../ondisk/inode-tables.ts';
 import { type Inode, inodeOption } from '../ondisk/inode-unpack.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
@@ -58,7 +59,7 @@ export function* readXattrs(
     nextLo = (lo + 1) >>> 0;
     nextHi = nextLo === 0 ? hi + 1 : hi;
     if (k.type !== XATTR) continue;
-    const tell = (error: string, detail: string) =>
+    const tell = (error: FaultName, detail: string) =>
       tellDamage(new CorruptError(error, { btree: 'xattrs', pos: bposText(k.p) }, detail), onDamage);
     if (value.length < xattr.minBytes) {
       tell('bkey_val_size_too_small', `an xattr of ${value.length} bytes, expected ${xattr.minBytes} or more`);

@@ -4,6 +4,7 @@
 import { BKEY_U64S, Bkey, KEY_FORMAT_CURRENT, type Key } from '../ondisk/bkey.ts';
 import { type KeyPlace, keyProblems } from '../ondisk/bkey-validate.ts';
 import { CorruptError } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import type { JsetEntry } from '../ondisk/jset-entries.ts';
 import type { KeyProblem, KeyValidateContext } from '../ondisk/keys/kind.ts';
 import { viewOf } from '../ondisk/layout.ts';
@@ -17,7 +18,7 @@ export function journalKeys(
   entry: JsetEntry,
   place: KeyPlace,
   context: KeyValidateContext,
-  refuse: (error: string, detail: string) => void,
+  refuse: (error: FaultName, detail: string) => void,
 ): readonly Key[] {
   const { payload } = entry;
   const view = viewOf(payload);
@@ -50,7 +51,7 @@ function keyAt(
   end: number,
   place: KeyPlace,
   context: KeyValidateContext,
-  refuse: (error: string, detail: string) => void,
+  refuse: (error: FaultName, detail: string) => void,
 ): Key | undefined {
   if (end - start < 8 * BKEY_U64S) {
     refuse('bkey_u64s_too_small', `u64s is ${(end - start) / 8}, expected ${BKEY_U64S} or more`);

@@ -1,10 +1,11 @@
 // What reading the journal found wrong and went on from: the reader's own findings, by the reference's names for them.
 
 import type { CorruptError, Location } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 
 export interface JournalProblem {
   /** The reference's name for it: an fsck error, such as `journal_entries_missing`. */
-  readonly error: string;
+  readonly error: FaultName;
   readonly where: Location;
   /** What was found and what was expected. */
   readonly detail: string;
@@ -18,7 +19,7 @@ export class JournalProblems {
   /** How many were found after the list was full. */
   notListed = 0;
 
-  add(error: string, where: Location, detail: string): void {
+  add(error: FaultName, where: Location, detail: string): void {
     if (this.list.length < JOURNAL_PROBLEMS_MAX) this.list.push({ error, where, detail });
     else this.notListed++;
   }

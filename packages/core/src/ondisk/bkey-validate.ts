@@ -5,6 +5,7 @@
 import { BKEY_U64S, type Bkey, type Key } from './bkey.ts';
 import { type Bpos, bposText } from './bpos.ts';
 import { btrees } from './btrees.ts';
+import type { FaultName } from './faults.ts';
 import { keyKind } from './keys/index.ts';
 import { keyTypes } from './keys/key-types.ts';
 import type { KeyProblem, KeyValidateContext } from './keys/kind.ts';
@@ -39,7 +40,7 @@ export function keyProblems(key: Key, place: KeyPlace, context: KeyValidateConte
 /** What is wrong with the header of a key. */
 export function bkeyProblems(k: Bkey, { btree, level }: KeyPlace, context: KeyValidateContext = {}): KeyProblem[] {
   const problems: KeyProblem[] = [];
-  const wrong = (error: string, detail: string) => problems.push({ error, detail });
+  const wrong = (error: FaultName, detail: string) => problems.push({ error, detail });
   if (k.u64s < BKEY_U64S) wrong('bkey_u64s_too_small', `u64s ${k.u64s}, expected ${BKEY_U64S} or more`);
   const row = btrees.byId(btree);
   if (row === undefined && level === 0) return problems;

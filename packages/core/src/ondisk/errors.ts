@@ -1,13 +1,17 @@
 // The errors that core throws on purpose, and where in a filesystem something is.
 //
 // CorruptError       a decoder cannot go on: the reader tries another copy, else it becomes a finding
-// IncompatibleError  valid, but newer or otherwise unsupported: told by name
+// IncompatibleError  valid, but newer or otherwise unsupported: reported by name
 // DeviceError        a disk or file failed
+// InputError         a file that is read into a filesystem is damaged
+// NoSpaceError       there is no room for what is to be written
 // UsageError         the caller asked for something impossible
 // InvariantError     our own bug; no image can trip one
 //
-// `error` names are the reference's, verbatim: fsck errors (sb/errors_format.h) and the invalid_sb_* family (errcode.h).
+// What a CorruptError and an IncompatibleError are named by is in tables: faults.ts, incompatibilities.ts.
 
+import type { FaultName } from './faults.ts';
+import type { IncompatibilityName } from './incompatibilities.ts';
 /** Where something is. Any subset; printed the same way everywhere by `locationText`. */
 export interface Location {
   readonly device?: string;
@@ -43,8 +47,7 @@ export function locationText(where: Location): string {
 export class CorruptError extends Error {
   override readonly name = 'CorruptError';
   constructor(
-    /** The reference's name for it, such as `invalid_sb_csum`. */
-    readonly error: string,
+    readonly error: FaultName,
     readonly where: Location,
     /** What was found and what was expected. */
     readonly detail: string,
@@ -57,7 +60,7 @@ export class CorruptError extends Error {
 export class IncompatibleError extends Error {
   override readonly name = 'IncompatibleError';
   constructor(
-    readonly error: string,
+    readonly error: FaultName | IncompatibilityName,
     readonly where: Location,
     readonly detail: string,
   ) {
@@ -86,6 +89,33 @@ export class DeviceError extends Error {
     options?: { readonly cause?: unknown },
   ) {
     super(`${device}: ${detail}`, options);
+  }
+}
+
+/** A file whose contents are to go into a filesystem, such as an archive, is not what it should be. */
+export class InputError extends Error {
+  override readonly name = 'InputError';
+  constructor(
+    /** In one word, for programs. */
+    readonly error: 'archive' | 'archive_compression',
+    readonly where: Location,
+    readonly detail: string,
+  ) {
+    super([locationText(where), detail].filter(Boolean).join(': '));
+  }
+}
+
+/** What has no room left: blocks of the devices, or something of a fixed size. */
+export type NoSpaceCode = 'ENOSPC' | 'ENOSPC_sb' | 'journal_full' | 'no_subvolume_numbers' | 'no_snapshot_numbers';
+
+/** There is no room for what is to be written. */
+export class NoSpaceError extends Error {
+  override readonly name: string = 'NoSpaceError';
+  constructor(
+    detail: string,
+    readonly code: NoSpaceCode = 'ENOSPC',
+  ) {
+    super(detail);
   }
 }
 

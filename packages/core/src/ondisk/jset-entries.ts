@@ -8,6 +8,7 @@ import type { PrintBuffer } from '../util/print-buffer.ts';
 import { decodeKeys, type Key } from './bkey.ts';
 import { btrees } from './btrees.ts';
 import { CorruptError } from './errors.ts';
+import type { FaultName } from './faults.ts';
 import { fsUsageTypes, type JsetEntryTypeName, jsetEntryTypes } from './jset-entry-types.ts';
 import { keyJson, keyText } from './keys/index.ts';
 import type { KeyFormat, KeyTextContext } from './keys/kind.ts';
@@ -123,7 +124,7 @@ const JsetEntryRewindLimit = layout('jset_entry_rewind_limit', 8, { seq: at(0, c
 const JsetEntryRewind = layout('jset_entry_rewind', 16, { from: at(0, count64), to: at(8, count64) });
 
 /** @throws CorruptError when the payload is shorter than the type needs */
-function need(entry: JsetEntry, size: number, error: string): DataView {
+function need(entry: JsetEntry, size: number, error: FaultName): DataView {
   if (entry.payload.length < size) {
     throw new CorruptError(error, {}, `${entry.payload.length} bytes, expected ${size} or more`);
   }

@@ -7,6 +7,7 @@ import { exactText, humanText, parseHuman } from '../util/human.ts';
 import { type BitRange, getBigBits, withBits } from './bits.ts';
 import { compressionText, isCompressionValid, parseCompression } from './compression-types.ts';
 import { assert, UsageError } from './errors.ts';
+import type { FaultName } from './faults.ts';
 import {
   isOptionKnownTo,
   type OptionEncoding,
@@ -187,7 +188,7 @@ export function withMemberOption<M extends MemberOptionSource>(member: M, name: 
 
 export interface OptionProblem {
   /** The reference's name for it: `ERANGE_option_too_small`, `opt_parse_error`, … */
-  readonly error: string;
+  readonly error: FaultName;
   /** What was found and what was expected, without the option's name. */
   readonly detail: string;
 }
@@ -218,7 +219,7 @@ export function validateOption(row: OptionRow, value: OptionValue, release: Rele
   }
 }
 
-function problem(error: string, found: OptionNumber | string, expected: string): OptionProblem {
+function problem(error: FaultName, found: OptionNumber | string, expected: string): OptionProblem {
   return { error, detail: `found ${found}, expected ${expected}` };
 }
 

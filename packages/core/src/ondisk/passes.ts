@@ -12,12 +12,12 @@ import { type Table, table } from './table.ts';
  */
 export type PassWhen = 'always' | 'fsck' | 'online' | 'alloc' | 'silent' | 'nodefer';
 
-interface PassRow extends ReleasedRow {
+interface PassRow<Need extends string = string> extends ReleasedRow {
   readonly when: readonly PassWhen[];
   /** The same at 1.13; empty for passes that it does not have. */
   readonly whenAt113: readonly PassWhen[];
   /** Passes whose results it depends on (stated since 1.36): it is rescheduled with them. */
-  readonly needs: readonly string[];
+  readonly needs: readonly Need[];
   readonly help: string;
 }
 
@@ -476,7 +476,7 @@ const rows = [
 ] as const satisfies readonly PassRow[];
 
 export type PassName = (typeof rows)[number]['name'];
-export type Pass = PassRow & { readonly name: PassName };
+export type Pass = PassRow<PassName> & { readonly name: PassName };
 
 /** In the order in which they run. */
 export const passes: Table<Pass> = table<Pass>('recovery pass', rows);

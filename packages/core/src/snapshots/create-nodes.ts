@@ -6,7 +6,7 @@
 import { makeKey, type Transaction } from '../btree/transaction.ts';
 import { type Bpos, POS_MIN } from '../ondisk/bpos.ts';
 import type { BtreeName } from '../ondisk/btrees.ts';
-import { CorruptError, type Location, UsageError } from '../ondisk/errors.ts';
+import { CorruptError, type Location, NoSpaceError } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { BchSnapshot, type Snapshot, snapshot } from '../ondisk/keys/snapshot.ts';
 import { type SnapshotTree, snapshotTree } from '../ondisk/keys/snapshot-tree.ts';
@@ -94,7 +94,7 @@ export function createSubvolumeKeys(
   { inode, parent, source, isReadOnly, time }: NewSubvolume,
 ): { readonly id: number; readonly snapshot: number } {
   const id = nextId(tx, 'subvolumes');
-  if (id > 0x7fff_ffff) throw new UsageError('there are no more numbers for subvolumes');
+  if (id > 0x7fff_ffff) throw new NoSpaceError('there are no more numbers for subvolumes', 'no_subvolume_numbers');
   let node: number;
   if (source === 0) node = createTree(tx, id, time);
   else {
@@ -133,7 +133,7 @@ function nextId(tx: Transaction, btree: BtreeName): number {
 /** One below the lowest. */
 function nextSnapshot(tx: Transaction): number {
   for (const { k } of tx.btree('snapshots').keys({ from: POS_MIN })) {
-    if (k.p[1]! <= 1) throw new UsageError('there are no more numbers for snapshots');
+    if (k.p[1]! <= 1) throw new NoSpaceError('there are no more numbers for snapshots', 'no_snapshot_numbers');
     return k.p[1]! - 1;
   }
   return 0xffff_ffff;

@@ -10,6 +10,7 @@ import type { Key } from '../ondisk/bkey.ts';
 import { bposText } from '../ondisk/bpos.ts';
 import type { BtreeName } from '../ondisk/btrees.ts';
 import { CorruptError } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { inodeTimeNs } from '../ondisk/inode-unpack.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { KeyKind } from '../ondisk/keys/kind.ts';
@@ -250,7 +251,7 @@ function* entriesOf<V>(
 }
 
 /** Sound keys only come from a reader that validates them; one may be reading without. */
-function problemOf<V>(key: Key, kind: KeyKind<V>): { readonly error: string; readonly detail: string } | undefined {
+function problemOf<V>(key: Key, kind: KeyKind<V>): { readonly error: FaultName; readonly detail: string } | undefined {
   if (key.value.length < kind.minBytes) {
     const detail = `a value of ${key.value.length} bytes, expected ${kind.minBytes} or more`;
     return { error: 'bkey_val_size_too_small', detail };

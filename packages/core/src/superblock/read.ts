@@ -9,6 +9,7 @@ import { readBytes } from '../device/block-device.ts';
 import { getBits } from '../ondisk/bits.ts';
 import { checksumTypes } from '../ondisk/checksum-types.ts';
 import { CorruptError, DeviceError, IncompatibleError, type Location, locate } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import type { SbProblem } from '../ondisk/sb-fields/kind.ts';
@@ -45,7 +46,7 @@ export interface SuperblockCopy {
 /** Why a place where a copy should be has none. */
 export interface SuperblockFailure {
   readonly sector: number;
-  readonly error: string;
+  readonly error: FaultName;
   readonly message: string;
 }
 

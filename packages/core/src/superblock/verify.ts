@@ -5,6 +5,7 @@
 import { getBits } from '../ondisk/bits.ts';
 import { checksumTypes } from '../ondisk/checksum-types.ts';
 import { CorruptError, type Location } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import { incompatFeatures } from '../ondisk/features.ts';
 import { storedOptionProblems } from '../ondisk/option-values.ts';
 import { releaseForWriting } from '../ondisk/releases.ts';
@@ -31,7 +32,7 @@ const NANOSECONDS_PER_SECOND = 1_000_000_000;
 /** What makes this superblock unfit, most basic first. Empty: the reference would accept it. */
 export function superblockProblems(sb: Superblock, where: Location, readSector?: bigint): SbProblem[] {
   const problems: SbProblem[] = [];
-  const found = (error: string, field: string, detail: string) =>
+  const found = (error: FaultName, field: string, detail: string) =>
     problems.push({ error, where: { ...where, field }, detail });
 
   if (sb.user_uuid === ZERO_UUID) found('invalid_sb_uuid', 'user_uuid', 'is all zeroes');
@@ -78,7 +79,7 @@ export function superblockProblems(sb: Superblock, where: Location, readSector?:
 /** What is newer in this superblock than we understand; empty when everything is known. */
 export function superblockIncompatibilities(sb: Superblock, where: Location): SbProblem[] {
   const problems: SbProblem[] = [];
-  const found = (error: string, field: string, detail: string) =>
+  const found = (error: FaultName, field: string, detail: string) =>
     problems.push({ error, where: { ...where, field }, detail });
 
   for (const field of ['version', 'version_min'] as const) {
@@ -112,7 +113,7 @@ export function superblockIncompatibilities(sb: Superblock, where: Location): Sb
 
 /** What is wrong with a layout block. Mirrors validate_sb_layout. */
 export function layoutProblems(layout: BchSbLayout, where: Location): SbProblem[] {
-  const one = (error: string, detail: string): SbProblem[] => [{ error, where, detail }];
+  const one = (error: FaultName, detail: string): SbProblem[] => [{ error, where, detail }];
   if (layout.magic !== BCHFS_MAGIC && layout.magic !== BCACHE_MAGIC) {
     return one('invalid_sb_layout', `not a superblock layout: magic ${layout.magic}, expected ${BCHFS_MAGIC}`);
   }

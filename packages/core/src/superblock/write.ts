@@ -8,7 +8,7 @@ import type { BlockDevice } from '../device/block-device.ts';
 import { writeHeadLast } from '../device/head-last.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
 import { metadataChecksumType } from '../ondisk/checksum-types.ts';
-import { assert, CorruptError } from '../ondisk/errors.ts';
+import { assert, CorruptError, NoSpaceError } from '../ondisk/errors.ts';
 import { count64, viewOf } from '../ondisk/layout.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { BchMember, memberBytes, members, withMembers } from '../ondisk/sb-fields/members.ts';
@@ -32,7 +32,7 @@ export interface MemberToWrite {
 
 /**
  * The bytes of one copy: offset, checksum and padding to whole sectors in place.
- * @throws CorruptError invalid_sb_too_big when the sections have outgrown the room that the layout reserves
+ * @throws NoSpaceError when the sections have outgrown the room that the layout reserves
  */
 export function superblockCopyBytes(sb: Superblock, sector: bigint): Uint8Array {
   const csumType = metadataChecksumType(getBits(sb.flags, sbBits.META_CSUM_TYPE));
@@ -45,11 +45,7 @@ export function superblockCopyBytes(sb: Superblock, sector: bigint): Uint8Array 
   });
   const limit = superblockMaxBytes(sb);
   if (encoded.length > limit) {
-    throw new CorruptError(
-      'ENOSPC_sb',
-      {},
-      `the superblock needs ${encoded.length} bytes, its layout reserves ${limit}`,
-    );
+    throw new NoSpaceError(`the superblock needs ${encoded.length} bytes, its layout reserves ${limit}`, 'ENOSPC_sb');
   }
   assert(canChecksum(csumType), `a superblock cannot have checksum type ${csumType}`);
   sealVstruct(csumType, encoded);

@@ -132,7 +132,7 @@ async function restore(context: Context, args: RestoreArgs): Promise<RestoreResu
   const opened = await openTree(context, args, (damage: Damage) => report.damage(damage), true);
   try {
     let isRootless = false;
-    const onRootless = (error: CorruptError): void => {
+    const onRootless = (error: Damage): void => {
       if (!isRootless) report.damage(error);
       isRootless = true;
     };

@@ -2,6 +2,7 @@
 
 import {
   CorruptError,
+  DeviceError,
   type ExtendedAttribute,
   type FileChunk,
   type FileFinding,
@@ -47,14 +48,16 @@ export interface RestoreSource<Node extends SourceNode = FileNode> {
 /** @param onRootless told of a tree without a root, which then is empty; without it that is thrown */
 export function sourceOf(
   { tree, data, reflinks }: OpenedTree,
-  onRootless?: (error: CorruptError) => void,
+  onRootless?: (error: CorruptError | DeviceError) => void,
 ): RestoreSource {
   return {
     *walk(options): Generator<WalkItem> {
       try {
         yield* tree.walk(options);
       } catch (thrown) {
-        const isRootless = thrown instanceof CorruptError && thrown.error === 'root_dir_missing';
+        const isRootless =
+          (thrown instanceof CorruptError && thrown.error === 'root_dir_missing') ||
+          (thrown instanceof DeviceError && thrown.kind === 'missing');
         if (!isRootless || onRootless === undefined) throw thrown;
         onRootless(thrown);
       }

@@ -8,6 +8,7 @@ import { BPOS_WORDS, type Bpos, bpos } from '../bpos.ts';
 import { btrees } from '../btrees.ts';
 import { compressionTypeText } from '../compression-types.ts';
 import { assert } from '../errors.ts';
+import type { FaultName } from '../faults.ts';
 import { viewOf } from '../layout.ts';
 import { nameAt, type Release, releaseForVersion } from '../releases.ts';
 import { dataTypeText, type ReplicasEntry, replicasEntryJson, replicasEntryText } from '../replicas-entry.ts';
@@ -159,7 +160,7 @@ export const accounting: KeyKind<Accounting> = {
   },
   validate({ counters }, k, context = {}) {
     const problems: KeyProblem[] = [];
-    const found = (error: string, detail: string) => problems.push({ error, detail });
+    const found = (error: FaultName, detail: string) => problems.push({ error, detail });
     const isReversed = versionIn(context) >= BIG_ENDIAN_SINCE;
     const counted = accountingPos(k.p, context);
     if (counted.type === 'unknown') return problems; // a newer release's
@@ -213,7 +214,7 @@ function usedBytes(counted: AccountingPos, nrDevs: number, format: KeyFormat): n
 function replicasProblems(
   { nr_required, devs }: ReplicasEntry,
   nrDevs: number,
-  found: (error: string, detail: string) => void,
+  found: (error: FaultName, detail: string) => void,
 ): void {
   if (nrDevs === 0) found('accounting_key_replicas_nr_devs_0', 'a replicas entry without devices');
   if (nrDevs > REPLICAS_DEVS_MAX) {

@@ -5,6 +5,7 @@
 import type { PrintBuffer } from '../../util/print-buffer.ts';
 import type { Bkey } from '../bkey.ts';
 import { type DataTypeName, dataTypes } from '../data-types.ts';
+import type { FaultName } from '../faults.ts';
 import { type Release, releaseForVersion } from '../releases.ts';
 import { dataTypeText } from '../replicas-entry.ts';
 import { VERSION_MAX_READ, versionOf } from '../versions.ts';
@@ -82,7 +83,7 @@ function releasesOf(version: number): readonly Release[] {
 /** Whether the fields contradict each other. What any release of the filesystem's age would accept is sound. */
 export function allocProblems(value: Alloc, format: KeyFormat): KeyProblem[] {
   const problems: KeyProblem[] = [];
-  const found = (error: string, detail: string) => problems.push({ error, detail });
+  const found = (error: FaultName, detail: string) => problems.push({ error, detail });
   const { version = VERSION_MAX_READ } = format;
   const isNew = releaseForVersion(version) === '1.39';
   const { data_type, cached_sectors, dirty_sectors, stripe_sectors, stripe_refcount } = value;

@@ -2,6 +2,7 @@
 // bytes of its own number; the others a count of variable-length integers. The key's position is device:bucket.
 // Source: alloc/format.h and alloc/background.c, v1.36.1.
 
+import type { FaultName } from '../faults.ts';
 import { at, layout, u8, u32, u64, viewOf } from '../layout.ts';
 import { VarintReader } from '../varint.ts';
 import { type Alloc, allocJson, allocText, NEED_DISCARD } from './alloc-bucket.ts';
@@ -130,7 +131,7 @@ function decodeVarints(bytes: Uint8Array, start: number, count: number): [Map<Fi
   return [fields, undefined];
 }
 
-const problemOf = (error: string, { damage }: OldAlloc): KeyProblem[] =>
+const problemOf = (error: FaultName, { damage }: OldAlloc): KeyProblem[] =>
   damage === undefined ? [] : [{ error, detail: damage }];
 
 const common = { encode: (value: OldAlloc) => value.bytes, text: allocText, json: allocJson };

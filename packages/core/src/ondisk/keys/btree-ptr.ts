@@ -3,6 +3,7 @@
 
 import type { Bkey } from '../bkey.ts';
 import { decodeExtentEntries, type ExtentEntry, extentEntriesText, extentEntryJson } from '../extent-entries.ts';
+import type { FaultName } from '../faults.ts';
 import { extentPtrsProblems } from './extent-ptrs.ts';
 import type { KeyKind, KeyProblem, KeyValidateContext } from './kind.ts';
 
@@ -28,7 +29,7 @@ export const btreePtr: KeyKind<BtreePtr> = {
 /** What both types of btree pointers ask of their entries. */
 export function btreePtrEntryProblems(
   value: BtreePtr,
-  tooBig: string,
+  tooBig: FaultName,
   k: Bkey,
   context: KeyValidateContext | undefined,
 ): KeyProblem[] {

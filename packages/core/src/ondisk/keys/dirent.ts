@@ -5,6 +5,7 @@
 import { printableBytes, utf8Text } from '../../util/byte-text.ts';
 import { toHex } from '../../util/hex.ts';
 import { bposInode } from '../bpos.ts';
+import type { FaultName } from '../faults.ts';
 import { FILE_TYPE_SUBVOL, fileTypes } from '../inode-tables.ts';
 import { at, layout, u8, u16, u64, viewOf } from '../layout.ts';
 import type { KeyKind, KeyProblem } from './kind.ts';
@@ -92,7 +93,7 @@ export const dirent: KeyKind<Dirent> = {
   validate(value, k, { writing = false } = {}) {
     const { name, casefoldedName, namesLength, namesLengthMax } = value;
     const problems: KeyProblem[] = [];
-    const wrong = (error: string, detail: string) => problems.push({ error, detail });
+    const wrong = (error: FaultName, detail: string) => problems.push({ error, detail });
     if (name.length === 0) wrong('dirent_empty_name', 'name length 0, expected 1 or more');
     if (namesLength > namesLengthMax) {
       wrong('dirent_val_too_big', `names of ${namesLength} bytes, only ${namesLengthMax} are there`);

@@ -5,6 +5,7 @@ import type { Bkey } from '../bkey.ts';
 import { checksumTypes } from '../checksum-types.ts';
 import { compressionTypes } from '../compression-types.ts';
 import { type ExtentCrc, type ExtentEntry, type ExtentPtr, reconcileOptions } from '../extent-entries.ts';
+import type { FaultName } from '../faults.ts';
 import { keyTypes } from './key-types.ts';
 import type { KeyProblem, KeyValidateContext } from './kind.ts';
 
@@ -25,7 +26,7 @@ export function extentPtrsProblems(
   context: KeyValidateContext = {},
 ): KeyProblem[] {
   const problems: KeyProblem[] = [];
-  const wrong = (error: string, detail: string) => problems.push({ error, detail });
+  const wrong = (error: FaultName, detail: string) => problems.push({ error, detail });
   const isBtreePtr = BTREE_PTRS.includes(k.type);
   const ptrs = entries.filter(entry => entry.type === 'ptr');
   let sizeOnDisk = isBtreePtr ? (context.btreeNodeSectors ?? 0) : k.size;
@@ -147,7 +148,7 @@ function ptrProblems(
 
 function crcProblems(crc: ExtentCrc, k: Bkey, context: KeyValidateContext): KeyProblem[] {
   const problems: KeyProblem[] = [];
-  const wrong = (error: string, detail: string) => problems.push({ error, detail });
+  const wrong = (error: FaultName, detail: string) => problems.push({ error, detail });
   if (checksumTypes.byId(crc.csum_type) === undefined) {
     wrong('ptr_crc_csum_type_unknown', `checksum type ${crc.csum_type} is not known`);
   }

@@ -7,6 +7,7 @@ import type { Bkey } from '../bkey.ts';
 import { bposInode, bposOffset } from '../bpos.ts';
 import { checksumOptions } from '../checksum-types.ts';
 import { isCompressionValid } from '../compression-types.ts';
+import type { FaultName } from '../faults.ts';
 import { fileTypes, inodeFields, inodeFlags, inodeOptions } from '../inode-tables.ts';
 import {
   BLOCKDEV_INODE_MAX,
@@ -72,7 +73,7 @@ function strHashProblems(value: Inode): KeyProblem[] {
 /** Mirrors __bch2_inode_validate. The kernels of newer filesystems leave all but the position to fsck, and lose no inode to it. */
 function inodeProblems(value: Inode, k: Bkey, { version }: KeyValidateContext = {}): KeyProblem[] {
   const problems: KeyProblem[] = [];
-  const wrong = (error: string, detail: string) => problems.push({ error, detail });
+  const wrong = (error: FaultName, detail: string) => problems.push({ error, detail });
   if (bposInode(k.p) !== 0n) wrong('inode_pos_inode_nonzero', `position has inode ${bposInode(k.p)}, expected 0`);
   if (bposOffset(k.p) < BLOCKDEV_INODE_MAX) {
     wrong('inode_pos_blockdev_range', `inode number ${bposOffset(k.p)}, expected ${BLOCKDEV_INODE_MAX} or more`);

@@ -3,12 +3,13 @@
 import type { PrintBuffer } from '../../util/print-buffer.ts';
 import type { Bkey } from '../bkey.ts';
 import type { ExtentTextContext } from '../extent-entries.ts';
+import type { FaultName } from '../faults.ts';
 import type { Release } from '../releases.ts';
 import type { KeyTypeName } from './key-types.ts';
 
 /** Something wrong with a key, by the name of its fsck error. */
 export interface KeyProblem {
-  readonly error: string;
+  readonly error: FaultName;
   /** What was found and what was expected. */
   readonly detail: string;
 }

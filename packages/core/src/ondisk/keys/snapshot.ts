@@ -6,6 +6,7 @@
 // Sources: struct bch_snapshot in snapshots/format.h and snapshots/snapshot.c, v1.36.1 and v1.39.2.
 
 import { type Bpos, bposOffset } from '../bpos.ts';
+import type { FaultName } from '../faults.ts';
 import { array, at, bytes, layout, type Struct, u32, viewOf } from '../layout.ts';
 import { bitNames, type Row, type Table, table } from '../table.ts';
 import type { KeyKind, KeyProblem } from './kind.ts';
@@ -100,7 +101,7 @@ export const snapshot: KeyKind<Snapshot> = {
   },
   validate(value, k) {
     const problems: KeyProblem[] = [];
-    const found = (error: string, detail: string) => problems.push({ error, detail });
+    const found = (error: FaultName, detail: string) => problems.push({ error, detail });
     if (!isSnapshotIdPos(k.p)) found('snapshot_pos_bad', 'a position outside 0:1 to 0:4294967295');
     const id = bposOffset(k.p);
     const [first = 0, second = 0] = value.children;

@@ -9,6 +9,7 @@ import { toHex } from '../../util/hex.ts';
 import { compareBpos, POS_MIN } from '../bpos.ts';
 import { checksumTypes, checksumTypeText } from '../checksum-types.ts';
 import { decodeExtentEntries, decodeExtentPtr, type ExtentPtr, extentPtrText } from '../extent-entries.ts';
+import type { FaultName } from '../faults.ts';
 import { at, layout, type Struct, u8, u16, viewOf } from '../layout.ts';
 import { extentPtrsProblems } from './extent-ptrs.ts';
 import type { KeyKind, KeyProblem } from './kind.ts';
@@ -107,7 +108,7 @@ export const stripe: KeyKind<Stripe> = {
   encode: value => value.bytes,
   validate(value, k, context) {
     const problems: KeyProblem[] = [];
-    const found = (error: string, detail: string) => problems.push({ error, detail });
+    const found = (error: FaultName, detail: string) => problems.push({ error, detail });
     const isBelow2To32 = k.p[4] === 0 && k.p[3] === 0 && k.p[2] === 0;
     const isAtMost = isBelow2To32 && (k.p[1] !== 0xffff_ffff || k.p[0] === 0);
     if (compareBpos(k.p, POS_MIN) === 0 || !isAtMost) found('stripe_pos_bad', 'a position outside 0:1 to 0:4294967295');

@@ -2,13 +2,14 @@
 
 import type { PrintBuffer } from '../../util/print-buffer.ts';
 import type { Location } from '../errors.ts';
+import type { FaultName } from '../faults.ts';
 import type { SbFieldName } from '../sb-field-ids.ts';
 import type { Superblock } from '../superblock.ts';
 
 /** Something wrong with a superblock, by the reference's name for it. */
 export interface SbProblem {
   /** Such as `invalid_sb_members` (errcode.h). */
-  readonly error: string;
+  readonly error: FaultName;
   readonly where: Location;
   /** What was found and what was expected. */
   readonly detail: string;
@@ -18,7 +19,7 @@ export interface SbProblem {
 export const PROBLEMS_MAX = 16;
 
 /** @param field the section, or a struct member inside it */
-export function problem(error: string, field: string, detail: string): SbProblem {
+export function problem(error: FaultName, field: string, detail: string): SbProblem {
   return { error, where: { field }, detail };
 }
 

@@ -4,6 +4,7 @@
 
 import { dataTypes } from '../data-types.ts';
 import { CorruptError } from '../errors.ts';
+import type { FaultName } from '../faults.ts';
 import { MEMBER_INVALID } from '../member-states.ts';
 import { dataTypeText, type ReplicasEntry, replicasEntryJson, replicasEntryText } from '../replicas-entry.ts';
 import { type Superblock, sectionPayload } from '../superblock.ts';
@@ -68,7 +69,7 @@ function validateEntries(entries: readonly ReplicasEntry[], field: string, sb: S
   const alive = members(sb).map(memberAlive);
   for (const [i, entry] of entries.entries()) {
     if (problems.length >= PROBLEMS_MAX) break;
-    const wrong = (detail: string, error = 'invalid_replicas_entry') =>
+    const wrong = (detail: string, error: FaultName = 'invalid_replicas_entry') =>
       problems.push(problem(error, `${field}[${i}]`, `${detail} in entry ${replicasEntryText(entry)}`));
     if (entry.devs.length === 0) wrong('no devices');
     if (entry.nr_required > 1 && entry.nr_required >= entry.devs.length) wrong('bad nr_required');
