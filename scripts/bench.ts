@@ -9,7 +9,7 @@ import { measurementText } from './bench/measurement.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-if (!existsSync(join(root, 'packages/bcachefs/dist/bcachefs.js'))) {
+if (!existsSync(join(root, 'packages/bcachefs/dist/bcachefs.cjs'))) {
   const { status } = spawnSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' });
   if (status !== 0) process.exit(1);
 }

@@ -1,4 +1,4 @@
-// Bundles the programs into packages/bcachefs/dist: entries by name (bcachefs.js, mkfs.bcachefs.js, fsck.bcachefs.js), one bundle that they
+// Bundles the programs into packages/bcachefs/dist: entries by name (bcachefs.cjs, mkfs.bcachefs.cjs, fsck.bcachefs.cjs), one bundle that they
 // share, its compiled code, and beside it what is large and seldom needed. Numbers are in docs/adr/0004-command-line.md and 0019-starting.md.
 //
 //   scripts/run-ts bundle.ts [--clean]
@@ -20,6 +20,7 @@ import { isBuiltin } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, build, type OutputFile, type Plugin } from 'esbuild';
+import { directImports } from './direct-imports.ts';
 import { noticesOf } from './notices.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -47,24 +48,49 @@ const common = {
 /** Names stay readable in stack traces; the rest is made small. */
 const small = { minifySyntax: true, minifyWhitespace: true, charset: 'ascii' } as const satisfies BuildOptions;
 
-/** What the script around a bundle gives it: entry.js calls it. */
+/** What the script around a bundle gives it: entry.cjs calls it. */
 const WRAPPER = {
   banner: { js: '(function (require, __filename, __dirname) { const module = { exports: {} };' },
   footer: { js: 'return module.exports; })' },
 } as const;
 
+/** As esbuild writes them in chunks. */
+const NAMED_IMPORT = /^(?:import|export) (?:\w+(?:, | ))?(?:\{(?<names>[^{}]*)\} )?from "(?<path>[^"]+)";$/gm;
+const WHOLE_IMPORT = /(?:require\(|import\(|import \* as \w+ from )"([^"]+)"/g;
+
 /**
- * Node's own modules come through `process.getBuiltinModule` when a chunk needs them, instead of being loaded before the first line.
+ * Node's own modules come through `process.getBuiltinModule` when something of them is first used, instead of before the first line: for
+ * node:crypto and its kind, that takes longer than everything else that show-super does.
  */
-const lazyBuiltins: Plugin = {
-  name: 'lazy-builtins',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /.*/ }, ({ path }) => (isBuiltin(path) ? { path, namespace: 'builtin' } : undefined));
-    onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => ({
-      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
-    }));
-  },
-};
+function lazyBuiltins(files: readonly OutputFile[]): Plugin {
+  const names = new Map<string, Set<string>>();
+  const whole = new Set<string>();
+  for (const { text } of files) {
+    for (const { groups } of text.matchAll(NAMED_IMPORT)) {
+      const { names: list = '', path } = groups as { names?: string; path: string };
+      const known = names.get(path) ?? new Set<string>();
+      names.set(path, known);
+      for (const word of list.split(',')) known.add(word.trim().split(' as ')[0]!);
+    }
+    for (const [, path] of text.matchAll(WHOLE_IMPORT)) whole.add(path!);
+  }
+  return {
+    name: 'lazy-builtins',
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /.*/ }, ({ path }) => (isBuiltin(path) ? { path, namespace: 'builtin' } : undefined));
+      onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => {
+        const load = `process.getBuiltinModule(${JSON.stringify(path)})`;
+        if (whole.has(path)) return { contents: `module.exports = ${load};` };
+        const getters = [...names.get(path)!].filter(Boolean).map(name => `get ${name}() { return load().${name}; },`);
+        return {
+          contents:
+            `let loaded; const load = () => loaded ??= ${load};` +
+            `module.exports = { __esModule: true, get default() { return load(); }, ${getters.join(' ')} };`,
+        };
+      });
+    },
+  };
+}
 
 /** The first pass's chunks, from memory. */
 function chunks(files: readonly OutputFile[], apart: ReadonlyMap<string, string>): Plugin {
@@ -109,7 +135,7 @@ async function scriptOf(
     logLevel: 'error',
     entryPoints: [`./${entry}`],
     format: 'cjs',
-    plugins: [lazyBuiltins, chunks(files, apart)],
+    plugins: [lazyBuiltins(files), chunks(files, apart)],
     // A script has no modules: what is loaded later comes through `require`.
     supported: { 'dynamic-import': false },
     // Without `fetch`, zstddec takes its own bytes from a string: with it, Node's HTTP client would be loaded for them (20 ms).
@@ -132,6 +158,7 @@ async function bundle(): Promise<string> {
     conditions: ['@bcachefs-ts/source'],
     format: 'esm',
     splitting: true,
+    plugins: [directImports(root)],
     write: false,
   });
   mkdirSync(outFolder, { recursive: true });
@@ -154,8 +181,8 @@ async function bundle(): Promise<string> {
   written.push(name, `${name}.cache`);
   compile(name);
 
-  const entry = readFileSync(join(binFolder, 'entry.js'), 'utf8').replaceAll('BUNDLE', name);
-  for (const program of programs) written.push(publish(`${program}.js`, entry.replaceAll('NAME', program), 0o755));
+  const entry = readFileSync(join(binFolder, 'entry.cjs'), 'utf8').replaceAll('BUNDLE', name);
+  for (const program of programs) written.push(publish(`${program}.cjs`, entry.replaceAll('NAME', program), 0o755));
   removeOlder(written);
   const sizes = written.map(file => `${file.replace(/-[0-9a-f]{12}/, '')} ${kib(file)} KiB`);
   return `bundled ${sizes.join(', ')}`;

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-export const program: string = join(root, 'packages/bcachefs/dist/bcachefs.js');
+export const program: string = join(root, 'packages/bcachefs/dist/bcachefs.cjs');
 
 const RUNS = 3;
 

@@ -16,7 +16,7 @@ export function built(name: 'bcachefs' | 'mkfs.bcachefs' | 'fsck.bcachefs'): str
     if (run.status !== 0) throw new Error(`building failed:\n${run.stderr}`);
     isBuilt = true;
   }
-  return join(root, 'packages/bcachefs/dist', `${name}.js`);
+  return join(root, 'packages/bcachefs/dist', `${name}.cjs`);
 }
 
 export interface Ran {

@@ -47,5 +47,5 @@ test('without it everything is there as well', () => {
   const alone = join(folder, 'alone');
   cpSync(dirname(built('bcachefs')), alone, { recursive: true, filter: path => !path.endsWith(WORKER) });
   writeFileSync(join(alone, 'package.json'), '{ "type": "module" }');
-  expect(threadsOf(join(alone, 'bcachefs.js'), 'alone')).toBe(1);
+  expect(threadsOf(join(alone, 'bcachefs.cjs'), 'alone')).toBe(1);
 });

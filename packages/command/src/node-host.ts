@@ -38,8 +38,8 @@ class FdSink implements Sink {
 
   constructor(fd: 1 | 2) {
     this.#fd = fd;
-    // Asking a pipe or a file this way spares the 4 ms that loading Node's terminal module takes.
-    this.isTerminal = isCharacterDevice(fd) && this.#stream.isTTY === true;
+    // Asking a pipe, a file or /dev/null this way spares the 4 ms that loading Node's terminal module takes.
+    this.isTerminal = mayBeTerminal(fd) && this.#stream.isTTY === true;
   }
 
   get #stream(): NodeJS.WriteStream {
@@ -79,9 +79,13 @@ class FdSink implements Sink {
   }
 }
 
-function isCharacterDevice(fd: number): boolean {
+/** On Linux, /dev/null and its like have this major number. */
+const MEMORY_MAJOR = 1;
+
+function mayBeTerminal(fd: number): boolean {
   try {
-    return fstatSync(fd).isCharacterDevice();
+    const stat = fstatSync(fd);
+    return stat.isCharacterDevice() && !(process.platform === 'linux' && stat.rdev >> 8 === MEMORY_MAJOR);
   } catch {
     return false; // The descriptor was closed before we started; writing to it will say so.
   }

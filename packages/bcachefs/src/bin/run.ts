@@ -1,4 +1,4 @@
-// What the built programs run: one bundle has all of them, and each entry (entry.js) names its own.
+// What the built programs run: one bundle has all of them, and each entry (entry.cjs) names its own.
 
 import { main } from '@bcachefs-ts/command';
 import { bcachefs } from '../programs/bcachefs.ts';

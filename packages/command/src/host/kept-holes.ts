@@ -15,14 +15,22 @@ interface Hole {
 export class KeptHoles implements BlockDevice {
   readonly name: string;
   readonly #inner: FileDevice;
-  readonly #native: NativeCalls | undefined;
+  readonly #loadNative: () => NativeCalls | undefined;
+  #native: NativeCalls | undefined;
+  #smallBytes: number;
   /** Holes that were written to, in the order of the writes, which mostly go on where the last one ended. */
   #holes: Hole[] = [];
 
-  constructor(inner: FileDevice, native: NativeCalls | undefined = loadNativeCalls()) {
+  /**
+   * @param smallBytes so much may be written before it is worth looking for holes: loading the host calls takes 25 ms, longer than a small
+   *   change. What is written until then is not given back
+   */
+  constructor(inner: FileDevice, smallBytes: number, loadNative: () => NativeCalls | undefined = loadNativeCalls) {
     this.#inner = inner;
     this.name = inner.name;
-    this.#native = inner.kind === 'file' ? native : undefined;
+    this.#smallBytes = smallBytes;
+    this.#loadNative = inner.kind === 'file' ? loadNative : () => undefined;
+    if (smallBytes === 0) this.#native = this.#loadNative();
   }
 
   get sizeBytes(): number {
@@ -46,6 +54,10 @@ export class KeptHoles implements BlockDevice {
   }
 
   write(offset: number, from: Uint8Array): void {
+    if (this.#smallBytes > 0) {
+      this.#smallBytes -= from.length;
+      if (this.#smallBytes <= 0) this.#native = this.#loadNative();
+    }
     if (this.#native !== undefined) this.#note(this.#native, offset, Math.min(offset + from.length, this.sizeBytes));
     this.#inner.write(offset, from);
   }

@@ -1,14 +1,15 @@
 // A filesystem open for writing: it commits transactions, one after the other, each wholly or not at all.
 //
 // The order of a commit. What may be lost at any point is what comes after it:
-//   1. The superblock stops saying that the filesystem is clean, and says what the new state needs it to say (replicas entries, where
+//   1. New nodes are written where nothing is.
+//   2. The superblock stops saying that the filesystem is clean, and says what the new state needs it to say (replicas entries, where
 //      btree nodes may be). The newest journal entry is the old state; if a clean filesystem's journal lacks it, it is written first.
-//   2. New nodes are written where nothing is. Flush.
+//      Every member is flushed, and with the superblock its nodes.
 //   3. One journal entry with all roots is written to another bucket than the old one. Flush: this is the commit.
 //   4. The superblock says clean again, with the same roots.
 // A crash before 3 leaves the old state, a crash behind it the new one, and every kernel mounts either.
 //
-// A change that is too large for memory is staged: its parts are written as in 2, one after the other, and each is what the next begins
+// A change that is too large for memory is staged: its parts are written as in 1, one after the other, and each is what the next begins
 // with; but nothing on the devices leads to them before the commit, which is one as any other. What the committed state holds is not
 // used again meanwhile, so that a crash, an error or a second thought leaves the old state, whatever has been staged.
 //
@@ -287,6 +288,7 @@ export class FilesystemWriter {
     this.#entry(planned, clocks, seq);
     this.#refuseEdit(markDirty);
     this.#refuseEdit(old => markClean(markDirty(old), planned, firstPlaces), request.layoutsAfter);
+    const { roots: newRoots, nodeCount, sizeBytes } = plan.write();
     this.#isUnfinished = true;
     if (isClean && !hasState(this.#journal(), replay.lastSeq)) {
       const places = this.#places(this.#journal(), 0);
@@ -299,8 +301,6 @@ export class FilesystemWriter {
       this.#reading = readJournal(filesystem.set, key);
     }
     this.#edit(markDirty);
-    const { roots: newRoots, nodeCount, sizeBytes } = plan.write();
-    this.#flush();
     const roots = sortedRoots(withRoots(replay, newRoots, seq));
     const places = this.#places(this.#journal(), keepFrom);
     this.#writeEntry(places, roots, clocks, seq);
@@ -427,10 +427,6 @@ export class FilesystemWriter {
       );
     }
     return jset;
-  }
-
-  #flush(): void {
-    for (const { device } of this.#filesystem.set.members) device.flush();
   }
 }
 

@@ -7,7 +7,7 @@ import { type ChecksumTypeName, checksumTypes } from '../ondisk/checksum-types.t
 import { assert, IncompatibleError } from '../ondisk/errors.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { BchCsum } from '../ondisk/superblock.ts';
-import { crc32c, crc32cOverZeros, loadNativeCrc32c } from './crc32c.ts';
+import { crc32c, crc32cOverZeros, expectMuchCrc32c } from './crc32c.ts';
 import { type Crc64, crc64, crc64FromBigInt, crc64OverZeros, crc64ToBigInt } from './crc64.ts';
 import { CSUM_BYTES, type Csum, csumEquals, NO_CSUM } from './csum.ts';
 import { loadXxh64, xxh64, xxh64Stream } from './xxh64.ts';
@@ -157,11 +157,11 @@ export function sealVstruct(type: number, vstruct: Uint8Array, mac?: MacKey): vo
 }
 
 /**
- * Puts the fast implementations in place, where this machine has them: some 10 ms, worth it from 20 to 40 MB of checksums
- * on. Results do not change.
+ * Puts the fast implementations in place, where this machine has them, or sees to it that they come once they are worth it. Results do
+ * not change.
  */
 export async function loadChecksums(): Promise<void> {
-  loadNativeCrc32c();
+  expectMuchCrc32c();
   await loadXxh64();
 }
 

@@ -108,6 +108,23 @@ export function crc32c(crc: number, bytes: Uint8Array): number {
 /** Calling into the native code costs 140 ns, which the portable loop needs for this many bytes. */
 const NATIVE_FROM_BYTES = 256;
 
+/** So much is checksummed before the native code has paid for being loaded. */
+const NATIVE_AFTER_BYTES = 16 << 20;
+
+/** Loads the native code once enough was checksummed: commands that read a few nodes go without. */
+export function expectMuchCrc32c(): void {
+  if (loop !== crc32cPortable) return;
+  let leftBytes = NATIVE_AFTER_BYTES;
+  loop = (crc, bytes) => {
+    leftBytes -= bytes.length;
+    if (leftBytes < 0) {
+      loop = crc32cPortable;
+      loadNativeCrc32c();
+    }
+    return leftBytes < 0 ? loop(crc, bytes) : crc32cPortable(crc, bytes);
+  };
+}
+
 /**
  * Puts the native loop in front, if the optional dependency @node-rs/crc32 has a binding for this machine. Takes 5 to 12 ms
  * once, won back after 20 to 40 MB.

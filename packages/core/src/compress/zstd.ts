@@ -21,7 +21,7 @@ const WINDOW_LOG_MAX = 23;
 /** As in gzip.ts. */
 const SPARE_BYTES = 64;
 
-let decoder: Decoder | undefined = nodeDecoder();
+let decoder: Decoder | undefined;
 
 /**
  * Node's decoder stops behind the first frame, and takes the end of the input for the end of the frame without complaint: so
@@ -50,7 +50,7 @@ function nodeDecoder(): Decoder | undefined {
 
 /** Puts a decoder in place: at once where Node has one, else some 15 ms, and 30 where the package decodes itself with `fetch`. */
 export async function loadZstd(): Promise<void> {
-  decoder ??= await wasmDecoder();
+  decoder ??= nodeDecoder() ?? (await wasmDecoder());
 }
 
 /** The decoder from zstddec, the kernel's own code; exported for tests on a Node that does not need it. */
@@ -76,6 +76,7 @@ export async function wasmDecoder(): Promise<Decoder> {
  * @throws IncompatibleError when no decoder was loaded, because nothing said that there would be such data
  */
 export function decodeZstd(frame: Uint8Array, outputBytes: number): Uint8Array | undefined {
+  decoder ??= nodeDecoder();
   if (decoder === undefined) {
     const detail = 'data compressed with zstd, which the features of the superblock do not name';
     throw new IncompatibleError('ptr_crc_compression_type_unknown', {}, detail);

@@ -12,8 +12,8 @@
 import {
   closeSync,
   constants,
+  fdatasyncSync,
   fstatSync,
-  fsyncSync,
   ftruncateSync,
   openSync,
   readSync,
@@ -163,7 +163,8 @@ export class FileDevice implements BlockDevice {
 
   flush(): void {
     const fd = this.#openFd();
-    if (this.writable) this.#system('flushing', () => fsyncSync(fd));
+    // The data, and of the host's metadata what leads to them; the time of the last write is not worth a commit of the host's journal.
+    if (this.writable) this.#system('flushing', () => fdatasyncSync(fd));
   }
 
   /**

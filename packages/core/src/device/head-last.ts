@@ -8,10 +8,17 @@ import type { BlockDevice } from './block-device.ts';
  * @throws DeviceError
  */
 export function writeHeadLast(device: BlockDevice, offset: number, bytes: Uint8Array): void {
-  const head = bytes.subarray(0, device.logicalSectorBytes);
-  if (head.length < bytes.length) {
-    device.write(offset + head.length, bytes.subarray(head.length));
-    device.flush();
-  }
-  device.write(offset, head);
+  writeHeadsLast(device, [{ offset, bytes }]);
+}
+
+/** The same for several places, none of which needs another: what is behind the heads of all of them is flushed at once. */
+export function writeHeadsLast(
+  device: BlockDevice,
+  pieces: readonly { readonly offset: number; readonly bytes: Uint8Array }[],
+): void {
+  const headBytes = device.logicalSectorBytes;
+  const long = pieces.filter(({ bytes }) => bytes.length > headBytes);
+  for (const { offset, bytes } of long) device.write(offset + headBytes, bytes.subarray(headBytes));
+  if (long.length > 0) device.flush();
+  for (const { offset, bytes } of pieces) device.write(offset, bytes.subarray(0, headBytes));
 }

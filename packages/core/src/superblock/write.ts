@@ -1,11 +1,11 @@
 // Writes superblocks: every copy that a member's layout lists, on every member, in an order that a crash cannot hurt.
-// All members' primaries first (each flushed), then their backups: whatever is cut off, each member has at least one whole
-// copy, and the members that did not get the new one are merely older, which is what a kernel expects after a crash of its
+// All members' primaries first (each flushed), then their backups, all of a member at once: whatever is cut off, each member has at least
+// one whole copy, and the members that did not get the new one are merely older, which is what a kernel expects after a crash of its
 // own. The C counterparts are bch2_write_super (sb/io.c) and bch2_super_write (c_src/libbcachefs.c).
 
 import { canChecksum, sealVstruct } from '../checksum/checksum.ts';
 import type { BlockDevice } from '../device/block-device.ts';
-import { writeHeadLast } from '../device/head-last.ts';
+import { writeHeadsLast } from '../device/head-last.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
 import { metadataChecksumType } from '../ondisk/checksum-types.ts';
 import { assert, CorruptError, NoSpaceError } from '../ondisk/errors.ts';
@@ -64,19 +64,29 @@ export function writeSuperblocks(targets: readonly MemberToWrite[]): void {
       .slice(0, sb.layout.nr_superblocks)
       .map(sector => ({ sector: Number(sector), bytes: superblockCopyBytes(sb, sector) })),
   }));
-  const rounds = Math.max(...copies.map(target => target.copies.length));
-  for (let round = 0; round < rounds; round++) {
-    for (const { device, layout, copies: ofDevice } of copies) {
-      const copy = ofDevice[round];
-      if (copy === undefined) continue;
-      // A kernel that finds the first copy torn reads a backup, and refuses to write when the sequence number in the first copy's
-      // first sector is not the backup's (bch2_write_super in super-io.c, v1.13.0): a torn copy has to be of the old number.
-      writeHeadLast(device, sectorsToBytes(copy.sector), copy.bytes);
-      // Not before: by itself it would look like a filesystem, and what reads a torn first copy needs the one that leads to backups.
-      if (copy.sector === SB_SECTOR) device.write(sectorsToBytes(SB_LAYOUT_SECTOR), layoutBytes(layout));
-      device.flush();
-    }
+  for (const { device, layout, copies: ofDevice } of copies) {
+    // A kernel that finds the first copy torn reads a backup, and refuses to write when the sequence number in the first copy's
+    // first sector is not the backup's (bch2_write_super in super-io.c, v1.13.0): a torn copy has to be of the old number.
+    writeCopies(device, layout, ofDevice.slice(0, 1));
   }
+  for (const { device, layout, copies: ofDevice } of copies) writeCopies(device, layout, ofDevice.slice(1));
+}
+
+interface Copy {
+  readonly sector: number;
+  readonly bytes: Uint8Array;
+}
+
+function writeCopies(device: BlockDevice, layout: BchSbLayout, copies: readonly Copy[]): void {
+  if (copies.length === 0) return;
+  writeHeadsLast(
+    device,
+    copies.map(({ sector, bytes }) => ({ offset: sectorsToBytes(sector), bytes })),
+  );
+  // Not before: by itself it would look like a filesystem, and what reads a torn first copy needs the one that leads to backups.
+  if (copies.some(({ sector }) => sector === SB_SECTOR))
+    device.write(sectorsToBytes(SB_LAYOUT_SECTOR), layoutBytes(layout));
+  device.flush();
 }
 
 /** The layout block as it is kept in front of the first superblock. */

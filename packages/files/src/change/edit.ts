@@ -82,6 +82,9 @@ export interface ChangeResult {
 /** Changed keys that are kept in memory: see ADR 17. */
 const CHANGES_MAX = 20_000;
 
+/** What a command that writes no files may write without a look at the image's holes: some nodes of btrees. */
+const SMALL_BYTES = 4 << 20;
+
 /** So many files make garbage that is worth collecting early. */
 const MANY = 1000;
 
@@ -107,7 +110,7 @@ export async function changeFiles(
   };
   const images: KeptHoles[] = [];
   const writer = await openForWriting(context, { ...others, devices: [word] }, writerOptions, device => {
-    const image = new KeptHoles(device);
+    const image = new KeptHoles(device, writesFiles ? 0 : SMALL_BYTES);
     images.push(image);
     return image;
   });

@@ -1,0 +1,73 @@
+// For bundling: what is imported from the door of a package of ours comes straight from the file that has it.
+//
+// A bundler splits by files. A door imports all of its package, so whatever is reached through it goes with everything that anybody takes
+// from there: `show-super` would evaluate `set-fs-option`, and `ls` what `format` needs. Packages say that their files have no side effects,
+// which makes going past the door the same.
+
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { build, type Plugin } from 'esbuild';
+
+/** The file that each value comes from, by its name; types have none. */
+type Door = ReadonlyMap<string, string>;
+
+/** `import { a, type B, c as d } from '@bcachefs-ts/core';`, as biome writes it; the same with `export`. */
+const THROUGH_A_DOOR = /^(import|export) \{([^{}]*)\} from '@bcachefs-ts\/([a-z-]+)';$/gm;
+
+/** @param root of the workspace */
+export function directImports(root: string): Plugin {
+  return {
+    name: 'direct-imports',
+    setup({ onLoad }) {
+      const doors = new Map<string, Promise<Door>>();
+      const doorOf = (name: string): Promise<Door> => {
+        const door = doors.get(name) ?? readDoor(join(root, 'packages', name, 'src/index.ts'));
+        doors.set(name, door);
+        return door;
+      };
+      onLoad({ filter: /[\\/]packages[\\/][^\\/]+[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
+        const text = readFileSync(path, 'utf8');
+        let contents = '';
+        let at = 0;
+        for (const found of text.matchAll(THROUGH_A_DOOR)) {
+          const [statement, verb, names, name] = found as unknown as [string, string, string, string];
+          contents += text.slice(at, found.index) + direct(verb, names, await doorOf(name));
+          at = found.index + statement.length;
+        }
+        return { contents: contents + text.slice(at), loader: 'ts', resolveDir: dirname(path) };
+      });
+    },
+  };
+}
+
+/** The same names, each from its file. */
+function direct(verb: string, names: string, door: Door): string {
+  const statements: string[] = [];
+  for (const word of names.split(',').map(each => each.trim())) {
+    const file = door.get(word.split(' as ')[0]!);
+    // Types: nothing of them is left in a bundle. Names that are nowhere were the type checker's to find.
+    if (file === undefined) continue;
+    statements.push(`${verb} { ${word} } from ${JSON.stringify(file)};`);
+  }
+  return statements.join(' ');
+}
+
+/** Follows `export * from` and `export { … } from`, which is all that a door has. */
+async function readDoor(index: string): Promise<Door> {
+  const text = readFileSync(index, 'utf8');
+  const folder = dirname(index);
+  const door = new Map<string, string>();
+  for (const [, names, file] of text.matchAll(/^export \{([^{}]*)\} from '(\.[^']+)';$/gm)) {
+    for (const word of names!.split(',').map(each => each.trim())) {
+      if (word !== '' && !word.startsWith('type ')) door.set(word, join(folder, file!));
+    }
+  }
+  const files = [...text.matchAll(/^export \* from '(\.[^']+)';$/gm)].map(([, file]) => join(folder, file!));
+  if (files.length === 0) return door;
+  const common = { absWorkingDir: folder, outdir: folder, format: 'esm', metafile: true, write: false } as const;
+  const { metafile } = await build({ ...common, entryPoints: files });
+  for (const { entryPoint, exports } of Object.values(metafile.outputs)) {
+    for (const name of exports) door.set(name, join(folder, entryPoint!));
+  }
+  return door;
+}
