@@ -118,3 +118,57 @@ test.each([
     }
   },
 );
+
+// Every command opens a filesystem in one way: a directory of its images, a list with colons, and words of their own mean the same.
+describe.each([
+  ['reset-counters', []],
+  ['set-fs-option', ['--compression=lz4']],
+  ['set-fs-option', ['--fs_label=both']],
+] as const)('%s %s', (command, words) => {
+  test.each([
+    ['a directory', (images: readonly string[]) => [dirname(images[0]!)]],
+    ['a list', (images: readonly string[]) => [images.join(':')]],
+    ['words', (images: readonly string[]) => images],
+  ])('members in %s', (_what, named) =>
+    withTestImage('multi', async images => {
+      const { members } = JSON.parse(await succeed(command, ['--json', ...words, ...named(images)]));
+      expect(members.toSorted()).toEqual([...images].sort());
+    }),
+  );
+});
+
+test('a command that writes superblocks chooses by UUID too', () =>
+  withTestImage('multi', images =>
+    withTestImage('basic', async ([basic = '']) => {
+      copyFileSync(basic, join(dirname(images[0]!), 'basic.img'));
+      const { uuid, members } = JSON.parse(
+        await succeed('reset-counters', ['--json', `--uuid=${MULTI}`, dirname(images[0]!)]),
+      );
+      expect({ uuid, members }).toEqual({ uuid: MULTI, members: [...images] });
+    }),
+  ));
+
+test('show-super shows every member in a directory, and in a list', () =>
+  withTestImage('multi', async images => {
+    const devices = async (...words: string[]) =>
+      JSON.parse(await succeed('show-super', ['--json', ...words])).superblocks.map(
+        ({ device }: { device: string }) => device,
+      );
+    expect(await devices(dirname(images[0]!))).toEqual([...images].sort());
+    expect(await devices(images.join(':'))).toEqual(images);
+  }));
+
+test.each([
+  ['ls', []],
+  ['stat', []],
+  ['cat', []],
+  ['tree', []],
+] as const)('%s says how members are named when a second one is taken for a path', (command, words) =>
+  withTestImage('multi', async images => {
+    const [first, second] = images as [string, string];
+    // With the other member there, so that nothing but the path is wrong.
+    const { exitCode, stderr } = await run(command, [...words, `${first}:${second}`, second]);
+    expect(exitCode).not.toBe(0);
+    expect(stderr).toContain('name all members in one word, joined by colons');
+  }),
+);

@@ -32,3 +32,6 @@ export function noLaterThan(fixedNs: bigint, mtimeNs: bigint | undefined): { mti
   const fixed = mtimeNs === undefined || mtimeNs > fixedNs ? fixedNs : mtimeNs;
   return { mtimeNs: fixed, atimeNs: fixed };
 }
+
+/** Seconds since 1970, as superblocks count them. */
+export const secondsOf = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));

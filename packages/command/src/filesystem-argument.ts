@@ -1,10 +1,13 @@
-// Opens the filesystem that a command line names, for reading or for writing: its members, and the passphrase where one is needed.
+// The one opener of all commands: from the words of a command line to a filesystem that is open for reading, for looking around in what is
+// left of it, or for writing; or to its members alone, for what only concerns superblocks. Every word may be a device, an image, several joined
+// by colons, or a directory of images.
 
 import {
   type BlockDevice,
+  CorruptError,
   encryptionOf,
   type FileDevice,
-  type Filesystem,
+  Filesystem,
   FilesystemWriter,
   type FindMembersOptions,
   filesystemOf,
@@ -13,11 +16,14 @@ import {
   locationText,
   type MemberSet,
   masterKey,
+  memberPaths,
   memberText,
   missingText,
+  NO_REPLAY,
   openDevice,
   openMembers,
   refuseUnwritable,
+  type SameFilesystem,
   shortfallText,
   staleMembers,
   UsageError,
@@ -45,6 +51,21 @@ export const filesystemOptions = {
   },
   degraded: { type: 'flag', help: 'say nothing about missing members' },
   ...passphraseOption,
+} as const;
+
+/** For commands whose further words are paths: one word names all members. */
+export const filesystemPositional = {
+  count: 'one',
+  file: true,
+  help: 'a device or image, several members joined by colons, or a directory of images',
+} as const;
+
+/** For commands that write to superblocks alone. Members that are not there are an error, unless this option is given. */
+export const allowMissingOption = {
+  allow_missing: {
+    type: 'flag',
+    help: 'go on when members are missing; they keep the old state until a kernel brings them up to date',
+  },
 } as const;
 
 export const devicesPositional = {
@@ -119,7 +140,7 @@ export async function openForWriting(
 ): Promise<FilesystemWriter> {
   const devices: BlockDevice[] = [];
   try {
-    for (const name of memberNames(context, args)) devices.push(wrap(openDevice(name, { write: true })));
+    for (const path of memberPathsOf(context, args)) devices.push(wrap(openDevice(path, { write: true })));
     const set = openMembers(devices);
     // Before a passphrase is asked for.
     refuseUnwritable(set);
@@ -134,7 +155,46 @@ export async function openForWriting(
   }
 }
 
-function memberNames(context: Context, args: FilesystemArgs): readonly string[] {
+export interface MembersRequest {
+  readonly write: boolean;
+  /** What counts as the same filesystem; by default, that the internal UUIDs are equal. */
+  readonly isSame?: SameFilesystem | undefined;
+  /** Puts something around each device: an undo file, for instance. */
+  readonly wrap?: (device: BlockDevice) => BlockDevice;
+}
+
+/**
+ * Runs `use` with the members of one filesystem open: all of them or none, closed whatever happens. For what only concerns superblocks.
+ * @throws UsageError when they are of several filesystems; DeviceError, CorruptError, IncompatibleError; what `use` throws
+ */
+export function withMembers<T>(
+  context: Context,
+  args: Pick<FilesystemArgs, 'devices' | 'uuid'>,
+  { write, isSame, wrap = device => device }: MembersRequest,
+  use: (set: MemberSet) => T,
+): T {
+  const opened: BlockDevice[] = [];
+  try {
+    for (const path of memberPathsOf(context, args)) opened.push(wrap(openDevice(path, { write })));
+    return use(openMembers(opened, isSame));
+  } finally {
+    for (const device of opened) device.close();
+  }
+}
+
+/** Runs `use` with one device open, whatever is on it. */
+export function withDevice<T>(path: string, write: boolean, use: (device: BlockDevice) => T): T {
+  const device = openDevice(path, { write });
+  try {
+    return use(device);
+  } finally {
+    device.close();
+  }
+}
+
+/** The paths of all members that are meant. Without a UUID to choose by, nothing has to be readable on them yet. */
+function memberPathsOf(context: Context, args: Pick<FilesystemArgs, 'devices' | 'uuid'>): readonly string[] {
+  if (args.uuid === undefined) return memberPaths(args.devices);
   const set = findMembers(args.devices, searchOf(context, args));
   closeSet(set);
   return set.members.map(({ device }) => device.name);
@@ -150,7 +210,10 @@ async function masterKeyOf(context: Context, set: MemberSet, args: FilesystemArg
   return key;
 }
 
-function searchOf(context: Context, { uuid, exclusive = false }: FilesystemArgs): FindMembersOptions {
+function searchOf(
+  context: Context,
+  { uuid, exclusive = false }: Pick<FilesystemArgs, 'uuid' | 'exclusive'>,
+): FindMembersOptions {
   return { uuid, exclusive, onUnreadable: error => context.warn(`${error.message}; left out`) };
 }
 
@@ -177,14 +240,41 @@ function tellMembers(context: Context, set: MemberSet, { degraded }: FilesystemA
   }
 }
 
-/** Closes the set when it cannot be opened. */
-async function openSet(context: Context, set: MemberSet, args: FilesystemArgs): Promise<Filesystem> {
+/**
+ * Opens a filesystem also when nothing says where its btrees are: superblocks and journal can be looked at all the same. Values of keys are
+ * reported as they stand.
+ * @throws as openForReading does, but for CorruptError of the journal
+ */
+export async function openForLooking(context: Context, args: FilesystemArgs): Promise<Filesystem> {
+  const set = findMembersForReading(context, args);
+  return await openSet(context, set, args, (thrown, passphrase) => {
+    if (!(thrown instanceof CorruptError)) throw thrown;
+    context.warn(`${thrown.message}; only superblocks and the journal are known`);
+    const { sb } = set.newest;
+    const key = encryptionOf(sb) === 'none' ? undefined : masterKey(sb, passphrase);
+    return new Filesystem(set, NO_REPLAY, key);
+  });
+}
+
+/** Closes the set when it cannot be opened. @param otherwise what to do with what opening throws */
+async function openSet(
+  context: Context,
+  set: MemberSet,
+  args: FilesystemArgs,
+  otherwise: (thrown: unknown, passphrase: Uint8Array | undefined) => Filesystem = thrown => {
+    throw thrown;
+  },
+): Promise<Filesystem> {
   try {
     const isSealed = encryptionOf(set.newest.sb) === 'passphrase';
     const passphrase = isSealed ? await passphraseFor(context, args.passphrase_file) : undefined;
-    const filesystem = filesystemOf(set, { degraded: true, passphrase });
-    tellProblems(context, filesystem);
-    return filesystem;
+    try {
+      const filesystem = filesystemOf(set, { degraded: true, passphrase });
+      tellProblems(context, filesystem);
+      return filesystem;
+    } catch (thrown) {
+      return otherwise(thrown, passphrase);
+    }
   } catch (thrown) {
     closeSet(set);
     throw thrown;

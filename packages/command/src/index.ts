@@ -4,21 +4,27 @@ export type { Palette } from './color.ts';
 export { type Command, type CommandDeclaration, defineCommand, defineStreamCommand, type Example } from './command.ts';
 export { commonOptions } from './common-options.ts';
 export type { Context } from './context.ts';
-export { type CreationTime, creationTime, noLaterThan } from './creation-time.ts';
+export { type CreationTime, creationTime, noLaterThan, secondsOf } from './creation-time.ts';
 export type { ElsewhereRow } from './elsewhere.ts';
 export { CommandFailed, CommandLineError, describeError, type ErrorReport } from './errors.ts';
 export { EXIT, type ExitCodeRow, exitCodeTable } from './exit-codes.ts';
 export { countFile, countsText, type FileCounts, noCounts } from './file-counts.ts';
 export {
+  allowMissingOption,
   devicesPositional,
   type FilesystemArgs,
   filesystemOptions,
+  filesystemPositional,
   findMembersForReading,
+  type MembersRequest,
   openEachForReading,
+  openForLooking,
   openForReading,
   openForWriting,
   passphraseFor,
   passphraseOption,
+  withDevice,
+  withMembers,
 } from './filesystem-argument.ts';
 export { limitGarbage } from './host/garbage.ts';
 export { KeptHoles } from './host/kept-holes.ts';

@@ -1,53 +1,7 @@
-// Which member of a filesystem a command line means, and what opening one for looking around takes.
+// Which member of a filesystem a command line means.
 
 import { basename } from 'node:path';
-import { type Context, type FilesystemArgs, findMembersForReading, passphraseFor } from '@bcachefs-ts/command';
-import {
-  CorruptError,
-  encryptionOf,
-  Filesystem,
-  filesystemOf,
-  locationText,
-  type MemberSet,
-  masterKey,
-  NO_REPLAY,
-  UsageError,
-} from '@bcachefs-ts/core';
-
-/** One word that names a filesystem. */
-export const filesystemPositional = {
-  count: 'one',
-  file: true,
-  help: 'a device or image, several members joined by colons, or a directory of images',
-} as const;
-
-/**
- * Opens a filesystem also when nothing says where its btrees are: superblocks and journal can be looked at all the same. What is told of
- * the values of keys is what stands there.
- * @throws as openForReading does, but for CorruptError of the journal
- */
-export async function openForLooking(context: Context, args: FilesystemArgs): Promise<Filesystem> {
-  const set = findMembersForReading(context, args);
-  try {
-    const encryption = encryptionOf(set.newest.sb);
-    const passphrase = encryption === 'passphrase' ? await passphraseFor(context, args.passphrase_file) : undefined;
-    try {
-      const filesystem = filesystemOf(set, { degraded: true, passphrase });
-      for (const { where, detail } of filesystem.replay.problems) {
-        context.warn([locationText(where), detail].filter(Boolean).join(': '));
-      }
-      return filesystem;
-    } catch (thrown) {
-      if (!(thrown instanceof CorruptError)) throw thrown;
-      context.warn(`${thrown.message}; only superblocks and the journal are known`);
-      const key = encryption === 'none' ? undefined : masterKey(set.newest.sb, passphrase);
-      return new Filesystem(set, NO_REPLAY, key);
-    }
-  } catch (thrown) {
-    for (const { device } of set.members) device.close();
-    throw thrown;
-  }
-}
+import { type MemberSet, UsageError } from '@bcachefs-ts/core';
 
 /**
  * The index of the member that is meant.

@@ -1,7 +1,14 @@
 // Finds what a PATH of the command line means. Names are printed with `\x1b` for bytes that are no text (see printableBytes), so a path that
 // leads to nothing as it stands is tried once more with such escapes read as the bytes that they stand for: what was printed can be typed.
 
-import { bytesOfWord, type FileNode, type FileTree, type LookupOptions, UsageError } from '@bcachefs-ts/core';
+import {
+  bytesOfWord,
+  type FileNode,
+  type FileTree,
+  isMemberFile,
+  type LookupOptions,
+  UsageError,
+} from '@bcachefs-ts/core';
 
 export interface FoundPath {
   readonly node: FileNode;
@@ -17,10 +24,19 @@ export function lookUp(tree: FileTree, typed: string, options: LookupOptions = {
   try {
     return { node: tree.lookup(plain, options), path: trimmed(plain) };
   } catch (thrown) {
+    if (!(thrown instanceof UsageError)) throw thrown;
     const bytes = unescapedBytes(typed);
-    if (!(thrown instanceof UsageError) || bytes === undefined) throw thrown;
+    if (bytes === undefined) throw withHint(thrown, typed);
     return { node: tree.lookup(bytes, options), path: trimmed(bytes) };
   }
+}
+
+/** Members in words of their own (`ls a.img b.img`) are taken for paths. */
+function withHint(error: UsageError, typed: string): UsageError {
+  if (error.code !== 'ENOENT' || !isMemberFile(typed)) return error;
+  const hint =
+    'it is a file of this machine with a member of a filesystem; name all members in one word, joined by colons';
+  return new UsageError(`${error.detail}; ${hint}`, error.option, error.code);
 }
 
 /** The bytes that printableBytes shows like this; undefined when there is no escape in it. */

@@ -1,16 +1,10 @@
 // The options that the commands of this package share: which tree is meant, how the filesystem is opened, which paths are taken. What
 // `--uuid`, `--degraded` and `--passphrase_file` do is the command room's.
 
-import { filesystemOptions } from '@bcachefs-ts/command';
+import { filesystemOptions, filesystemPositional as oneFilesystem } from '@bcachefs-ts/command';
 import { UsageError } from '@bcachefs-ts/core';
 
-export const filesystemPositional = {
-  filesystem: {
-    count: 'one',
-    file: true,
-    help: 'a device or image, several members joined by colons, or a directory of images',
-  },
-} as const;
+export const filesystemPositional = { filesystem: oneFilesystem } as const;
 
 const whichTree = 'Which tree';
 

@@ -2,9 +2,13 @@
 
 import {
   type AddKey,
+  allowMissingOption,
   CommandFailed,
   type Context,
   defineCommand,
+  devicesPositional,
+  type FilesystemArgs,
+  filesystemOptions,
   HostCallError,
   type KeyringName,
   keyringNames,
@@ -13,6 +17,8 @@ import {
   passphraseOption,
   readNewPassphrase,
   readPassphrase,
+  secondsOf,
+  withMembers,
 } from '@bcachefs-ts/command';
 import {
   type Encryption,
@@ -23,7 +29,6 @@ import {
   masterKey,
   withPassphrase,
 } from '@bcachefs-ts/core';
-import { allowMissingOption, devicesPositional, secondsOf, withMembers } from './members.ts';
 
 /** Where the passphrase of the filesystem as it is comes from. */
 const current = (file: string | undefined, question: string): PassphraseSource => ({
@@ -35,25 +40,28 @@ const current = (file: string | undefined, question: string): PassphraseSource =
 /** Seals the master key with the new passphrase, or leaves it in the clear without one, on every member. */
 function reseal(
   context: Context,
-  { devices, allow_missing }: { readonly devices: readonly string[]; readonly allow_missing: boolean },
+  args: Pick<FilesystemArgs, 'devices' | 'uuid'> & { readonly allow_missing: boolean },
   old: Uint8Array | undefined,
   next: Uint8Array | undefined,
 ) {
-  return withMembers(devices, true, set => {
+  return withMembers(context, args, { write: true }, set => {
     const key = masterKey(set.newest.sb, old);
     if (key === undefined)
       throw new CommandFailed('the passphrase is wrong; nothing was changed', { code: 'wrong_passphrase' });
     const sb = editSuperblock(set, edited => withPassphrase(edited, key, next), {
       now: secondsOf(context.date()),
-      allowMissing: allow_missing,
+      allowMissing: args.allow_missing,
     });
     return { uuid: sb.user_uuid, members: set.members.map(({ device }) => device.name), seq: sb.seq };
   });
 }
 
 /** Refuses filesystems without encryption before anything is asked. */
-function neededEncryption(words: readonly string[]): 'passphrase' | 'no passphrase' {
-  return withMembers(words, false, ({ newest }) => {
+function neededEncryption(
+  context: Context,
+  args: Pick<FilesystemArgs, 'devices' | 'uuid'>,
+): 'passphrase' | 'no passphrase' {
+  return withMembers(context, args, { write: false }, ({ newest }) => {
     const encryption = encryptionOf(newest.sb);
     if (encryption !== 'none') return encryption;
     throw new CommandFailed(`${newest.device.name} is not encrypted; encryption is chosen when a filesystem is made`, {
@@ -92,10 +100,11 @@ export const setPassphraseCommand = defineCommand({
       file: true,
       help: 'read the new passphrase from this file, - for a line of standard input; else it is asked for',
     },
+    uuid: filesystemOptions.uuid,
     ...allowMissingOption,
   },
   async run(context, args) {
-    const before = neededEncryption(args.devices);
+    const before = neededEncryption(context, args);
     const old =
       before === 'passphrase'
         ? await readPassphrase(context, current(args.passphrase_file, 'Enter current passphrase'))
@@ -121,9 +130,9 @@ export const removePassphraseCommand = defineCommand({
     'more, and anyone who has the devices can read the data. set-passphrase puts a passphrase back.',
   examples: [{ command: 'bcachefs remove-passphrase /dev/sda', does: 'Asks for the passphrase and removes it' }],
   positionals: devicesPositional,
-  options: { ...passphraseOption, ...allowMissingOption },
+  options: { uuid: filesystemOptions.uuid, ...passphraseOption, ...allowMissingOption },
   async run(context, args) {
-    if (neededEncryption(args.devices) === 'no passphrase') {
+    if (neededEncryption(context, args) === 'no passphrase') {
       throw new CommandFailed('the filesystem has no passphrase; its key is in the clear already', {
         code: 'no_passphrase',
       });
@@ -234,19 +243,23 @@ interface Unlocked {
 
 async function check(context: Context, args: UnlockArgs): Promise<Unlocked> {
   const { device } = args;
-  const encryption = withMembers([device], false, ({ newest }) => encryptionOf(newest.sb));
+  const encryption = withMembers(context, { devices: [device] }, { write: false }, ({ newest }) =>
+    encryptionOf(newest.sb),
+  );
   const file = args.passphrase_file ?? args.file;
   if (encryption !== 'passphrase' || (file === undefined && !args.ask)) {
     return { device, encryption, passphrase: 'not checked', added: null };
   }
   const passphrase = await readPassphrase(context, current(file, 'Enter passphrase'));
-  const key = withMembers([device], false, ({ newest }) => keyringKey(newest.sb, passphrase));
+  const key = withMembers(context, { devices: [device] }, { write: false }, ({ newest }) =>
+    keyringKey(newest.sb, passphrase),
+  );
   return { device, encryption, passphrase: key === undefined ? 'wrong' : 'right', added: null };
 }
 
 async function unlock(context: Context, args: UnlockArgs, loadCall: () => AddKey | undefined): Promise<Unlocked> {
   const { device, keyring } = args;
-  if (neededEncryption([device]) === 'no passphrase') {
+  if (neededEncryption(context, { devices: [device] }) === 'no passphrase') {
     throw new CommandFailed(`${device} has no passphrase: a kernel mounts it as it is`, { code: 'no_passphrase' });
   }
   // Before anybody types a passphrase for nothing.
@@ -258,7 +271,7 @@ async function unlock(context: Context, args: UnlockArgs, loadCall: () => AddKey
     );
   }
   const passphrase = await readPassphrase(context, current(args.passphrase_file ?? args.file, 'Enter passphrase'));
-  const found = withMembers([device], false, ({ newest: { sb } }) => ({
+  const found = withMembers(context, { devices: [device] }, { write: false }, ({ newest: { sb } }) => ({
     key: keyringKey(sb, passphrase),
     description: keyringDescription(sb),
   }));

@@ -1,6 +1,6 @@
 // recover-super: writes a lost or damaged superblock back, from a copy on the device itself or from another member.
 
-import { CommandFailed, defineCommand } from '@bcachefs-ts/command';
+import { CommandFailed, defineCommand, withDevice } from '@bcachefs-ts/command';
 import {
   type BlockDevice,
   type CopyState,
@@ -14,7 +14,6 @@ import {
   superblockText,
   UsageError,
 } from '@bcachefs-ts/core';
-import { withDevice } from './members.ts';
 
 const SECTOR_BYTES = 512;
 

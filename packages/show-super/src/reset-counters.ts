@@ -1,8 +1,14 @@
 // reset-counters: sets the persistent counters of an unmounted filesystem back to zero.
 
-import { defineCommand } from '@bcachefs-ts/command';
+import {
+  allowMissingOption,
+  defineCommand,
+  devicesPositional,
+  filesystemOptions,
+  secondsOf,
+  withMembers,
+} from '@bcachefs-ts/command';
 import { type CounterName, counters, editSuperblock, UsageError, withCountersReset } from '@bcachefs-ts/core';
-import { allowMissingOption, devicesPositional, secondsOf, withMembers } from './members.ts';
 
 export const resetCountersCommand = defineCommand({
   name: 'reset-counters',
@@ -23,10 +29,11 @@ export const resetCountersCommand = defineCommand({
       hints: counters.rows.map(row => row.name),
       help: 'only these, separated by commas',
     },
+    uuid: filesystemOptions.uuid,
     ...allowMissingOption,
   },
   run(context, args) {
-    return withMembers(args.devices, true, set => {
+    return withMembers(context, args, { write: true }, set => {
       const sb = editSuperblock(set, edited => withCountersReset(edited, args.counters), {
         now: secondsOf(context.date()),
         allowMissing: args.allow_missing,

@@ -1,12 +1,16 @@
 // set-fs-option: changes options in the superblock of an unmounted filesystem, on all members at once.
 
 import {
+  allowMissingOption,
   CommandLineError,
   defineCommand,
+  devicesPositional,
   type OptionSpec,
   type OptionSpecs,
   parseUuid,
+  secondsOf,
   valueHints,
+  withMembers,
 } from '@bcachefs-ts/command';
 import {
   changeableOptions,
@@ -31,7 +35,6 @@ import {
   withFilesystemOption,
   withNewUuid,
 } from '@bcachefs-ts/core';
-import { allowMissingOption, devicesPositional, secondsOf, withMembers } from './members.ts';
 
 const RELEASES: readonly Release[] = ['1.13', '1.36', '1.39'];
 
@@ -157,7 +160,8 @@ export const setFsOptionCommand = defineCommand({
         ],
       };
     };
-    return withMembers(args.devices, true, change, uuid === undefined ? undefined : isSameButForUuid);
+    const isSame = uuid === undefined ? undefined : isSameButForUuid;
+    return withMembers(context, { devices: args.devices }, { write: true, isSame }, change);
   },
   text({ changed, members }, out) {
     for (const { name, value } of changed) out.line(`${name}: ${value}`);

@@ -1,6 +1,13 @@
 // strip-alloc: takes the allocation info out of an unmounted filesystem that is only to be read from now on.
 
-import { CommandFailed, defineCommand } from '@bcachefs-ts/command';
+import {
+  CommandFailed,
+  defineCommand,
+  devicesPositional,
+  filesystemOptions,
+  secondsOf,
+  withMembers,
+} from '@bcachefs-ts/command';
 import {
   checkWritable,
   editSuperblock,
@@ -13,7 +20,6 @@ import {
   sectorsToBytes,
   withoutAllocInfo,
 } from '@bcachefs-ts/core';
-import { devicesPositional, secondsOf, withMembers } from './members.ts';
 
 /** What the reference takes for the most that is rebuilt in reasonable time and memory. */
 const CAPACITY_BYTES_MAX = 2 ** 40;
@@ -32,9 +38,9 @@ export const stripAllocCommand = defineCommand({
     'these stay.',
   examples: [{ command: 'bcachefs strip-alloc disk.img', does: 'Drops the allocation info of an image' }],
   positionals: devicesPositional,
-  options: {},
+  options: { uuid: filesystemOptions.uuid },
   run(context, args) {
-    return withMembers(args.devices, true, set => {
+    return withMembers(context, args, { write: true }, set => {
       const names = set.members.map(({ device }) => device.name);
       const { sb } = set.newest;
       const found = { uuid: sb.user_uuid, members: names };

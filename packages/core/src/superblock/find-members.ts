@@ -100,14 +100,20 @@ const listText = (groups: readonly (readonly OpenMember[])[]) => groups.map(file
  * @throws UsageError for a directory without members; DeviceError when one cannot be read
  */
 export function memberPaths(words: readonly string[]): readonly string[] {
-  const paths = words.flatMap(word => listedPaths(word));
   const byFile = new Map<string, string>();
-  for (const path of paths.flatMap(path => (isDirectory(path) ? membersInFolder(path) : [path]))) {
+  for (const path of words.flatMap(devicePaths)) {
     const file = existsSync(path) ? realpathSync(path) : path;
     if (!byFile.has(file)) byFile.set(file, path);
   }
   return [...byFile.values()];
 }
+
+/**
+ * The same of one word, each file as often as it is named.
+ * @throws as memberPaths does
+ */
+export const devicePaths = (word: string): readonly string[] =>
+  listedPaths(word).flatMap(path => (isDirectory(path) ? membersInFolder(path) : [path]));
 
 export interface PathHost {
   readonly platform: string;
@@ -151,12 +157,13 @@ function membersInFolder(folder: string): readonly string[] {
       cause,
     });
   }
-  const found = names.map(name => join(folder, name)).filter(isMember);
+  const found = names.map(name => join(folder, name)).filter(isMemberFile);
   if (found.length === 0) throw new UsageError(`no member of a bcachefs filesystem is in ${folder}`);
   return found;
 }
 
-function isMember(path: string): boolean {
+/** Whether a path leads to a device or an image that begins as members do. */
+export function isMemberFile(path: string): boolean {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined || !(stat.isFile() || stat.isBlockDevice())) return false;
   const device = openIfReadable(path);

@@ -1,6 +1,12 @@
 // explain: what lies at a byte of a device. Reads only; what is damaged is told and explained as far as it goes.
 
-import { defineCommand, filesystemOptions, parseSize } from '@bcachefs-ts/command';
+import {
+  defineCommand,
+  filesystemOptions,
+  filesystemPositional,
+  openForLooking,
+  parseSize,
+} from '@bcachefs-ts/command';
 import {
   Explainer,
   type Explanation,
@@ -13,7 +19,7 @@ import {
   readBytes,
   UsageError,
 } from '@bcachefs-ts/core';
-import { chosenMember, filesystemPositional, openForLooking } from '../member.ts';
+import { chosenMember } from '../member.ts';
 import { explanationJson } from './json.ts';
 import { explanationText } from './text.ts';
 

@@ -1,6 +1,6 @@
 // locate: where on the devices files are: inode and names in nodes of btrees, each run of the data with all of its copies. Reads only.
 
-import { defineCommand, EXIT, filesystemOptions } from '@bcachefs-ts/command';
+import { defineCommand, EXIT, filesystemOptions, filesystemPositional, openForLooking } from '@bcachefs-ts/command';
 import {
   bposText,
   CorruptError,
@@ -22,7 +22,6 @@ import {
   printableBytes,
   UsageError,
 } from '@bcachefs-ts/core';
-import { filesystemPositional, openForLooking } from '../member.ts';
 
 /** One file. */
 interface LocatedFile {

@@ -1,8 +1,16 @@
 // show-super: prints superblocks. Reads only, needs no passphrase, and goes on where sector 8 is lost: a copy that the layout lists, or
 // that a search finds, is shown instead, and stderr says so.
 
-import { CommandFailed, type Context, defineCommand, describeError, type ErrorReport } from '@bcachefs-ts/command';
 import {
+  CommandFailed,
+  type Context,
+  defineCommand,
+  describeError,
+  type ErrorReport,
+  withDevice,
+} from '@bcachefs-ts/command';
+import {
+  devicePaths,
   locationText,
   readSuperblock,
   type SbFieldName,
@@ -13,7 +21,6 @@ import {
   superblockText,
   UsageError,
 } from '@bcachefs-ts/core';
-import { withDevice } from '../members.ts';
 
 /** What came of one device. */
 export type Shown =
@@ -37,7 +44,13 @@ export const showSuperCommand = defineCommand({
       does: 'Prints the options as JSON',
     },
   ],
-  positionals: { devices: { count: 'some', file: true, help: 'devices or images' } },
+  positionals: {
+    devices: {
+      count: 'some',
+      file: true,
+      help: 'devices or images, several joined by colons, or directories of images',
+    },
+  },
   options: {
     fields: {
       type: 'string',
@@ -59,7 +72,8 @@ export const showSuperCommand = defineCommand({
     layout: { type: 'flag', alias: 'l', help: 'print where the copies of the superblock are' },
   },
   run(context, args) {
-    const shown = args.devices.map(device => showOne(context, device, args.devices.length > 1));
+    const devices = args.devices.flatMap(devicePaths);
+    const shown = devices.map(device => showOne(context, device, devices.length > 1));
     return { shown, layout: args.layout, fields: args.fields, fieldOnly: args.field_only };
   },
   text({ shown, layout, fields, fieldOnly }, out) {
