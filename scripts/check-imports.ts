@@ -11,7 +11,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const coreTiers: readonly (readonly string[])[] = [
   // util and ondisk know each other (formatting of disk values); the other rooms of the lowest tier may import both.
   ['util', 'ondisk', 'crypto', 'checksum', 'compress'],
-  ['device', 'probe'],
+  ['report', 'device', 'probe'],
   ['superblock', 'journal', 'btree', 'opened'],
   ['alloc', 'snapshots', 'data', 'fs', 'usage'],
   ['check', 'change'],

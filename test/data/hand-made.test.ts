@@ -32,7 +32,7 @@ const FILE = { inum: 4096n, snapshot: U32_MAX, sizeBytes: 64 * 512 };
 const brief = (segments: Iterable<FileSegment>) =>
   [...segments].map(segment => {
     const keyOffset = 'keyOffset' in segment ? ` from ${segment.keyOffset / 512}` : '';
-    const error = 'error' in segment && 'error' in segment.error ? ` ${segment.error.error}` : '';
+    const error = 'error' in segment && !('kind' in segment.error) ? ` ${segment.error.error}` : '';
     return `${segment.kind} ${segment.offset / 512}+${segment.length / 512}${keyOffset}${error}`;
   });
 
@@ -158,7 +158,7 @@ describe('copies', () => {
       bytes,
       findings: findings.map(
         ({ kind, error, offset, length }) =>
-          `${kind} ${offset}+${length} ${'error' in error ? error.error : error.kind}`,
+          `${kind} ${offset}+${length} ${'kind' in error ? error.kind : error.error}`,
       ),
     };
   }

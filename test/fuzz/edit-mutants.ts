@@ -84,7 +84,10 @@ export function changeMutant(kind: 'superblocks' | 'contents', seed: number, nr:
   } catch (thrown) {
     if (!isTyped(thrown)) throw new Error(`${change.name}: ${messageOf(thrown)}`, { cause: thrown });
     refuseWrites(devices, committed, change, thrown);
-    return { end: 'refused', error: 'error' in thrown ? String(thrown.error) : thrown.name };
+    return {
+      end: 'refused',
+      error: thrown instanceof CorruptError || thrown instanceof IncompatibleError ? thrown.error : thrown.name,
+    };
   }
   try {
     let before: readonly string[];

@@ -147,7 +147,7 @@ describe.skipIf(whyNoFixtures !== undefined)('the reference’s listings', () =>
       for (const section of sections) {
         const { mode, btree, level, text } = section;
         const ours = ourText(filesystem, section, damage => {
-          losses.push({ btree, error: 'error' in damage ? damage.error : damage.kind });
+          losses.push({ btree, error: 'kind' in damage ? damage.kind : damage.error });
         });
         const where = `${mode} ${btree} level ${level}`;
         if (btree === damaged?.btree && level === 0 && mode !== 'formats') {

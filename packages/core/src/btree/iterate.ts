@@ -18,11 +18,9 @@ import { assert, CorruptError, DeviceError } from '../ondisk/errors.ts';
 import { BchBtreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
+import type { Damage } from '../report/finding.ts';
 import { type BtreeNode, DELETED } from './node.ts';
 import type { NodeSupply } from './node-cache.ts';
-
-/** What was lost on the way: a node, or part of one. */
-export type Damage = CorruptError | DeviceError;
 
 export interface WalkOptions {
   /** The first position, included: the start of the btree. */

@@ -1,6 +1,6 @@
 // What all rule groups share: the filesystem, its members, and the keys of a btree with what is lost turned into findings.
 
-import type { Damage, WalkOptions } from '../btree/iterate.ts';
+import type { WalkOptions } from '../btree/iterate.ts';
 import { getBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposText } from '../ondisk/bpos.ts';
@@ -12,6 +12,7 @@ import { type Member, memberAlive, members } from '../ondisk/sb-fields/members.t
 import type { Superblock } from '../ondisk/superblock.ts';
 import { type VersionName, versionOf } from '../ondisk/versions.ts';
 import type { FilesystemState } from '../opened/filesystem.ts';
+import type { Damage } from '../report/finding.ts';
 import type { InvariantReport } from './report.ts';
 
 /** A member, present or not. */

@@ -2,7 +2,6 @@
 // thousand buckets at a time, and only where the answer matters: for cached pointers, and for data without a checksum.
 // Source: dev_ptr_stale in buckets.h and bucket_gens in alloc_background.c, v1.13.0.
 
-import type { Damage } from '../btree/iterate.ts';
 import type { FilesystemSource } from '../btree/source.ts';
 import { makeBpos } from '../ondisk/bpos.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
@@ -11,6 +10,7 @@ import { allocV4 } from '../ondisk/keys/alloc-v4.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { KeyKind } from '../ondisk/keys/kind.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
+import type { Damage } from '../report/finding.ts';
 
 /** unknown: a part of the alloc btree that might say it was lost. */
 export type PtrAge = 'current' | 'stale' | 'unknown';

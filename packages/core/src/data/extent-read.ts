@@ -8,7 +8,6 @@
 // that the bytes are the ones that were written is what a checksum says. Cached pointers that are stale are never looked at.
 // Sources: io_read.c, extents.c (bch2_bkey_pick_read_device), v1.13.0; data/read.c, data/extents.c, v1.39.2.
 
-import type { Damage } from '../btree/iterate.ts';
 import type { FilesystemSource } from '../btree/source.ts';
 import { canChecksum, checksum } from '../checksum/checksum.ts';
 import { type Csum, csumEquals, csumText, NO_CSUM } from '../checksum/csum.ts';
@@ -33,6 +32,7 @@ import { keyError, keyErrorReasons } from '../ondisk/keys/error.ts';
 import { BchIndirectInlineData } from '../ondisk/keys/inline-data.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { BchReflinkV } from '../ondisk/keys/reflink-v.ts';
+import type { Damage } from '../report/finding.ts';
 import { SECTOR_BYTES } from '../util/sizes.ts';
 import { BucketGens } from './bucket-gens.ts';
 import { DecodePool } from './decode-pool.ts';

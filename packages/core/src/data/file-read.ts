@@ -4,8 +4,8 @@
 // Chunks of data are gathered in one buffer of up to 1 MiB, which the next chunk uses again: who wants to keep bytes copies them.
 // An extent that is verified as a whole is read straight into its place there.
 
-import type { Damage } from '../btree/iterate.ts';
 import { assert, CorruptError, DeviceError, IncompatibleError } from '../ondisk/errors.ts';
+import type { Damage } from '../report/finding.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import type { DataReader } from './extent-read.ts';
 import type { DataError, FileFinding, ReplicaFailure } from './finding.ts';

@@ -9,13 +9,14 @@
 // Sources: bch2_btree_iter_peek_slot in btree_iter.c, __bch2_read and __bch2_read_indirect_extent in io_read.c, v1.13.0;
 // data/reflink.c, v1.39.2.
 
-import { bposSuccessor, type Damage } from '../btree/iterate.ts';
+import { bposSuccessor } from '../btree/iterate.ts';
 import type { FilesystemSource, KeyReader } from '../btree/source.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposText, compareBpos, makeBpos } from '../ondisk/bpos.ts';
 import { assert, CorruptError } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
 import { reflinkP } from '../ondisk/keys/reflink-p.ts';
+import type { Damage } from '../report/finding.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { visibleKeys } from '../snapshots/visible.ts';
 import { SECTOR_BYTES } from '../util/sizes.ts';

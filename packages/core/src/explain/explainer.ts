@@ -2,7 +2,6 @@
 // keys that point there. Nothing here throws for damage: it is told in the explanation. What was read once (journal, snapshots,
 // nodes) is kept for the next byte.
 
-import type { Damage } from '../btree/iterate.ts';
 import { DataReader } from '../data/extent-read.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { type JournalReading, readJournal } from '../journal/journal.ts';
@@ -16,6 +15,7 @@ import type { KeyKind } from '../ondisk/keys/kind.ts';
 import { stripe } from '../ondisk/keys/stripe.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
+import type { Damage } from '../report/finding.ts';
 import type { OpenMember } from '../superblock/member-set.ts';
 import { bytesToSectors, roundDown, sectorsToBytes } from '../util/sizes.ts';
 import { dataPlaceAt } from './data-place.ts';

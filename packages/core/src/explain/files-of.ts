@@ -1,7 +1,6 @@
 // From a key to the files that it belongs to: which subvolumes see it, what the file is called there, and which byte of it is meant. What
 // hides a key in a snapshot is the snapshots room's; the names are the fs room's.
 
-import type { Damage } from '../btree/iterate.ts';
 import { FileTree } from '../fs/file-tree.ts';
 import { pathsOf } from '../fs/paths.ts';
 import type { Key } from '../ondisk/bkey.ts';
@@ -11,6 +10,7 @@ import { CorruptError, UsageError } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { reflinkP } from '../ondisk/keys/reflink-p.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
+import type { Damage } from '../report/finding.ts';
 import { ROOT_SUBVOLUME, SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { visibleKeyAt } from '../snapshots/visible.ts';
 import { SECTOR_BYTES } from '../util/sizes.ts';

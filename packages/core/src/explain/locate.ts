@@ -1,6 +1,5 @@
 // The other way round: where on the devices a file is: its inode and names in nodes of the btrees, and each run of it with every copy.
 
-import type { Damage } from '../btree/iterate.ts';
 import { btreePtrPlaces } from '../btree/node-read.ts';
 import { entriesOf, pointerParts } from '../check/pointers.ts';
 import { BucketGens, type PtrAge } from '../data/bucket-gens.ts';
@@ -13,6 +12,7 @@ import type { BtreeName } from '../ondisk/btrees.ts';
 import type { ExtentCrc, ExtentPtr, ExtentStripePtr } from '../ondisk/extent-entries.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
+import type { Damage } from '../report/finding.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import { isCompressed } from './data-place.ts';
 import { pointedSectors } from './pointers.ts';

@@ -3,7 +3,6 @@
 // Then all pointers of the filesystem are looked through.
 // Sources: backpointers.c and struct bch_backpointer, v1.13.0; alloc/backpointers.c, v1.39.2.
 
-import type { Damage } from '../btree/iterate.ts';
 import { entriesOf, type PointerParts, pointerParts } from '../check/pointers.ts';
 import { getBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
@@ -15,6 +14,7 @@ import { type Backpointer, backpointer, backpointerPos } from '../ondisk/keys/ba
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
+import type { Damage } from '../report/finding.ts';
 
 /** A key with a pointer that covers the sector. */
 export interface Owner {

@@ -1,7 +1,7 @@
 // Says where in the tree of files something was lost, and says it once: a lost node of a btree is met again by every file that needs it.
 
-import type { Damage } from '../btree/iterate.ts';
 import { CorruptError, DeviceError } from '../ondisk/errors.ts';
+import type { Damage } from '../report/finding.ts';
 import type { OnDamage } from '../snapshots/damage.ts';
 import { printableBytes } from '../util/byte-text.ts';
 

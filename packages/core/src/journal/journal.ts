@@ -10,11 +10,12 @@ import { decodeJsetEntries, type JsetEntries } from '../ondisk/jset-entries.ts';
 import { memberBits } from '../ondisk/member-bits.ts';
 import { memberStates } from '../ondisk/member-states.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
+import type { Finding } from '../report/finding.ts';
 import type { MemberSet, OpenMember } from '../superblock/member-set.ts';
 import { encryptionOf, masterKey } from '../superblock/passphrase.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import { SeqBlacklist, type SeqRange } from './blacklist.ts';
-import { type JournalProblem, JournalProblems } from './problem.ts';
+import { JournalProblems } from './problem.ts';
 import { decryptJset, type FoundJset, type JournalPtr, scanJournal } from './scan.ts';
 
 /**
@@ -53,7 +54,7 @@ export interface JournalReading {
   readonly blacklist: SeqBlacklist;
   /** Members that are there, and whose journal was not looked at because of their state. */
   readonly membersSkipped: readonly number[];
-  readonly problems: readonly JournalProblem[];
+  readonly problems: readonly Finding[];
   /** How many more problems there are than the list holds. */
   readonly problemsNotListed: number;
   /**

@@ -1,26 +1,19 @@
-// What reading the journal found wrong and went on from: the reader's own findings, by the reference's names for them.
+// What reading the journal found wrong and went on from: the reader's own findings.
 
 import type { CorruptError, Location } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
-
-export interface JournalProblem {
-  /** The reference's name for it: an fsck error, such as `journal_entries_missing`. */
-  readonly error: FaultName;
-  readonly where: Location;
-  /** What was found and what was expected. */
-  readonly detail: string;
-}
+import { type Finding, findingOf } from '../report/finding.ts';
 
 /** A damaged journal can have something wrong in every key: more than this are only counted. */
 export const JOURNAL_PROBLEMS_MAX = 1000;
 
 export class JournalProblems {
-  readonly list: JournalProblem[] = [];
+  readonly list: Finding[] = [];
   /** How many were found after the list was full. */
   notListed = 0;
 
   add(error: FaultName, where: Location, detail: string): void {
-    if (this.list.length < JOURNAL_PROBLEMS_MAX) this.list.push({ error, where, detail });
+    if (this.list.length < JOURNAL_PROBLEMS_MAX) this.list.push(findingOf({ error, detail }, where));
     else this.notListed++;
   }
 

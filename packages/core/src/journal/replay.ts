@@ -13,13 +13,14 @@ import type { KeyValidateContext } from '../ondisk/keys/kind.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { type Clean, decodeClean } from '../ondisk/sb-fields/clean.ts';
 import { type Superblock, sectionPayload } from '../ondisk/superblock.ts';
+import type { Finding } from '../report/finding.ts';
 import { keyContext } from '../superblock/key-context.ts';
 import type { MemberSet } from '../superblock/member-set.ts';
 import { SeqBlacklist, type SeqRange } from './blacklist.ts';
 import { type JournalEntry, type JournalReading, readJournal } from './journal.ts';
 import { journalKeys } from './keys.ts';
 import { type BtreeRoot, type JournalOverlay, NO_OVERLAY, OverlayBuilder } from './overlay.ts';
-import { type JournalProblem, JournalProblems } from './problem.ts';
+import { JournalProblems } from './problem.ts';
 
 /** What goes on counting from one journal entry to the next. */
 export interface JournalClocks {
@@ -46,7 +47,7 @@ export interface ReplayState {
   /** Undefined when the journal was not read: the filesystem is clean. */
   readonly journal: JournalReading | undefined;
   /** What is wrong, the journal's own problems included. */
-  readonly problems: readonly JournalProblem[];
+  readonly problems: readonly Finding[];
 }
 
 /**

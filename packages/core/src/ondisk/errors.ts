@@ -8,7 +8,8 @@
 // UsageError         the caller asked for something impossible
 // InvariantError     our own bug; no image can trip one
 //
-// What a CorruptError and an IncompatibleError are named by is in tables: faults.ts, incompatibilities.ts.
+// What a CorruptError and an IncompatibleError are named by is in tables: faults.ts, incompatibilities.ts. What a reader meets and can go
+// on without, CorruptError and DeviceError, is a finding as it stands (report/finding.ts): it has a name, a place, facts, and text.
 
 import type { FaultName } from './faults.ts';
 import type { IncompatibilityName } from './incompatibilities.ts';
@@ -43,6 +44,15 @@ export function locationText(where: Location): string {
   return parts.join(', ');
 }
 
+/** `disk.img sector 8: invalid_sb_csum: found 1, expected 2` */
+export function faultText(fault: {
+  readonly error: string;
+  readonly where: Location;
+  readonly detail: string;
+}): string {
+  return [locationText(fault.where), fault.error, fault.detail].filter(Boolean).join(': ');
+}
+
 /** Bytes that cannot be what they should be. */
 export class CorruptError extends Error {
   override readonly name = 'CorruptError';
@@ -53,6 +63,14 @@ export class CorruptError extends Error {
     readonly detail: string,
   ) {
     super([locationText(where), detail].filter(Boolean).join(': '));
+  }
+
+  get facts(): { readonly detail: string } {
+    return { detail: this.detail };
+  }
+
+  text(): string {
+    return faultText(this);
   }
 }
 
@@ -89,6 +107,22 @@ export class DeviceError extends Error {
     options?: { readonly cause?: unknown },
   ) {
     super(`${device}: ${detail}`, options);
+  }
+
+  get error(): `device_${DeviceErrorKind}` {
+    return `device_${this.kind}`;
+  }
+
+  get where(): Location {
+    return { device: this.device };
+  }
+
+  get facts(): { readonly detail: string } {
+    return { detail: this.detail };
+  }
+
+  text(): string {
+    return faultText(this);
   }
 }
 

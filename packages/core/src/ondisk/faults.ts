@@ -12,7 +12,7 @@ export interface Fault {
   /** Stable: the reference's below 10000, ours from there on. */
   readonly id: number;
   readonly severity: Severity;
-  /** Its repair cannot lose anything, so that it may be made unasked. */
+  /** It can be computed from the rest, so its repair cannot lose anything and may be made unasked. */
   readonly safe: boolean;
 }
 
@@ -66,11 +66,10 @@ export const WARNING_FSCK_PREFIXES: readonly string[] = [
 const fatal: ReadonlySet<string> = new Set(FATAL_FSCK_ERRORS);
 
 export function faultOf(name: FaultName): Fault {
-  const own = ownFaults.byName(name);
-  if (own !== undefined) return own;
-  const row = fsckErrors.byName(name);
+  const row = ownFaults.byName(name) ?? fsckErrors.byName(name);
   assert(row !== undefined, `no fault is called ${name}`);
-  return { name: row.name, id: row.id, severity: severityOf(row), safe: row.autofixSince !== null };
+  const severity = 'severity' in row ? row.severity : severityOf(row);
+  return { name: row.name, id: row.id, severity, safe: severity === 'warning' };
 }
 
 function severityOf({ name }: FsckError): Severity {

@@ -12,14 +12,12 @@ export type Severity = 'warning' | 'error' | 'fatal';
 
 interface OwnFaultRow extends Row {
   readonly severity: Severity;
-  /** Its repair cannot lose anything, so that it may be made unasked. */
-  readonly safe: boolean;
   /** What it means, in a sentence for users. */
   readonly means: string;
 }
 
-function row<const N extends string>(id: number, name: N, severity: Severity, means: string, safe = false) {
-  return { id, name, severity, safe, means };
+function row<const N extends string>(id: number, name: N, severity: Severity, means: string) {
+  return { id, name, severity, means };
 }
 
 const rows = [
@@ -80,23 +78,11 @@ const rows = [
   ),
 
   // Buckets and what is derived from pointers.
-  row(
-    10400,
-    'alloc_key_oldest_gen_wrong',
-    'warning',
-    'The oldest generation of a bucket is newer than a pointer.',
-    true,
-  ),
-  row(
-    10401,
-    'alloc_key_external_backpointers_nonzero',
-    'warning',
-    'A bucket claims backpointers outside their btree.',
-    true,
-  ),
-  row(10402, 'accounting_inum_mismatch', 'warning', 'The counters of an inode do not match its extents.', true),
-  row(10403, 'rebalance_work_missing', 'warning', 'Data waits to be moved and is not listed for it.', true),
-  row(10404, 'rebalance_work_bad', 'warning', 'Data is listed to be moved that need not be.', true),
+  row(10400, 'alloc_key_oldest_gen_wrong', 'warning', 'The oldest generation of a bucket is newer than a pointer.'),
+  row(10401, 'alloc_key_external_backpointers_nonzero', 'warning', 'A bucket claims backpointers outside their btree.'),
+  row(10402, 'accounting_inum_mismatch', 'warning', 'The counters of an inode do not match its extents.'),
+  row(10403, 'rebalance_work_missing', 'warning', 'Data waits to be moved and is not listed for it.'),
+  row(10404, 'rebalance_work_bad', 'warning', 'Data is listed to be moved that need not be.'),
   row(10405, 'stripe_bucket_shared', 'error', 'A bucket and its stripe do not name each other.'),
   row(10406, 'parity_bucket_in_use', 'error', 'A bucket that holds the parity of a stripe also holds other data.'),
 

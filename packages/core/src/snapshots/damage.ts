@@ -1,6 +1,6 @@
 // How the rooms above the btrees say what was lost: the same errors that readers of nodes throw, to a listener if there is one.
 
-import type { Damage } from '../btree/iterate.ts';
+import type { Damage } from '../report/finding.ts';
 
 export type OnDamage = (damage: Damage) => void;
 

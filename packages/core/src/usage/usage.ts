@@ -4,7 +4,6 @@
 // filesystem has reserved in memory is nowhere on disk; it is taken to be 0, as right after a mount.
 // Sources: bch2_accounting_read, __bch2_fs_usage_read_short, bch2_recalc_capacity and bch2_fs_sectors_used, v1.3.6 to v1.36.1.
 
-import type { Damage } from '../btree/iterate.ts';
 import { getBits } from '../ondisk/bits.ts';
 import { type Bpos, compareBpos } from '../ondisk/bpos.ts';
 import { BTREE_MAX_DEPTH } from '../ondisk/btrees.ts';
@@ -26,6 +25,7 @@ import { type Member, memberAlive, members } from '../ondisk/sb-fields/members.t
 import { fsLabelText, sectionPayload } from '../ondisk/superblock.ts';
 import { versionOf } from '../ondisk/versions.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
+import type { Damage } from '../report/finding.ts';
 
 /** What is counted; counters of kinds that are not known here have no order and are left out. */
 export type Counted = Exclude<AccountingPos, { type: 'unknown' }>;

@@ -7,7 +7,7 @@ import type { FaultName } from '../faults.ts';
 import type { Release } from '../releases.ts';
 import type { KeyTypeName } from './key-types.ts';
 
-/** Something wrong with a key, by the name of its fsck error. */
+/** Something wrong with a key, whose place its reader knows: with that it is a finding (findingOf). */
 export interface KeyProblem {
   readonly error: FaultName;
   /** What was found and what was expected. */

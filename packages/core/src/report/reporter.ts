@@ -1,0 +1,232 @@
+// The one funnel for findings: whoever checks calls `found` and does what it answers. What may be repaired (the policy), who is asked, how
+// often, what is counted and how much is shown is decided here, once. Mirrors fix_problem (e2fsck) and __bch2_fsck_err (error.c).
+
+import type { Location } from '../ondisk/errors.ts';
+import { assert } from '../ondisk/errors.ts';
+import { type FaultName, faultOf } from '../ondisk/faults.ts';
+import type { Severity } from '../ondisk/own-faults.ts';
+import type { PassName } from '../ondisk/passes.ts';
+import { type AnswerGroup, answerGroupOf } from './answer-groups.ts';
+import { factsJson } from './facts.ts';
+import type { Finding } from './finding.ts';
+
+export type Decision = 'fix' | 'ignore';
+
+/**
+ * yes, no  this time
+ * all      yes, and to all that follow of its group, or of its error where it is in none
+ * none     no, likewise
+ * quit     no more: this one and all that follow stay as they are
+ */
+export type Answer = 'yes' | 'no' | 'all' | 'none' | 'quit';
+
+/** What somebody is asked. */
+export interface Question extends Reported {
+  /** Its answer is that of the whole group, whose question is to be shown. */
+  readonly group: AnswerGroup | undefined;
+}
+
+/**
+ * no     nothing is repaired
+ * yes    everything is
+ * preen  what is safe is; the first that is not stops the repair
+ * ask    somebody decides
+ */
+export type Policy =
+  | { readonly kind: 'no' | 'yes' | 'preen' }
+  | { readonly kind: 'ask'; ask(question: Question): Answer };
+
+/** What whoever finds something knows besides. */
+export interface Proposal {
+  /** The pass that found it; the reporter's current one. */
+  readonly pass?: PassName;
+  /** Whether the repair cannot lose anything, where that is not as the error's own row says. */
+  readonly safe?: boolean;
+  /** Nothing is known that would repair it: it is counted as left, and nobody is asked. */
+  readonly isRepairable?: boolean;
+  /** The key, or whatever is repaired, as it is and as it would be, in words. */
+  readonly before?: string;
+  readonly after?: string;
+}
+
+/** A finding with all that is known of it. */
+export interface Reported {
+  readonly finding: Finding;
+  /** The stable number of its error. */
+  readonly id: number;
+  readonly severity: Severity;
+  readonly safe: boolean;
+  readonly pass: PassName | undefined;
+  readonly before: string | undefined;
+  readonly after: string | undefined;
+}
+
+/** One that was decided. */
+export interface Decided extends Reported {
+  readonly decision: Decision;
+}
+
+/** All findings of one error. */
+export interface FindingGroup {
+  readonly error: FaultName;
+  readonly id: number;
+  readonly severity: Severity;
+  /** How often it was found, and how often that was answered with a repair. */
+  readonly found: number;
+  readonly fixed: number;
+  /** So many of them were told to `onFinding`; the others are only counted. */
+  readonly shown: number;
+}
+
+export interface ReporterOptions {
+  readonly policy: Policy;
+  /** Told of each finding and what was decided, up to `shownPerError` of one error. */
+  readonly onFinding?: ((decided: Decided) => void) | undefined;
+  /** Infinity: all of them. */
+  readonly shownPerError?: number;
+  /** Errors that are expected (`errors_silent` of the superblock): repaired without a word where anything is, and not counted. */
+  readonly silent?: ReadonlySet<FaultName>;
+}
+
+/** Why the rest stays as it is: somebody quit, or preening met what is not safe. */
+export type StopReason = 'quit' | 'unsafe';
+
+export class Reporter {
+  readonly #options: ReporterOptions;
+  readonly #groups = new Map<FaultName, { found: number; fixed: number; shown: number }>();
+  /** Answers that hold for all that follow, by group or error. */
+  readonly #latched = new Map<string, Decision>();
+  #stopped: StopReason | undefined;
+  /** The pass that is running: what it finds is its. */
+  pass: PassName | undefined;
+
+  constructor(options: ReporterOptions) {
+    this.#options = options;
+  }
+
+  /** Set when nothing more will be repaired: a pass that only looks for what it could repair may end. */
+  get stopped(): StopReason | undefined {
+    return this.#stopped;
+  }
+
+  /** @returns whether it is to be repaired */
+  found(finding: Finding, proposal: Proposal = {}): Decision {
+    const fault = faultOf(finding.error);
+    const reported: Reported = {
+      finding,
+      id: fault.id,
+      severity: fault.severity,
+      safe: proposal.safe ?? fault.safe,
+      pass: proposal.pass ?? this.pass,
+      before: proposal.before,
+      after: proposal.after,
+    };
+    const isRepairable = proposal.isRepairable ?? true;
+    if (isRepairable && this.#options.silent?.has(finding.error) === true && this.#options.policy.kind !== 'no') {
+      return this.#stopped === undefined ? 'fix' : 'ignore';
+    }
+    const decision = isRepairable ? this.#decide(reported) : this.#leave(reported);
+    this.#count(reported, decision);
+    return decision;
+  }
+
+  #decide(reported: Reported): Decision {
+    const { policy } = this.#options;
+    if (this.#stopped !== undefined) return 'ignore';
+    switch (policy.kind) {
+      case 'no':
+        return 'ignore';
+      case 'yes':
+        return 'fix';
+      case 'preen':
+        return reported.safe ? 'fix' : this.#leave(reported);
+      case 'ask':
+        return this.#ask(reported, policy.ask);
+    }
+  }
+
+  /** What cannot be repaired, or not safely, is more than who preens may pass over. */
+  #leave({ safe }: Reported): Decision {
+    if (this.#options.policy.kind === 'preen' && !safe) this.#stopped ??= 'unsafe';
+    return 'ignore';
+  }
+
+  #ask(reported: Reported, ask: (question: Question) => Answer): Decision {
+    const { error } = reported.finding;
+    const group = answerGroupOf(error);
+    const latch = group?.name ?? error;
+    const latched = this.#latched.get(latch);
+    if (latched !== undefined) return latched;
+    const answer = ask({ ...reported, group });
+    if (answer === 'quit') this.#stopped = 'quit';
+    const decision = answer === 'yes' || answer === 'all' ? 'fix' : 'ignore';
+    const holds = group !== undefined || answer === 'all' || answer === 'none';
+    if (holds && answer !== 'quit') this.#latched.set(latch, decision);
+    return decision;
+  }
+
+  #count(reported: Reported, decision: Decision): void {
+    const { error } = reported.finding;
+    let group = this.#groups.get(error);
+    if (group === undefined) {
+      group = { found: 0, fixed: 0, shown: 0 };
+      this.#groups.set(error, group);
+    }
+    group.found++;
+    if (decision === 'fix') group.fixed++;
+    if (group.shown >= (this.#options.shownPerError ?? Number.POSITIVE_INFINITY)) return;
+    group.shown++;
+    this.#options.onFinding?.({ ...reported, decision });
+  }
+
+  /** Each error that was found, in the order of the first of each. */
+  groups(): readonly FindingGroup[] {
+    return [...this.#groups].map(([error, counts]) => {
+      const { id, severity } = faultOf(error);
+      return { error, id, severity, ...counts };
+    });
+  }
+
+  /** How often an error was found. */
+  countOf(error: FaultName): number {
+    return this.#groups.get(error)?.found ?? 0;
+  }
+
+  get foundCount(): number {
+    return this.#sum(({ found }) => found);
+  }
+
+  get fixedCount(): number {
+    return this.#sum(({ fixed }) => fixed);
+  }
+
+  /** What stays as it is. */
+  get leftCount(): number {
+    return this.foundCount - this.fixedCount;
+  }
+
+  #sum(of: (group: { readonly found: number; readonly fixed: number }) => number): number {
+    const sum = [...this.#groups.values()].reduce((total, group) => total + of(group), 0);
+    assert(Number.isSafeInteger(sum), 'findings are counted exactly');
+    return sum;
+  }
+}
+
+/** A finding as one line of JSON has it. Members are always there, in this order. */
+export function decidedJson({ finding, id, severity, safe, pass, before, after, decision }: Decided): object {
+  const { path, ...where }: Location = finding.where;
+  return {
+    id: finding.error,
+    number: id,
+    pass: pass ?? null,
+    severity,
+    safe,
+    where,
+    path: path ?? null,
+    facts: factsJson(finding.facts),
+    detail: finding.detail,
+    before: before ?? null,
+    after: after ?? null,
+    decision,
+  };
+}
