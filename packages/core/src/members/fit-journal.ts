@@ -11,7 +11,8 @@ import { encodeJournalV2, journalBuckets, journalRanges } from '../ondisk/sb-fie
 import { members, withMember } from '../ondisk/sb-fields/members.ts';
 import { withSection } from '../ondisk/superblock.ts';
 import { nextGeneration, writeSuperblocks } from '../superblock/write.ts';
-import { Change, journalOf, memberUse, smallestFor } from './shrink.ts';
+import { Change, journalOf, memberUse } from './member-change.ts';
+import { smallestFor } from './shrink.ts';
 
 /**
  * Makes the journal of the only member as short as a new one on the smallest device that holds what is there would be.

@@ -1,0 +1,130 @@
+// What making a member larger and making it smaller have in common: what is on it and where its end is, a transaction that keeps off its end,
+// and what becomes of superblock copies that have moved.
+
+import { type AllocDevice, allocDevices } from '../alloc/alloc-devices.ts';
+import { BucketAllocator } from '../alloc/allocator.ts';
+import { bucketPos } from '../alloc/bucket-indexes.ts';
+import { bucketStateOf, dirtySectorsOf, TYPE } from '../alloc/bucket-state.ts';
+import type { Transaction } from '../btree/transaction.ts';
+import { FilesystemTriggers } from '../change/triggers.ts';
+import type { CommitRequest, FilesystemWriter } from '../change/writer.ts';
+import { getBits } from '../ondisk/bits.ts';
+import { dataTypes } from '../ondisk/data-types.ts';
+import { UsageError } from '../ondisk/errors.ts';
+import { accountingBpos } from '../ondisk/keys/accounting.ts';
+import { viewOf } from '../ondisk/layout.ts';
+import { memberBits } from '../ondisk/member-bits.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
+import { decodeJournal, decodeJournalV2 } from '../ondisk/sb-fields/journal.ts';
+import { members } from '../ondisk/sb-fields/members.ts';
+import { type BchSbLayout, type Superblock, sectionPayload } from '../ondisk/superblock.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
+import { memberText, type OpenMember } from '../superblock/member-set.ts';
+import { sectorsToBytes } from '../util/sizes.ts';
+
+/** What of a member's size is to be looked at before anything is done. */
+export interface MemberUse {
+  readonly device: AllocDevice;
+  readonly member: OpenMember;
+  /** Buckets with something in them that stays, superblocks left out. */
+  readonly taken: number;
+  /** Behind the last bucket whose place is fixed: of the journal, of stripes, of superblock copies but the last. */
+  readonly fixedEnd: number;
+}
+
+export function memberUse(filesystem: Filesystem, dev: number): MemberUse {
+  const { sb, set } = filesystem;
+  const device = allocDevices(sb)[dev];
+  const member = set.members.find(one => one.sb.dev_idx === dev);
+  if (device === undefined || member === undefined) throw new UsageError(`the filesystem has no member ${dev} at hand`);
+  if (getBits([members(sb)[dev]!.flags], memberBits.FREESPACE_INITIALIZED) === 0) {
+    throw new UsageError(`${memberText(sb, dev)} has no list of its free buckets yet: mount the filesystem once`);
+  }
+  let taken = 0;
+  let fixedEnd = 0;
+  for (const key of filesystem.btree('alloc').keys({ from: bucketPos(dev, 0), to: bucketPos(dev, device.bucketEnd) })) {
+    const state = bucketStateOf(key);
+    if (state.dataType === TYPE.sb) continue;
+    const bucket = key.k.p[2]! * 2 ** 32 + key.k.p[1]!;
+    if (dirtySectorsOf(state) === 0 && state.stripe === 0) continue;
+    taken++;
+    if (state.stripe !== 0) fixedEnd = bucket + 1;
+  }
+  for (const { start, nr } of journalOf(member.sb)) fixedEnd = Math.max(fixedEnd, start + nr);
+  const { layout } = member.sb;
+  const copiesEnd = Number(layout.sb_offset[layout.nr_superblocks - 2] ?? 0) + 2 ** layout.sb_max_size_bits;
+  fixedEnd = Math.max(fixedEnd, Math.ceil(copiesEnd / device.bucketSizeSectors));
+  return { device, member, taken, fixedEnd };
+}
+
+export function journalOf(sb: Superblock): readonly { readonly start: number; readonly nr: number }[] {
+  const v2 = sectionPayload(sb, 'journal_v2');
+  if (v2 !== undefined) return decodeJournalV2(v2);
+  return decodeJournal(sectionPayload(sb, 'journal') ?? new Uint8Array(0)).map(start => ({ start, nr: 1 }));
+}
+
+/** Buckets of the device that no counter knows of: what a commit that was cut off leaves. */
+export function uncountedBuckets(filesystem: Filesystem, { index: dev, firstBucket, bucketEnd }: AllocDevice): number {
+  let counted = 0;
+  for (const { id } of dataTypes.rows) {
+    if (id === TYPE.unstriped) continue;
+    const pos = accountingBpos({ type: 'dev_data_type', dev, data_type: id }, { version: filesystem.sb.version });
+    const key = filesystem.btree('accounting').get(pos);
+    if (key !== undefined && key.value.length >= 8) counted += Number(viewOf(key.value).getBigInt64(0, true));
+  }
+  return bucketEnd - firstBucket - counted;
+}
+
+export type CommitExtras = Pick<CommitRequest, 'superblockAfter' | 'layoutsAfter' | 'rewrite' | 'clocks'> & {
+  /** What the superblock says before the new state counts, beside what the triggers ask of it. */
+  readonly superblockBefore?: (sb: Superblock) => Superblock;
+};
+
+/** A transaction that puts nothing into the buckets from `end` on. */
+export class Change {
+  readonly tx: Transaction;
+  readonly triggers: FilesystemTriggers;
+  readonly allocator: BucketAllocator;
+  readonly #writer: FilesystemWriter;
+
+  constructor(writer: FilesystemWriter, dev: number, end: number) {
+    const { filesystem } = writer;
+    const { sb, replay } = filesystem;
+    const { clocks } = replay;
+    this.#writer = writer;
+    this.triggers = new FilesystemTriggers(sb, {
+      journalSeq: writer.nextSeq,
+      // 0 says never.
+      readClock: clocks.read > 0n ? clocks.read : 1n,
+      writeClock: clocks.write > 0n ? clocks.write : 1n,
+    });
+    this.tx = writer.begin(this.triggers);
+    const nodes = {
+      replicas: getBits(sb.flags, sbBits.META_REPLICAS_WANT),
+      target: getBits(sb.flags, sbBits.METADATA_TARGET),
+    };
+    this.allocator = new BucketAllocator(filesystem, this.triggers, nodes, {
+      usesReserve: true,
+      ends: new Map([[dev, end]]),
+    });
+  }
+
+  commit({ superblockBefore = sb => sb, ...more }: CommitExtras): void {
+    const { tx, allocator, triggers } = this;
+    this.#writer.commit({ tx, allocator, superblock: sb => superblockBefore(triggers.needs.applyTo(sb)), ...more });
+  }
+}
+
+/** Copies that nobody keeps up to date any more are not to be found by those who look for superblocks. */
+export function wipeCopies({ device, sb }: OpenMember, layout: BchSbLayout): void {
+  const copySectors = 2 ** layout.sb_max_size_bits;
+  const kept = layout.sb_offset.slice(0, layout.nr_superblocks).map(Number);
+  for (const sector of sb.layout.sb_offset.slice(0, sb.layout.nr_superblocks).map(Number)) {
+    const isOverwritten = kept.some(copy => sector < copy + copySectors && copy < sector + WIPED_SECTORS);
+    if (!isOverwritten) device.write(sectorsToBytes(sector), new Uint8Array(sectorsToBytes(WIPED_SECTORS)));
+  }
+  device.flush();
+}
+
+/** The magic is among the first bytes. */
+const WIPED_SECTORS = 8;
