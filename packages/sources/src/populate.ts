@@ -1,24 +1,19 @@
 // Puts the files of a source into a new filesystem, in the order of its stream, with everything that the source tells of them. Attributes of
 // a directory are set when it is left: what is put into it would change its times, and its ACLs would be handed down.
 
-import { countFile, type FileCounts, noCounts, noLaterThan } from '@bcachefs-ts/command';
+import { countFile, type FileCounts, noCounts } from '@bcachefs-ts/command';
 import {
-  type Attributes,
   atPath,
   type BatchedEdit,
   createSubvolume,
   FileError,
   type FileRef,
-  type FileTypeName,
-  printableBytes,
   setSubvolumeReadOnly,
   withPath,
 } from '@bcachefs-ts/core';
+import { kinds, type OwnEntry, pathText, timesOf } from './entry-inode.ts';
 import { SubvolumeFinder, type SubvolumeRequest } from './owner-map.ts';
 import type { SourceDirectory, SourceEntry, SourceLink } from './source.ts';
-
-/** An entry that is a file of its own. */
-type OwnEntry = Exclude<SourceEntry, SourceLink>;
 
 export interface PopulateOptions {
   readonly subvolumes: readonly SubvolumeRequest[];
@@ -42,17 +37,6 @@ interface LinkTarget {
   /** One for each subvolume that it has a name in. */
   readonly files: FileRef[];
 }
-
-// biome-ignore format: a table
-const kinds: Readonly<Record<OwnEntry['type'], { readonly mode: number; readonly name: FileTypeName }>> = {
-  dir:     { mode: 0o040000, name: 'dir' },
-  file:    { mode: 0o100000, name: 'reg' },
-  symlink: { mode: 0o120000, name: 'lnk' },
-  chr:     { mode: 0o020000, name: 'chr' },
-  blk:     { mode: 0o060000, name: 'blk' },
-  fifo:    { mode: 0o010000, name: 'fifo' },
-  sock:    { mode: 0o140000, name: 'sock' },
-};
 
 /** A step is an entry, or a part of a large file. @returns what was made @throws UsageError, NoSpaceError, and what reading the source throws; each with the path */
 export function* populate(
@@ -164,7 +148,7 @@ class Populator {
     if (file !== undefined) {
       files.link(directory, name, file);
       // A new name is a change; what the source says of the file holds for all of its names.
-      files.setAttributes(file, this.#timesOf(target.entry));
+      files.setAttributes(file, timesOf(target.entry, this.#options.fixedTimeNs));
       this.counts.links++;
       return;
     }
@@ -193,25 +177,6 @@ class Populator {
     for (const { name, value } of entry.xattrs) files.setXattr(file, name, value);
     const { mode, uid, gid } = entry;
     // Also what was given at the creation: a directory above with the setgid bit changes it.
-    files.setAttributes(file, { mode, uid, gid, ...this.#timesOf(entry) });
-  }
-
-  #timesOf({ mtimeNs, atimeNs, ctimeNs, btimeNs }: OwnEntry): Attributes {
-    const { fixedTimeNs } = this.#options;
-    if (fixedTimeNs !== undefined) return noLaterThan(fixedTimeNs, mtimeNs);
-    return given({ mtimeNs, atimeNs: atimeNs ?? mtimeNs, ctimeNs, btimeNs });
+    files.setAttributes(file, { mode, uid, gid, ...timesOf(entry, this.#options.fixedTimeNs) });
   }
 }
-
-/** Without what is undefined. */
-function given(times: { readonly [name in 'mtimeNs' | 'atimeNs' | 'ctimeNs' | 'btimeNs']: bigint | undefined }) {
-  const { mtimeNs, atimeNs, ctimeNs, btimeNs } = times;
-  return {
-    ...(mtimeNs === undefined ? {} : { mtimeNs }),
-    ...(atimeNs === undefined ? {} : { atimeNs }),
-    ...(ctimeNs === undefined ? {} : { ctimeNs }),
-    ...(btimeNs === undefined ? {} : { btimeNs }),
-  };
-}
-
-const pathText = (path: Uint8Array): string => printableBytes(path) || '/';

@@ -1,0 +1,51 @@
+// What an entry of a source becomes: the type and mode of its inode, its times, its extended attributes as a filesystem keeps them.
+
+import { noLaterThan } from '@bcachefs-ts/command';
+import { type Attributes, type ExtendedAttribute, type FileTypeName, printableBytes } from '@bcachefs-ts/core';
+import { modeOfAcl } from './acl-words.ts';
+import type { SourceEntry, SourceLink } from './source.ts';
+
+/** An entry that is a file of its own. */
+export type OwnEntry = Exclude<SourceEntry, SourceLink>;
+
+// biome-ignore format: a table
+export const kinds: Readonly<Record<OwnEntry['type'], { readonly mode: number; readonly name: FileTypeName }>> = {
+  dir:     { mode: 0o040000, name: 'dir' },
+  file:    { mode: 0o100000, name: 'reg' },
+  symlink: { mode: 0o120000, name: 'lnk' },
+  chr:     { mode: 0o020000, name: 'chr' },
+  blk:     { mode: 0o060000, name: 'blk' },
+  fifo:    { mode: 0o010000, name: 'fifo' },
+  sock:    { mode: 0o140000, name: 'sock' },
+};
+
+/**
+ * The times that an entry's inode gets.
+ * @param fixedTimeNs nothing is newer than this, and only times of change are taken: where the result must not depend on when
+ */
+export function timesOf({ mtimeNs, atimeNs, ctimeNs, btimeNs }: OwnEntry, fixedTimeNs: bigint | undefined): Attributes {
+  if (fixedTimeNs !== undefined) return noLaterThan(fixedTimeNs, mtimeNs);
+  return given({ mtimeNs, atimeNs: atimeNs ?? mtimeNs, ctimeNs, btimeNs });
+}
+
+/** Without what is undefined. */
+function given(times: { readonly [name in 'mtimeNs' | 'atimeNs' | 'ctimeNs' | 'btimeNs']: bigint | undefined }) {
+  const { mtimeNs, atimeNs, ctimeNs, btimeNs } = times;
+  return {
+    ...(mtimeNs === undefined ? {} : { mtimeNs }),
+    ...(atimeNs === undefined ? {} : { atimeNs }),
+    ...(ctimeNs === undefined ? {} : { ctimeNs }),
+    ...(btimeNs === undefined ? {} : { btimeNs }),
+  };
+}
+
+/** Those that are kept: an ACL that says what the mode says is not. */
+export const keptXattrs = ({ xattrs }: OwnEntry): readonly ExtendedAttribute[] =>
+  xattrs.filter(({ name, value }) => {
+    return Buffer.from(name).toString('latin1') !== ACCESS_ACL || modeOfAcl(value) === undefined;
+  });
+
+const ACCESS_ACL = 'system.posix_acl_access';
+
+/** For messages. */
+export const pathText = (path: Uint8Array): string => printableBytes(path) || '/';
