@@ -203,7 +203,7 @@ export function markBucket(
 }
 
 /** Mirrors bucket_pos_to_bp: the sector with ten more bits, for which piece of an encoded extent it is. */
-function backpointerPosOf({ dev, offset, crcOffset }: SpacePointer): Bpos {
+export function backpointerPosOf({ dev, offset, crcOffset }: SpacePointer): Bpos {
   const low = (offset % 2 ** 22) * 2 ** 10 + crcOffset;
   return Uint32Array.of(0, low >>> 0, (Math.floor(offset / 2 ** 22) + (low >= 2 ** 32 ? 1 : 0)) >>> 0, dev, 0);
 }

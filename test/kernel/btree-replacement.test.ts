@@ -1,0 +1,122 @@
+// Btrees that are built from their keys, judged by a real kernel: Linux fills filesystems, each of their btrees is put in the place of
+// itself, one commit after the other and all in one; then Linux checks and reads them, writes, and checks again.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  FilesystemWriter,
+  loadChecksums,
+  loadCompression,
+  loadCompressors,
+  masterKey,
+  openDevice,
+  openMembers,
+  replaceBtrees,
+  seededRandom,
+} from '@bcachefs-ts/core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ALL, DERIVED, INDEPENDENT, madeAgain, madeUncounted } from '../support/btree-replacement.ts';
+import { succeed } from '../support/cli.ts';
+import { patient } from '../support/patience.ts';
+import { caseNamed, compareManifests, resultOf, runInKernel, type Step, unlockKey } from './vm/index.ts';
+import { kernelSuite } from './vm/suite.ts';
+
+const MIB = 2 ** 20;
+const PASSPHRASE = 'correct horse';
+
+type Way = (writer: FilesystemWriter) => void;
+
+const oneByOne: Way = writer => {
+  for (const name of [...DERIVED, ...INDEPENDENT]) replaceBtrees(writer, madeAgain(writer.filesystem, [name]));
+};
+const inParts: Way = writer => {
+  const { parts } = replaceBtrees(writer, madeAgain(writer.filesystem, ALL), { nodesPerPart: 40 });
+  expect(parts).toBeGreaterThan(2);
+};
+const uncounted: Way = writer => {
+  replaceBtrees(writer, madeUncounted(writer.filesystem, DERIVED));
+};
+
+interface Kind {
+  readonly name: string;
+  readonly format: readonly string[];
+  readonly way: Way;
+  readonly devices?: number;
+  readonly isEncrypted?: boolean;
+}
+
+// biome-ignore format: a table
+const kinds: readonly Kind[] = [
+  { name: 'one-by-one', format: ['--fs_size=128M', 'DEV0'], way: oneByOne },
+  { name: 'in-parts', format: ['--btree_node_size=16k', '--block_size=512', '--fs_size=128M', 'DEV0'], way: inParts },
+  { name: 'two', format: ['--replicas=2', '--encrypted', '--passphrase_file=PASSPHRASE', '--compression=lz4', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], way: uncounted, devices: 2, isEncrypted: true },
+];
+
+kernelSuite('btrees built from their keys', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-replacement-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  const all = kinds.map(kind => {
+    const disks = Array.from({ length: kind.devices ?? 1 }, (_, i) => `${kind.name}.${i}`);
+    return { ...kind, disks, images: disks.map(disk => join(folder, `${disk}.img`)) };
+  });
+  type One = (typeof all)[number];
+  const keyOf = ({ isEncrypted, images }: One) => (isEncrypted ? { key: unlockKey(images[0]!, PASSPHRASE) } : {});
+  const disks = all.flatMap(one => one.disks.map((name, i) => ({ name, path: one.images[i]! })));
+  const inKernel = (stepsOf: (one: One, nr: number) => readonly Step[]) =>
+    runInKernel({
+      disks,
+      cases: all.map((one, nr) => ({ name: one.name, steps: stepsOf(one, nr) })),
+      timeoutSeconds: 900,
+    });
+  let filled: Awaited<ReturnType<typeof inKernel>>;
+
+  beforeAll(async () => {
+    await loadChecksums();
+    await loadCompression();
+    await loadCompressors();
+    const passphraseFile = join(folder, 'passphrase');
+    writeFileSync(passphraseFile, PASSPHRASE);
+    for (const { format, images } of all) {
+      const words = format.map(word =>
+        word.replace('PASSPHRASE', passphraseFile).replace(/^DEV(\d)$/, (_, nr: string) => images[Number(nr)]!),
+      );
+      await succeed('format', words);
+    }
+    filled = await inKernel((one, nr) => [
+      { do: 'mount', disks: one.disks, ...keyOf(one) },
+      { do: 'fill', seed: nr, sizeBytes: 6 * MIB },
+      { do: 'manifest', as: 'filled' },
+      { do: 'umount' },
+    ]);
+  }, patient(600_000));
+
+  test('are what they were to a kernel, which goes on with them', { timeout: patient(600_000) }, async () => {
+    for (const one of all) {
+      const devices = one.images.map(path => openDevice(path, { write: true }));
+      try {
+        const set = openMembers(devices);
+        const key = one.isEncrypted ? masterKey(set.newest.sb, new TextEncoder().encode(PASSPHRASE)) : undefined;
+        one.way(new FilesystemWriter(set, { key, random: seededRandom(one.name), now: () => 1_800_000_000n }));
+      } finally {
+        for (const device of devices) device.close();
+      }
+    }
+    const seen = await inKernel((one, nr) => [
+      { do: 'fsck', disks: one.disks, as: 'fsck', timeoutSeconds: 200, ...keyOf(one) },
+      { do: 'mount', disks: one.disks, ...keyOf(one) },
+      { do: 'manifest', as: 'seen' },
+      { do: 'write', path: 'another', pattern: { kind: 'random', seed: nr }, sizeBytes: 2 * MIB, fsync: true },
+      { do: 'umount' },
+      { do: 'fsck', disks: one.disks, as: 'written', timeoutSeconds: 200, ...keyOf(one) },
+    ]);
+    for (const { name } of all) {
+      const one = caseNamed(seen, name);
+      expect(resultOf(one, 'fsck').fsck!.complaints, name).toEqual([]);
+      const expected = resultOf(caseNamed(filled, name), 'filled').manifest!;
+      expect(expected.length).toBeGreaterThan(400);
+      expect(compareManifests(resultOf(one, 'seen').manifest!, expected), name).toEqual([]);
+      expect(resultOf(one, 'written').fsck!.complaints, name).toEqual([]);
+    }
+  });
+});
