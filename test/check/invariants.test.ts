@@ -10,6 +10,7 @@ import {
   btrees,
   checkInvariants,
   compareBpos,
+  type FaultName,
   type Filesystem,
   type FilesystemState,
   findingText,
@@ -24,7 +25,6 @@ import {
   type OverlayKey,
   openFilesystem,
   packInodeV3,
-  type RuleName,
   type Superblock,
   unpackInodeV3,
   viewOf,
@@ -50,7 +50,7 @@ function counted(source: FilesystemState): Record<string, number> {
 }
 
 /** By the reference's own fsck, these are damaged: in what way is in the fixtures' README. */
-const DAMAGED: Readonly<Record<string, Partial<Record<RuleName, number>>>> = {
+const DAMAGED: Readonly<Record<string, Partial<Record<FaultName, number>>>> = {
   'dmg-alloc': {
     stale_dirty_ptr: 3,
     alloc_key_dirty_sectors_wrong: 3,
@@ -60,11 +60,11 @@ const DAMAGED: Readonly<Record<string, Partial<Record<RuleName, number>>>> = {
     alloc_key_to_missing_lru_entry: 1,
     accounting_mismatch: 2,
   },
-  'dmg-alloc-root': { unreadable: 2 },
+  'dmg-alloc-root': { bset_bad_csum: 1, count_out_of_range: 1 },
   'dmg-backpointer': { backpointer_to_missing_ptr: 1, ptr_to_missing_backpointer: 3 },
   'dmg-dirent-type': { dirent_d_type_wrong: 1, inode_dir_wrong_nlink: 1 },
   'dmg-dirents-root': {
-    unreadable: 1,
+    btree_node_bad_magic: 1,
     inode_dir_wrong_nlink: 7,
     inode_points_to_missing_dirent: 64,
     inode_wrong_nlink: 2,
@@ -76,13 +76,13 @@ const DAMAGED: Readonly<Record<string, Partial<Record<RuleName, number>>>> = {
     inode_multiple_links_but_nlink_0: 1,
   },
   'dmg-hash': { hash_table_key_wrong_offset: 1, inode_wrong_backpointer: 1, inode_points_to_missing_dirent: 1 },
-  'dmg-leaf-csum': { unreadable: 2, inode_points_to_missing_dirent: 1 },
+  'dmg-leaf-csum': { bset_bad_csum: 1, dirent_val_too_big: 1, inode_points_to_missing_dirent: 1 },
   'dmg-missing-target': { key_in_missing_inode: 1, dirent_to_missing_inode: 1 },
   'dmg-nlink': { inode_wrong_backpointer: 2, inode_multiple_links_but_nlink_0: 1, inode_wrong_nlink: 1 },
   'dmg-orphan': { inode_dir_wrong_nlink: 1, inode_points_to_missing_dirent: 2 },
   'dmg-reflink': { reflink_v_refcount_wrong: 1 },
   'dmg-root': {
-    unreadable: 1,
+    btree_node_bad_magic: 1,
     btree_node_topology_bad_max_key: 2,
     key_in_missing_inode: 5353,
     dirent_to_missing_inode: 2921,
@@ -289,7 +289,7 @@ const isDirentOf = (nr: number) => (key: Key) => key.k.type === type('dirent') &
 const flipInodeFlag = (bit: number) => (view: DataView) =>
   view.setUint32(16, view.getUint32(16, true) ^ (1 << bit), true);
 
-type Mutation = readonly [rule: RuleName, image: string, mutate: (source: Altered) => void];
+type Mutation = readonly [rule: FaultName, image: string, mutate: (source: Altered) => void];
 
 const snap = (source: Altered, is: (view: DataView) => boolean) =>
   source.find('snapshots', ({ value }) => is(viewOf(value)));
@@ -430,7 +430,7 @@ const mutations: readonly Mutation[] = [
     },
   ],
   [
-    'unreadable',
+    'btree_node_bad_seq',
     'many',
     s =>
       s.change(
@@ -890,6 +890,19 @@ describe.skipIf(whyNoFixtures !== undefined)('an altered key breaks the rule', (
     const altered = new Altered(filesystem);
     mutate(altered);
     expect(Object.keys(counted(altered))).toContain(rule);
+  });
+
+  test('its facts are values, and the pass whose business it is is known', () => {
+    const filesystem = open.get('basic') ?? openFixture('basic');
+    open.set('basic', filesystem);
+    const altered = new Altered(filesystem);
+    const key = altered.find('alloc', dataTypeIs(USER));
+    const expected = viewOf(key.value).getUint32(16, true);
+    altered.change('alloc', key, view => view.setUint32(16, expected + 3, true));
+    const found = checkInvariants(altered).findings.find(({ error }) => error === 'alloc_key_dirty_sectors_wrong');
+    expect(found?.facts).toEqual({ found: expected + 3, expected });
+    expect(found?.detail).toBe(`found ${expected + 3}, expected ${expected}`);
+    expect(invariantRules.byName('alloc_key_dirty_sectors_wrong')?.pass).toBe('check_allocations');
   });
 
   test('of every rule', () => {

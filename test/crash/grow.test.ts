@@ -102,11 +102,11 @@ describe(`power cuts (seed ${seed})`, () => {
       expect([before, after], cutText(cut)).toContain(found);
       expect(treeText(filesystem, TOP), cutText(cut)).toEqual(expected);
       const findings = rulesOf(filesystem);
-      const isEndLost = findings.some(({ rule }) => rule === 'freespace_key_wrong');
+      const isEndLost = findings.some(({ error }) => error === 'freespace_key_wrong');
       // With a superblock that calls itself clean, all is listed.
       if (isEndLost) expect([found, getBits(filesystem.sb.flags, sbBits.CLEAN)], cutText(cut)).toEqual([after, 0]);
       const allowed = isEndLost ? WITHOUT_END : found === after ? WITH_OTHER_PLACE : [];
-      expect(findings.filter(({ rule }) => !allowed.includes(rule)).map(findingText), cutText(cut)).toEqual([]);
+      expect(findings.filter(({ error }) => !allowed.includes(error)).map(findingText), cutText(cut)).toEqual([]);
       seen[isEndLost ? 'no list' : found === before ? 'old' : findings.length > 0 ? 'two places' : 'new']++;
 
       const again = writerOn(left, undefined, seed + 1).writer;

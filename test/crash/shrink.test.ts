@@ -74,12 +74,12 @@ describe(`power cuts (seed ${seed})`, () => {
       const isBetween = found === nbuckets && findings.length > 0;
       const isClean = getBits(filesystem.sb.flags, sbBits.CLEAN) === 1;
       const allowed = isBetween ? [...WITH_OTHER_PLACE, ...(isClean ? [] : WITHOUT_END)] : [];
-      const others = findings.filter(({ rule }) => !allowed.includes(rule));
+      const others = findings.filter(({ error }) => !allowed.includes(error));
       expect(others.map(findingText), cutText(cut)).toEqual([]);
       seen[isBetween ? 'between' : found === nbuckets ? 'old' : 'new']++;
 
       const again = writerOn(left, undefined, seed + 1).writer;
-      const isEndLost = findings.some(({ rule }) => rule === 'freespace_key_wrong');
+      const isEndLost = findings.some(({ error }) => error === 'freespace_key_wrong');
       if (isEndLost) expect(() => shrinkMember(again, 0, report.bucketCount + 8), cutText(cut)).toThrow(CorruptError);
       if (found !== report.bucketCount) shrinkMember(again, 0, report.bucketCount);
       expect(members(again.filesystem.sb)[0]!.nbuckets).toBe(report.bucketCount);

@@ -208,7 +208,7 @@ kernelSuite('members made larger', () => {
       const found = new Map<(typeof states)[number], PowerCut[]>();
       for (const cut of cuts.points(random)) {
         const { filesystem } = writerOn(cuts.after(cut), undefined, seed).writer;
-        const rules = new Set(checkInvariants(filesystem).findings.map(({ rule }) => rule));
+        const rules = new Set(checkInvariants(filesystem).findings.map(({ error }) => error));
         const isOld = members(filesystem.sb)[0]!.nbuckets < (40 * MIB) / 16_384;
         const { layout } = openMembers(cuts.after(cut)).newest.sb;
         const isMoved = Number(layout.sb_offset[2]) > (12 * MIB) / 512;

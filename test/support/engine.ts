@@ -76,7 +76,7 @@ export function sourceOf(filesystem: Filesystem, { tx, triggers, seq }: Change):
 
 export const findingsIn = (source: FilesystemState, ignored: readonly string[] = []): string[] =>
   checkInvariants(source)
-    .findings.filter(({ rule }) => !ignored.includes(rule))
+    .findings.filter(({ error }) => !ignored.includes(error))
     .map(findingText);
 
 /** What is wrong with a transaction, a line each. @param ignored names of rules that the change breaks on purpose */

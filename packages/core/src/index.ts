@@ -106,6 +106,7 @@ export * from './ondisk/counters.ts';
 export * from './ondisk/data-types.ts';
 export * from './ondisk/errors.ts';
 export * from './ondisk/extent-entries.ts';
+export * from './ondisk/faults.ts';
 export * from './ondisk/features.ts';
 export * from './ondisk/fsck-errors.ts';
 export * from './ondisk/inode-tables.ts';

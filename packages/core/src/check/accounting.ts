@@ -4,6 +4,7 @@
 
 import type { Bpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
+import { assert } from '../ondisk/errors.ts';
 import { type AccountingPos, accounting, accountingBpos, accountingPos } from '../ondisk/keys/accounting.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { type ReplicasEntry, replicasEntryText } from '../ondisk/replicas-entry.ts';
@@ -78,30 +79,25 @@ export class Counters {
       const counted = accountingPos(k.p, { version: this.#version });
       if (counted.type === 'inum') {
         const expected = this.inums.take(counted.inum);
-        const what = `inode ${counted.inum}: ${found.join(' ')}`;
-        if (!isSame(found, expected)) report.add('accounting_inum_mismatch', where, what, expected.join(' '));
+        if (!isSame(found, expected))
+          report.add('accounting_inum_mismatch', where, { inum: counted.inum, found, expected });
         continue;
       }
       const counter = this.#counters.get(k.p.join());
       if (counter !== undefined) counter.isSeen = true;
-      const expected = counter?.values ?? [];
-      if (!isSame(found, expected)) {
-        report.add(
-          'accounting_mismatch',
-          where,
-          `${countedText(counted)}: ${found.join(' ')}`,
-          expected.join(' ') || 'no counter',
-        );
-      }
+      const expected = counter?.values;
+      if (!isSame(found, expected ?? []))
+        report.add('accounting_mismatch', where, { counter: counted, found, expected });
     }
     for (const { pos, values, isSeen } of this.#counters.values()) {
       if (isSeen || isSame(values, [])) continue;
-      const text = countedText(accountingPos(pos, { version: this.#version }));
-      report.add('accounting_mismatch', keyPlace(ID, pos), `no counter for ${text}`, values.join(' '));
+      const counter = accountingPos(pos, { version: this.#version });
+      assert(counter.type !== 'inum', 'counters of inodes are kept apart');
+      report.add('accounting_mismatch', keyPlace(ID, pos), { counter, found: undefined, expected: values });
     }
     for (const { inum, values } of this.inums.left()) {
       const pos = accountingBpos({ type: 'inum', inum }, { version: this.#version });
-      report.add('accounting_inum_mismatch', keyPlace(ID, pos), `no counter for inode ${inum}`, values.join(' '));
+      report.add('accounting_inum_mismatch', keyPlace(ID, pos), { inum, found: undefined, expected: values });
     }
   }
 
@@ -112,13 +108,7 @@ export class Counters {
     );
     for (const [id, entry] of this.#replicas) {
       if (isSame(this.#counters.get(id)?.values ?? [], []) || listed.has(replicasEntryText(entry))) continue;
-      const found = `no entry ${replicasEntryText(entry)}`;
-      context.report.add(
-        'ptr_to_missing_replicas_entry',
-        { field: 'replicas' },
-        found,
-        'one for each set of devices in use',
-      );
+      context.report.add('ptr_to_missing_replicas_entry', { field: 'replicas' }, { entry });
     }
   }
 }
@@ -127,9 +117,4 @@ export class Counters {
 function isSame(a: readonly number[], b: readonly number[]): boolean {
   for (let i = 0; i < Math.max(a.length, b.length); i++) if ((a[i] ?? 0) !== (b[i] ?? 0)) return false;
   return true;
-}
-
-function countedText(counted: AccountingPos): string {
-  if (counted.type === 'replicas') return `replicas ${replicasEntryText(counted.entry)}`;
-  return Object.values(counted).join(' ');
 }

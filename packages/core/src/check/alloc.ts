@@ -7,7 +7,6 @@
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposInode, bposOffset } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
-import { dataTypes } from '../ondisk/data-types.ts';
 import { alloc, allocV2, allocV3 } from '../ondisk/keys/alloc.ts';
 import { type Alloc, NEED_DISCARD, NEED_INC_GEN } from '../ondisk/keys/alloc-bucket.ts';
 import { allocV4 } from '../ondisk/keys/alloc-v4.ts';
@@ -62,7 +61,7 @@ export function readAllocKeys(context: InvariantContext, buckets: AllBuckets): v
     if (value === undefined) continue;
     const at = bucketAt(buckets, key.k.p);
     if (at === undefined) {
-      report.add('alloc_key_to_missing_dev_bucket', where, 'a key', 'a bucket of a member');
+      report.add('alloc_key_to_missing_dev_bucket', where, {});
       continue;
     }
     const page = at.device.page(at.bucket);
@@ -92,13 +91,14 @@ function checkAlone(context: InvariantContext, key: Key, value: Alloc, page: Buc
   }
   const { lastSeq } = source.replay;
   if (value.journal_seq_nonempty > BigInt(lastSeq)) {
-    report.add('alloc_key_journal_seq_in_future', where, value.journal_seq_nonempty, `at most ${lastSeq}`);
+    report.add('alloc_key_journal_seq_in_future', where, { found: value.journal_seq_nonempty, most: lastSeq });
   }
   if (genDifference(value.gen, value.oldest_gen) < 0) {
-    report.add('alloc_key_oldest_gen_wrong', where, `oldest_gen ${value.oldest_gen}`, `at most gen ${value.gen}`);
+    const facts = { found: value.oldest_gen, most: value.gen, pointer: undefined };
+    report.add('alloc_key_oldest_gen_wrong', where, facts);
   }
   if (value.data_type === TYPE.cached && value.read_time === 0n) {
-    report.add('alloc_key_cached_but_read_time_zero', where, 'io_time[READ] 0', 'when it was last read');
+    report.add('alloc_key_cached_but_read_time_zero', where, {});
   }
 }
 
@@ -137,13 +137,8 @@ function markPresent(context: InvariantContext, own: DeviceBuckets, device: Chec
     const page = own.page(bucket);
     const row = rowOf(bucket);
     if (page.markType[row] !== 0 && page.markType[row] !== type) {
-      const types = [page.markType[row]!, type].map(one => dataTypes.nameOf(one));
-      context.report.add(
-        'bucket_metadata_type_mismatch',
-        bucketPlace(device.index, bucket),
-        types.join(' and '),
-        types[0],
-      );
+      const facts = { found: type, expected: page.markType[row]! };
+      context.report.add('bucket_metadata_type_mismatch', bucketPlace(device.index, bucket), facts);
     }
     page.markType[row] = type;
     page.markDirty[row] = page.markDirty[row]! + sectors;
@@ -195,10 +190,7 @@ export function checkAllocKeys(context: InvariantContext, buckets: AllBuckets): 
     const { bucketSizeSectors } = own.device;
     for (const { bucket, page, row } of own.rows()) {
       const where = bucketPlace(dev, bucket);
-      const [found, expected] = [page.dataType[row]!, expectedType(page, row)];
-      if (found !== expected) {
-        report.add('alloc_key_data_type_wrong', where, dataTypes.nameOf(found), dataTypes.nameOf(expected));
-      }
+      report.compare('alloc_key_data_type_wrong', where, page.dataType[row]!, expectedType(page, row));
       report.compare('alloc_key_dirty_sectors_wrong', where, page.dirty[row]!, page.markDirty[row]!);
       report.compare('alloc_key_cached_sectors_wrong', where, page.cached[row]!, page.markCached[row]!);
       report.compare('alloc_key_stripe_sectors_wrong', where, page.striped[row]!, page.markStriped[row]!);
@@ -207,7 +199,7 @@ export function checkAllocKeys(context: InvariantContext, buckets: AllBuckets): 
       const sectors = page.markDirty[row]! + page.markStriped[row]!;
       // Pieces of compressed extents round up: together they may count more than the bucket has.
       if (sectors > bucketSizeSectors + page.markRounding[row]!) {
-        report.add('bucket_sector_count_overflow', where, `${sectors} sectors`, `at most ${bucketSizeSectors}`);
+        report.add('bucket_sector_count_overflow', where, { found: sectors, most: bucketSizeSectors });
       }
     }
   }
@@ -228,26 +220,21 @@ function checkNeedDiscard(context: InvariantContext, buckets: AllBuckets): void 
     const where = keyPlace(btrees.idOf('need_discard'), k.p);
     const at = bucketAt(buckets, k.p);
     if (at === undefined) {
-      report.add('need_discard_freespace_key_to_invalid_dev_bucket', where, 'a key', 'a bucket of a member');
+      report.add('need_discard_freespace_key_to_invalid_dev_bucket', where, { run: undefined });
       continue;
     }
     const page = at.device.page(at.bucket);
     const row = rowOf(at.bucket);
     page.flags[row] = page.flags[row]! | IN_NEED_DISCARD;
     if (page.dataType[row] !== TYPE.needDiscard) {
-      report.add(
-        'need_discard_freespace_key_bad',
-        where,
-        `a ${dataTypes.nameOf(page.dataType[row]!)} bucket`,
-        'one that needs discard',
-      );
+      report.add('need_discard_freespace_key_bad', where, { btree: 'need_discard', dataType: page.dataType[row]! });
     }
   }
   for (const [dev, own] of buckets) {
     if (!own.device.hasFreespace) continue;
     for (const { bucket, page, row } of own.rows()) {
       if (page.dataType[row] === TYPE.needDiscard && (page.flags[row]! & IN_NEED_DISCARD) === 0) {
-        report.add('need_discard_key_wrong', bucketPlace(dev, bucket), 'no key in need_discard', 'one');
+        report.add('need_discard_key_wrong', bucketPlace(dev, bucket), {});
       }
     }
   }
@@ -270,12 +257,7 @@ function checkFreespace(context: InvariantContext, buckets: AllBuckets): void {
     const end = (k.p[2]! & 0xff_ffff) * 2 ** 32 + k.p[1]!;
     const start = end - k.size;
     if (own === undefined || start < own.device.firstBucket || end > own.device.bucketCount) {
-      report.add(
-        'need_discard_freespace_key_to_invalid_dev_bucket',
-        where,
-        `buckets ${start} to ${end}`,
-        'buckets of a member',
-      );
+      report.add('need_discard_freespace_key_to_invalid_dev_bucket', where, { run: [start, end] });
       continue;
     }
     if (bits === 0) {
@@ -285,23 +267,20 @@ function checkFreespace(context: InvariantContext, buckets: AllBuckets): void {
     eachTouched(own, start, end, (bucket, page, row) => {
       if (bits !== 0) page.flags[row] = page.flags[row]! | IN_FREESPACE;
       if (page.dataType[row] !== TYPE.free || genBits(page, row) !== bits) {
-        const found = `${dataTypes.nameOf(page.dataType[row]!)} bucket ${bucket} of generation bits ${genBits(page, row)}`;
-        report.add('need_discard_freespace_key_bad', where, found, `a free one of ${bits}`);
+        const genBitsFact = { found: bits, expected: genBits(page, row) };
+        const facts = { btree: 'freespace', bucket, dataType: page.dataType[row]!, genBits: genBitsFact } as const;
+        report.add('need_discard_freespace_key_bad', where, facts);
       }
     });
-    if (bits !== 0) checkTouched(context, own, start, end);
+    if (bits !== 0) checkTouched(context, own, start, end, bits);
   }
   for (const own of buckets.values()) {
     if (!own.device.hasFreespace) continue;
     checkGap(context, own, next.get(own.device.index) ?? own.device.firstBucket, own.device.bucketCount);
     for (const { bucket, page, row } of own.rows()) {
       if (page.dataType[row] !== TYPE.free || genBits(page, row) === 0 || page.flags[row]! & IN_FREESPACE) continue;
-      report.add(
-        'freespace_key_wrong',
-        bucketPlace(own.device.index, bucket),
-        'no key in freespace',
-        `one at bits ${genBits(page, row)}`,
-      );
+      const facts = { start: bucket, end: bucket + 1, genBits: genBits(page, row) };
+      report.add('freespace_key_wrong', bucketPlace(own.device.index, bucket), facts);
     }
   }
 }
@@ -340,19 +319,25 @@ function eachUntouched(
 /** Buckets between two runs: none of them is free. */
 function checkGap(context: InvariantContext, own: DeviceBuckets, start: number, end: number): void {
   if (!own.device.hasFreespace) return;
-  const missing = (bucket: number, found: string) =>
-    context.report.add('freespace_key_wrong', bucketPlace(own.device.index, bucket), found, 'its key in freespace');
-  eachUntouched(own, start, end, (from, to) => missing(from, `no key for buckets ${from} to ${to}`));
+  const missing = (from: number, to: number) =>
+    context.report.add('freespace_key_wrong', bucketPlace(own.device.index, from), {
+      start: from,
+      end: to,
+      genBits: 0,
+    });
+  eachUntouched(own, start, end, missing);
   eachTouched(own, start, end, (bucket, page, row) => {
-    if (page.dataType[row] === TYPE.free && genBits(page, row) === 0) missing(bucket, 'no key in freespace');
+    if (page.dataType[row] === TYPE.free && genBits(page, row) === 0) missing(bucket, bucket + 1);
   });
 }
 
 /** A run with generation bits over buckets of which nothing is known: theirs are 0. */
-function checkTouched(context: InvariantContext, own: DeviceBuckets, start: number, end: number): void {
+function checkTouched(context: InvariantContext, own: DeviceBuckets, start: number, end: number, bits: number): void {
   eachUntouched(own, start, end, from => {
     const where = bucketPlace(own.device.index, from);
-    context.report.add('need_discard_freespace_key_bad', where, 'generation bits in freespace', 'none');
+    const genBitsFact = { found: bits, expected: 0 };
+    const facts = { btree: 'freespace', bucket: from, dataType: TYPE.free, genBits: genBitsFact } as const;
+    context.report.add('need_discard_freespace_key_bad', where, facts);
   });
 }
 
@@ -366,17 +351,12 @@ function checkBucketGens(context: InvariantContext, buckets: AllBuckets): void {
     const where = keyPlace(ID, k.p);
     const own = k.p[4] === 0 ? buckets.get(k.p[3]!) : undefined;
     if (own === undefined) {
-      report.add('bucket_gens_to_invalid_dev', where, `device ${bposInode(k.p)}`, 'a member');
+      report.add('bucket_gens_to_invalid_dev', where, { dev: bposInode(k.p) });
       continue;
     }
     const start = Number(bposOffset(k.p)) * BUCKET_GENS_PER_KEY;
     if (start + BUCKET_GENS_PER_KEY <= own.device.firstBucket || start >= own.device.bucketCount) {
-      report.add(
-        'bucket_gens_to_invalid_buckets',
-        where,
-        `buckets from ${start}`,
-        `less than ${own.device.bucketCount}`,
-      );
+      report.add('bucket_gens_to_invalid_buckets', where, { start, bucketCount: own.device.bucketCount });
       continue;
     }
     const keys = seen.get(own.device.index) ?? new Set<number>();
@@ -386,12 +366,10 @@ function checkBucketGens(context: InvariantContext, buckets: AllBuckets): void {
       const bucket = start + i;
       const found = value[i]!;
       if (!own.has(bucket)) {
-        if (found !== 0)
-          report.add('bucket_gens_nonzero_for_invalid_buckets', where, `generation ${found} at ${bucket}`, 0);
+        if (found !== 0) report.add('bucket_gens_nonzero_for_invalid_buckets', where, { bucket, gen: found });
       } else {
         const expected = own.peek(bucket)?.gen[rowOf(bucket)] ?? 0;
-        if (found !== expected)
-          report.add('bucket_gens_key_wrong', bucketPlace(own.device.index, bucket), found, expected);
+        report.compare('bucket_gens_key_wrong', bucketPlace(own.device.index, bucket), found, expected);
       }
     }
   }
@@ -399,7 +377,7 @@ function checkBucketGens(context: InvariantContext, buckets: AllBuckets): void {
     const keys = seen.get(dev);
     for (const { bucket, page, row } of own.rows()) {
       if (page.gen[row] === 0 || keys?.has(bucket - (bucket % BUCKET_GENS_PER_KEY))) continue;
-      report.add('bucket_gens_key_wrong', bucketPlace(dev, bucket), 'no key in bucket_gens', page.gen[row]);
+      report.add('bucket_gens_key_wrong', bucketPlace(dev, bucket), { found: undefined, expected: page.gen[row]! });
     }
   }
 }
@@ -434,7 +412,7 @@ function checkLru(context: InvariantContext, buckets: AllBuckets): void {
     const bucket = Number(packed & 0xffff_ffff_ffffn);
     const own = buckets.get(dev);
     if (own === undefined || !own.has(bucket) || k.p[0] !== 0) {
-      report.add('lru_entry_to_invalid_bucket', where, `bucket ${dev}:${bucket}`, 'a bucket of a member');
+      report.add('lru_entry_to_invalid_bucket', where, { dev, bucket });
       continue;
     }
     const page = own.page(bucket);
@@ -442,25 +420,15 @@ function checkLru(context: InvariantContext, buckets: AllBuckets): void {
     const isFragmentation = id === FRAGMENTATION_LRU;
     const expected = isFragmentation ? fragmentationTime(own, page, row) : id === dev ? readLruTime(page, row) : 0;
     if (time !== expected || time === 0) {
-      report.add(
-        'lru_entry_bad',
-        where,
-        `time ${time} in list ${id}`,
-        expected === 0 ? 'no entry' : `time ${expected}`,
-      );
+      report.add('lru_entry_bad', where, { list: id, found: time, expected });
       continue;
     }
     page.flags[row] = page.flags[row]! | (isFragmentation ? IN_FRAGMENTATION_LRU : IN_READ_LRU);
   }
   for (const [dev, own] of buckets) {
     for (const { bucket, page, row } of own.rows()) {
-      const missing = (list: string, time: number) =>
-        report.add(
-          'alloc_key_to_missing_lru_entry',
-          bucketPlace(dev, bucket),
-          `no entry in the ${list} list`,
-          `one at ${time}`,
-        );
+      const missing = (list: 'read' | 'fragmentation', time: number) =>
+        report.add('alloc_key_to_missing_lru_entry', bucketPlace(dev, bucket), { list, time });
       const read = readLruTime(page, row);
       if (read !== 0 && (page.flags[row]! & IN_READ_LRU) === 0) missing('read', read);
       const fragmented = fragmentationTime(own, page, row);

@@ -4,7 +4,7 @@
 // Source: __bch2_extent_ptr_to_bp and bucket_pos_to_bp in backpointers.h, v1.13.0; bucket_gen since 1.14.
 
 import type { Key } from '../ondisk/bkey.ts';
-import { type Bpos, bposText } from '../ondisk/bpos.ts';
+import type { Bpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { backpointerPos } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
@@ -95,7 +95,7 @@ function* backpointersIn(context: InvariantContext, buckets: AllBuckets) {
     const bucket = own === undefined ? 0 : Math.floor(Number(sector) / own.device.bucketSizeSectors);
     if (own === undefined || !own.has(bucket) || key.k.p[0] !== 0) {
       const where = keyPlace(btrees.idOf('backpointers'), key.k.p);
-      context.report.add('backpointer_to_missing_device', where, `a place on device ${dev}`, 'a bucket of a member');
+      context.report.add('backpointer_to_missing_device', where, { dev });
       continue;
     }
     yield { key, own, bucket };
@@ -148,21 +148,15 @@ export class BackpointerDifference {
         continue;
       }
       const where = keyPlace(btrees.idOf('backpointers'), key.k.p);
-      const target = `${btrees.nameOf(words[2]! & 0xff)} ${bposText(words.subarray(5))}`;
-      report.add(
-        'backpointer_to_missing_ptr',
-        where,
-        `a backpointer of ${words[4]} sectors to ${target}`,
-        'a pointer there to here',
-      );
+      const facts = { sectors: words[4]!, btree: btrees.nameOf(words[2]! & 0xff), pos: words.slice(5) };
+      report.add('backpointer_to_missing_ptr', where, facts);
     }
     for (const [id, { target, count }] of this.#expected) {
       if (count === 0) continue;
       const words = id.split(',').map(Number);
       const sector = Math.floor((words[2]! * 2 ** 32 + words[1]!) / SHIFT);
       const where = keyPlace(target.btree, target.pos, target.level);
-      const found = `${count === 1 ? 'no backpointer' : `${count} pointers too many`} at device ${words[0]} sector ${sector}`;
-      report.add('ptr_to_missing_backpointer', where, found, `one of ${words[5]} sectors`);
+      report.add('ptr_to_missing_backpointer', where, { dev: words[0]!, sector, sectors: words[5]!, count });
     }
   }
 }

@@ -9,6 +9,7 @@ import { btrees } from '../ondisk/btrees.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { reservation } from '../ondisk/keys/reservation.ts';
 import type { FilesystemState } from '../opened/filesystem.ts';
+import type { Finding } from '../report/finding.ts';
 import { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { Counters } from './accounting.ts';
 import { type AllBuckets, checkAllocKeys, checkDerivedBtrees, markSuperblocks, readAllocKeys } from './alloc.ts';
@@ -19,14 +20,14 @@ import { Files } from './files.ts';
 import { Marks } from './marks.ts';
 import { RebalanceNeeds, RebalanceWork } from './rebalance.ts';
 import { ReflinkReferences } from './reflink.ts';
-import { type InvariantFinding, InvariantReport, type InvariantResult } from './report.ts';
+import { InvariantReport, type InvariantResult } from './report.ts';
 import { BtreeShape } from './shape.ts';
 import { SnapshotLinks } from './snapshots.ts';
 import { Stripes } from './stripes.ts';
 
 export interface CheckInvariantsOptions {
-  /** Told of each finding as it is made; past the thousandth of a rule they are only counted. */
-  readonly onFinding?: (finding: InvariantFinding) => void;
+  /** Told of each finding as it is made; past the thousandth of an error they are only counted. */
+  readonly onFinding?: (finding: Finding) => void;
 }
 
 const EXTENTS = btrees.idOf('extents');
@@ -104,12 +105,8 @@ function checkLoggedOps(context: InvariantContext): void {
   if (!context.isClean) return;
   for (const { k } of context.keys('logged_ops')) {
     if (k.type === ALLOC_CURSOR) continue;
-    context.report.add(
-      'logged_op_but_clean',
-      keyPlace(btrees.idOf('logged_ops'), k.p),
-      keyTypes.nameOf(k.type),
-      'none',
-    );
+    const where = keyPlace(btrees.idOf('logged_ops'), k.p);
+    context.report.add('logged_op_but_clean', where, { type: keyTypes.nameOf(k.type) });
   }
 }
 
@@ -128,6 +125,6 @@ function checkBackpointers(context: InvariantContext, buckets: AllBuckets, marks
   for (const key of context.keys('extents')) marks.expectBackpointers(EXTENTS, 0, key, difference);
   difference.tell(context, buckets);
   if (untold > 0) {
-    context.report.add('ptr_to_missing_backpointer', {}, `${untold} more buckets whose backpointers differ`, 'none');
+    context.report.add('ptr_to_missing_backpointer', {}, { buckets: untold });
   }
 }

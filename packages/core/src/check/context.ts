@@ -5,7 +5,7 @@ import { getBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposText } from '../ondisk/bpos.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
-import { CorruptError, type Location } from '../ondisk/errors.ts';
+import type { Location } from '../ondisk/errors.ts';
 import { memberBits } from '../ondisk/member-bits.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { type Member, memberAlive, members } from '../ondisk/sb-fields/members.ts';
@@ -68,9 +68,7 @@ export class InvariantContext {
     const text = damage.message;
     if (this.#told.has(text)) return;
     this.#told.add(text);
-    const where: Location = damage instanceof CorruptError ? damage.where : { device: damage.device };
-    const found = damage instanceof CorruptError ? `${damage.error}: ${damage.detail}` : damage.detail;
-    this.report.add('unreadable', where, found, 'something that can be read');
+    this.report.damaged(damage);
   }
 }
 

@@ -6,7 +6,7 @@
 
 import { inodeOfKey } from '../fs/inode.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { type Bpos, bposInode, bposOffset, bposText, compareBpos, makeBpos } from '../ondisk/bpos.ts';
+import { type Bpos, bposInode, bposOffset, compareBpos, makeBpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import type { Location } from '../ondisk/errors.ts';
 import { FILE_TYPE_DIR, fileTypes } from '../ondisk/inode-tables.ts';
@@ -76,12 +76,12 @@ export class Files {
       const { columns } = this.rows;
       if (columns.inum[first] !== columns.inum[row]) first = row;
       if (columns.seed[first] !== columns.seed[row] || this.rows.direntType(first) !== this.rows.direntType(row)) {
-        const found = `seed ${columns.seed[row]?.toString(16)}, type ${this.rows.direntType(row)}`;
-        report.add('inode_snapshot_mismatch', where, found, 'the same as in other snapshots');
+        const facts = { seed: columns.seed[row]!, type: this.rows.direntType(row) };
+        report.add('inode_snapshot_mismatch', where, facts);
       }
       this.#checkChildren(where, first, row);
       if (inode.bi_parent_subvol !== 0 && (inode.bi_subvol === 0 || inode.bi_subvol === ROOT_SUBVOLUME)) {
-        report.add('inode_bi_parent_nonzero', where, inode.bi_parent_subvol, 0);
+        report.add('inode_bi_parent_nonzero', where, { found: inode.bi_parent_subvol, expected: 0 });
       }
       const isGoing = this.rows.has(row, IS_UNLINKED) && !this.rows.has(row, HAS_CHILD_SNAPSHOT);
       deleted.visit(key.k.p, isGoing);
@@ -96,7 +96,7 @@ export class Files {
       hasChild = this.#table.isAncestor(snapshot[other]!, snapshot[row]!);
     }
     if (hasChild !== this.rows.has(row, HAS_CHILD_SNAPSHOT)) {
-      this.#context.report.add('inode_has_child_snapshots_wrong', where, !hasChild, hasChild);
+      this.#context.report.add('inode_has_child_snapshots_wrong', where, { found: !hasChild, expected: hasChild });
     }
   }
 
@@ -121,19 +121,16 @@ export class Files {
         const where = keyPlace(EXTENTS, k.p);
         const endOffset = Number(bposOffset(k.p));
         if (endOffset - k.size < columns.lastEnd[row]!) {
-          const found = `sectors ${endOffset - k.size} to ${endOffset} in snapshot ${columns.snapshot[row]}`;
-          report.add('extent_overlapping', where, found, `nothing before ${columns.lastEnd[row]}`);
+          const least = columns.lastEnd[row]!;
+          const facts = { start: endOffset - k.size, end: endOffset, least, snapshot: columns.snapshot[row]! };
+          report.add('extent_overlapping', where, facts);
         }
         columns.lastEnd[row] = endOffset;
         if (ALLOCATED.includes(k.type)) columns.sectorsSeen[row] = columns.sectorsSeen[row]! + k.size;
         const size = Math.ceil(columns.size[row]! / blockBytes) * (blockBytes / SECTOR_BYTES);
         if (endOffset > size && !isReservation(key)) {
-          report.add(
-            'extent_past_end_of_inode',
-            where,
-            `end ${endOffset}`,
-            `at most ${size}, snapshot ${columns.snapshot[row]}`,
-          );
+          const facts = { end: endOffset, most: size, snapshot: columns.snapshot[row]! };
+          report.add('extent_past_end_of_inode', where, facts);
         }
       }
     }
@@ -193,7 +190,7 @@ export class Files {
       if (!this.rows.has(row, IS_DIRECTORY)) columns.links[row] = columns.links[row]! + 1;
       if (snapshot >= own) break;
     }
-    if (!hasTarget) report.add('dirent_to_missing_inode', where, `inode ${inum}, which is missing`, 'an inode');
+    if (!hasTarget) report.add('dirent_to_missing_inode', where, { inum });
   }
 
   /** @param isInSight the inode's own snapshot sees the dirent */
@@ -201,11 +198,9 @@ export class Files {
     const { report } = this.#context;
     const { columns } = this.rows;
     const expected = this.rows.direntType(row);
-    if (value.type !== expected) {
-      report.add('dirent_d_type_wrong', where, fileTypes.nameOf(value.type), fileTypes.nameOf(expected));
-    }
+    report.compare('dirent_d_type_wrong', where, value.type, expected);
     if (this.rows.has(row, IS_UNLINKED)) {
-      report.add('inode_unlinked_but_has_dirent', where, `inode ${columns.inum[row]} unlinked`, 'an inode with a name');
+      report.add('inode_unlinked_but_has_dirent', where, { inum: columns.inum[row]! });
     }
     const isNamed = columns.dir[row] === bposInode(key.k.p) && columns.dirOffset[row] === bposOffset(key.k.p);
     if (isNamed) {
@@ -216,8 +211,9 @@ export class Files {
     const hasBackpointer = columns.dir[row] !== 0n || columns.dirOffset[row] !== 0n;
     // The name of one of several links is not kept everywhere.
     if (isDirectory || (columns.nlink[row] === 0 && hasBackpointer)) {
-      const found = `inode ${columns.inum[row]}:${columns.snapshot[row]} names ${columns.dir[row]}:${columns.dirOffset[row]}`;
-      report.add('inode_wrong_backpointer', where, found, bposText(key.k.p));
+      const named = { dir: columns.dir[row]!, dirOffset: columns.dirOffset[row]! };
+      const inode = { inum: columns.inum[row]!, snapshot: columns.snapshot[row]! };
+      report.add('inode_wrong_backpointer', where, { ...inode, ...named, expected: key.k.p.slice() });
     }
   }
 
@@ -229,24 +225,15 @@ export class Files {
     const { child_subvol, parent_subvol } = value.target;
     const parent = links.subvolumes.get(parent_subvol);
     if (parent === undefined) {
-      report.add(
-        'dirent_to_missing_parent_subvol',
-        where,
-        `subvolume ${parent_subvol}, which is missing`,
-        'a subvolume',
-      );
+      report.add('dirent_to_missing_parent_subvol', where, { subvolume: parent_subvol });
     } else if (!this.#table.isAncestor(parent.snapshot, key.k.p[0]!)) {
-      report.add(
-        'dirent_not_visible_in_parent_subvol',
-        where,
-        `snapshot ${key.k.p[0]}`,
-        `one that ${parent.snapshot} sees`,
-      );
+      const facts = { snapshot: key.k.p[0]!, parentSnapshot: parent.snapshot };
+      report.add('dirent_not_visible_in_parent_subvol', where, facts);
     }
     this.#subvolumeNames.add(`${bposInode(key.k.p)}:${bposOffset(key.k.p)}:${child_subvol}`);
     const child = links.subvolumes.get(child_subvol);
     if (child === undefined) {
-      report.add('dirent_to_missing_subvol', where, `subvolume ${child_subvol}, which is missing`, 'a subvolume');
+      report.add('dirent_to_missing_subvol', where, { subvolume: child_subvol });
       return;
     }
     report.compare('subvol_fs_path_parent_wrong', where, child.fs_path_parent, parent_subvol);
@@ -285,7 +272,7 @@ export class Files {
       // What every file has is not counted.
       report.compare('inode_wrong_nlink', where, nlink + 1, links);
     } else if (links > 1) {
-      report.add('inode_multiple_links_but_nlink_0', where, `${links} links`, 'one');
+      report.add('inode_multiple_links_but_nlink_0', where, { links });
     }
   }
 
@@ -298,13 +285,13 @@ export class Files {
       this.rows.has(row, DIRENT_FOUND) ||
       (subvolume !== 0 && this.#subvolumeNames.has(`${columns.dir[row]}:${columns.dirOffset[row]}:${subvolume}`));
     if ((hasName || columns.dirOffset[row] !== 0n) && !isFound) {
-      const found = `the name ${columns.dir[row]}:${columns.dirOffset[row]}`;
-      report.add('inode_points_to_missing_dirent', where, found, 'a dirent there that leads here');
+      const facts = { dir: columns.dir[row]!, dirOffset: columns.dirOffset[row]! };
+      report.add('inode_points_to_missing_dirent', where, facts);
     }
     const isRoot = columns.inum[row] === ROOT_INODE && columns.subvolume[row] === ROOT_SUBVOLUME;
     const hasLink = !this.rows.has(row, IS_DIRECTORY) && columns.links[row] !== 0;
     if (!hasName && !isRoot && !hasLink && !this.rows.has(row, IS_UNLINKED)) {
-      report.add('inode_unreachable', where, 'no name', 'one');
+      report.add('inode_unreachable', where, {});
     }
   }
 
@@ -315,14 +302,9 @@ export class Files {
     if (id === 0) return;
     const known = links.subvolumes.get(id);
     if (known === undefined) {
-      report.add('inode_bi_subvol_missing', where, `subvolume ${id}, which is missing`, 'a subvolume');
+      report.add('inode_bi_subvol_missing', where, { subvolume: id });
     } else if (known.inode !== columns.inum[row] || !this.#table.isAncestor(known.snapshot, columns.snapshot[row]!)) {
-      report.add(
-        'inode_bi_subvol_wrong',
-        where,
-        `subvolume ${id}`,
-        `the one whose root it is, not of ${known.inode}:${known.snapshot}`,
-      );
+      report.add('inode_bi_subvol_wrong', where, { subvolume: id, root: known.inode, snapshot: known.snapshot });
     }
   }
 
@@ -334,7 +316,7 @@ export class Files {
     let current: number | undefined = row;
     while (current !== undefined && !this.rows.has(current, PATH_ENDS)) {
       if (onPath.has(current)) {
-        this.#context.report.add('dir_loop', where, `${path.length} directories above it come round to it`, 'a root');
+        this.#context.report.add('dir_loop', where, { directories: path.length });
         break;
       }
       onPath.add(current);
@@ -352,21 +334,11 @@ export class Files {
       if (!this.#table.isAncestor(p[0]!, columns.snapshot[row]!)) continue;
       const mode = modeType(columns.mode[row]!);
       if (modes !== undefined && !modes.includes(mode)) {
-        this.#context.report.add(
-          'key_in_wrong_inode_type',
-          keyPlace(btree, p),
-          fileTypes.nameOf(mode),
-          modes.map(one => fileTypes.nameOf(one)).join(' or '),
-        );
+        this.#context.report.add('key_in_wrong_inode_type', keyPlace(btree, p), { found: mode, allowed: modes });
       }
       return;
     }
-    this.#context.report.add(
-      'key_in_missing_inode',
-      keyPlace(btree, p),
-      `no inode ${bposInode(p)}`,
-      'one that its snapshot sees',
-    );
+    this.#context.report.add('key_in_missing_inode', keyPlace(btree, p), { inum: bposInode(p) });
   }
 
   /** Keys of one position, in all snapshots. */
@@ -396,12 +368,7 @@ export class Files {
     const told = `${btree} ${id}`;
     if (this.#missingSnapshots.has(told)) return;
     this.#missingSnapshots.add(told);
-    this.#context.report.add(
-      'bkey_in_missing_snapshot',
-      keyPlace(btrees.idOf(btree), p),
-      `snapshot ${id}, which is missing`,
-      'a snapshot',
-    );
+    this.#context.report.add('bkey_in_missing_snapshot', keyPlace(btrees.idOf(btree), p), { snapshot: id });
   }
 }
 
@@ -430,12 +397,7 @@ class DeletedList {
     const isListed = this.#next !== undefined && compareBpos(this.#next.k.p, pos) === 0;
     if (isListed && isGoing) this.#advance();
     else if (isGoing) {
-      this.#context.report.add(
-        'unlinked_inode_not_on_deleted_list',
-        keyPlace(INODES, pos),
-        'no key in deleted_inodes',
-        'one',
-      );
+      this.#context.report.add('unlinked_inode_not_on_deleted_list', keyPlace(INODES, pos), {});
     }
   }
 
@@ -446,12 +408,7 @@ class DeletedList {
   #tellNext(): void {
     if (this.#next !== undefined) {
       const where = keyPlace(DELETED_INODES, this.#next.k.p);
-      this.#context.report.add(
-        'deleted_inode_not_unlinked',
-        where,
-        'a key',
-        'an unlinked inode without younger snapshots',
-      );
+      this.#context.report.add('deleted_inode_not_unlinked', where, {});
     }
     this.#advance();
   }

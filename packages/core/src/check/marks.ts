@@ -4,10 +4,10 @@
 
 import type { Key } from '../ondisk/bkey.ts';
 import { bposInode } from '../ondisk/bpos.ts';
-import { dataTypes } from '../ondisk/data-types.ts';
 import type { Location } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import { MEMBER_INVALID } from '../ondisk/keys/extent-ptrs.ts';
+import type { PointerFact } from '../report/facts.ts';
 import type { Counters } from './accounting.ts';
 import type { AllBuckets } from './alloc.ts';
 import { addBackpointer, type BackpointerDifference, backpointerWords } from './backpointers.ts';
@@ -122,21 +122,22 @@ export class Marks {
     const place = this.#placeOf(ptr);
     if (place === undefined) {
       // A pointer to a member that was removed is allowed to stay.
-      if (ptr.dev !== MEMBER_INVALID) report.add('ptr_to_invalid_device', where, ptrText(ptr), 'a bucket of a member');
+      if (ptr.dev !== MEMBER_INVALID) report.add('ptr_to_invalid_device', where, { pointer: pointerFact(ptr) });
       return true;
     }
     const { own, bucket } = place;
     const page = own.page(bucket);
     const row = rowOf(bucket);
-    const text = `${ptrText(ptr)}, bucket ${own.device.index}:${bucket}`;
-    if ((page.flags[row]! & HAS_KEY) === 0) report.add('ptr_to_missing_alloc_key', where, text, 'an alloc key');
-    this.#judgeGens(where, text, ptr, page.gen[row]!, page.oldestGen[row]!);
+    if ((page.flags[row]! & HAS_KEY) === 0)
+      report.add('ptr_to_missing_alloc_key', where, { pointer: pointerFact(ptr, bucket) });
+    this.#judgeGens(where, ptr, bucket, page.gen[row]!, page.oldestGen[row]!);
     if (ptr.gen !== page.gen[row]) return false;
 
     const type = level > 0 ? TYPE.btree : stripe === undefined ? TYPE.user : TYPE.stripe;
     const known = page.markType[row]!;
     if (known !== 0 && familyOf(known) !== familyOf(type)) {
-      report.add('ptr_bucket_data_type_mismatch', where, `${text}: ${dataTypes.nameOf(known)}`, dataTypes.nameOf(type));
+      const facts = { pointer: pointerFact(ptr, bucket), found: known, expected: type };
+      report.add('ptr_bucket_data_type_mismatch', where, facts);
     }
     page.markType[row] = known === TYPE.stripe ? known : type;
     const sums = stripe !== undefined ? page.markStriped : ptr.cached ? page.markCached : page.markDirty;
@@ -150,15 +151,17 @@ export class Marks {
     return true;
   }
 
-  #judgeGens(where: Location, text: string, ptr: ExtentPtr, gen: number, oldestGen: number): void {
+  #judgeGens(where: Location, ptr: ExtentPtr, bucket: number, gen: number, oldestGen: number): void {
     const { report } = this.#context;
     const behind = genDifference(gen, ptr.gen);
-    const expected = `generation ${gen}`;
-    if (behind < 0) report.add('ptr_gen_newer_than_bucket_gen', where, text, expected);
-    else if (behind > GC_GEN_MAX) report.add('ptr_too_stale', where, text, expected);
-    else if (behind > 0 && !ptr.cached) report.add('stale_dirty_ptr', where, text, expected);
+    const wrong = (rule: 'ptr_gen_newer_than_bucket_gen' | 'ptr_too_stale' | 'stale_dirty_ptr') =>
+      report.add(rule, where, { pointer: pointerFact(ptr, bucket), bucketGen: gen });
+    if (behind < 0) wrong('ptr_gen_newer_than_bucket_gen');
+    else if (behind > GC_GEN_MAX) wrong('ptr_too_stale');
+    else if (behind > 0 && !ptr.cached) wrong('stale_dirty_ptr');
     if (genDifference(oldestGen, ptr.gen) > 0) {
-      report.add('alloc_key_oldest_gen_wrong', where, `${text} with oldest_gen ${oldestGen}`, `at most ${ptr.gen}`);
+      const facts = { found: oldestGen, most: ptr.gen, pointer: pointerFact(ptr, bucket) };
+      report.add('alloc_key_oldest_gen_wrong', where, facts);
     }
   }
 
@@ -180,6 +183,6 @@ export class Marks {
   }
 }
 
-function ptrText({ dev, offset, gen, cached }: ExtentPtr): string {
-  return `a ${cached ? 'cached ' : ''}pointer to ${dev}:${offset} gen ${gen}`;
+function pointerFact({ dev, offset, gen, cached }: ExtentPtr, bucket?: number): PointerFact {
+  return { dev, offset, gen, cached, ...(bucket === undefined ? {} : { bucket }) };
 }

@@ -42,7 +42,7 @@ export class NameHashes {
     const { report } = this.#context;
     const where = keyPlace(btrees.idOf(btree), key.k.p);
     if (offset < wanted) {
-      report.add('hash_table_key_wrong_offset', where, offset, wanted);
+      report.add('hash_table_key_wrong_offset', where, { found: offset, expected: wanted, gap: undefined });
       return;
     }
     let next = wanted;
@@ -55,12 +55,12 @@ export class NameHashes {
       if (bposOffset(other.k.p) !== next) break;
       if (other.k.type !== key.k.type && other.k.type !== HASH_WHITEOUT) break;
       if (other.k.type === key.k.type && isSameName(nameOf(other), name)) {
-        report.add('hash_table_key_duplicate', where, `the same name at ${next}`, 'one key of a name');
+        report.add('hash_table_key_duplicate', where, { other: next });
         return;
       }
       next++;
     }
-    if (next < offset) report.add('hash_table_key_wrong_offset', where, `${offset}, nothing at ${next}`, wanted);
+    if (next < offset) report.add('hash_table_key_wrong_offset', where, { found: offset, expected: wanted, gap: next });
   }
 
   #hashOf(inum: bigint): StrHash | undefined {

@@ -115,8 +115,7 @@ export class RebalanceWork {
     const isListed = this.#next !== undefined && compareBpos(this.#next.k.p, pos) === 0;
     if (isListed && sectors > 0) this.#advance();
     else if (!isListed && sectors > 0) {
-      const found = `${sectors} sectors wait, no key in rebalance_work`;
-      this.#context.report.add('rebalance_work_missing', keyPlace(btree, pos), found, 'one');
+      this.#context.report.add('rebalance_work_missing', keyPlace(btree, pos), { sectors });
     }
   }
 
@@ -131,7 +130,7 @@ export class RebalanceWork {
   #tellNext(): void {
     if (this.#next !== undefined) {
       const where = keyPlace(REBALANCE_WORK, this.#next.k.p);
-      this.#context.report.add('rebalance_work_bad', where, 'a key', 'none: nothing waits there');
+      this.#context.report.add('rebalance_work_bad', where, {});
     }
     this.#advance();
   }

@@ -39,12 +39,7 @@ export class ReflinkReferences {
       if (extentEnd === undefined || extentEnd - this.#sizes[i]! > at) {
         const gapEnd = extentEnd === undefined ? end : Math.min(end, extentEnd - this.#sizes[i]!);
         const where = keyPlace(EXTENTS, k.p);
-        context.report.add(
-          'reflink_p_to_missing_reflink_v',
-          where,
-          `no indirect extent from ${at} to ${gapEnd}`,
-          'one',
-        );
+        context.report.add('reflink_p_to_missing_reflink_v', where, { start: at, end: gapEnd });
         at = gapEnd;
         i--;
         continue;

@@ -1,17 +1,11 @@
 // What the checker says: findings, and which rules were not asked.
 
-import { type Location, locationText } from '../ondisk/errors.ts';
+import type { Location } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
+import type { FactsOf, ValuesOf } from '../report/facts.ts';
+import { type Damage, type Finding, finding } from '../report/finding.ts';
+import { Reporter } from '../report/reporter.ts';
 import { invariantRules, type Rule, type RuleName, whySkipped } from './rules.ts';
-
-/** One breach of a rule. */
-export interface InvariantFinding {
-  readonly rule: RuleName;
-  readonly where: Location;
-  /** What the rest of the filesystem says should be there. */
-  readonly expected: string;
-  /** What is there. */
-  readonly found: string;
-}
 
 export interface SkippedRule {
   readonly rule: RuleName;
@@ -19,29 +13,35 @@ export interface SkippedRule {
 }
 
 export interface InvariantResult {
-  /** At most FINDINGS_PER_RULE of each rule. */
-  readonly findings: readonly InvariantFinding[];
-  /** How often each rule was broken, the breaches that are not among `findings` included. */
-  readonly counts: ReadonlyMap<RuleName, number>;
+  /** At most FINDINGS_PER_ERROR of each error. */
+  readonly findings: readonly Finding[];
+  /** How often each error was found, what is not among `findings` included. */
+  readonly counts: ReadonlyMap<FaultName, number>;
   /** Rules that filesystems of this version, or in this state, are not judged by. */
   readonly skipped: readonly SkippedRule[];
 }
 
-/** `alloc 0:37:0: alloc_key_dirty_sectors_wrong: found 3, expected 128` */
-export function findingText({ rule, where, expected, found }: InvariantFinding): string {
-  return `${locationText(where)}: ${rule}: found ${found}, expected ${expected}`;
-}
+const FINDINGS_PER_ERROR = 1000;
 
-const FINDINGS_PER_RULE = 1000;
+/** Rules whose facts are what there is and what there should be, as numbers. */
+type ComparedName = {
+  [R in RuleName]: { readonly found: number; readonly expected: number } extends ValuesOf<R> ? R : never;
+}[RuleName];
 
 export class InvariantReport {
-  readonly #onFinding: ((finding: InvariantFinding) => void) | undefined;
-  readonly #findings: InvariantFinding[] = [];
-  readonly #counts = new Map<RuleName, number>();
+  readonly #reporter: Reporter;
+  readonly #findings: Finding[] = [];
   readonly #skipped = new Map<RuleName, string>();
 
-  constructor(version: number, onFinding: ((finding: InvariantFinding) => void) | undefined) {
-    this.#onFinding = onFinding;
+  constructor(version: number, onFinding: ((finding: Finding) => void) | undefined) {
+    this.#reporter = new Reporter({
+      policy: { kind: 'no' },
+      shownPerError: FINDINGS_PER_ERROR,
+      onFinding: ({ finding: found }) => {
+        this.#findings.push(found);
+        onFinding?.(found);
+      },
+    });
     for (const rule of invariantRules.rows) {
       const why = whySkipped(rule, version);
       if (why !== undefined) this.#skipped.set(rule.name, why);
@@ -62,23 +62,26 @@ export class InvariantReport {
     return !this.#skipped.has(rule);
   }
 
-  add(rule: RuleName, where: Location, found: unknown, expected: unknown): void {
+  /** A breach of a rule. */
+  add<R extends RuleName>(rule: R, where: Location, facts: ValuesOf<R>): void {
     if (!this.asks(rule)) return;
-    const count = (this.#counts.get(rule) ?? 0) + 1;
-    this.#counts.set(rule, count);
-    if (count > FINDINGS_PER_RULE) return;
-    const finding = { rule, where, expected: `${expected}`, found: `${found}` };
-    this.#findings.push(finding);
-    this.#onFinding?.(finding);
+    const { pass } = invariantRules.byName(rule)!;
+    this.#reporter.found(finding<R>(rule, where, facts as FactsOf<R>), { pass });
   }
 
   /** The same when two values differ. */
-  compare(rule: RuleName, where: Location, found: number | string, expected: number | string): void {
-    if (found !== expected) this.add(rule, where, found, expected);
+  compare(rule: ComparedName, where: Location, found: number, expected: number): void {
+    if (found !== expected) this.add(rule, where, { found, expected });
+  }
+
+  /** A node, a bset or a key that the reader could not use. */
+  damaged(damage: Damage): void {
+    this.#reporter.found(damage, { pass: 'check_topology' });
   }
 
   result(): InvariantResult {
     const skipped = [...this.#skipped].map(([rule, why]) => ({ rule, why }));
-    return { findings: this.#findings, counts: this.#counts, skipped };
+    const counts = new Map(this.#reporter.groups().map(({ error, found }) => [error, found]));
+    return { findings: this.#findings, counts, skipped };
   }
 }

@@ -4,7 +4,7 @@
 
 import { bposSuccessor } from '../btree/iterate.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { type Bpos, bposText, compareBpos, POS_MIN, SPOS_MAX } from '../ondisk/bpos.ts';
+import { type Bpos, compareBpos, POS_MIN, SPOS_MAX } from '../ondisk/bpos.ts';
 import { btreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { AllBuckets } from './alloc.ts';
@@ -38,7 +38,8 @@ export class BtreeShape {
     this.#visitNode(btree, rootLevel + 1, root, POS_MIN, visit);
     if (compareBpos(root.k.p, SPOS_MAX) !== 0) {
       const where = keyPlace(btree, root.k.p, rootLevel + 1);
-      this.#context.report.add('btree_node_topology_bad_max_key', where, bposText(root.k.p), 'SPOS_MAX');
+      const facts = { found: root.k.p.slice(), expected: SPOS_MAX, of: 'root' as const };
+      this.#context.report.add('btree_node_topology_bad_max_key', where, facts);
     }
     for (let level = rootLevel; level > 0; level--) {
       const ends: Bpos[] = [];
@@ -61,9 +62,9 @@ export class BtreeShape {
     if (key.k.type === BTREE_PTR_V2 && key.value.length >= btreePtrV2.minBytes) {
       const { min_key, sectors_written } = btreePtrV2.decode(key.value);
       if (compareBpos(min_key, min) !== 0) {
-        report.add('btree_node_topology_bad_min_key', where, bposText(min_key), bposText(min));
+        report.add('btree_node_topology_bad_min_key', where, { found: min_key.slice(), expected: min.slice() });
       }
-      if (sectors_written === 0) report.add('btree_ptr_v2_written_0', where, 0, 'what was written of the node');
+      if (sectors_written === 0) report.add('btree_ptr_v2_written_0', where, {});
     }
     for (const { ptr } of pointersOf(entriesOf(key), nodeSectors)) {
       const starts = this.#starts.get(ptr.dev);
@@ -76,7 +77,7 @@ export class BtreeShape {
       const last = Math.floor((ptr.offset + nodeSectors - 1) / 2 ** shift);
       const wanted = last < 64 ? ((1n << BigInt(last - first + 1)) - 1n) << BigInt(first) : -1n;
       if ((bitmap & wanted) !== wanted) {
-        report.add('btree_bitmap_not_marked', where, `sector ${ptr.offset} of device ${ptr.dev} unmarked`, 'marked');
+        report.add('btree_bitmap_not_marked', where, { dev: ptr.dev, sector: ptr.offset });
       }
     }
     visit(level, key);
@@ -89,13 +90,8 @@ export class BtreeShape {
       while (i < ends.length && compareBpos(ends[i]!, parent) < 0) i++;
       const child = ends[i];
       if (child !== undefined && compareBpos(child, parent) === 0) continue;
-      const found = child === undefined ? 'no child' : `a child that ends at ${bposText(child)}`;
-      this.#context.report.add(
-        'btree_node_topology_bad_max_key',
-        keyPlace(btree, parent, level),
-        found,
-        bposText(parent),
-      );
+      const facts = { found: child?.slice(), expected: parent.slice(), of: 'child' as const };
+      this.#context.report.add('btree_node_topology_bad_max_key', keyPlace(btree, parent, level), facts);
     }
   }
 
@@ -109,20 +105,10 @@ export class BtreeShape {
         const next = starts[i + 1];
         const where = { device: `member ${dev}`, sector: start };
         if (next !== undefined && next < start + nodeSectors) {
-          report.add(
-            'btree_node_overlap',
-            where,
-            `another node at sector ${next}`,
-            `none before ${start + nodeSectors}`,
-          );
+          report.add('btree_node_overlap', where, { nextSector: next, sector: start, nodeSectors });
         }
         if ((start % bucketSizeSectors) + nodeSectors > bucketSizeSectors) {
-          report.add(
-            'btree_node_overlap',
-            where,
-            'a node across the end of its bucket',
-            `${nodeSectors} sectors in one`,
-          );
+          report.add('btree_node_overlap', where, { nextSector: undefined, sector: start, nodeSectors });
         }
       }
     }

@@ -55,35 +55,28 @@ export class SnapshotLinks {
     const where = keyPlace(SNAPSHOTS, makeBpos(0n, BigInt(id), 0));
     const parent = node.parent === 0 ? undefined : this.#nodes.get(node.parent);
     if (node.parent !== 0 && parent === undefined) {
-      report.add('snapshot_node_missing', where, `parent ${node.parent}, which is missing`, 'a snapshot');
+      report.add('snapshot_node_missing', where, { as: 'parent', snapshot: node.parent });
     }
     if (parent !== undefined && !parent.children.includes(id)) {
-      report.add(
-        'snapshot_parent_bad',
-        where,
-        `parent ${node.parent} with children ${parent.children.join(' ')}`,
-        `${id} among them`,
-      );
+      report.add('snapshot_parent_bad', where, { parent: node.parent, children: parent.children, snapshot: id });
     }
     for (const child of node.children) {
       if (child === 0) continue;
       const found = this.#nodes.get(child);
-      if (found === undefined)
-        report.add('snapshot_node_missing', where, `child ${child}, which is missing`, 'a snapshot');
+      if (found === undefined) report.add('snapshot_node_missing', where, { as: 'child', snapshot: child });
       else if (found.parent !== id)
-        report.add('snapshot_child_bad', where, `child ${child} with parent ${found.parent}`, id);
+        report.add('snapshot_child_bad', where, { child, found: found.parent, expected: id });
     }
     if ((node.flags & HAS_SUBVOL) !== 0 && (node.flags & IS_DELETED) === 0) {
       const own = this.subvolumes.get(node.subvol);
-      if (own === undefined)
-        report.add('subvol_missing', where, `subvolume ${node.subvol}, which is missing`, 'a subvolume');
+      if (own === undefined) report.add('subvol_missing', where, { subvolume: node.subvol });
       else report.compare('snapshot_subvol_backref_wrong', where, own.snapshot, id);
     } else if (node.subvol !== 0) {
-      report.add('snapshot_should_not_have_subvol', where, `subvolume ${node.subvol}`, 'none');
+      report.add('snapshot_should_not_have_subvol', where, { subvolume: node.subvol });
     }
     const tree = this.#trees.get(node.tree);
     if (tree === undefined || !this.#table.isAncestor(id, tree.root_snapshot)) {
-      report.add('snapshot_to_bad_snapshot_tree', where, `tree ${node.tree}`, 'the tree that it is in');
+      report.add('snapshot_to_bad_snapshot_tree', where, { tree: node.tree });
     }
     if (node.sizeBytes >= DEPTH_BYTES) this.#checkShortcuts(id, node, parent);
   }
@@ -93,7 +86,7 @@ export class SnapshotLinks {
     const where = keyPlace(SNAPSHOTS, makeBpos(0n, BigInt(id), 0));
     report.compare('snapshot_bad_depth', where, node.depth, parent === undefined ? 0 : parent.depth + 1);
     const isGood = node.skip.every(skip => (node.parent === 0 ? skip === 0 : this.#table.isAncestor(id, skip)));
-    if (!isGood) report.add('snapshot_bad_skiplist', where, node.skip.join(' '), 'ancestors, none for a root');
+    if (!isGood) report.add('snapshot_bad_skiplist', where, { skip: node.skip });
   }
 
   #checkTree(id: number, { master_subvol, root_snapshot }: SnapshotTree): void {
@@ -101,31 +94,17 @@ export class SnapshotLinks {
     const where = keyPlace(TREES, makeBpos(0n, BigInt(id), 0));
     const root = this.#nodes.get(root_snapshot);
     if (root === undefined || root.parent !== 0 || root.tree !== id) {
-      report.add('snapshot_tree_to_missing_snapshot', where, `root ${root_snapshot}`, 'a root of this tree');
+      report.add('snapshot_tree_to_missing_snapshot', where, { root: root_snapshot });
       return;
     }
     const master = this.subvolumes.get(master_subvol);
     if (master === undefined) {
-      report.add(
-        'snapshot_tree_to_missing_subvol',
-        where,
-        `subvolume ${master_subvol}, which is missing`,
-        'a subvolume',
-      );
+      report.add('snapshot_tree_to_missing_subvol', where, { subvolume: master_subvol });
     } else if (!this.#table.isAncestor(master.snapshot, root_snapshot)) {
-      report.add(
-        'snapshot_tree_to_wrong_subvol',
-        where,
-        `subvolume ${master_subvol} in snapshot ${master.snapshot}`,
-        'one in this tree',
-      );
+      const facts = { subvolume: master_subvol, snapshot: master.snapshot };
+      report.add('snapshot_tree_to_wrong_subvol', where, facts);
     } else if (master.flags & IS_SNAPSHOT) {
-      report.add(
-        'snapshot_tree_to_snapshot_subvol',
-        where,
-        `subvolume ${master_subvol}, a snapshot`,
-        'one that is none',
-      );
+      report.add('snapshot_tree_to_snapshot_subvol', where, { subvolume: master_subvol });
     }
   }
 
@@ -134,21 +113,20 @@ export class SnapshotLinks {
     const where = keyPlace(SUBVOLUMES, makeBpos(0n, BigInt(id), 0));
     const node = this.#nodes.get(value.snapshot);
     if (node === undefined) {
-      report.add('snapshot_node_missing', where, `snapshot ${value.snapshot}, which is missing`, 'a snapshot');
+      report.add('snapshot_node_missing', where, { as: 'snapshot', snapshot: value.snapshot });
       return;
     }
     if (value.flags & IS_SUBVOL_UNLINKED) {
-      if (this.#context.isClean)
-        report.add('subvol_unreachable', where, 'an unlinked subvolume', 'none after a clean shutdown');
+      if (this.#context.isClean) report.add('subvol_unreachable', where, {});
       return;
     }
     report.compare('snapshot_subvol_backref_wrong', where, node.subvol, id);
     if (id === ROOT_SUBVOLUME && value.fs_path_parent !== 0) {
-      report.add('subvol_root_fs_path_parent_nonzero', where, value.fs_path_parent, 0);
+      report.add('subvol_root_fs_path_parent_nonzero', where, { found: value.fs_path_parent, expected: 0 });
     }
     const root = rows.seenFrom(value.inode, value.snapshot, this.#table);
     if (root === undefined) {
-      report.add('subvol_to_missing_root', where, `inode ${value.inode}, which is missing`, 'a directory');
+      report.add('subvol_to_missing_root', where, { inum: value.inode });
     } else {
       report.compare('subvol_root_wrong_bi_subvol', where, rows.columns.subvolume[root]!, id);
     }
@@ -167,8 +145,7 @@ export class SnapshotLinks {
       const child = k.p[1]!;
       const parent = this.subvolumes.get(child)?.fs_path_parent;
       if (k.p[2] !== 0 || parent === undefined || bposInode(k.p) !== BigInt(parent)) {
-        const expected = parent === undefined ? 'no such subvolume' : `parent ${parent}`;
-        report.add('subvol_children_bad', keyPlace(CHILDREN, k.p), 'a key', expected);
+        report.add('subvol_children_bad', keyPlace(CHILDREN, k.p), { parent });
       } else {
         listed.add(child);
       }
@@ -176,7 +153,7 @@ export class SnapshotLinks {
     for (const [id, { fs_path_parent }] of this.subvolumes) {
       if (fs_path_parent === 0 || listed.has(id)) continue;
       const where = keyPlace(SUBVOLUMES, makeBpos(0n, BigInt(id), 0));
-      report.add('subvol_children_not_set', where, 'no key in subvolume_children', `one at ${fs_path_parent}:${id}`);
+      report.add('subvol_children_not_set', where, { parent: fs_path_parent, subvolume: id });
     }
   }
 }

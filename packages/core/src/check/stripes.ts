@@ -40,26 +40,17 @@ export class Stripes {
         if (own === undefined) continue;
         const bucket = Math.floor(ptr.offset / own.device.bucketSizeSectors);
         if (!own.has(bucket)) {
-          context.report.add(
-            'ptr_to_invalid_device',
-            where,
-            `block ${block} in bucket ${ptr.dev}:${bucket}`,
-            'a bucket of a member',
-          );
+          context.report.add('ptr_to_invalid_device', where, { block, dev: ptr.dev, bucket, gen: ptr.gen });
           continue;
         }
         const page = own.page(bucket);
         const row = rowOf(bucket);
         if (page.markStripe[row] !== 0) {
-          context.report.add(
-            'stripe_bucket_shared',
-            where,
-            `bucket ${ptr.dev}:${bucket} of stripe ${page.markStripe[row]}`,
-            'a bucket of its own',
-          );
+          context.report.add('stripe_bucket_shared', where, { dev: ptr.dev, bucket, stripe: page.markStripe[row]! });
         }
         if (ptr.gen !== page.gen[row]) {
-          context.report.add('stale_dirty_ptr', where, `block ${block} gen ${ptr.gen}`, `generation ${page.gen[row]}`);
+          const facts = { block, dev: ptr.dev, bucket, gen: ptr.gen, bucketGen: page.gen[row]! };
+          context.report.add('stale_dirty_ptr', where, facts);
         }
         page.markStripe[row] = nr;
         page.markRedundancy[row] = value.nr_redundant;
@@ -82,7 +73,7 @@ export class Stripes {
     if (entry === undefined) return;
     const known = this.#stripes.get(entry.idx);
     if (known === undefined) {
-      context.report.add('ptr_to_missing_stripe', where, `stripe ${entry.idx}`, 'a stripe');
+      context.report.add('ptr_to_missing_stripe', where, { stripe: entry.idx });
       return;
     }
     const { value, used } = known;
@@ -95,12 +86,7 @@ export class Stripes {
       ptr.offset < block.offset + value.sectors &&
       entry.block < value.nr_blocks - value.nr_redundant;
     if (!isInside) {
-      context.report.add(
-        'ptr_to_incorrect_stripe',
-        where,
-        `block ${entry.block} of stripe ${entry.idx}`,
-        'the block that it points into',
-      );
+      context.report.add('ptr_to_incorrect_stripe', where, { stripe: entry.idx, block: entry.block });
       return;
     }
     used[entry.block] = used[entry.block]! + onDisk;
@@ -114,7 +100,7 @@ export class Stripes {
       for (let block = 0; block < nrData; block++) {
         const found = value.blockcounts?.[block];
         if (found !== undefined && found !== used[block]) {
-          context.report.add('stripe_sector_count_wrong', where, `block ${block}: ${found}`, used[block]);
+          context.report.add('stripe_sector_count_wrong', where, { block, found, expected: used[block]! });
         }
       }
     }

@@ -7,7 +7,7 @@ import { type OwnFaultName, ownFaults, type Severity } from './own-faults.ts';
 
 export type FaultName = FsckErrorName | OwnFaultName;
 
-export interface Fault {
+export interface FaultRow {
   readonly name: FaultName;
   /** Stable: the reference's below 10000, ours from there on. */
   readonly id: number;
@@ -65,7 +65,7 @@ export const WARNING_FSCK_PREFIXES: readonly string[] = [
 
 const fatal: ReadonlySet<string> = new Set(FATAL_FSCK_ERRORS);
 
-export function faultOf(name: FaultName): Fault {
+export function faultOf(name: FaultName): FaultRow {
   const row = ownFaults.byName(name) ?? fsckErrors.byName(name);
   assert(row !== undefined, `no fault is called ${name}`);
   const severity = 'severity' in row ? row.severity : severityOf(row);

@@ -52,3 +52,5 @@ export function findingOf(problem: { readonly error: FaultName } & Detail, where
 export function isFindingOf<N extends FaultName>(found: Finding, error: N): found is Finding<N> {
   return found.error === error;
 }
+
+export const findingText = (found: Pick<Finding, 'text'>): string => found.text();
