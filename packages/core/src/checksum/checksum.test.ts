@@ -116,7 +116,7 @@ describe('vstructs', () => {
 });
 
 describe('what cannot be computed', () => {
-  it('is told by canChecksum', () => {
+  it('is reported by canChecksum', () => {
     expect(typeIds.filter(type => canChecksum(type))).toEqual([0, 1, 2, 5, 6, 7]);
     expect(typeIds.filter(type => canChecksum(type, mac))).toEqual(typeIds);
     for (const type of [-1, 8, 15, 63, 1.5, Number.NaN]) expect(canChecksum(type, mac)).toBe(false);
@@ -136,7 +136,7 @@ describe('what cannot be computed', () => {
 });
 
 describe('csumText', () => {
-  it('shows all bytes for a type that nobody knows', () => {
+  it('shows all bytes for an unknown type', () => {
     expect(csumText(9, { lo: 1n, hi: 2n })).toBe('01000000000000000200000000000000');
   });
 });

@@ -103,14 +103,14 @@ export function checksumStream(type: number, mac?: MacKey): ChecksumStream {
   }
 }
 
-/** Whether the checksum of two neighbours can be had from theirs. Mirrors bch2_checksum_mergeable. */
+/** Whether the checksum of two neighbours can be computed from theirs. Mirrors bch2_checksum_mergeable. */
 export function isMergeable(type: number): boolean {
   const name = checksumTypes.byId(type)?.name;
   return name === 'none' || name === 'crc32c' || name === 'crc64';
 }
 
 /**
- * The checksum of two pieces, one behind the other, from the checksums of the pieces. Mirrors bch2_checksum_merge.
+ * The checksum of two pieces, one after the other, from the checksums of the pieces. Mirrors bch2_checksum_merge.
  * @param type one for which `isMergeable` is true
  * @param b of the second piece, which is `bBytes` long
  */
@@ -131,7 +131,7 @@ export function mergeChecksums(type: number, a: Csum, b: Csum, bBytes: number): 
 
 /**
  * The checksum that a vstruct (superblock, btree node or btree node entry, jset) should carry. Mirrors csum_vstruct.
- * @param vstruct the whole struct with its variable part and nothing behind it; its first 16 bytes are the checksum
+ * @param vstruct the whole struct with its variable part and nothing after it; its first 16 bytes are the checksum
  */
 export function checksumVstruct(type: number, vstruct: Uint8Array, mac?: MacKey): Csum {
   return checksum(type, vstruct.subarray(CSUM_BYTES), mac);

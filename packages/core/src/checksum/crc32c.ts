@@ -1,8 +1,8 @@
-// CRC-32C (Castagnoli), as the kernel's crc32c(): a running value with no inversion at either end. Whoever wants the usual
-// checksum starts with all ones and inverts the result; bcachefs does so for crc32c_nonzero only.
+// CRC-32C (Castagnoli), as the kernel's crc32c(): a running value with no inversion at either end. The usual checksum
+// starts with all ones and inverts the result; bcachefs does so for crc32c_nonzero only.
 //
 // Sixteen bytes a step from tables (slicing-by-16): 2.4 GB/s at 64 KiB, ready in 0.3 ms, no loading. `loadNativeCrc32c` puts
-// the processor's own instruction in front where a prebuilt binding exists: 7.5 GB/s. Numbers and choice: docs/adr/0003.
+// the processor's own instruction in its place where a prebuilt binding exists: 7.5 GB/s. Numbers and choice: docs/adr/0003.
 
 import { createRequire } from 'node:module';
 

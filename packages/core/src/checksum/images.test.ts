@@ -138,7 +138,7 @@ function examineJset(image: Uint8Array, at: number, key: Uint8Array, tally: Tall
   if (!verifyVstruct(type, jset, { key, nonce }).good) tally.wrong.push(`jset at ${at}`);
   tally.journalEntries++;
 
-  // Encrypted from behind u64s on: the two clocks, last_seq, and the sub-entries.
+  // Encrypted from the byte after u64s on: the two clocks, last_seq, and the sub-entries.
   chacha20(key, nonce, jset.subarray(44));
   const plain = viewOf(jset);
   const extents: Uint8Array[] = [];

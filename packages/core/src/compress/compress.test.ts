@@ -1,4 +1,4 @@
-// What is compressed is what decompress gives back, for data of all kinds; and against Node's own decoders, which nobody here wrote.
+// What was compressed, decompress gives back, for data of all kinds. Node's own decoders, which are not ours, agree.
 import { inflateRawSync } from 'node:zlib';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { compressionTypes, parseCompression } from '../ondisk/compression-types.ts';

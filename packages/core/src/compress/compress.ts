@@ -1,6 +1,6 @@
 // Compression of extents: the other half of decompress.ts. A piece of a file becomes whole blocks that are fewer than its own, or it is
 // incompressible and stays as it is. lz4 and gzip are padded with zeroes to whole blocks and store their length nowhere;
-// a zstd frame stands behind its own length, a __le32.
+// a zstd frame follows its own length, a __le32.
 //
 // The same bytes come out on every machine, so that images can be reproduced: all encoders are code that this package brings with it
 // (JavaScript, WebAssembly), never the zlib or zstd of the Node that runs it, whose output differs between processors and releases. The
@@ -24,9 +24,9 @@ const ZSTD = compressionTypes.idOf('zstd');
 /** By number of the option. */
 const typeOfOption = [NONE, LZ4, GZIP, ZSTD] as const;
 
-/** zstd frames stand behind their own length. */
+/** The length that a zstd frame follows. */
 const ZSTD_LENGTH_BYTES = 4;
-/** The kernel keeps as many bytes behind a frame free. */
+/** The kernel keeps this many bytes after a frame free. */
 const ZSTD_SPARE_BYTES = 7;
 const GZIP_DEFAULT_LEVEL = 6;
 const ZSTD_DEFAULT_LEVEL = 3;

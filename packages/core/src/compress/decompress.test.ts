@@ -67,7 +67,7 @@ describe('decompress', () => {
     }
   });
 
-  it('gives back what is not compressed, without what lies behind', () => {
+  it('gives back what is not compressed, without what follows', () => {
     for (const name of ['none', 'incompressible'] as const) {
       expect(decompress(type(name), CONTENT, 512)).toEqual(CONTENT);
       expect(decompress(type(name), CONTENT, 100)).toEqual(CONTENT.subarray(0, 100));
@@ -125,7 +125,7 @@ describe('decompress', () => {
     expect(failure('zstd', concat(le32(100), new Uint8Array(200)))).toMatch(bad);
     expect(failure('zstd', STORED.zstd, 511)).toMatch(bad);
     expect(failure('zstd', STORED.zstd, 1024)).toMatch(bad);
-    // What is inside of the stated length is part of the frame, what is behind it is padding.
+    // What is inside of the stated length is part of the frame, what follows it is padding.
     expect(failure('zstd', concat(le32(113), ZSTD, le32(0)))).toMatch(bad);
   });
 
@@ -184,7 +184,7 @@ describe('the zstd decoders', () => {
   });
 });
 
-/** Some bytes changed, some removed, something behind it, or nothing but noise. */
+/** Some bytes changed, some removed, something appended, or nothing but noise. */
 function mutant(random: Random, stored: Uint8Array): Uint8Array {
   const kind = random.below(8);
   if (kind === 0) return Uint8Array.from({ length: random.below(300) }, () => random.below(256));

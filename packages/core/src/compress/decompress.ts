@@ -17,7 +17,7 @@ import { decodeZstd, loadZstd } from './zstd.ts';
 /** No extent is larger: the widest checksum entry counts sectors in 13 bits. The option encoded_extent_max allows less. */
 export const UNCOMPRESSED_BYTES_MAX = 512 << 13;
 
-/** zstd frames stand behind their own length, a __le32. */
+/** The length that a zstd frame follows, a __le32. */
 const ZSTD_LENGTH_BYTES = 4;
 
 /**

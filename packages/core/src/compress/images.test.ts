@@ -122,7 +122,7 @@ function examine(image: Fixture): Tally {
     const contents = new Uint8Array(Math.ceil(file.size / SECTOR_BYTES) * SECTOR_BYTES);
     for (const { extent, contents: part } of parts) {
       const at = extent.start * SECTOR_BYTES;
-      // The last extent may go on behind the end of the file.
+      // The last extent may go on past the end of the file.
       if (at < contents.length) contents.set(part.subarray(0, contents.length - at), at);
     }
     const sha256 = createHash('sha256').update(contents.subarray(0, file.size)).digest('hex');

@@ -27,7 +27,7 @@ describe('decodeLz4Block', () => {
     expect(decode(bytesOf(0x1f, 'a', [1, 0], [255, 255, 1], 0x10, 'X'), 532)).toBe(`${'a'.repeat(531)}X`);
   });
 
-  it('ends when the output is full, in the middle of anything, whatever comes behind', () => {
+  it('ends when the output is full, in the middle of anything, whatever follows', () => {
     const block = bytesOf(0x30, 'abc', [3, 0], 0x50, 'defgh', 0xff, 0xff, 0xff, [0, 0, 0, 0]);
     for (let length = 0; length <= 12; length++) expect(decode(block, length)).toBe('abcabcadefgh'.slice(0, length));
   });
@@ -35,7 +35,7 @@ describe('decodeLz4Block', () => {
   it('says how far it came where the block is damaged or cut off', () => {
     const come = (input: Uint8Array, outputBytes: number) => decodeLz4Block(input, new Uint8Array(outputBytes));
     expect(come(bytesOf(), 5), 'nothing').toBe(0);
-    expect(come(bytesOf(0x50, 'hell'), 5), 'literals behind the input').toBe(0);
+    expect(come(bytesOf(0x50, 'hell'), 5), 'literals past the end of the input').toBe(0);
     expect(come(bytesOf(0x50, 'hello'), 6), 'no match').toBe(5);
     expect(come(bytesOf(0x30, 'abc', 1), 9), 'half a distance').toBe(3);
     expect(come(bytesOf(0x30, 'abc', [0, 0]), 9), 'distance 0').toBe(3);

@@ -1,5 +1,5 @@
 // LZ4 blocks, decoded the way that bcachefs needs: what is stored is padded to whole blocks and its exact length is written
-// nowhere, so decoding ends when the output is full, and what lies behind is not looked at. It is what the kernel's
+// nowhere, so decoding ends when the output is full, and what follows is not looked at. It is what the kernel's
 // LZ4_decompress_safe_partial does, and no package does it and notices bad input too (docs/adr/0007).
 //
 // A block is a row of sequences: a token (count of literals in the high four bits, length of the match less four in the low

@@ -24,7 +24,7 @@ const SPARE_BYTES = 64;
 let decoder: Decoder | undefined;
 
 /**
- * Node's decoder stops behind the first frame, and takes the end of the input for the end of the frame without complaint: so
+ * Node's decoder stops after the first frame, and takes the end of the input for the end of the frame without complaint: so
  * both ends are compared here. All that it still lets through is a frame whose contents are complete and whose end is not.
  */
 function nodeDecoder(): Decoder | undefined {

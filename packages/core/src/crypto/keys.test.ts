@@ -13,7 +13,7 @@ const fromHex = (text: string) => Uint8Array.from(text.match(/../g)!, byte => Nu
 const hex = (bytes: Uint8Array) => Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('');
 const utf8 = (text: string) => new TextEncoder().encode(text);
 
-/** The superblock's internal uuid, and the crypt section behind its header. */
+/** The superblock's internal uuid, and the crypt section after its header. */
 const stored = {
   encrypted: [
     '4e11906fcc1745ffa8619dcedd1705ef',

@@ -1,6 +1,6 @@
 // How far a counter that nonces are made of jumps before it goes on. A counter alone does not keep nonces apart: it goes on from the last
 // commit, and data and journal entries are written before the commit that records how far it came; and a copy of an image counts on from
-// the same number. So each opening for writing begins at a random distance, which nobody has to have recorded.
+// the same number. So each opening for writing begins at a random distance, which does not have to be recorded.
 
 import { viewOf } from '../ondisk/layout.ts';
 import type { RandomSource } from '../util/random.ts';

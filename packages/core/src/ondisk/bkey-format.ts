@@ -32,7 +32,7 @@ const UNPACKED_BITS = [64, 64, 32, 32, 32, 64] as const;
 
 /**
  * A row: one unpacked key. Words 0 to 9 are struct bkey as it is on disk; word 0 has u64s, format and type in its bytes (the
- * format as found: it tells whether the key was packed). Then come where the value is, in bytes, and how long.
+ * format as found: it shows whether the key was packed). Then come where the value is, in bytes, and how long.
  */
 export const ROW = {
   header: 0,

@@ -1,4 +1,4 @@
-// struct bset: one sorted run of keys inside a btree node. A node starts with one; each write adds another behind the last, so a
+// struct bset: one sorted run of keys inside a btree node. A node starts with one; each write adds another after the last, so a
 // node is a log of bsets. Source: bcachefs_format.h, v1.36.1.
 
 import { at, count64, layout, type Struct, u16, u32, u64 } from './layout.ts';
@@ -16,7 +16,7 @@ export type Bset = Struct<typeof Bset>;
 export const bsetCsumType = (bset: Bset): number => bset.flags & 0xf;
 /** BSET_BIG_ENDIAN: written by a big-endian machine. */
 export const isBsetBigEndian = (bset: Bset): boolean => (bset.flags & 0x10) !== 0;
-/** BSET_SEPARATE_WHITEOUTS: an old layout that nobody reads any more. */
+/** BSET_SEPARATE_WHITEOUTS: an old layout that is not read any more. */
 export const hasSeparateWhiteouts = (bset: Bset): boolean => (bset.flags & 0x20) !== 0;
 /** BSET_OFFSET: where in the node it was written, in sectors; 0 in the first one and in old ones. */
 export const bsetOffsetSectors = (bset: Bset): number => bset.flags >>> 16;

@@ -9,7 +9,7 @@ import { BchCsum } from './superblock.ts';
 
 /** struct btree_node without the bset that ends it. */
 export const BtreeNodeHeader = layout('btree_node', 136, {
-  csum: at(0, BchCsum), // over everything behind it, to the end of the first bset
+  csum: at(0, BchCsum), // over everything after it, to the end of the first bset
   magic: at(16, u64), // see btreeNodeMagic
   flags: at(24, u64), // see below; from here to max_key and format encrypted, as the keys are
   min_key: at(32, bpos), // both ends belong to the node
@@ -25,7 +25,7 @@ export const NODE_KEYS_AT: number = NODE_BSET_AT + Bset.size;
 
 /** struct btree_node_entry without its bset. */
 export const BtreeNodeEntry = layout('btree_node_entry', 16, {
-  csum: at(0, BchCsum), // over everything behind it, to the end of its bset
+  csum: at(0, BchCsum), // over everything after it, to the end of its bset
 });
 export type BtreeNodeEntry = Struct<typeof BtreeNodeEntry>;
 

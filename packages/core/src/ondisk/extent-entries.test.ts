@@ -124,7 +124,7 @@ test(`entries of random words (TEST_SEED=${seed})`, () => {
   const view = viewOf(source);
   for (let round = 0; round < 5000; round++) {
     for (let i = 0; i < 6; i++) view.setUint32(4 * i, u32(), true);
-    // One type as often as another, and some that are none.
+    // One type as often as another, and some that do not exist.
     const type = random.below(12);
     view.setUint32(0, ((view.getUint32(0, true) >>> (type + 1)) << (type + 1)) | (1 << type), true);
     const words = [0, 8, 16].map(at => view.getBigUint64(at, true));

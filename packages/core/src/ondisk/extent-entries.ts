@@ -1,6 +1,6 @@
 // What the values of extents, btree pointers and the like are made of: a row of entries of one to three 64-bit words each. An
 // entry's type is the number of its lowest set bit, which leaves the constrained entries more room for the rest. A checksum entry
-// applies to the pointers behind it, a stripe pointer to the next pointer.
+// applies to the pointers after it, a stripe pointer to the next pointer.
 // Sources: data/extents_format.h, data/reconcile/format.h and bch2_bkey_ptrs_to_text in data/extents.c, v1.36.1.
 
 import type { PrintBuffer } from '../util/print-buffer.ts';
@@ -59,7 +59,7 @@ export interface ExtentPtr {
   readonly gen: number;
 }
 
-/** Checksum and compression of the data that the pointers behind it point to. Sizes in sectors. */
+/** Checksum and compression of the data that the pointers after it point to. Sizes in sectors. */
 export interface ExtentCrc {
   readonly type: 'crc32' | 'crc64' | 'crc128';
   readonly compressed_size: number;
@@ -104,7 +104,7 @@ export type ExtentEntry =
   | ExtentOptions
   | { readonly type: 'flags'; readonly flags: bigint }
   | { readonly type: 'reconcile_bp'; readonly idx: bigint }
-  /** Nothing behind it can be read: its length is not known. */
+  /** Nothing after it can be read: its length is not known. */
   | { readonly type: 'unknown'; readonly word: bigint };
 
 /** The entries in these bytes, up to the first one that is unknown or cut off. */

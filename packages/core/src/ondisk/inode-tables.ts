@@ -51,7 +51,7 @@ export type InodeField = InodeFieldRow & { readonly name: InodeFieldName };
 
 export const inodeFields: Table<InodeField> = table<InodeField>('inode field', fieldsV3);
 
-/** Fields of inode and inode_v2: size and sectors are among them, and there is none behind bi_parent_subvol. */
+/** Fields of inode and inode_v2: size and sectors are among them, and there is none after bi_parent_subvol. */
 const fieldsV2 = [
   ...fieldsV3.slice(0, 4),
   { id: 4, name: 'bi_size', bits: 64, since: '1.13' },

@@ -1,5 +1,5 @@
 // Inodes: three encodings (key types inode, inode_v2, inode_v3) of the same thing. A short header is followed by fields of variable
-// length: the table of fields says which; those behind the last one that is not zero are left out. The first encoding comes in two
+// length: the table of fields says which; those after the last one that is not zero are left out. The first encoding comes in two
 // kinds: with the integers of varint.ts, or with older ones of its own.
 // Source: fs/inode_format.h and fs/inode.c, v1.36.1; what was added up to v1.39.2.
 
@@ -80,7 +80,7 @@ export interface Inode extends InodeFields {
   readonly nr_fields: number;
   /** Of inode_v3, in u64s; 0 of the others. */
   readonly fields_start: number;
-  /** The first field that could not be read: it and all behind it are zero. */
+  /** The first field that could not be read: it and all after it are zero. */
   readonly unpack_error: PackedName | undefined;
 }
 
@@ -153,11 +153,11 @@ export function unpackInodeV3(value: Uint8Array): Inode {
   inode.bi_flags = flags;
   inode.fields_start = ((flagsHigh & 15) << 1) | (flags >>> 31); // bits 31 to 35
   inode.bi_mode = (flagsHigh >>> 4) & 0xffff; // bits 36 to 51
-  // As the reference: the fields begin behind the header that is known here, whatever fields_start says.
+  // As the reference: the fields begin after the header that is known here, whatever fields_start says.
   return unpackFields(inode, inodeFields.rows, varints(value, BchInodeV3.size), true);
 }
 
-/** Reads the next integer; undefined at the end or for what is none. The words of the integer, lower one first. */
+/** Reads the next integer; false at the end, or where there is no valid one. The words of the integer, lower one first. */
 interface IntegerReader {
   readonly lo: number;
   readonly hi: number;

@@ -58,7 +58,7 @@ describe('what each type says', () => {
   });
 });
 
-test('payloads that do not fit their type are told by name', () => {
+test('payloads that do not fit their type are reported by name', () => {
   const short = [
     'blacklist',
     'blacklist_v2',

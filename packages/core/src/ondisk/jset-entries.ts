@@ -35,7 +35,7 @@ export interface JsetEntry extends JsetEntryHeader {
 /** Sub-entries, and what ended them early. */
 export interface JsetEntries {
   readonly entries: readonly JsetEntry[];
-  /** journal_entry_past_jset_end, when one is longer than what is left: nothing behind it can be read. */
+  /** journal_entry_past_jset_end, when one is longer than what is left: nothing after it can be read. */
   readonly damage: CorruptError | undefined;
 }
 
@@ -224,7 +224,7 @@ export function jsetEntryText(out: PrintBuffer, entry: JsetEntry, context: JsetE
 }
 
 /**
- * What `jsetEntryText` prints of a sub-entry with keys, at an indent and with the line break behind it, in half of the time: there is no
+ * What `jsetEntryText` prints of a sub-entry with keys, at an indent and with the line break after it, in half of the time: there is no
  * buffer that knows about columns between the keys and the text. Undefined where something about it is unusual.
  */
 export function quickJsetKeysText(entry: JsetEntry, context: JsetEntryTextContext, indent: number): string | undefined {
@@ -234,7 +234,7 @@ export function quickJsetKeysText(entry: JsetEntry, context: JsetEntryTextContex
   try {
     keys = decodeKeys(entry.payload);
   } catch (thrown) {
-    // Told by who prints it plainly.
+    // The plain way to print it reports it.
     if (!(thrown instanceof CorruptError)) throw thrown;
     return undefined;
   }

@@ -175,7 +175,7 @@ describe('parseOptionValue', () => {
     [
       'compression',
       'lzo',
-      'compression: found compression "lzo", expected one of none, lz4, gzip, zstd, with :level behind it',
+      'compression: found compression "lzo", expected one of none, lz4, gzip, zstd, optionally followed by :LEVEL',
     ],
   ])('refuses %s=%s', (name, text, message) => {
     expect.assertions(2);

@@ -375,7 +375,7 @@ export interface OptionTextStyle {
   readonly labelText?: (label: number) => string;
 }
 
-/** What show-super prints behind an option's name; mirrors bch2_opt_to_text. Lists of choices end with a space. */
+/** What show-super prints after an option's name; mirrors bch2_opt_to_text. Lists of choices end with a space. */
 export function optionToText(row: OptionRow, value: OptionValue, style: OptionTextStyle = {}): string {
   const { release = '1.36', choices = 'list' } = style;
   if (typeof value === 'string') return value;

@@ -599,7 +599,7 @@ const declarations = [
     scopes: ['mount', 'runtime', 'fs'],
     default: 0,
     storage: notStored,
-    help: 'Tell more while mounting',
+    help: 'Print more while mounting',
   },
   {
     name: 'journal_flush_delay',
@@ -1091,7 +1091,7 @@ const declarations = [
     default: 1,
     storage: inMember(memberBits.DISCARD),
     at: { '1.13': { scopes: ['format', 'mount', 'fs', 'device'] } },
-    help: 'Tell the device what is free',
+    help: 'Discard what becomes free, so that the device can reuse it',
   },
   {
     name: 'rotational',

@@ -7,7 +7,7 @@ import { type Table, table } from './table.ts';
 
 /**
  * `always`: on every mount. `fsck`: with the fsck option. `online`: can run on a filesystem in use. `alloc`: about
- * allocation information, left out where there is none. `silent`: not told when it runs. `nodefer`: never put off until
+ * allocation information, left out where there is none. `silent`: nothing is printed when it runs. `nodefer`: never put off until
  * after mounting. A pass without `always` and `fsck` runs only when the superblock or a finding asks for it.
  */
 export type PassWhen = 'always' | 'fsck' | 'online' | 'alloc' | 'silent' | 'nodefer';

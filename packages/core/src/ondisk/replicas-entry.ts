@@ -1,5 +1,5 @@
 // A replicas entry: a kind of data and a set of devices that it is replicated over: one copy on each. The superblock lists which
-// sets are in use, so that mounting can tell whether the devices at hand are enough; accounting keys and old journals use it too.
+// sets are in use, so that a mount can decide whether the devices at hand are enough; accounting keys and old journals use it too.
 // Source: alloc/replicas_format.h and alloc/replicas.c, v1.36.1.
 
 import { dataTypes } from './data-types.ts';

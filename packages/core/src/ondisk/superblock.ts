@@ -1,5 +1,5 @@
-// struct bch_sb: the fixed part of a superblock, its layout block, and the variable sections behind it as raw payloads.
-// Bytes in, value out, and back; sections that nobody here knows survive a round trip untouched, in their order.
+// struct bch_sb: the fixed part of a superblock, its layout block, and the variable sections after it as raw payloads.
+// Bytes in, value out, and back; sections of unknown types survive a round trip untouched, in their order.
 // Reading from devices, choosing among copies and writing are superblock/'s. Source: bcachefs_format.h.
 
 import { assert, CorruptError, type Location, locate } from './errors.ts';
@@ -40,7 +40,7 @@ export type BchSbLayout = Struct<typeof BchSbLayout>;
 
 /** struct bch_sb without the sections that follow it. */
 export const BchSb = layout('bch_sb', 752, {
-  csum: at(0, BchCsum), // over everything behind it, to the end of the last section
+  csum: at(0, BchCsum), // over everything after it, to the end of the last section
   version: at(16, u16), // major << 10 | minor
   version_min: at(18, u16), // the oldest version that anything on disk may have
   pad: at(20, bytes(4)),
@@ -71,7 +71,7 @@ export const BchSbField = layout('bch_sb_field', 8, {
   type: at(4, u32),
 });
 
-/** One variable section: its type and everything behind its 8-byte header (a multiple of 8 bytes). */
+/** One variable section: its type and everything after its 8-byte header (a multiple of 8 bytes). */
 export interface SbSection {
   readonly type: number;
   readonly payload: Uint8Array;

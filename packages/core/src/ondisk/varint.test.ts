@@ -41,7 +41,7 @@ test('every power of two and its neighbours', () => {
   }
 });
 
-test('one behind the other', () => {
+test('one after the other', () => {
   const reader = new VarintReader(Uint8Array.from([0xaa, ...encodeVarint(5), ...encodeVarint(1n << 60n), 0x01]), 1);
   expect([reader.next(), reader.lo, reader.hi]).toEqual([true, 5, 0]);
   expect([reader.next(), reader.lo, reader.hi]).toEqual([true, 0, 1 << 28]);

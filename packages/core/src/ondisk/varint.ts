@@ -1,5 +1,5 @@
 // Variable-length integers: one byte for each seven bits. The number of one bits at the low end of the first byte, plus one, is the
-// length; the value begins behind the zero that ends them. A first byte of 255 means that eight whole bytes follow.
+// length; the value begins after the zero that ends them. A first byte of 255 means that eight whole bytes follow.
 // Source: util/varint.c, v1.36.1.
 
 /** Reads one integer after the other; values are two 32-bit words, so that nothing is rounded and nothing is allocated. */

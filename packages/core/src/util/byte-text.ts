@@ -87,7 +87,7 @@ const escaped = (char: string): string =>
 /** Text in one line, safe to print: what `isUnprintable` names is shown as `\x1b`, by the bytes of its UTF-8 as in printableBytes. */
 export const printable = (text: string): string => text.replace(UNPRINTABLE, escaped);
 
-/** Whole output, with its line breaks and colours: whatever nobody thought of on the way. */
+/** Whole output, with its line breaks and colours: for everything that was not escaped before. */
 export const withoutMisleading = (text: string): string => text.replace(MISLEADING, escaped);
 
 /** JSON that says the same in characters that a terminal shows. */

@@ -72,7 +72,7 @@ const U64_MAX = (1n << 64n) - 1n;
 /**
  * `4096`, `4k`, `1.5M`, `64KiB`, `100 MB`. Single letters and `iB` are powers of 1024, `B` after a letter is powers of
  * 1000; a fraction of a byte is dropped. Upper case K is taken too, which the reference refuses.
- * @throws UsageError when it is no such number, or above 2^64 - 1
+ * @throws UsageError when it is not such a number, or above 2^64 - 1
  */
 export function parseHuman(text: string): bigint {
   const match = /^\+?(\d+)(?:\.(\d+))? ?([kKMGTPEZY]?)(iB|B)?$/.exec(text);

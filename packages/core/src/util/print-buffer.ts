@@ -16,7 +16,7 @@ export class PrintBuffer {
   #fieldColumn = 0;
   #indent = 0;
   #tabStops: number[] = [];
-  /** How many tab stops of this line are behind us. */
+  /** How many tab stops of this line have been passed. */
   #tabsUsed = 0;
 
   get tabStopCount(): number {
@@ -46,7 +46,7 @@ export class PrintBuffer {
     return this;
   }
 
-  /** Appends text whose lines behind the first have their indent already. */
+  /** Appends text whose lines after the first have their indent already. */
   printIndented(text: string): this {
     const end = text.lastIndexOf('\n');
     if (end < 0) return this.printAsIs(text);
@@ -75,7 +75,7 @@ export class PrintBuffer {
     return this;
   }
 
-  /** Adds a tab stop `columns` behind the last one. Tab stops stay until they are popped, as in the reference. */
+  /** Adds a tab stop `columns` after the last one. Tab stops stay until they are popped, as in the reference. */
   pushTabStop(columns: number): this {
     this.#tabStops.push((this.#tabStops.at(-1) ?? 0) + columns);
     return this;

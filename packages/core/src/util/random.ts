@@ -26,7 +26,7 @@ const POOL_BYTES = 4096;
 let pool = new Uint8Array(0);
 
 /**
- * A reproducible source: SHA-256 over the seed and a block counter. Whoever knows the seed knows every byte, encryption keys
+ * A reproducible source: SHA-256 over the seed and a block counter. Anyone who knows the seed knows every byte, encryption keys
  * included; the command that offers it says so.
  */
 export function seededRandom(seed: string): RandomSource {

@@ -171,7 +171,7 @@ export const accounting: KeyKind<Accounting> = {
     if (counted.type === 'replicas') replicasProblems(counted.entry, nrDevs, found);
     for (let i = usedBytes(counted, nrDevs, context); i < POS_BYTES; i++) {
       if (unionByte(k.p, isReversed, i) === 0) continue;
-      found('accounting_key_junk_at_end', `bytes behind the ${counted.type} counter are not all 0`);
+      found('accounting_key_junk_at_end', `bytes after the ${counted.type} counter are not all 0`);
       break;
     }
     if (counters.length === 0 || counters.length > COUNTERS_MAX)
@@ -187,7 +187,7 @@ export const accounting: KeyKind<Accounting> = {
   json: ({ counters }, k, format) => ({ ...countedJson(accountingPos(k.p, format)), counters }),
 };
 
-/** How many of the 20 bytes a counter's kind uses; those behind are 0. Kinds that the reference does not check use all. */
+/** How many of the 20 bytes a counter's kind uses; the rest are 0. Kinds that the reference does not check use all. */
 function usedBytes(counted: AccountingPos, nrDevs: number, format: KeyFormat): number {
   switch (counted.type) {
     case 'nr_inodes':

@@ -50,7 +50,7 @@ const MULTIPLE = dataType('multiple');
 const MOVABLE: readonly number[] = [dataType('btree'), USER, STRIPE];
 const WITH_DIRTY_DATA: readonly number[] = [dataType('sb'), dataType('journal'), dataType('btree'), USER, PARITY];
 
-/** BUCKET_GC_GEN_MAX: so many generations behind, the oldest pointers have to be looked for. */
+/** BUCKET_GC_GEN_MAX: once the oldest pointers may be this many generations old, they have to be looked for. */
 const GC_GEN_MAX = 96;
 /** LRU_TIME_MAX, 48 bits. */
 const TIME_MAX = 0xffff_ffff_ffffn;

@@ -1,7 +1,7 @@
 // Key type alloc_v4: what a bucket holds and since when. The key's position is device:bucket.
 //
 // It has grown twice (journal_seq_empty, then stripe_sectors); bits of `flags` say how long the part of fixed length is. Until 0.28
-// backpointers of the bucket came behind it.
+// backpointers of the bucket followed it.
 // Sources: struct bch_alloc_v4 in alloc_background_format.h (v1.13.0) and alloc/format.h (v1.39.2), with their .c files.
 
 import { bposText } from '../bpos.ts';
@@ -86,7 +86,7 @@ export const allocV4: KeyKind<AllocV4> = {
       write_time: view.getBigUint64(AT.io_time + 8, true),
       stripe_refcount: view.getUint32(AT.stripe_refcount, true),
       nr_external_backpointers: view.getUint32(AT.nr_external_backpointers, true),
-      // Behind the fields may lie a backpointer.
+      // A backpointer may follow the fields.
       journal_seq_empty: end > AT.journal_seq_empty ? view.getBigUint64(AT.journal_seq_empty, true) : 0n,
       stripe_sectors: end > AT.stripe_sectors ? view.getUint32(AT.stripe_sectors, true) : 0,
       pad: end > AT.pad ? view.getUint32(AT.pad, true) : 0,
@@ -96,7 +96,7 @@ export const allocV4: KeyKind<AllocV4> = {
       backpointers: embeddedBackpointers(bytes, flags),
     };
   },
-  /** The fields are put over the bytes; what lies behind them stays. */
+  /** The fields are put over the bytes; what follows them stays. */
   encode(value) {
     const fields = new Uint8Array(BchAllocV4.size);
     BchAllocV4.put(viewOf(fields), 0, { ...value, io_time: [value.read_time, value.write_time] });

@@ -8,7 +8,7 @@ import { VarintReader } from '../varint.ts';
 import { type Alloc, allocJson, allocText, NEED_DISCARD } from './alloc-bucket.ts';
 import type { KeyKind, KeyProblem } from './kind.ts';
 
-/** struct bch_alloc without the fields behind it. */
+/** struct bch_alloc without the fields after it. */
 export const BchAlloc = layout('bch_alloc', 2, {
   fields: at(0, u8), // bits of V1_FIELDS
   gen: at(1, u8),
@@ -61,7 +61,7 @@ const ALLOC_V4_U64S = 8;
 export interface OldAlloc extends Alloc {
   readonly stripe_redundancy: number;
   readonly bytes: Uint8Array;
-  /** Why the fields cannot be read to their end; those behind are 0. */
+  /** Why the fields cannot be read to their end; those after that are 0. */
   readonly damage: string | undefined;
 }
 
@@ -118,12 +118,12 @@ function decodeV1(bytes: Uint8Array): OldAlloc {
   return oldAlloc(bytes, { gen: header.gen }, fields, damage);
 }
 
-/** The integers behind the header; each must fit the number of bits that the field has. */
+/** The integers after the header; each must fit the number of bits that the field has. */
 function decodeVarints(bytes: Uint8Array, start: number, count: number): [Map<FieldName, bigint>, string | undefined] {
   const fields = new Map<FieldName, bigint>();
   const reader = new VarintReader(bytes, start);
   for (const { name, bits } of V2_FIELDS.slice(0, count)) {
-    if (!reader.next()) return [fields, `${name} ends behind the value`];
+    if (!reader.next()) return [fields, `${name} ends past the end of the value`];
     const value = (BigInt(reader.hi) << 32n) | BigInt(reader.lo);
     if (value >> BigInt(bits) !== 0n) return [fields, `${name} ${value}, expected ${bits} bits`];
     fields.set(name, value);

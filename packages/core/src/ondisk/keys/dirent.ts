@@ -1,5 +1,5 @@
 // Key type dirent: a name in a directory and what it leads to. The position is DIRECTORY:HASH OF THE NAME:SNAPSHOT. Where names are
-// compared without regard to case, the folded name is kept behind the real one and is what was hashed.
+// compared without regard to case, the folded name is kept after the real one and is what was hashed.
 // Source: fs/dirent_format.h and fs/dirent.c, v1.13.0 and v1.36.1.
 
 import { printableBytes, utf8Text } from '../../util/byte-text.ts';
@@ -17,7 +17,7 @@ export const BchDirent = layout('bch_dirent', 9, {
 });
 
 /**
- * The name block of struct bch_dirent up to its names, behind what BchDirent has. The compiler aligned its numbers to each other, so
+ * The name block of struct bch_dirent up to its names, which follows what BchDirent has. The compiler aligned its numbers to each other, so
  * there is a second byte of padding.
  */
 export const BchDirentNameBlock = layout('bch_dirent_cf_name_block', 6, {

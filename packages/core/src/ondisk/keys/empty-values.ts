@@ -1,6 +1,6 @@
 // Key types without a value. deleted: nothing is here, in this node and all before it; never stays in a sorted node. whiteout and
 // extent_whiteout: hides what older snapshots have here. hash_whiteout: a name was here, so a search for a name that hashes to a
-// place before must go on behind it. set: the position is the message; in freespace also the size.
+// place before must go on after it. set: the position is the message; in freespace also the size.
 // Source: btree/bkey_methods.c, v1.36.1.
 
 import { toHex } from '../../util/hex.ts';

@@ -105,8 +105,8 @@ export function extentPtrsProblems(
     wrong('extent_ptrs_written_and_unwritten', 'some pointers are written, some unwritten');
   }
   if (k.type !== EXTENT && isUnwritten) wrong('extent_ptrs_unwritten', 'an unwritten pointer, expected none');
-  if (crcSincePtr) wrong('extent_ptrs_redundant_crc', 'a checksum without a pointer behind it');
-  if (stripeSincePtr) wrong('extent_ptrs_redundant_stripe', 'a stripe pointer without a pointer behind it');
+  if (crcSincePtr) wrong('extent_ptrs_redundant_crc', 'a checksum that no pointer follows');
+  if (stripeSincePtr) wrong('extent_ptrs_redundant_stripe', 'a stripe pointer that no pointer follows');
   if (!isBtreePtr && ptrs.length > 0) {
     if (!isSomewhere) wrong('extent_ptrs_all_invalid', 'all pointers are to devices that were removed');
     else if (context.writing && !isSomewhereDirty) wrong('extent_ptrs_all_invalid', 'all pointers are cached');

@@ -53,7 +53,7 @@ const context: KeyTextContext = {
   dateTime: seconds => `<${seconds}>`,
 };
 
-/** The text behind the header. */
+/** The text after the header. */
 function textOf(key: Key, more: Partial<KeyTextContext> = {}): string {
   const out = new PrintBuffer();
   keyText(out, key, { ...context, ...more });
@@ -157,7 +157,7 @@ describe('dirents', () => {
   const INUM = 5000n;
   const TYPE_REG = 8;
 
-  /** A dirent value whose bytes behind the inode number are given. */
+  /** A dirent value whose bytes after the inode number are given. */
   function raw(inum: bigint, ...rest: readonly (number | Uint8Array)[]): Uint8Array {
     const bytes = rest.flatMap(part => (typeof part === 'number' ? [part] : [...part]));
     const value = new Uint8Array(Math.max(16, Math.ceil((8 + bytes.length) / 8) * 8));
@@ -222,7 +222,7 @@ describe('dirents', () => {
     expect(keyJson(keyOf('dirent', value))).toMatchObject({ value: { name_hex: 'fffe411b5b324a0ac3a4' } });
   });
 
-  test('types that are none', () => {
+  test('types that do not exist', () => {
     expect(textOf(keyOf('dirent', raw(INUM, 3, ascii('x'))))).toBe('x -> 5000 type (bad d_type)');
     expect(keyJson(keyOf('dirent', raw(INUM, 3, ascii('x'))))).toMatchObject({ value: { type: 'unknown(3)' } });
   });
@@ -351,7 +351,7 @@ describe('inodes', () => {
     const read = inode.decode(value);
     expect(read).toMatchObject({ bi_atime: 0n, bi_ctime: 0x1234n, bi_mtime: 1n << 40n, bi_otime: 5n, bi_size: 0n });
     expect(read.unpack_error).toBeUndefined();
-    // One field more, and there is a zero, which is none of these integers.
+    // One field more, and there is a zero, which is not one of these integers.
     viewOf(value).setUint32(8, (3 << 20) | (5 << 24), true);
     expect(inode.decode(value).unpack_error).toBe('bi_size');
     // A number of 13 bytes that does not fit 64 bits.
@@ -446,7 +446,7 @@ describe('extents', () => {
     ['a removed device in a stripe', [STRIPE, ptr(255, 0)], []],
     ['a device that does not exist', [ptr(9, 0)], []],
     ['before the first bucket', [ptr(1, 255)], ['ptr_before_first_bucket', 'ptr_spans_multiple_buckets']],
-    ['behind the last bucket', [ptr(1, 25_600)], ['ptr_after_last_bucket']],
+    ['past the last bucket', [ptr(1, 25_600)], ['ptr_after_last_bucket']],
     ['across buckets', [ptr(1, 256 + 250)], ['ptr_spans_multiple_buckets']],
     ['compressed and short enough', [crc32(6, 16, 0, 5, 3), ptr(1, 256 + 250)], []],
     ['a cached pointer in a stripe', [STRIPE, ptr(0, 256, CACHED)], ['ptr_cached_and_erasure_coded']],
@@ -461,7 +461,7 @@ describe('extents', () => {
     ['two stripes', [STRIPE, STRIPE, ptr(0, 256)], ['ptr_stripe_redundant']],
     ['a checksum at the end', [ptr(0, 256), crc32(8, 8, 0, 5, 0)], ['extent_ptrs_redundant_crc']],
     ['a stripe at the end', [ptr(0, 256), STRIPE], ['extent_ptrs_redundant_stripe']],
-    ['flags behind', [ptr(0, 256), 64n], ['extent_flags_not_at_start']],
+    ['flags after a pointer', [ptr(0, 256), 64n], ['extent_flags_not_at_start']],
     ['flags first', [64n | (1n << 7n), ptr(0, 256)], []],
     [
       'reconcile',

@@ -97,7 +97,7 @@ function inodeProblems(value: Inode, k: Bkey, { version }: KeyValidateContext = 
 
 const octal = (mode: number): string => mode.toString(8);
 
-/** Mirrors __bch2_inode_unpacked_to_text: a line for each member, and an empty one behind. */
+/** Mirrors __bch2_inode_unpacked_to_text: a line for each member, and then an empty one. */
 function text(out: PrintBuffer, value: Inode, context: KeyTextContext): void {
   const style = context.style ?? '1.36';
   if (value.unpack_error !== undefined && style !== '1.39') {

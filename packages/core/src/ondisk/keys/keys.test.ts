@@ -221,7 +221,7 @@ describe('keys', () => {
     expect(errors(words(0n, 0n, 0n, 0n, 0n, ...many))).toEqual(['btree_ptr_v2_val_too_big']);
   });
 
-  test('types that are not known here keep their bytes, short values are told', () => {
+  test('types that are not known here keep their bytes, short values are reported', () => {
     const [unknown] = decodeKeys(key(200, words(5n)));
     expect(textOf(unknown!)).toBe('u64s 6 type 200 SPOS_MAX len 0 ver 3  : ');
     expect(keyJson(unknown!)).toMatchObject({ type: 'unknown(200)', value: { raw: '0500000000000000' } });

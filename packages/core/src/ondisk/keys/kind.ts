@@ -46,9 +46,9 @@ export interface KeyValidateDevice {
 
 /** What judging a key may need beyond its own bytes. What is left out is not judged. */
 export interface KeyValidateContext extends KeyFormat {
-  /** The key is about to be written (BCH_VALIDATE_commit): some errors are suffered in old keys, but not in new ones. */
+  /** The key is about to be written (BCH_VALIDATE_commit): some errors are tolerated in old keys, but not in new ones. */
   readonly writing?: boolean;
-  /** Undefined for a member that does not exist: pointers to it are check_allocations' business. */
+  /** Undefined for a member that does not exist: pointers to it are judged by check_allocations. */
   device?(index: number): KeyValidateDevice | undefined;
   /** The superblock's btree_node_size. */
   readonly btreeNodeSectors?: number;

@@ -28,7 +28,7 @@ export const loggedOpTruncate: KeyKind<BchLoggedOpTruncate> = {
   json: ({ subvol, inum, new_i_size }) => ({ subvol, inum, new_i_size }),
 };
 
-/** Moves the extents behind a point of a file, for inserting or collapsing a range. */
+/** Moves the extents after a point of a file, for inserting or collapsing a range. */
 export const BchLoggedOpFinsert = layout('bch_logged_op_finsert', 40, {
   state: at(0, u8), // 0 start, 1 shift_extents, 2 finish
   pad: at(1, bytes(3)),

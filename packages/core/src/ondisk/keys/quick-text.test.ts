@@ -116,8 +116,8 @@ test.each(['inode_v3', 'dirent', 'extent', 'alloc_v4', 'backpointer', 'set', 'xa
       const before = () => new PrintBuffer().addIndent(indent).print('before ');
       const plain = before();
       keyText(plain, key, context);
-      expect(before().printIndented(text).print(' behind').newline().toString()).toBe(
-        plain.print(' behind').newline().toString(),
+      expect(before().printIndented(text).print(' after').newline().toString()).toBe(
+        plain.print(' after').newline().toString(),
       );
     }
     // Those that are left out are the unusual ones, and each of these has some of the usual.

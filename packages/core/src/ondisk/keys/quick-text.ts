@@ -38,7 +38,7 @@ export class QuickKeyText {
   readonly #context: KeyTextContext;
   readonly #style: Release;
   readonly #newline: string;
-  /** Behind a last line break: the indent that the key stands at. */
+  /** What follows a last line break: the indent of the key. */
   readonly #end: string;
   readonly #fields: readonly { readonly label: string; readonly bits: number }[];
   /** What is printed of the fields from a number on when all are zero. */

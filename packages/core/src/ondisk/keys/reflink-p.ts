@@ -9,7 +9,7 @@ import type { KeyKind } from './kind.ts';
 export const BchReflinkP = layout('bch_reflink_p', 16, {
   idx_flags: at(0, u64), // 56 bits of idx, then the flags
   front_pad: at(8, u32), // sectors before idx that are referenced too
-  back_pad: at(12, u32), // sectors behind the end
+  back_pad: at(12, u32), // sectors after the end
 });
 
 const IDX_BITS = 56n;

@@ -28,7 +28,7 @@ export const BchSnapshot = layout('bch_snapshot', 64, {
 /** A node and how much of it its key has: older ones are shorter. */
 export interface Snapshot extends Struct<typeof BchSnapshot> {
   readonly sizeBytes: number;
-  /** What a newer release may have put behind it. */
+  /** What a newer release may have added after it. */
   readonly rest: Uint8Array;
 }
 
@@ -59,7 +59,7 @@ const DELETED = 4;
 const NO_KEYS = 8;
 const STATE_FLAGS = WILL_DELETE | SUBVOL | DELETED | NO_KEYS;
 
-/** What has become of a node, whichever way it is stored; undefined for a state that is none. */
+/** What has become of a node, whichever way it is stored; undefined for an unknown state. */
 export function snapshotState(value: Snapshot): SnapshotState | undefined {
   if (value.state !== 0) return snapshotStates.byId(value.state)?.name;
   if (value.flags & DELETED) return 'deleted';
@@ -127,8 +127,8 @@ export const snapshot: KeyKind<Snapshot> = {
     return problems;
   },
   text(out, value, context) {
-    const isStateTold = context.style === '1.39';
-    if (!isStateTold) {
+    const isStateShown = context.style === '1.39';
+    if (!isStateShown) {
       if (value.flags & SUBVOL) out.print('subvol ');
       if (value.flags & WILL_DELETE) out.print('will_delete ');
       if (value.flags & DELETED) out.print('deleted ');
@@ -138,7 +138,7 @@ export const snapshot: KeyKind<Snapshot> = {
     const [first, second] = value.children;
     out.print(`parent ${wide(value.parent)} children ${wide(first)} ${wide(second)} subvol ${value.subvol} `);
     out.print(`tree ${value.tree} depth ${value.depth} skiplist ${value.skip.join(' ')}`);
-    if (isStateTold) out.print(stateText(value));
+    if (isStateShown) out.print(stateText(value));
   },
   json: value => ({
     parent: value.parent,

@@ -100,7 +100,7 @@ describe('alloc_v4', () => {
     expect(fragmentation(value, 0)).toBe(0n);
   });
 
-  test('is told without fragmentation when the device is not known', () => {
+  test('is printed without fragmentation when the device is not known', () => {
     const text = textOf(keyAt('alloc_v4', allocValue(), makeBpos(7n, 5n, 0)));
     expect(text).not.toContain('  fragmentation     0');
     expect(text.at(-2)).toBe('  bp_start          8');
@@ -139,7 +139,7 @@ describe('alloc_v4', () => {
     expect(errors({ data_type: 6, dirty_sectors: 0, stripe_refcount: 1 })).toEqual(['alloc_key_dirty_sectors_0']);
   });
 
-  test('the first version, with backpointers behind it, has no fields where they are', () => {
+  test('the first version, followed by backpointers, has no fields where they are', () => {
     const pointer = '00 00 04 00000a0000 08000000 ffffffff 0800000000000000 0110000000000000';
     const value = new Uint8Array([...allocValue({ flags: 1 | (6 << 2) | (1 << 8) }, 48), ...hex(pointer)]);
     const key = keyAt('alloc_v4', value);
@@ -227,7 +227,7 @@ describe('alloc before alloc_v4', () => {
     expect(keyJson(v3)).toMatchObject({ value: { need_discard: true, journal_seq_nonempty: 9n, dirty_sectors: 300 } });
   });
 
-  test('integers that end behind the value or are too great for their field', () => {
+  test('integers that end past the value or are too great for their field', () => {
     expect(errorsOf(keyAt('alloc_v2', hex('06 03 02 04 ff 000000')))).toEqual(['alloc_v2_unpack_error']);
     const great = padTo8([3, 3, 2, 4, ...encodeVarint(1), ...encodeVarint(1), ...encodeVarint(2n ** 32n)]);
     expect(errorsOf(keyAt('alloc_v2', great))).toEqual(['alloc_v2_unpack_error']);
@@ -297,7 +297,7 @@ describe('backpointer', () => {
     expect(textOf(keyAt('backpointer', flagged, pos), { style: '1.39' })[0]).toMatch(/ gen=1 pos=0:1:0 phys stripe$/);
   });
 
-  test('without the device, its sector is told', () => {
+  test('without the device, its sector is printed', () => {
     expect(textOf(keyAt('backpointer', value, makeBpos(7n, 10879095n, 0)))[0]).toMatch(/: sector=7:10624 btree=/);
   });
 

@@ -1,7 +1,7 @@
 // Key type stripe: an erasure-coded stripe: a bucket on each of several devices, the last ones parity, with checksums of the data and
 // how much of each block is in use. The key's position is 0:stripe.
 //
-// Behind the header lie the pointers, then for each block its checksums (one for every `1 << csum_granularity_bits` sectors), then a
+// After the header come the pointers, then for each block its checksums (one for every `1 << csum_granularity_bits` sectors), then a
 // sector count for each block: where the counts are depends on the checksum type.
 // Sources: struct bch_stripe in data/ec/format.h, data/ec/trigger.h and trigger.c, v1.36.1 and v1.39.2.
 

@@ -21,7 +21,7 @@ export const BchSubvolume = layout('bch_subvolume', 48, {
 /** A subvolume and how much of it its key has: older ones are shorter. */
 export interface Subvolume extends Struct<typeof BchSubvolume> {
   readonly sizeBytes: number;
-  /** What a newer release may have put behind it. */
+  /** What a newer release may have added after it. */
   readonly rest: Uint8Array;
 }
 
@@ -48,7 +48,7 @@ const UNLINKED = 4;
 /** S32_MAX: the greatest subvolume number. */
 const SUBVOLUME_MAX = 0x7fff_ffff;
 
-/** What has become of a subvolume, whichever way it is stored; undefined for a state that is none. */
+/** What has become of a subvolume, whichever way it is stored; undefined for an unknown state. */
 export function subvolumeState(value: Subvolume): SubvolumeState | undefined {
   if (value.state !== 0) return subvolumeStates.byId(value.state)?.name;
   return value.flags & UNLINKED ? 'unlinked' : 'live';

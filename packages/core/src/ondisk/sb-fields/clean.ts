@@ -1,5 +1,5 @@
 // Section `clean`: written at a clean shutdown, so that the next mount need not read the journal: sub-entries as in a journal entry,
-// above all the roots of all btrees. Behind the last one there are zeroes, which read as empty btree_keys entries.
+// above all the roots of all btrees. After the last one there are zeroes, which read as empty btree_keys entries.
 // Source: struct bch_sb_field_clean in bcachefs_format.h and sb/clean.c, v1.36.1.
 
 import { CorruptError } from '../errors.ts';

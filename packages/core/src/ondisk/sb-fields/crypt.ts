@@ -1,5 +1,5 @@
 // Section `crypt`: the filesystem's master key, normally encrypted with a key that is derived from a passphrase; without a
-// passphrase it stands there in the clear. A clear key starts with KEY_MAGIC, which is how a passphrase is told to be right.
+// passphrase it stands there in the clear. A clear key starts with KEY_MAGIC, which shows that a passphrase is right.
 // Deriving and decrypting are crypto/'s. Sources: bcachefs_format.h and data/checksum.c, v1.36.1.
 
 import { bits, getBits } from '../bits.ts';

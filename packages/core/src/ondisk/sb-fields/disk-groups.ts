@@ -42,7 +42,7 @@ export function groupLabel(group: BchDiskGroup): string {
   return new TextDecoder().decode(end < 0 ? group.label : group.label.subarray(0, end));
 }
 
-/** All groups by index; bytes behind the last whole entry are not looked at. */
+/** All groups by index; bytes after the last whole entry are not looked at. */
 export function decodeDiskGroups(payload: Uint8Array): readonly BchDiskGroup[] {
   const view = viewOf(payload);
   const count = Math.floor(payload.length / BchDiskGroup.size);

@@ -25,7 +25,7 @@ export type BchSbExt = Struct<typeof BchSbExt>;
 export interface Ext extends BchSbExt {
   /** The length that the section has without its header; members beyond it read as zero. */
   readonly sizeBytes: number;
-  /** Bytes behind the members that we know. */
+  /** Bytes after the members that we know. */
   readonly tail: Uint8Array;
 }
 

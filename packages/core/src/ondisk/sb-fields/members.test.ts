@@ -20,7 +20,7 @@ import {
 const blank: Superblock = { ...BchSb.get(new DataView(new ArrayBuffer(BchSb.size)), 0), nr_devices: 3, sections: [] };
 const uuid = (digit: number) => `${digit}`.repeat(8).concat('-0000-4000-8000-000000000000');
 
-/** An entry of `length` bytes: a known member with bytes 0xaa behind the fields that we know. */
+/** An entry of `length` bytes: a known member with bytes 0xaa after the fields that we know. */
 function entry(length: number, digit: number): Uint8Array {
   const bytes = new Uint8Array(Math.max(length, BchMember.size)).fill(0xaa);
   const known = { ...blankMember(), uuid: uuid(digit), nbuckets: 1024, bucket_size: 256, seq: 9 };
@@ -94,7 +94,7 @@ describe('in a superblock', () => {
     expect(sectionPayload(changed, 'members_v2')).toBeUndefined();
   });
 
-  test('free and deleted slots are no members, and entries beyond nr_devices do not count', () => {
+  test('free and deleted slots are not members, and entries beyond nr_devices do not count', () => {
     const list = [
       blankMember(),
       { ...blankMember(), uuid: MEMBER_DELETED_UUID },

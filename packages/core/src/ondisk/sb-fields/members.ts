@@ -36,7 +36,7 @@ export const BchMember = layout('bch_member', 328, {
 export type BchMember = Struct<typeof BchMember>;
 
 export const MEMBER_V1_BYTES = 56;
-/** What v1.13 writes; each later release adds fields behind. */
+/** What v1.13 writes; each later release adds fields at the end. */
 export const MEMBER_1_13_BYTES = BchMember.offset.device_name;
 
 export const MEMBER_NIL_UUID = '00000000-0000-0000-0000-000000000000';
@@ -53,7 +53,7 @@ export interface MembersField {
   /** Bytes of one entry: 56 in members_v1. */
   readonly member_bytes: number;
   readonly members: readonly Member[];
-  /** Bytes behind the last whole entry. */
+  /** Bytes after the last whole entry. */
   readonly rest: Uint8Array;
 }
 
@@ -124,7 +124,7 @@ export function withMembers(sb: Superblock, changed: readonly Member[], memberBy
   if (v2 !== undefined || v1 === undefined || memberBytes !== undefined) {
     const before = v2 === undefined ? undefined : decodeMembersV2(v2);
     const member_bytes = memberBytes ?? before?.member_bytes ?? MEMBER_1_13_BYTES;
-    // What is behind the last entry stays only while the entries keep their places.
+    // What follows the last entry stays only while the entries keep their places.
     const sameEntries = before?.member_bytes === member_bytes && before.members.length === changed.length;
     const rest = sameEntries ? before.rest : NO_BYTES;
     result = withSection(result, 'members_v2', encodeMembersV2({ member_bytes, members: changed, rest }));

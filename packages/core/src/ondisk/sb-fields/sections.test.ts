@@ -245,7 +245,7 @@ describe('clean', () => {
   const clock = `0200000007000000${u64(1)}${u64(9)}`;
   const payload = hex(head, usage, clock, u64(0), u64(0));
 
-  test('entries, without the padding behind them', () => {
+  test('entries, without the padding after them', () => {
     expect(roundTrip('clean', payload)).toEqual(payload);
     expect(text('clean', payload)).toBe(
       'flags:          0\njournal_seq:    40\nusage: type=key_version v=7\nclock: write=9\n',
@@ -253,14 +253,14 @@ describe('clean', () => {
     expect(problems('clean', payload)).toEqual([]);
   });
 
-  test('an entry that is too long ends the list and is told', () => {
+  test('an entry that is too long ends the list and is reported', () => {
     const cut = hex(head, usage, '0900000007000000');
     expect(problems('clean', cut)).toEqual(['invalid_sb_clean clean: entry 1 is 80 bytes long, only 8 are left']);
     expect(text('clean', cut)).toMatch(/v=7\n\(damaged: entry 1 is 80 bytes long, only 8 are left\)\n$/);
     expect(problems('clean', hex(u64(0)))).toEqual(['invalid_sb_clean clean: 8 bytes, expected 16 or more']);
   });
 
-  test('entries that do not fit their type are told, and the next ones printed', () => {
+  test('entries that do not fit their type are reported, and the next ones printed', () => {
     const odd = hex(head, '0000000007000000', '0000000005000000', '01000000c8000000', u64(1), usage);
     expect(text('clean', odd).split('\n').slice(2)).toEqual([
       'clock: (damaged: 0 bytes, expected 16 or more)',
