@@ -27,7 +27,10 @@ const rules: readonly Rule[] = [
   },
   { pattern: /[Bb]ehind[A-Z]/, better: 'after…' },
   { pattern: /\bwho(so)?ever\b/i, better: 'the caller, a caller that, anyone who' },
-  { pattern: /\bnobody\b(?!['"]| inspects the spammish)/i, better: 'the passive with not (`is not used`), nothing, no one' },
+  {
+    pattern: /\bnobody\b(?!['"]| inspects the spammish)/i,
+    better: 'the passive with not (`is not used`), nothing, no one',
+  },
   { pattern: /\bmend(s|ed|ing)?\b/i, better: 'repair, fix' },
   { pattern: /\bon wish\b/i, better: 'optionally, on request' },
   { pattern: /\bsuffic(e|es|ed|ing)\b/i, better: 'be enough, fit' },

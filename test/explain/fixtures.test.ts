@@ -85,8 +85,8 @@ describe.skipIf(whyNoFixtures !== undefined)('what says itself where it is', () 
         const header = new Uint8Array(752);
         device.read(at, header);
         const lastByte = at + superblockBytes(viewOf(header), 0) - 1;
-        expect(placesOf(explainer.explain(sb.dev_idx, lastByte), 'superblock')[0]?.isBehindEnd).toBe(false);
-        expect(placesOf(explainer.explain(sb.dev_idx, lastByte + 1), 'superblock')[0]?.isBehindEnd).toBe(true);
+        expect(placesOf(explainer.explain(sb.dev_idx, lastByte), 'superblock')[0]?.isPastEnd).toBe(false);
+        expect(placesOf(explainer.explain(sb.dev_idx, lastByte + 1), 'superblock')[0]?.isPastEnd).toBe(true);
       }
     }
 

@@ -102,7 +102,7 @@ export async function* openEachForReading(context: Context, args: FilesystemArgs
   const sets = findFilesystems(args.devices, searchOf(context, args));
   try {
     for (const set of sets) {
-      tellMembers(context, set, args);
+      reportMembers(context, set, args);
       const filesystem = await openSet(context, set, args);
       try {
         yield filesystem;
@@ -121,7 +121,7 @@ export async function* openEachForReading(context: Context, args: FilesystemArgs
  */
 export function findMembersForReading(context: Context, args: FilesystemArgs): MemberSet {
   const set = findMembers(args.devices, searchOf(context, args));
-  tellMembers(context, set, args);
+  reportMembers(context, set, args);
   return set;
 }
 
@@ -144,10 +144,10 @@ export async function openForWriting(
     const set = openMembers(devices);
     // Before a passphrase is asked for.
     refuseUnwritable(set);
-    tellMembers(context, set, args);
+    reportMembers(context, set, args);
     const given = options(set);
     const writer = new FilesystemWriter(set, { ...given, key: await masterKeyOf(context, set, args) });
-    tellProblems(context, writer.filesystem);
+    reportProblems(context, writer.filesystem);
     return writer;
   } catch (thrown) {
     for (const device of devices) device.close();
@@ -217,7 +217,7 @@ function searchOf(
   return { uuid, exclusive, onUnreadable: error => context.warn(`${error.message}; left out`) };
 }
 
-function tellMembers(context: Context, set: MemberSet, { degraded }: FilesystemArgs): void {
+function reportMembers(context: Context, set: MemberSet, { degraded }: FilesystemArgs): void {
   if (set.missing.length > 0 && !degraded) context.warn(`${missingText(set)}; what is only there cannot be read`);
   for (const { device, reading } of set.members) {
     const [first] = reading.failures;
@@ -270,7 +270,7 @@ async function openSet(
     const passphrase = isSealed ? await passphraseFor(context, args.passphrase_file) : undefined;
     try {
       const filesystem = filesystemOf(set, { degraded: true, passphrase });
-      tellProblems(context, filesystem);
+      reportProblems(context, filesystem);
       return filesystem;
     } catch (thrown) {
       return otherwise(thrown, passphrase);
@@ -281,7 +281,7 @@ async function openSet(
   }
 }
 
-function tellProblems(context: Context, { replay }: Filesystem): void {
+function reportProblems(context: Context, { replay }: Filesystem): void {
   for (const { where, detail } of replay.problems) {
     context.warn([locationText(where), detail].filter(Boolean).join(': '));
   }

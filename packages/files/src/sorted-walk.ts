@@ -79,7 +79,7 @@ export function* sortedDirectories(
         }
       }
     }
-    if (entry !== undefined && (isRepeated || isTooDeep)) tellNotEntered(tree, entry, at, isRepeated);
+    if (entry !== undefined && (isRepeated || isTooDeep)) reportNotEntered(tree, entry, at, isRepeated);
   }
 }
 
@@ -113,7 +113,7 @@ export function* sortedWalk(
     yield { path: at, depth: stack.length, entry, node, isLast, isRepeated };
     if (!isInside || stack.length >= depthMax) continue;
     if (isRepeated || stack.length >= DEPTH_MAX) {
-      tellNotEntered(tree, entry, at, isRepeated);
+      reportNotEntered(tree, entry, at, isRepeated);
       continue;
     }
     entered.add(idOf(node));
@@ -123,8 +123,8 @@ export function* sortedWalk(
 
 const idOf = ({ subvolume, snapshot, inum }: FileNode): string => `${subvolume}:${snapshot}:${inum}`;
 
-function tellNotEntered(tree: FileTree, entry: FileEntry, path: Uint8Array, isRepeated: boolean): void {
+function reportNotEntered(tree: FileTree, entry: FileEntry, path: Uint8Array, isRepeated: boolean): void {
   const where = { btree: 'dirents', pos: bposText(entry.pos) };
   const detail = isRepeated ? 'a directory that was entered before' : `more than ${DEPTH_MAX} directories deep`;
-  tree.teller(path)?.(new CorruptError('dir_loop', where, `${detail}: not entered`));
+  tree.onDamageAt(path)?.(new CorruptError('dir_loop', where, `${detail}: not entered`));
 }

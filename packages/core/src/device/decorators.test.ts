@@ -30,7 +30,7 @@ describe('OverlayDevice', () => {
     expect(base.toBytes()).toEqual(filled(10_000, 1));
   });
 
-  it('reaches the last byte of a device that is no multiple of a page', () => {
+  it('reaches the last byte of a device that is not a multiple of a page', () => {
     const overlay = new OverlayDevice(MemoryDevice.from(filled(5000, 1)));
     overlay.write(4999, filled(1, 2));
     expect(readBytes(overlay, 4998, 2)).toEqual(Uint8Array.of(1, 2));
@@ -148,7 +148,7 @@ describe('RecordingDevice', () => {
 });
 
 describe('FaultyDevice', () => {
-  it('fails reads that touch a range, as often as it is told', () => {
+  it('fails reads that touch a range, as often as is asked', () => {
     const device = new FaultyDevice(new MemoryDevice(8192), [
       { kind: 'read-error', offset: 4096, length: 512, times: 1 },
     ]);
@@ -189,7 +189,7 @@ describe('FaultyDevice', () => {
     device.flush();
   });
 
-  it('strikes where and when it is told', () => {
+  it('strikes where and when it is asked to', () => {
     const memory = new MemoryDevice(8192);
     const device = new FaultyDevice(memory, [{ kind: 'write-error', code: 'ENOSPC', skip: 2, times: 1 }]);
     device.write(0, filled(4, 1));

@@ -42,7 +42,7 @@ export interface OpenDeviceOptions {
 
 /**
  * Opens an image file or a block device. One that is opened for reading may be a qcow2 file, and is the device in it then
- * (qcow2-device.ts says how that is told); for writing, files are taken as they stand.
+ * (qcow2-device.ts says how that is recognised); for writing, files are taken as they stand.
  * @throws DeviceError kind `missing`, `busy`, `permission`, `read-only`, `full` or `io`
  * @throws UsageError when the path is neither an image file nor a block device
  * @throws CorruptError, IncompatibleError for a qcow2 file that cannot be read
@@ -277,7 +277,7 @@ function truncate(path: string, fd: number, sizeBytes: number): void {
   }
 }
 
-/** The physical sector stays unknown: st_blksize tells about the host, and nothing that we write depends on the host. */
+/** The physical sector stays unknown: st_blksize is a fact of the host, and nothing that we write depends on the host. */
 function fileShape(sizeBytes: number): Shape {
   return { kind: 'file', sizeBytes, logicalSectorBytes: 512, physicalSectorBytes: 0, rotational: undefined };
 }
@@ -288,7 +288,7 @@ function blockShape(path: string, fd: number, device: string): Shape {
 }
 
 /**
- * The size of a device that does not tell it: the end of what can be read. About a hundred reads.
+ * The size of a device that does not report it: the end of what can be read. About a hundred reads.
  * Exported for its test.
  */
 export function searchSize(path: string, fd: number): number {

@@ -11,7 +11,7 @@ export function writeHeadLast(device: BlockDevice, offset: number, bytes: Uint8A
   writeHeadsLast(device, [{ offset, bytes }]);
 }
 
-/** The same for several places, none of which needs another: what is behind the heads of all of them is flushed at once. */
+/** The same for several places, none of which needs another: what follows the heads of all of them is flushed at once. */
 export function writeHeadsLast(
   device: BlockDevice,
   pieces: readonly { readonly offset: number; readonly bytes: Uint8Array }[],

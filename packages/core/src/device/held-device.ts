@@ -1,5 +1,5 @@
 // A device of which some ranges are not to be touched yet: what is written there is kept in memory, the rest goes through. A filesystem that
-// is made in many commits holds back its superblocks that way, so that until all of it is there nobody finds a filesystem on the device.
+// is made in many commits holds back its superblocks that way, so that no filesystem is found on the device until all of it is there.
 
 import { type BlockDevice, type ByteRange, checkRange, checkWrite } from './block-device.ts';
 import { SparsePages } from './sparse-pages.ts';
@@ -11,7 +11,7 @@ export class HeldDevice implements BlockDevice {
   readonly #ranges: readonly ByteRange[];
   readonly #pages = new SparsePages();
 
-  /** @param ranges held back, in address order, disjoint; may reach behind the end of the device */
+  /** @param ranges held back, in address order, disjoint; may reach past the end of the device */
   constructor(base: BlockDevice, ranges: readonly ByteRange[]) {
     this.#base = base;
     this.name = base.name;

@@ -1,4 +1,4 @@
-// What Linux tells about block devices through /proc and /sys, without an external program. The three questions that
+// What Linux reports about block devices through /proc and /sys, without an external program. The three questions that
 // everything here asks of the machine are an interface, so that tests can describe a machine in plain text.
 // On other systems every answer is "nothing".
 

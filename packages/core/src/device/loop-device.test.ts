@@ -65,7 +65,7 @@ describe.runIf(reason === undefined)('a loop device', () => {
     loop = attach(image, '--sector-size', '4096');
   });
 
-  it('tells its size and sectors', () => {
+  it('reports its size and sectors', () => {
     const device = openDevice(loop, { write: true });
     expect(device).toMatchObject({ kind: 'block', sizeBytes: 16 * MIB, logicalSectorBytes: 4096, writable: true });
     expect(device.physicalSectorBytes).toBeGreaterThanOrEqual(4096);
@@ -121,7 +121,7 @@ describe.runIf(reason === undefined)('a loop device', () => {
     const disk = sparse('partitioned.img', 16 * MIB);
     const whole = attach(disk, '--partscan');
     const partition = `${whole}p1`;
-    // Told to the kernel directly: not every kernel reads partition tables.
+    // Directly through the kernel: not every kernel reads partition tables.
     run('addpart', whole, '1', `${MIB / 512}`, `${(15 * MIB) / 512}`);
     undo.push(() => run('delpart', whole, '1'));
     const mountPoint = join(folder, 'partition');

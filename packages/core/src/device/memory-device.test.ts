@@ -4,7 +4,7 @@ import { MemoryDevice } from './memory-device.ts';
 
 const TIB = 2 ** 40;
 
-/** Every byte tells its place. */
+/** Every byte depends on its place. */
 const pattern = (length: number, seed = 1) =>
   Uint8Array.from({ length }, (_, i) => (i * 31 + seed * 17 + (i >> 8)) & 0xff);
 

@@ -79,7 +79,7 @@ test('a folder that is not there', () => {
   );
 });
 
-test.skipIf(!existsSync('/dev/full'))('a full disk is told as such', () => {
+test.skipIf(!existsSync('/dev/full'))('a full disk is reported as such', () => {
   const file = new NewFile(join(folder, 'x'), { overwrite: false });
   // Nearly no filesystem takes a file of eight exabytes.
   expect(() => file.setSize(Number.MAX_SAFE_INTEGER)).toThrow(expect.objectContaining({ name: 'DeviceError' }));

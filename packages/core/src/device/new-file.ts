@@ -99,7 +99,7 @@ export class NewFile {
     }
   }
 
-  /** Whoever else can write to the folder could have put another file under the temporary name. */
+  /** Anyone else who can write to the folder could have put another file under the temporary name. */
   #checkTemporary(): void {
     const own = fstatSync(this.#openFd(), { bigint: true });
     const there = lstatSync(this.#temporary, { bigint: true, throwIfNoEntry: false });
@@ -130,7 +130,7 @@ export class NewFile {
   }
 }
 
-/** The path to be renamed to: behind a symbolic link, what it leads to. */
+/** The path to be renamed to: for a symbolic link, what it leads to. */
 function targetOf(path: string, overwrite: boolean): string {
   const found = statIfPresent(path);
   if (found === undefined) return path;

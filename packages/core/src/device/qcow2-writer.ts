@@ -1,6 +1,6 @@
 // Writes a qcow2 file in one go: the clusters of the disk come in the order of their places, those of nothing but zeroes are left out, and
 // the same contents give the same bytes. Version 2, which every reader knows (the reference's undump knows no other), with true
-// reference counts, so that QEMU has nothing to complain of. In the file: the header; each L2 table behind the clusters that it
+// reference counts, so that QEMU has nothing to complain of. In the file: the header; each L2 table after the clusters that it
 // names; the L1 table; the reference counts. Memory: one cluster, one L2 table, the L1 table.
 
 import { assert } from '../ondisk/errors.ts';
@@ -54,7 +54,7 @@ export class Qcow2Writer {
   #doneBytes = 0;
   #isTableUsed = false;
   #isFinished = false;
-  /** Behind the last cluster of the file; the first one is the header's. */
+  /** After the last cluster of the file; the first one is the header's. */
   #fileBytes: number;
 
   /** @param sizeBytes of the disk */
@@ -158,7 +158,7 @@ export class Qcow2Writer {
       for (let c = 0; c < count; c++) block[c * REFCOUNT_BYTES + 1] = 1;
       putEntry(table, i, this.#append(block), 0);
     }
-    // Behind the blocks: 7-Zip takes the end of the last table for the end of the file.
+    // After the blocks: 7-Zip takes the end of the last table for the end of the file.
     const tableAt = this.#append(new Uint8Array(table.buffer));
     return { tableAt, tableClusters };
   }

@@ -1,4 +1,4 @@
-// Bytes that exist only where they were written: a map of 4 KiB pages. The storage behind MemoryDevice and OverlayDevice.
+// Bytes that exist only where they were written: a map of 4 KiB pages. The storage of MemoryDevice and OverlayDevice.
 // Copies share pages until one side writes (8 TiB devices and a thousand snapshots of one image are cheap).
 
 import type { ByteRange } from './block-device.ts';

@@ -1,6 +1,6 @@
 // Writes the metadata of one member into a qcow2 file: the ranges of metadata.ts in the order of their places, everything else left out.
-// What stands behind the last bset of a node or the last entry of a journal bucket is of an earlier use, of the bucket's files too,
-// and is left out as well. Nodes are looked at on the way: damaged ones are dumped as they are, and told.
+// What follows the last bset of a node or the last entry of a journal bucket is left from an earlier use, perhaps from files, and is left
+// out as well. Nodes are looked at on the way: damaged ones are dumped as they are, and reported.
 
 import { canChecksum, verifyVstruct } from '../checksum/checksum.ts';
 import { btreeNonce } from '../crypto/nonce.ts';
@@ -93,7 +93,7 @@ function readRange(device: BlockDevice, { offsetBytes, lengthBytes }: MetadataRa
       device.read(offsetBytes + at, piece);
     } catch (thrown) {
       if (!(thrown instanceof DeviceError && thrown.kind === 'io')) throw thrown;
-      piece.fill(0); // Told already.
+      piece.fill(0); // Reported already.
     }
   }
   return bytes;
@@ -114,7 +114,7 @@ class NodeCheck {
   }
 
   /**
-   * Where nothing of the node can follow any more: behind the last block that begins like one of its bsets. All of it when it does not
+   * Where nothing of the node can follow any more: after the last block that begins like one of its bsets. All of it when it does not
    * begin like a node.
    */
   usedBytes(bytes: Uint8Array): number {
@@ -196,7 +196,7 @@ class NodeCheck {
   }
 }
 
-/** Where no entry can follow any more: behind the last block that begins like one. */
+/** Where no entry can follow any more: after the last block that begins like one. */
 function usedJournalBytes(bytes: Uint8Array, { sb }: DumpSource): number {
   const view = viewOf(bytes);
   const magic = jsetMagic(sb.uuid);

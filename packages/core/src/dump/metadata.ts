@@ -33,7 +33,7 @@ export interface MetadataOptions {
   readonly dirtyJournalOnly?: boolean;
   /** Of each node only the replica on the member of the lowest index that is there. */
   readonly singleReplica?: boolean;
-  /** Told of what is missing in the result: nodes below a node that cannot be read, pointers out of the device. */
+  /** Called with what is missing in the result: nodes below a node that cannot be read, pointers out of the device. */
   readonly onLoss?: (loss: CorruptError | DeviceError) => void;
 }
 
@@ -158,7 +158,7 @@ function claimedBytes(device: BlockDevice, offset: number): number | undefined {
     return hasSuperblockMagic(view, 0) ? superblockBytes(view, 0) : undefined;
   } catch (thrown) {
     if (!(thrown instanceof DeviceError)) throw thrown;
-    return undefined; // It is told when the range is read.
+    return undefined; // It is reported when the range is read.
   }
 }
 
@@ -203,7 +203,7 @@ class NodeFinder {
   readonly #lists: ReadonlyMap<number, NodeList>;
   readonly #options: MetadataOptions;
   /** Each loss is met again at each level below it. */
-  readonly #told = new Set<string>();
+  readonly #reported = new Set<string>();
   #found = 0;
 
   constructor(filesystem: DumpSource, lists: ReadonlyMap<number, NodeList>, options: MetadataOptions) {
@@ -217,7 +217,7 @@ class NodeFinder {
       const btree = this.#filesystem.btree(root.btree);
       if (root.key !== undefined) this.#add(root.btree, root.level, root.key);
       const onDamage = (damage: CorruptError | DeviceError) => this.#lose(damage);
-      // With level 1 a lost root of a single leaf is told too.
+      // With level 1 a lost root of a single leaf is reported too.
       for (let level = Math.max(root.level, root.key === undefined ? 1 : 0); level > 0; level--) {
         for (const ptr of btree.keys({ level, onDamage })) {
           this.#add(root.btree, level - 1, ptr);
@@ -255,8 +255,8 @@ class NodeFinder {
   }
 
   #lose(loss: CorruptError | DeviceError): void {
-    if (this.#told.has(loss.message)) return;
-    this.#told.add(loss.message);
+    if (this.#reported.has(loss.message)) return;
+    this.#reported.add(loss.message);
     this.#options.onLoss?.(loss);
   }
 }

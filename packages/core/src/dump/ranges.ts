@@ -42,7 +42,7 @@ export interface DumpedNode {
 /** Changes what goes into a dump. */
 export interface DumpTransform {
   /**
-   * Called once for each range, in the order of members and of offsets on each. The bytes behind the last entry of a bucket or the
+   * Called once for each range, in the order of members and of offsets on each. The bytes after the last entry of a bucket or the
    * last bset of a node, left from an earlier use, are zeroes already.
    * @param bytes as many as the range says; the callee may change them in place, the caller does not use them afterwards
    * @returns what is dumped: `bytes` or another array of the same length

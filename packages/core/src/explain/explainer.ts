@@ -1,5 +1,5 @@
 // Explains what lies at a byte of a member, from what says it by itself (superblocks, the journal's buckets) to what has to be looked for: the
-// keys that point there. Nothing here throws for damage: it is told in the explanation. What was read once (journal, snapshots,
+// keys that point there. Nothing here throws for damage: it is reported in the explanation. What was read once (journal, snapshots,
 // nodes) is kept for the next byte.
 
 import { DataReader } from '../data/extent-read.ts';
@@ -36,7 +36,7 @@ const allocKinds = new Map<number, KeyKind<Alloc>>(
 );
 const STRIPE = keyTypes.idOf('stripe');
 
-/** Losses that are told in one explanation. */
+/** Losses that are reported in one explanation. */
 const NOTICES_MAX = 16;
 
 /** `loadChecksums()` and `loadCompression()` have to have been awaited. */
@@ -49,7 +49,7 @@ export class Explainer {
 
   constructor(source: Filesystem) {
     this.#source = source;
-    const onDamage = (damage: Damage) => this.#tell(damage.message);
+    const onDamage = (damage: Damage) => this.#notice(damage.message);
     this.#files = new FileFinder(source, onDamage);
     this.#data = new DataReader(source, { onDamage });
   }
@@ -58,7 +58,7 @@ export class Explainer {
    * What lies at a byte of a member.
    * @param dev index of the member
    * @param offset bytes from the start of its device
-   * @throws UsageError when there is no such member or the byte is behind the end of the device
+   * @throws UsageError when there is no such member or the byte is past the end of the device
    * @throws DeviceError when a superblock or the journal cannot be read
    */
   explain(dev: number, offset: number, { scan = false }: ExplainOptions = {}): Explanation {
@@ -92,7 +92,7 @@ export class Explainer {
     };
   }
 
-  #tell(notice: string): void {
+  #notice(notice: string): void {
     if (this.#notices.size < NOTICES_MAX) this.#notices.add(notice);
   }
 
@@ -107,7 +107,7 @@ export class Explainer {
     const pos = makeBpos(BigInt(dev), BigInt(nr), 0);
     const onDamage = (damage: Damage) => {
       isLost = true;
-      this.#tell(damage.message);
+      this.#notice(damage.message);
     };
     const key = this.#source.btree('alloc').get(pos, { onDamage });
     const kind = key === undefined ? undefined : allocKinds.get(key.k.type);
@@ -143,7 +143,7 @@ export class Explainer {
       return readJournal(this.#source.set, this.#source.key);
     } catch (thrown) {
       if (!(thrown instanceof IncompatibleError || thrown instanceof UsageError)) throw thrown;
-      this.#tell(`the journal cannot be read: ${thrown.message}`);
+      this.#notice(`the journal cannot be read: ${thrown.message}`);
       return undefined;
     }
   }
@@ -162,9 +162,9 @@ export class Explainer {
       bucketStart: bucket.nr * sizeSectors,
       bucketSectors: sizeSectors,
     };
-    const onDamage = (damage: Damage) => this.#tell(damage.message);
+    const onDamage = (damage: Damage) => this.#notice(damage.message);
     const search = findOwners(this.#source, place, bucket.alloc, { forceScan, onDamage });
-    for (const notice of search.notices) this.#tell(notice);
+    for (const notice of search.notices) this.#notice(notice);
     const places = search.owners.map(owner => this.#ownedPlace(device, offset, bucket, owner));
     // A copy that was given up is no more than a leftover, but it is its key that says so.
     return { places: [...places, ...this.#stripePlaces(dev, bucket)], searched: search.searched };
@@ -185,7 +185,7 @@ export class Explainer {
   #stripePlaces(dev: number, { nr, sizeSectors, alloc: state }: BucketFacts): readonly StripePlace[] {
     if (state === undefined || (state.stripe_refcount === 0 && state.stripe_sectors === 0)) return [];
     const places: StripePlace[] = [];
-    for (const key of this.#source.btree('stripes').keys({ onDamage: damage => this.#tell(damage.message) })) {
+    for (const key of this.#source.btree('stripes').keys({ onDamage: damage => this.#notice(damage.message) })) {
       if (key.k.type !== STRIPE || key.value.length < stripe.minBytes) continue;
       const { ptrs, nr_blocks, nr_redundant } = stripe.decode(key.value);
       const block = ptrs.findIndex(ptr => ptr.dev === dev && Math.floor(ptr.offset / sizeSectors) === nr);
@@ -214,7 +214,7 @@ export class Explainer {
       return [nodePlaceAt(this.#source, device, node, offset, () => ({ list: [], hasMore: false }))];
     } catch (thrown) {
       if (!(thrown instanceof DeviceError || thrown instanceof CorruptError)) throw thrown;
-      this.#tell(thrown.message);
+      this.#notice(thrown.message);
       return [];
     }
   }
@@ -224,7 +224,7 @@ export class Explainer {
       return sectorAround(device, offset).every(byte => byte === 0);
     } catch (thrown) {
       if (!(thrown instanceof DeviceError)) throw thrown;
-      this.#tell(thrown.message);
+      this.#notice(thrown.message);
       return undefined;
     }
   }

@@ -70,7 +70,7 @@ export interface SuperblockPlace {
   /** Why it cannot be believed; undefined for a sound one. */
   readonly problem: string | undefined;
   /** Room for a copy, which this one does not take. */
-  readonly isBehindEnd: boolean;
+  readonly isPastEnd: boolean;
   readonly field: Annotation | undefined;
   readonly region: Region;
 }
@@ -80,7 +80,7 @@ export interface JournalPlace {
   /** The number of the bucket in the journal, which is not its number on the device. */
   readonly bucketIndex: number;
   readonly bucketCount: number;
-  /** Undefined behind the last entry of a bucket. */
+  /** Undefined after the last entry of a bucket. */
   readonly entry: JsetPlace | undefined;
   readonly field: Annotation | undefined;
   readonly region: Region | undefined;
@@ -91,9 +91,9 @@ export interface JsetPlace {
   readonly sector: number;
   readonly sizeBytes: number;
   readonly checksumGood: boolean;
-  /** Left: from an earlier use of the bucket, or behind where reading the journal ends. */
+  /** Left: from an earlier use of the bucket, or after the place where reading the journal ends. */
   readonly use: JournalEntryUse | 'left';
-  /** Undefined in the header of the entry and behind its end. */
+  /** Undefined in the header of the entry and after its end. */
   readonly sub: SubEntryPlace | undefined;
 }
 
@@ -158,7 +158,7 @@ export type NodePart =
     }
   /** Between the last key of a bset and the end of its block. */
   | { readonly type: 'padding'; readonly bset: BsetPlace }
-  /** Behind the last bset. */
+  /** After the last bset. */
   | { readonly type: 'unwritten' }
   | { readonly type: 'unreadable' };
 
@@ -212,6 +212,6 @@ export interface FileReference {
   readonly paths: readonly FilePath[];
   /** The byte of the file; undefined where it is not one certain byte. */
   readonly offset: number | undefined;
-  /** The run of the file that the key stands for, in bytes; undefined for keys that are no extents. */
+  /** The run of the file that the key stands for, in bytes; undefined for keys that are not extents. */
   readonly range: { readonly offset: number; readonly length: number } | undefined;
 }

@@ -1,5 +1,5 @@
-// What of the journal a byte is: which entry, which sub-entry and which key in it. Entries that reading the journal finds are told with
-// what a replay does with them; behind them, what is left of earlier uses of the bucket is looked for by its magic.
+// What of the journal a byte is: which entry, which sub-entry and which key in it. Entries that reading the journal finds are shown with
+// what a replay does with them; after them, what is left of earlier uses of the bucket is looked for by its magic.
 
 import { canChecksum, verifyVstruct } from '../checksum/checksum.ts';
 import { journalNonce } from '../crypto/nonce.ts';

@@ -157,7 +157,7 @@ class NodeLayout {
       const start = sectorsToBytes(summary.offsetSectors);
       const bsetAt = start + (start === 0 ? NODE_BSET_AT : ENTRY_BSET_AT);
       const keysAt = start + (start === 0 ? NODE_KEYS_AT : ENTRY_KEYS_AT);
-      // A length that reaches out of the node was found and told by the reader, which then took no keys.
+      // A length that reaches out of the node was found and reported by the reader, which then took no keys.
       const keysEnd = Math.min(keysAt + 8 * view.getUint16(bsetAt + Bset.offset.u64s, true), node.bytes.length);
       const end = Math.min(start + roundUp(keysEnd - start, blockSectors * SECTOR_BYTES), node.bytes.length);
       return { nr, summary, start, keysAt, keysEnd, end };

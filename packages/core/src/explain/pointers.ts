@@ -36,7 +36,7 @@ export interface OwnerSearch {
 const BACKPOINTER = keyTypes.idOf('backpointer');
 /** Backpointers of one bucket that are followed: one sector each, and some more for compressed extents. */
 const BACKPOINTERS_MAX = 65_536;
-/** Faults of the index that are told one by one. */
+/** Faults of the index that are reported one by one. */
 const NOTICES_MAX = 8;
 
 /** What a pointer takes of its device, in sectors: all that one checksum covers. */

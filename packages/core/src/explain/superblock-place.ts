@@ -61,7 +61,7 @@ export function superblockPlaceAt(member: OpenMember, offset: number): Superbloc
       copies: listed.length,
       sector,
       ...verdictOf(device, sector),
-      isBehindEnd: offset >= at + bytes.length,
+      isPastEnd: offset >= at + bytes.length,
       field: offset < at + bytes.length ? fieldAt(region, offset) : undefined,
       region,
     };

@@ -10,7 +10,7 @@ import { CorruptError } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
 import { type DirentTarget, dirent } from '../ondisk/keys/dirent.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { type DamageOptions, type OnDamage, tellDamage } from '../snapshots/damage.ts';
+import { type DamageOptions, type OnDamage, reportDamage } from '../snapshots/damage.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { visibleKeys } from '../snapshots/visible.ts';
 import { latin1Text, printableBytes } from '../util/byte-text.ts';
@@ -108,7 +108,7 @@ export function entryOf(key: Key, onDamage: OnDamage | undefined): DirectoryEntr
   if (key.value.length < dirent.minBytes) {
     const where = { btree: 'dirents', pos: bposText(key.k.p) };
     const detail = `a dirent of ${key.value.length} bytes, expected ${dirent.minBytes} or more`;
-    tellDamage(new CorruptError('bkey_val_size_too_small', where, detail), onDamage);
+    reportDamage(new CorruptError('bkey_val_size_too_small', where, detail), onDamage);
     return undefined;
   }
   const { name, casefoldedName, type, target } = dirent.decode(key.value);
@@ -198,6 +198,6 @@ class Chain {
   }
 
   #tell(error: FaultName, pos: Bpos, detail: string): void {
-    tellDamage(new CorruptError(error, { btree: 'dirents', pos: bposText(pos) }, detail), this.#onDamage);
+    reportDamage(new CorruptError(error, { btree: 'dirents', pos: bposText(pos) }, detail), this.#onDamage);
   }
 }

@@ -17,7 +17,7 @@ import { blankInode, type Inode, isDirectory, modeType, ROOT_INODE } from '../on
 import { optionFromSuperblock } from '../ondisk/option-values.ts';
 import { option } from '../ondisk/options.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
-import { type OnDamage, tellDamage } from '../snapshots/damage.ts';
+import { type OnDamage, reportDamage } from '../snapshots/damage.ts';
 import { ROOT_SUBVOLUME, SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { bytesOfWord, compareBytes, printableBytes } from '../util/byte-text.ts';
 import { foldName } from './casefold.ts';
@@ -25,7 +25,7 @@ import { areEqual, type DirectoryEntry, type DirentView, findDirent, lookupName,
 import { FileError, type FileErrorCode } from './file-error.ts';
 import { type FileStat, statOf } from './file-stat.ts';
 import { readInode } from './inode.ts';
-import { DamageTeller } from './path-damage.ts';
+import { DamageReporter } from './path-damage.ts';
 import { StrHash } from './str-hash.ts';
 import { type ExtendedAttribute, type InodeOptionText, inodeOptionTexts, readXattrs } from './xattrs.ts';
 
@@ -107,7 +107,7 @@ const isInitialized = ({ sb }: FilesystemSource): boolean => getBits(sb.flags, s
 const emptyRoot: Inode = { ...blankInode, bi_mode: 0o040_755 };
 
 export class FileTree {
-  readonly #teller: DamageTeller;
+  readonly #reporter: DamageReporter;
   #hash: { readonly of: Inode; readonly hash: StrHash } | undefined;
   #data: DataReader | undefined;
   readonly #isFilesystemCasefolded: boolean;
@@ -120,9 +120,9 @@ export class FileTree {
     /** The snapshot that its files are read in. */
     readonly snapshot: number,
     readonly rootInode: bigint,
-    teller: DamageTeller,
+    reporter: DamageReporter,
   ) {
-    this.#teller = teller;
+    this.#reporter = reporter;
     this.#isFilesystemCasefolded = Number(optionFromSuperblock(option('casefold'), source.sb)) === 1;
   }
 
@@ -133,51 +133,51 @@ export class FileTree {
    */
   static open(source: FilesystemSource, options: FileTreeOptions = {}): FileTree {
     const { subvolume = ROOT_SUBVOLUME, snapshot } = options;
-    const teller = new DamageTeller(options.onDamage);
-    const table = options.table ?? SnapshotTable.read(source, { onDamage: teller.at(undefined) });
-    if (snapshot !== undefined) return FileTree.#ofSnapshot(source, table, snapshot, teller);
-    if (typeof subvolume === 'number') return FileTree.#ofSubvolume(source, table, subvolume, teller);
-    const outer = FileTree.#ofSubvolume(source, table, ROOT_SUBVOLUME, teller);
+    const reporter = new DamageReporter(options.onDamage);
+    const table = options.table ?? SnapshotTable.read(source, { onDamage: reporter.at(undefined) });
+    if (snapshot !== undefined) return FileTree.#ofSnapshot(source, table, snapshot, reporter);
+    if (typeof subvolume === 'number') return FileTree.#ofSubvolume(source, table, subvolume, reporter);
+    const outer = FileTree.#ofSubvolume(source, table, ROOT_SUBVOLUME, reporter);
     const node = outer.lookup(subvolume);
     if (table.subvolume(node.subvolume)?.rootInode !== node.inum) {
       throw new UsageError(`${pathText(bytesOf(subvolume))} is not the root of a subvolume`);
     }
-    return FileTree.#ofSubvolume(source, table, node.subvolume, teller);
+    return FileTree.#ofSubvolume(source, table, node.subvolume, reporter);
   }
 
-  static #ofSubvolume(source: FilesystemSource, table: SnapshotTable, id: number, teller: DamageTeller): FileTree {
+  static #ofSubvolume(source: FilesystemSource, table: SnapshotTable, id: number, reporter: DamageReporter): FileTree {
     const found = table.subvolume(id);
-    if (found !== undefined) return new FileTree(source, table, id, found.snapshot, found.rootInode, teller);
+    if (found !== undefined) return new FileTree(source, table, id, found.snapshot, found.rootInode, reporter);
     const where = { btree: 'subvolumes', pos: `0:${id}:0` };
     if (id !== ROOT_SUBVOLUME) {
-      if (teller.count === 0) throw new UsageError(`there is no subvolume ${id}`, undefined, 'ENOENT');
+      if (reporter.count === 0) throw new UsageError(`there is no subvolume ${id}`, undefined, 'ENOENT');
       const detail = `subvolume ${id} is not in what is left of the subvolumes`;
-      throw teller.lossOf(new CorruptError('subvol_missing', where, detail));
+      throw reporter.lossOf(new CorruptError('subvol_missing', where, detail));
     }
     if (table.nodes().length > 0 || table.subvolumes().length > 0) {
       const detail = 'the first subvolume is lost, and with it the root directory';
-      throw teller.lossOf(new CorruptError('root_subvol_missing', where, detail));
+      throw reporter.lossOf(new CorruptError('root_subvol_missing', where, detail));
     }
     const isEmpty = !isInitialized(source);
-    if (isEmpty) return new FileTree(source, table, ROOT_SUBVOLUME, 0xffff_ffff, ROOT_INODE, teller);
+    if (isEmpty) return new FileTree(source, table, ROOT_SUBVOLUME, 0xffff_ffff, ROOT_INODE, reporter);
     // The tables are lost: what fsck makes of them is subvolume 1 in the first snapshot.
     const detail = 'subvolume 1 is missing, and every other: its root is taken for 4096 in snapshot 4294967295';
-    tellDamage(new CorruptError('root_subvol_missing', where, detail), teller.at(undefined));
-    return new FileTree(source, table, ROOT_SUBVOLUME, 0xffff_ffff, ROOT_INODE, teller);
+    reportDamage(new CorruptError('root_subvol_missing', where, detail), reporter.at(undefined));
+    return new FileTree(source, table, ROOT_SUBVOLUME, 0xffff_ffff, ROOT_INODE, reporter);
   }
 
   /** The root of a snapshot that no subvolume lives in has the number that it has in the others of its tree. */
-  static #ofSnapshot(source: FilesystemSource, table: SnapshotTable, id: number, teller: DamageTeller): FileTree {
+  static #ofSnapshot(source: FilesystemSource, table: SnapshotTable, id: number, reporter: DamageReporter): FileTree {
     const node = table.node(id);
     if (node === undefined) {
-      if (teller.count === 0) throw new UsageError(`there is no snapshot ${id}`, undefined, 'ENOENT');
+      if (reporter.count === 0) throw new UsageError(`there is no snapshot ${id}`, undefined, 'ENOENT');
       const where = { btree: 'snapshots', pos: `0:${id}:0` };
       const detail = `snapshot ${id} is not in what is left of the snapshots`;
-      throw teller.lossOf(new CorruptError('snapshot_node_missing', where, detail));
+      throw reporter.lossOf(new CorruptError('snapshot_node_missing', where, detail));
     }
     const own = table.subvolumes().find(({ snapshot }) => snapshot === id);
     const sibling = own ?? table.subvolumes().find(({ snapshot }) => table.node(snapshot)?.tree === node.tree);
-    return new FileTree(source, table, own?.id ?? 0, id, sibling?.rootInode ?? ROOT_INODE, teller);
+    return new FileTree(source, table, own?.id ?? 0, id, sibling?.rootInode ?? ROOT_INODE, reporter);
   }
 
   /**
@@ -192,7 +192,7 @@ export class FileTree {
       return { inum, subvolume, snapshot, keySnapshot: snapshot, inode: emptyRoot };
     }
     const where = { btree: 'inodes', path: '/' };
-    throw this.#teller.lossOf(new CorruptError('root_dir_missing', where, `its inode ${this.rootInode} is missing`));
+    throw this.#reporter.lossOf(new CorruptError('root_dir_missing', where, `its inode ${this.rootInode} is missing`));
   }
 
   /** The inode of a number in this tree's own subvolume, whether a name leads to it or not. */
@@ -201,8 +201,8 @@ export class FileTree {
   }
 
   /** A listener for losses at a path, which are told once; undefined where nobody listens. */
-  teller(path: Uint8Array | undefined): OnDamage | undefined {
-    return this.#teller.at(path);
+  onDamageAt(path: Uint8Array | undefined): OnDamage | undefined {
+    return this.#reporter.at(path);
   }
 
   /** The entries of a directory in the order of their hashes, as readdir gives them. */
@@ -213,9 +213,9 @@ export class FileTree {
   /** What an entry leads to; undefined when it is lost, which is told. */
   open(entry: FileEntry, options: { readonly path?: Uint8Array | undefined } = {}): FileNode | undefined {
     const { directory, target } = entry;
-    const onDamage = this.#teller.at(options.path);
+    const onDamage = this.#reporter.at(options.path);
     const tell = (error: FaultName, detail: string) =>
-      tellDamage(new CorruptError(error, { btree: 'dirents', pos: bposText(entry.pos) }, detail), onDamage);
+      reportDamage(new CorruptError(error, { btree: 'dirents', pos: bposText(entry.pos) }, detail), onDamage);
     let { subvolume, snapshot } = directory;
     let inum: bigint;
     if ('inum' in target) {
@@ -252,7 +252,7 @@ export class FileTree {
     const hash = this.#hashOf(directory.inode);
     const wanted = this.isCasefolded(directory.inode) ? foldName(name) : name;
     const view = this.#direntView(directory);
-    const onDamage = this.#teller.at(options.path);
+    const onDamage = this.#reporter.at(options.path);
     const found = hash.isKnown ? findDirent(view, wordsOf(directory.inum), hash, wanted, { onDamage }) : undefined;
     if (found !== undefined) return { ...found, directory };
     for (const entry of this.#entries(directory, options.path, undefined)) {
@@ -270,7 +270,7 @@ export class FileTree {
     const full = bytesOf(path);
     const refuse = (code: FileErrorCode) => new FileError(code, pathText(full));
     const lost = (error: FaultName, why: string) =>
-      this.#teller.lossOf(new CorruptError(error, { path: pathText(full) }, why));
+      this.#reporter.lossOf(new CorruptError(error, { path: pathText(full) }, why));
     const trail = [this.root()];
     const names: Uint8Array[] = [];
     const ahead = partsOf(full).toReversed();
@@ -287,11 +287,11 @@ export class FileTree {
         continue;
       }
       const at = joinPath([...names, part]);
-      const losses = this.#teller.count;
+      const losses = this.#reporter.count;
       const entry = this.find(directory, part, { path: at });
       const node = entry === undefined ? undefined : this.open(entry, { path: at });
       if (entry === undefined) {
-        if (this.#teller.count === losses) throw refuse('ENOENT');
+        if (this.#reporter.count === losses) throw refuse('ENOENT');
         throw lost('dirent_lost', 'no such name in what is left of its directory');
       }
       if (node === undefined) throw lost('dirent_to_missing_inode', 'what the name leads to is lost');
@@ -323,7 +323,7 @@ export class FileTree {
   xattrs(node: FileNode, options: { readonly path?: Uint8Array | undefined } = {}): readonly ExtendedAttribute[] {
     return [
       ...readXattrs(this.source.btree('xattrs'), this.table, node.snapshot, node.inum, {
-        onDamage: this.#teller.at(options.path),
+        onDamage: this.#reporter.at(options.path),
         hash: this.#hashOf(node.inode),
       }),
     ];
@@ -335,16 +335,16 @@ export class FileTree {
 
   /** Where a symlink leads, up to its first NUL. `loadCompression()` has to have been awaited. */
   linkTarget(node: FileNode, options: { readonly path?: Uint8Array | undefined } = {}): Uint8Array {
-    const onDamage = this.#teller.at(options.path);
+    const onDamage = this.#reporter.at(options.path);
     const { bi_size } = node.inode;
     if (bi_size > BigInt(LINK_TARGET_MAX)) {
       const where = { btree: 'inodes', pos: `0:${node.inum}:${node.keySnapshot}` };
       const detail = `a symlink of ${bi_size} bytes, expected up to ${LINK_TARGET_MAX}`;
-      tellDamage(new CorruptError('vfs_i_size_bad', where, detail), onDamage);
+      reportDamage(new CorruptError('vfs_i_size_bad', where, detail), onDamage);
     }
     const sizeBytes = bi_size > BigInt(LINK_TARGET_MAX) ? LINK_TARGET_MAX : Number(bi_size);
     const target = new Uint8Array(sizeBytes);
-    this.#data ??= new DataReader(this.source, { onDamage: this.#teller.at(undefined) });
+    this.#data ??= new DataReader(this.source, { onDamage: this.#reporter.at(undefined) });
     const file = { inum: node.inum, snapshot: node.snapshot, sizeBytes };
     const onFinding =
       onDamage === undefined ? undefined : ({ error }: { error: Parameters<OnDamage>[0] }) => onDamage(error);
@@ -353,7 +353,7 @@ export class FileTree {
     if (end < 0) return target;
     if (hasNulInside(target)) {
       const where = { btree: 'inodes', pos: `0:${node.inum}:${node.keySnapshot}` };
-      tellDamage(new CorruptError('vfs_i_size_bad', where, 'a symlink whose target has a NUL in it'), onDamage);
+      reportDamage(new CorruptError('vfs_i_size_bad', where, 'a symlink whose target has a NUL in it'), onDamage);
     }
     return target.subarray(0, end);
   }
@@ -390,7 +390,7 @@ export class FileTree {
       if (node === undefined || !isDirectory(node.inode) || !descend(item)) continue;
       const id = nodeId(node);
       if (entered.has(id)) {
-        this.#tellEntered(
+        this.#reportEntered(
           entry,
           item.path,
           stack.some(above => nodeId(above.node) === id),
@@ -400,7 +400,7 @@ export class FileTree {
       if (item.depth >= DEPTH_MAX) {
         const where = { btree: 'dirents', pos: bposText(entry.pos) };
         const detail = `more than ${DEPTH_MAX} directories below each other: not entered`;
-        tellDamage(new CorruptError('dir_loop', where, detail), this.#teller.at(item.path));
+        reportDamage(new CorruptError('dir_loop', where, detail), this.#reporter.at(item.path));
         continue;
       }
       entered.add(id);
@@ -429,17 +429,17 @@ export class FileTree {
     return level.batch[level.next++];
   }
 
-  #tellEntered(entry: FileEntry, path: Uint8Array, isLoop: boolean): void {
+  #reportEntered(entry: FileEntry, path: Uint8Array, isLoop: boolean): void {
     const where = { btree: 'dirents', pos: bposText(entry.pos) };
     const error = isLoop
       ? new CorruptError('dir_loop', where, 'leads back to a directory that it is in')
       : new CorruptError('inode_dir_multiple_links', where, 'a second name of a directory: not entered again');
-    tellDamage(error, this.#teller.at(path));
+    reportDamage(error, this.#reporter.at(path));
   }
 
   *#entries(directory: FileNode, path: Uint8Array | undefined, after: DirectoryEntry['pos'] | undefined) {
     const hash = this.#hashOf(directory.inode);
-    const onDamage = this.#teller.at(path);
+    const onDamage = this.#reporter.at(path);
     const options = { hash, after, onDamage };
     for (const entry of readDirectory(this.#direntView(directory), wordsOf(directory.inum), options)) {
       yield Object.assign(entry, { directory });
@@ -451,7 +451,7 @@ export class FileTree {
   }
 
   #read(subvolume: number, snapshot: number, inum: bigint, path: Uint8Array | undefined): FileNode | undefined {
-    const found = readInode(this.source, this.table, snapshot, inum, { onDamage: this.#teller.at(path) });
+    const found = readInode(this.source, this.table, snapshot, inum, { onDamage: this.#reporter.at(path) });
     return found === undefined ? undefined : { inum, subvolume, snapshot, ...found };
   }
 

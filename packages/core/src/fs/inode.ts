@@ -8,7 +8,7 @@ import { CorruptError } from '../ondisk/errors.ts';
 import { type Inode, unpackInodeV1, unpackInodeV2, unpackInodeV3 } from '../ondisk/inode-unpack.ts';
 import { keyKind } from '../ondisk/keys/index.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { type DamageOptions, type OnDamage, tellDamage } from '../snapshots/damage.ts';
+import { type DamageOptions, type OnDamage, reportDamage } from '../snapshots/damage.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { visibleKeyAt } from '../snapshots/visible.ts';
 
@@ -36,13 +36,13 @@ export function inodeOfKey(key: Key, onDamage: OnDamage | undefined): Inode | un
   const minBytes = keyKind(key.k.type)?.minBytes ?? 0;
   if (key.value.length < minBytes) {
     const detail = `an inode of ${key.value.length} bytes, expected ${minBytes} or more`;
-    tellDamage(new CorruptError('bkey_val_size_too_small', where, detail), onDamage);
+    reportDamage(new CorruptError('bkey_val_size_too_small', where, detail), onDamage);
     return undefined;
   }
   const inode = unpack(key.value);
   if (inode.unpack_error !== undefined) {
     const detail = `its field ${inode.unpack_error} cannot be read: it and all behind it count as zero`;
-    tellDamage(new CorruptError('inode_unpack_error', where, detail), onDamage);
+    reportDamage(new CorruptError('inode_unpack_error', where, detail), onDamage);
   }
   return inode;
 }

@@ -62,7 +62,7 @@ export function* orphans(tree: FileTree): Generator<Orphan> {
 /** All inodes that the tree's snapshot sees. */
 function* inodes(tree: FileTree): Generator<FileNode> {
   const { subvolume, snapshot, table, source } = tree;
-  const onDamage = tree.teller(undefined);
+  const onDamage = tree.onDamageAt(undefined);
   const options = onDamage === undefined ? {} : { onDamage };
   for (const key of visibleKeys(source.btree('inodes'), table, snapshot, options)) {
     const inode = inodeOfKey(key, onDamage);

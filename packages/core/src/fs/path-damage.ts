@@ -8,7 +8,7 @@ import { printableBytes } from '../util/byte-text.ts';
 /** How many losses are remembered; behind that some may be told again. */
 const TOLD_MAX = 10_000;
 
-export class DamageTeller {
+export class DamageReporter {
   readonly #onDamage: OnDamage | undefined;
   readonly #told = new Set<string>();
   #count = 0;

@@ -83,7 +83,7 @@ function parentOf(
   const outer = isSubvolumeRoot ? tree.table.subvolume(inode.bi_parent_subvol) : undefined;
   if (isSubvolumeRoot && outer === undefined) return undefined;
   const [outerSubvolume, outerSnapshot] = outer === undefined ? [subvolume, snapshot] : [outer.id, outer.snapshot];
-  const onDamage = tree.teller(undefined);
+  const onDamage = tree.onDamageAt(undefined);
   const pos = makeBpos(inode.bi_dir, inode.bi_dir_offset, outerSnapshot);
   const key = visibleKeyAt(tree.source.btree('dirents'), tree.table, outerSnapshot, pos, { onDamage });
   const entry = key?.k.type === DIRENT ? entryOf(key, onDamage) : undefined;
@@ -102,7 +102,7 @@ function leadsTo({ target }: DirectoryEntry, subvolume: number | undefined, inum
 
 /** All dirents of the snapshot that lead to an inode. */
 function* namesOf(tree: FileTree, inum: bigint): Generator<{ readonly directory: bigint; readonly name: Uint8Array }> {
-  const onDamage = tree.teller(undefined);
+  const onDamage = tree.onDamageAt(undefined);
   const options = onDamage === undefined ? {} : { onDamage };
   for (const key of visibleKeys(tree.source.btree('dirents'), tree.table, tree.snapshot, options)) {
     if (key.k.type !== DIRENT) continue;

@@ -16,7 +16,7 @@ import { option } from '../ondisk/options.ts';
 import { releaseForVersion } from '../ondisk/releases.ts';
 import { targetText } from '../ondisk/sb-fields/disk-groups.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
-import { type DamageOptions, tellDamage } from '../snapshots/damage.ts';
+import { type DamageOptions, reportDamage } from '../snapshots/damage.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { visibleKeys } from '../snapshots/visible.ts';
 import { printableBytes } from '../util/byte-text.ts';
@@ -60,7 +60,7 @@ export function* readXattrs(
     nextHi = nextLo === 0 ? hi + 1 : hi;
     if (k.type !== XATTR) continue;
     const tell = (error: FaultName, detail: string) =>
-      tellDamage(new CorruptError(error, { btree: 'xattrs', pos: bposText(k.p) }, detail), onDamage);
+      reportDamage(new CorruptError(error, { btree: 'xattrs', pos: bposText(k.p) }, detail), onDamage);
     if (value.length < xattr.minBytes) {
       tell('bkey_val_size_too_small', `an xattr of ${value.length} bytes, expected ${xattr.minBytes} or more`);
       continue;

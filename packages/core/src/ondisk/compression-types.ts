@@ -86,7 +86,9 @@ export function parseCompression(text: string): number {
   const option = compressionOptions.byName(name);
   if (option === undefined) {
     const known = compressionOptions.rows.map(row => row.name).join(', ');
-    throw new UsageError(`found compression ${JSON.stringify(name)}, expected one of ${known}, optionally followed by :LEVEL`);
+    throw new UsageError(
+      `found compression ${JSON.stringify(name)}, expected one of ${known}, optionally followed by :LEVEL`,
+    );
   }
   if (levelText === undefined) return option.id;
   const level = /^\d{1,3}$/.test(levelText) && rest.length === 0 ? Number(levelText) : Number.NaN;

@@ -34,7 +34,12 @@ const rows = [
   row(10009, 'invalid_sb_too_many_members', 'fatal', 'The number of members in a superblock is impossible.'),
   row(10010, 'invalid_sb_dev_idx', 'fatal', 'The member that a superblock claims to be on does not exist.'),
   row(10011, 'invalid_sb_time_precision', 'error', 'The time precision in a superblock is impossible.'),
-  row(10012, 'invalid_sb_field_size', 'fatal', 'A section of a superblock is empty, or ends past the end of the superblock.'),
+  row(
+    10012,
+    'invalid_sb_field_size',
+    'fatal',
+    'A section of a superblock is empty, or ends past the end of the superblock.',
+  ),
   row(10013, 'invalid_sb_layout', 'error', 'There is no superblock layout where one should be.'),
   row(10014, 'invalid_sb_layout_type', 'error', 'The superblock layout is of an unknown type.'),
   row(10015, 'invalid_sb_layout_nr_superblocks', 'error', 'The superblock layout lists too many copies, or none.'),
@@ -89,7 +94,12 @@ const rows = [
   // File data.
   row(10500, 'key_type_error', 'error', 'Data was lost before, and a key says so.'),
   row(10501, 'extent_poisoned', 'error', 'Data is marked as damaged: it was lost before.'),
-  row(10502, 'data_read_ptr_stale_dirty', 'error', 'Data cannot be distinguished from what its bucket was used for since.'),
+  row(
+    10502,
+    'data_read_ptr_stale_dirty',
+    'error',
+    'Data cannot be distinguished from what its bucket was used for since.',
+  ),
   row(10503, 'data_read_no_encryption_key', 'error', 'Data is encrypted, and the filesystem is not.'),
   row(10504, 'stripe_read_csum_err', 'error', 'The checksum of a block of a stripe is wrong.'),
   row(10505, 'stripe_reconstruct_insufficient_blocks', 'error', 'Too many blocks of a stripe are lost to rebuild one.'),

@@ -146,7 +146,7 @@ export const CONTAINERS: readonly SignatureRow[] = [
     details: luksDetails,
   },
   {
-    // The second header of LUKS2 stands behind the first, whose size is one of these.
+    // The second header of LUKS2 comes after the first, whose size is one of these.
     kind: 'crypto',
     name: 'crypto_LUKS',
     places: [16, 32, 64, 128, 256, 512, 1024, 2048, 4096].map(kib => fromStart(kib * KIB)),
@@ -162,7 +162,7 @@ export const CONTAINERS: readonly SignatureRow[] = [
     alsoWipe: bootSectorMarks,
   },
   {
-    // BitLocker To Go looks like FAT32 to old systems; its own GUID tells.
+    // BitLocker To Go looks like FAT32 to old systems; its own GUID shows what it is.
     kind: 'crypto',
     name: 'BitLocker',
     places: [fromStart(0)],

@@ -48,8 +48,8 @@ function isoDate(primary: Superblock): string | undefined {
 }
 
 /**
- * Label and volume set name from the volume descriptors, to which an anchor in block 256 leads. The block size is told by the
- * anchor's being there.
+ * Label and volume set name from the volume descriptors, to which an anchor in block 256 leads. The block size follows from
+ * where the anchor is.
  */
 function udfNames(reader: ProbeReader): Details {
   for (const blockBytes of [2048, 512, 1024, 4096]) {

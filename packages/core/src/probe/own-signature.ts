@@ -23,7 +23,7 @@ export function findBcachefs(reader: ProbeReader): Signature[] {
   const sectors = new Set<number>([SB_SECTOR]);
   if (layout !== undefined && hasMagic(layout, 0)) for (const sector of listed(layout, 0)) sectors.add(sector);
   if (primary !== undefined) for (const sector of listed(primary, SB.layout)) sectors.add(sector);
-  // Where tools look without a layout: behind a lost first superblock of the usual sizes, at 2 MiB, and near the end.
+  // Where tools look without a layout: after a lost first superblock of the usual sizes, at 2 MiB, and near the end.
   for (const sector of [SB_SECTOR + 256, SB_SECTOR + 2048, 4096, Math.floor(reader.sizeBytes / 512) - 2048]) {
     sectors.add(sector);
   }

@@ -45,7 +45,7 @@ export const PARTITION_TABLES: readonly SignatureRow[] = [
     name: 'bsd',
     places: [fromStart(0), fromStart(64), fromStart(512)],
     magics: [hex('57455682')],
-    check: sb => sb.has(hex('57455682', 132)), // once more behind the geometry
+    check: sb => sb.has(hex('57455682', 132)), // once more after the geometry
   },
   {
     kind: 'partition-table',

@@ -583,7 +583,7 @@ const EXAMPLES: readonly Example[] = [
       [3, text('MSWIN4.1')],
       [424, hex('3bd66749292ed84a8399f6a339e3d001')],
     ],
-    blkid: 'vfat', // without the metadata behind it
+    blkid: 'vfat', // without the metadata after it
   },
   {
     name: 'DM_verity_hash',
@@ -822,7 +822,7 @@ describe('probeSignatures', () => {
     expect(() => probeSignatures(device)).toThrow(expect.objectContaining({ name: 'DeviceError', kind: 'io' }));
   });
 
-  it('survives damage: what is behind a magic may be anything', () => {
+  it('survives damage: what follows a magic may be anything', () => {
     for (let seed = 1; seed <= 4; seed++) {
       let state = seed;
       const random = () => {

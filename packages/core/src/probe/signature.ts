@@ -1,5 +1,5 @@
 // What a foreign signature is, and how a table row describes one. A row says where superblocks of that format may be, which magic bytes
-// mark them, and what else must hold, so that a chance match is no match; the engine (index.ts) does the reading.
+// mark them, and what else must hold, so that a match by chance does not count; the engine (index.ts) does the reading.
 // Names and the list of formats follow libblkid (util-linux 2.38 to 2.42), so that messages say what people search for.
 
 import type { BlockDevice, ByteRange } from '../device/block-device.ts';

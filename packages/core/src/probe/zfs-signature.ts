@@ -51,7 +51,7 @@ interface Pool {
   readonly version?: string;
 }
 
-/** The pool's facts, or undefined when this is no list of a pool. Ends: every step goes forward by the pair's own size, at least 20 bytes. */
+/** The pool's facts, or undefined when this is not a list of a pool. Ends: every step goes forward by the pair's own size, at least 20 bytes. */
 function poolOf(list: Superblock): Pool | undefined {
   // Encoding XDR; byte order of the writer, which XDR does not care for.
   if (list.u8(0) !== 1 || list.u8(1) > 1) return undefined;

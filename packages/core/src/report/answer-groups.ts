@@ -1,4 +1,4 @@
-// Which errors go together when somebody is asked: the answer to the first of a group is the answer to the rest of it, since nobody wants
+// Which errors go together when the user is asked: the answer to the first of a group is the answer to the rest of it, since no user wants
 // to be asked four thousand times whether a counter may be counted anew. As the latch groups of e2fsck (problem.h). An error that is in
 // no group is asked for each time; "the same for all of these" then means all of that error.
 

@@ -359,7 +359,7 @@ const words = {
   }) => [`subvolume ${subvolume} in snapshot ${snapshot}`, 'one in this tree'],
   snapshot_tree_to_snapshot_subvol: ({ subvolume }: { readonly subvolume: number }) => [
     `subvolume ${subvolume}, a snapshot`,
-    'one that is none',
+    'one that is not a snapshot',
   ],
   subvol_missing: missingSubvolume,
   subvol_to_missing_root: ({ inum }: { readonly inum: bigint }) => [`inode ${inum}, which is missing`, 'a directory'],

@@ -32,7 +32,7 @@ describe('a finding', () => {
     });
   });
 
-  test('gives its values to whoever knows the error', () => {
+  test('gives its values to code that knows the error', () => {
     const found: Finding = finding('dirent_to_missing_inode', {}, { inum: 7n });
     expect(isFindingOf(found, 'inode_unreachable')).toBe(false);
     if (!isFindingOf(found, 'dirent_to_missing_inode') || !('inum' in found.facts)) throw new Error('of another error');

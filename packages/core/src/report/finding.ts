@@ -1,5 +1,5 @@
-// A finding: something wrong with a filesystem, as data. Who finds it says what (a name of ondisk/faults.ts), where, and the facts as
-// values; who repairs it acts on the values, and whoever prints it asks for text. CorruptError and DeviceError are findings as they stand.
+// A finding: something wrong with a filesystem, as data. The code that finds it says what (a name of ondisk/faults.ts), where, and the facts as
+// values; a repair acts on the values, and a listing asks for text. CorruptError and DeviceError are findings as they stand.
 
 import { type CorruptError, type DeviceError, faultText, type Location } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';

@@ -12,8 +12,8 @@ const lost = (inum = 7n): Finding => finding('dir_loop', { path: `/d${inum}` }, 
 const size = (): Finding => finding('extent_past_end_of_inode', {}, { end: 9, most: 8, snapshot: 1 });
 
 function reporter(policy: ReporterOptions['policy'], more: Partial<ReporterOptions> = {}) {
-  const told: Decided[] = [];
-  return { told, report: new Reporter({ policy, onFinding: one => told.push(one), ...more }) };
+  const reported: Decided[] = [];
+  return { reported, report: new Reporter({ policy, onFinding: one => reported.push(one), ...more }) };
 }
 
 /** Answers in order, and what was asked. */
@@ -56,11 +56,11 @@ describe('policies', () => {
   });
 
   test('preen: a repair may be safe although its error is not, and the other way round', () => {
-    const { report, told } = reporter({ kind: 'preen' });
+    const { report, reported } = reporter({ kind: 'preen' });
     expect(report.found(lost(), { safe: true })).toBe('fix');
     expect(report.found(count(), { safe: false })).toBe('ignore');
     expect(report.stopped).toBe('unsafe');
-    expect(told.map(({ safe }) => safe)).toEqual([true, false]);
+    expect(reported.map(({ safe }) => safe)).toEqual([true, false]);
   });
 
   test('preen ends at what cannot be repaired, unless it is harmless', () => {
@@ -107,7 +107,7 @@ describe('asking', () => {
     expect([report.found(count()), report.found(cached())]).toEqual(['ignore', 'ignore']);
   });
 
-  test('nobody is asked again after quitting, and nothing more is repaired', () => {
+  test('nothing is asked or repaired after quitting', () => {
     const { policy } = asked('yes', 'quit');
     const { report } = reporter(policy);
     expect([report.found(count()), report.found(lost()), report.found(count()), report.found(size())]).toEqual([
@@ -119,7 +119,7 @@ describe('asking', () => {
     expect(report).toMatchObject({ stopped: 'quit', foundCount: 4, fixedCount: 1 });
   });
 
-  test('nobody is asked about what cannot be repaired', () => {
+  test('there is no question about what cannot be repaired', () => {
     const { report } = reporter(asked().policy);
     expect(report.found(lost(), { isRepairable: false })).toBe('ignore');
   });
@@ -127,10 +127,10 @@ describe('asking', () => {
 
 describe('counting and grouping', () => {
   test('many of one error are counted, and so many shown as are wanted', () => {
-    const { report, told } = reporter({ kind: 'yes' }, { shownPerError: 2 });
+    const { report, reported } = reporter({ kind: 'yes' }, { shownPerError: 2 });
     for (let i = 0; i < 5; i++) report.found(count(i));
     report.found(lost());
-    expect(told).toHaveLength(3);
+    expect(reported).toHaveLength(3);
     expect(report.groups()).toEqual([
       { error: 'alloc_key_dirty_sectors_wrong', id: 108, severity: 'warning', found: 5, fixed: 5, shown: 2 },
       { error: 'dir_loop', id: 241, severity: 'error', found: 1, fixed: 1, shown: 1 },
@@ -140,29 +140,29 @@ describe('counting and grouping', () => {
 
   test('silent errors are repaired, not shown and not counted; without a repair they are like any other', () => {
     const silent = new Set(['alloc_key_dirty_sectors_wrong'] as const);
-    const { report, told } = reporter({ kind: 'preen' }, { silent });
+    const { report, reported } = reporter({ kind: 'preen' }, { silent });
     expect(report.found(count())).toBe('fix');
-    expect({ told: told.length, count: report.foundCount }).toEqual({ told: 0, count: 0 });
+    expect({ reported: reported.length, count: report.foundCount }).toEqual({ reported: 0, count: 0 });
     const looking = reporter({ kind: 'no' }, { silent });
     expect(looking.report.found(count())).toBe('ignore');
     expect(looking.report.foundCount).toBe(1);
   });
 
   test('a finding belongs to the pass that runs, or to the one that it names', () => {
-    const { report, told } = reporter({ kind: 'no' });
+    const { report, reported } = reporter({ kind: 'no' });
     report.found(count());
     report.pass = 'check_allocations';
     report.found(count());
     report.found(count(), { pass: 'check_inodes' });
-    expect(told.map(({ pass }) => pass)).toEqual([undefined, 'check_allocations', 'check_inodes']);
+    expect(reported.map(({ pass }) => pass)).toEqual([undefined, 'check_allocations', 'check_inodes']);
   });
 });
 
 test('one line of JSON has everything that is known', () => {
-  const { report, told } = reporter({ kind: 'yes' });
+  const { report, reported } = reporter({ kind: 'yes' });
   report.found(count(), { pass: 'check_allocations', before: 'dirty_sectors 3', after: 'dirty_sectors 128' });
   report.found(lost());
-  expect(told.map(one => JSON.stringify(decidedJson(one)))).toEqual([
+  expect(reported.map(one => JSON.stringify(decidedJson(one)))).toEqual([
     '{"id":"alloc_key_dirty_sectors_wrong","number":108,"pass":"check_allocations","severity":"warning","safe":true,' +
       '"where":{"btree":"alloc","pos":"0:37:0"},"path":null,"facts":{"found":3,"expected":128},"detail":"found 3, expected 128",' +
       '"before":"dirty_sectors 3","after":"dirty_sectors 128","decision":"fix"}',

@@ -1,4 +1,4 @@
-// The one funnel for findings: whoever checks calls `found` and does what it answers. What may be repaired (the policy), who is asked, how
+// The one funnel for findings: a check calls `found` and does what it answers. What may be repaired (the policy), who is asked, how
 // often, what is counted and how much is shown is decided here, once. Mirrors fix_problem (e2fsck) and __bch2_fsck_err (error.c).
 
 import type { Location } from '../ondisk/errors.ts';
@@ -36,13 +36,13 @@ export type Policy =
   | { readonly kind: 'no' | 'yes' | 'preen' }
   | { readonly kind: 'ask'; ask(question: Question): Answer };
 
-/** What whoever finds something knows besides. */
+/** What the code that finds something knows besides. */
 export interface Proposal {
   /** The pass that found it; the reporter's current one. */
   readonly pass?: PassName;
   /** Whether the repair cannot lose anything, where that is not as the error's own row says. */
   readonly safe?: boolean;
-  /** Nothing is known that would repair it: it is counted as left, and nobody is asked. */
+  /** Nothing is known that would repair it: it is counted as left, without a question. */
   readonly isRepairable?: boolean;
   /** The key, or whatever is repaired, as it is and as it would be, in words. */
   readonly before?: string;
@@ -74,13 +74,13 @@ export interface FindingGroup {
   /** How often it was found, and how often that was answered with a repair. */
   readonly found: number;
   readonly fixed: number;
-  /** So many of them were told to `onFinding`; the others are only counted. */
+  /** This many of them were given to `onFinding`; the others are only counted. */
   readonly shown: number;
 }
 
 export interface ReporterOptions {
   readonly policy: Policy;
-  /** Told of each finding and what was decided, up to `shownPerError` of one error. */
+  /** Called with each finding and what was decided, up to `shownPerError` of one error. */
   readonly onFinding?: ((decided: Decided) => void) | undefined;
   /** Infinity: all of them. */
   readonly shownPerError?: number;

@@ -1,5 +1,5 @@
 // New nodes in the trees of snapshots, and subvolumes that live in them. A snapshot of a subvolume gives its node two children: one for
-// the new subvolume, one that the old one goes on in; what both had is in the parent from then on, which nobody changes any more.
+// the new subvolume, one that the old one goes on in; what both had is in the parent from then on, which does not change any more.
 // Ids go downwards, so that a parent's is always above its children's.
 // Source: bch2_subvolume_create in subvolume.c, create_snapids and bch2_snapshot_node_create in snapshot.c, v1.13.0.
 

@@ -5,12 +5,12 @@ import type { Damage } from '../report/finding.ts';
 export type OnDamage = (damage: Damage) => void;
 
 export interface DamageOptions {
-  /** Told of each loss and each contradiction; work then goes on with what is left. Without it the first one is thrown. */
+  /** Called with each loss and each contradiction; work then goes on with what is left. Without it the first one is thrown. */
   readonly onDamage?: OnDamage | undefined;
 }
 
-/** @throws the damage when nobody wants to hear of it */
-export function tellDamage(damage: Damage, onDamage: OnDamage | undefined): void {
+/** @throws the damage when there is no listener */
+export function reportDamage(damage: Damage, onDamage: OnDamage | undefined): void {
   if (onDamage === undefined) throw damage;
   onDamage(damage);
 }

@@ -1,4 +1,4 @@
-// Snapshots that nobody lives in any more. A leaf without a subvolume loses its keys. A node with one child left is the same as that child:
+// Snapshots in which no subvolume lives any more. A leaf without a subvolume loses its keys. A node with one child left is the same as that child:
 // its keys move down, unless the child has its own at the same place, and the node goes. What the reference leaves to a worker of the
 // next mount is done here at once, in the transaction that took the subvolume away, so that a kernel finds nothing left to do.
 //

@@ -18,7 +18,7 @@ import { isSnapshotIdPos, type SnapshotState, snapshot, snapshotState } from '..
 import { snapshotTree } from '../ondisk/keys/snapshot-tree.ts';
 import { type SubvolumeState, subvolume, subvolumeState } from '../ondisk/keys/subvolume.ts';
 import { viewOf } from '../ondisk/layout.ts';
-import { type DamageOptions, type OnDamage, tellDamage } from './damage.ts';
+import { type DamageOptions, type OnDamage, reportDamage } from './damage.ts';
 
 /** BCACHEFS_ROOT_SUBVOL: what a mount shows. */
 export const ROOT_SUBVOLUME = 1;
@@ -33,7 +33,7 @@ export interface SnapshotNode {
   /** The subvolume that lives in it, of a leaf; 0 for none. */
   readonly subvolume: number;
   readonly tree: number;
-  /** Undefined when the key holds a state that is none. */
+  /** Undefined when the key holds an unknown state. */
   readonly state: SnapshotState | undefined;
 }
 
@@ -54,7 +54,7 @@ export interface SubvolumeEntry {
   readonly isReadOnly: boolean;
   /** It was made from another subvolume. */
   readonly isSnapshot: boolean;
-  /** Undefined when the key holds a state that is none. */
+  /** Undefined when the key holds an unknown state. */
   readonly state: SubvolumeState | undefined;
   /** Of a snapshot: the subvolume that it was made from; 0 for none. */
   readonly creationParent: number;
@@ -199,17 +199,17 @@ export class SnapshotTable {
       const where = { btree: 'snapshots', pos: `0:${id}:0` };
       if (parent <= id) {
         const detail = `parent ${parent}, expected above ${id}: not followed`;
-        tellDamage(new CorruptError('snapshot_parent_bad', where, detail), onDamage);
+        reportDamage(new CorruptError('snapshot_parent_bad', where, detail), onDamage);
       } else if (!this.#nodes.has(parent)) {
         const detail = `parent ${parent} is missing: what its ancestors held is not seen`;
-        tellDamage(new CorruptError('snapshot_node_missing', where, detail), onDamage);
+        reportDamage(new CorruptError('snapshot_node_missing', where, detail), onDamage);
       }
     }
     for (const { id, snapshot } of this.#subvolumes.values()) {
       if (this.#nodes.has(snapshot)) continue;
       const where = { btree: 'subvolumes', pos: `0:${id}:0` };
       const detail = `snapshot ${snapshot} is missing: only keys of just this snapshot are seen`;
-      tellDamage(new CorruptError('snapshot_node_missing', where, detail), onDamage);
+      reportDamage(new CorruptError('snapshot_node_missing', where, detail), onDamage);
     }
   }
 }
@@ -246,7 +246,7 @@ function* entriesOf<V>(
       continue;
     }
     const where = { btree, pos: bposText(key.k.p) };
-    tellDamage(new CorruptError(problem.error, where, problem.detail), onDamage);
+    reportDamage(new CorruptError(problem.error, where, problem.detail), onDamage);
   }
 }
 

@@ -2,7 +2,7 @@
 // that one is a whiteout. Snapshots at one position stand in ascending order and parents are above their children, so the first
 // that is an ancestor is the nearest. In extents too only keys at the very same position hide each other: an overwrite in a
 // snapshot leaves whiteouts at the positions of what it replaced. hash_whiteout is given like any key: it hides its ancestors, and a
-// search by hash goes on behind it.
+// search by hash goes on after it.
 // Source: bch2_btree_iter_peek_upto with BTREE_ITER_filter_snapshots in btree_iter.c, v1.13.0; btree/iter.c, v1.39.2.
 
 import type { WalkOptions } from '../btree/iterate.ts';
@@ -21,7 +21,7 @@ export type VisibleOptions = Pick<WalkOptions, 'from' | 'to' | 'backward' | 'onD
 
 /**
  * The keys of a versioned btree as a snapshot sees them, in the order of positions.
- * @param options as KeyReader.keys takes them; the snapshots of `from` and `to` are not minded. `onDamage` also hears once of each
+ * @param options as KeyReader.keys takes them; the snapshots of `from` and `to` do not matter. `onDamage` is also called once for each
  * snapshot that keys carry and that is missing from the table
  * @throws as KeyReader.keys does
  */
@@ -66,7 +66,7 @@ export function* visibleKeys(
   }
 }
 
-/** The key that a snapshot sees at a position, whose own snapshot is not minded. */
+/** The key that a snapshot sees at a position, whose own snapshot does not matter. */
 export function visibleKeyAt(
   view: KeyReader,
   table: SnapshotTable,
@@ -104,12 +104,12 @@ export function atSnapshot(pos: Bpos, snapshot: number): Bpos {
   return copy;
 }
 
-/** Tells once of each snapshot that keys carry and that the table does not have: nobody sees such keys. */
+/** Reports once each snapshot that keys carry and that the table does not have: no snapshot sees such keys. */
 class MissingSnapshots {
   readonly #btree: string;
   readonly #table: SnapshotTable;
   readonly #onDamage: OnDamage;
-  readonly #told = new Set<number>();
+  readonly #reported = new Set<number>();
   /** Keys of one snapshot often come one after the other. */
   #last = 0;
 
@@ -123,8 +123,8 @@ class MissingSnapshots {
     const id = pos[0]!;
     if (id === this.#last) return;
     this.#last = id;
-    if (this.#table.node(id) !== undefined || this.#told.has(id) || this.#told.size >= TOLD_MAX) return;
-    this.#told.add(id);
+    if (this.#table.node(id) !== undefined || this.#reported.has(id) || this.#reported.size >= TOLD_MAX) return;
+    this.#reported.add(id);
     const where = { btree: this.#btree, pos: bposText(pos) };
     this.#onDamage(new CorruptError('bkey_in_missing_snapshot', where, `a key of snapshot ${id}, which is missing`));
   }

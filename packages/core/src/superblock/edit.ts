@@ -61,8 +61,8 @@ function planEdit(
 
 /**
  * The door of every change to a filesystem: each member is one, can be written to, and is as long as the superblock and its own layout say,
- * and the superblock is one that a kernel would take. Whatever is behind this door may trust the superblock.
- * @throws UsageError for a device that is no member any more; DeviceError kind `read-only` or `too-small`; CorruptError
+ * and the superblock is one that a kernel would take. Past this door the superblock may be trusted.
+ * @throws UsageError for a device that is not a member any more; DeviceError kind `read-only` or `too-small`; CorruptError
  */
 export function refuseUnfit(set: MemberSet, layouts?: NewLayouts): void {
   const { sb: newest, device: from } = set.newest;
@@ -70,7 +70,7 @@ export function refuseUnfit(set: MemberSet, layouts?: NewLayouts): void {
   for (const { device, sb } of set.members) {
     if (memberAt(newest, sb.dev_idx) === undefined) {
       throw new UsageError(
-        `${device.name} is ${memberText(newest, sb.dev_idx)}, which is no part of the filesystem any more; leave it out`,
+        `${device.name} is ${memberText(newest, sb.dev_idx)}, which is not part of the filesystem any more; leave it out`,
       );
     }
     if (!device.writable)

@@ -38,7 +38,7 @@ function subfolder(name: string): string {
   return path;
 }
 
-/** The files in the folder that this process has open, as far as the system tells. */
+/** The files in the folder that this process has open, as far as the system reports them. */
 function openFiles(): readonly string[] {
   if (process.platform !== 'linux') return [];
   const links = readdirSync('/proc/self/fd').map(fd => `/proc/self/fd/${fd}`);
@@ -112,7 +112,7 @@ describe('the members of one filesystem', () => {
     expect(findFilesystems([multi[1], basic, multi[0]]).map(namesOf)).toEqual([[multi[1], multi[0]], [basic]]);
   });
 
-  test('two filesystems of one UUID are told from each other', () => {
+  test('two filesystems of one UUID are kept apart', () => {
     const own = subfolder('twins');
     const copies = [basic, multi[0]].map((path, i) => {
       const copy = join(own, `${i}.img`);
@@ -142,13 +142,13 @@ describe('the members of one filesystem', () => {
     contents.fill(0xff, 4096 + 200); // the magic of the first superblock stays
     writeFileSync(broken, contents);
     copyFileSync(multi[0], join(own, 'multi.img'));
-    const told: string[] = [];
-    const onUnreadable = (error: Error) => told.push(error.message);
+    const unreadable: string[] = [];
+    const onUnreadable = (error: Error) => unreadable.push(error.message);
     expect(() => findMembers([own], { onUnreadable })).toThrow(CorruptError);
     expect(() => findMembers([own], { uuid: MULTI })).toThrow(CorruptError);
-    expect(told).toEqual([]);
+    expect(unreadable).toEqual([]);
     expect(namesOf(findMembers([own], { uuid: MULTI, onUnreadable }))).toEqual([join(own, 'multi.img')]);
-    expect(told).toEqual([expect.stringContaining(broken)]);
+    expect(unreadable).toEqual([expect.stringContaining(broken)]);
   });
 
   test('nothing stays open after an error', () => {

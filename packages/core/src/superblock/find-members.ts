@@ -23,7 +23,7 @@ export interface FindMembersOptions {
   /** The external UUID of the filesystem that is meant, in any case: devices of others are left out. */
   readonly uuid?: string | undefined;
   /**
-   * Told of devices that are left out since no superblock can be read, when a UUID says what is looked for. Without it, and without a
+   * Called with devices that are left out since no superblock can be read, when a UUID says what is looked for. Without it, and without a
    * UUID, that is thrown.
    */
   readonly onUnreadable?: (error: CorruptError | DeviceError | IncompatibleError) => void;
@@ -123,8 +123,8 @@ export interface PathHost {
 const thisHost: PathHost = { platform: process.platform, exists: existsSync };
 
 /**
- * The paths of a word, a list joined by colons. A file whose name has a colon stands for itself; on Windows the colon behind the letter of a
- * drive, with a slash of either kind behind it, belongs to the path (`C:\x.img:D:/y.img`, `\\?\C:\x.img`).
+ * The paths of a word, a list joined by colons. A file whose name has a colon stands for itself; on Windows the colon after the letter of a
+ * drive, with a slash of either kind after it, belongs to the path (`C:\x.img:D:/y.img`, `\\?\C:\x.img`).
  */
 export function listedPaths(word: string, { platform, exists }: PathHost = thisHost): readonly string[] {
   if (!word.includes(':') || exists(word)) return [word];

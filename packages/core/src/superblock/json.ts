@@ -118,7 +118,7 @@ function layoutJson(layout: BchSbLayout): unknown {
   };
 }
 
-/** Sections by name; one that is there twice, which only damage can cause, gets `#2` behind it. */
+/** Sections by name; one that is there twice, which only damage can cause, gets `#2` appended. */
 function fieldsJson(sb: Superblock): Record<string, unknown> {
   const fields: Record<string, unknown> = {};
   const copies = new Map<number, number>();

@@ -105,7 +105,7 @@ function foreignText(device: BlockDevice): string {
   return `it contains ${found.map(signatureText).join(', ')}; `;
 }
 
-/** Whoever wiped a superblock meant it: it is not read, but how to get it back is said. */
+/** A superblock is wiped on purpose: it is not read, but the message says how to get it back. */
 function wipedText(scanned: readonly SuperblockCopy[]): string {
   const wiped = newestCopy(scanned);
   if (wiped === undefined) return '';
@@ -298,7 +298,7 @@ function scanRange(device: BlockDevice, start: number, end: number, budget: Scan
   return copies;
 }
 
-/** A superblock has its own place and a layout in it: as telling as a magic. All in its first sector. */
+/** A superblock has its own place and a layout in it: as good a sign as a magic. All in its first sector. */
 function knowsItsSector(view: DataView, at: number, sector: number): boolean {
   return (
     view.getUint32(at + BchSb.offset.offset, true) === sector % 2 ** 32 &&

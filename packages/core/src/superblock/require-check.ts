@@ -1,4 +1,4 @@
-// Tells the next mount to check everything: for filesystems that were changed although something of them is lost.
+// Makes the next mount check everything: for filesystems that were changed although something of them is lost.
 // Source: bch2_sb_ext and recovery_passes_required in recovery_passes.c, v1.13.0.
 
 import { FSCK_PASSES_AT_113 } from '../ondisk/passes.ts';

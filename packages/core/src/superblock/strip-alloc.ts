@@ -1,4 +1,4 @@
-// Takes out of a superblock what a filesystem needs to be written to and can be had from the rest: the roots of the btrees that say which
+// Takes out of a superblock what a filesystem needs to be written to and can be computed from the rest: the roots of the btrees that say which
 // buckets are in use. What remains can be read; the first mount for writing rebuilds all of it, as after a mount with
 // -o reconstruct_alloc. Mirrors strip_fs_alloc (c_src/cmd_strip_alloc.c, v1.36.1) with the means of 1.13, whose kernels know no feature bit for it:
 // recovery passes that are required, and errors that are then to be expected (bch2_reconstruct_alloc, v1.13.0). The reference drops the

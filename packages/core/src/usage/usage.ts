@@ -103,7 +103,7 @@ const BTREE_NODE_RESERVE = 4 * (2 * BTREE_MAX_DEPTH - 1);
 /** RESERVE_FACTOR: data that is to come is taken to need a 64th more for metadata. */
 const RESERVE_SHIFT = 6n;
 
-/** @param onDamage told of nodes and keys that could not be read: what they count is missing then */
+/** @param onDamage called with nodes and keys that could not be read: what they count is missing then */
 export function readUsage(filesystem: Filesystem, onDamage: (damage: Damage) => void): FsUsage {
   const { sb, replay } = filesystem;
   const isCounted = replay.from !== 'uninitialized';
@@ -321,7 +321,7 @@ function sumOfReplicas(counters: readonly UsageCounter[], types: readonly number
   );
 }
 
-/** Tells counters of one kind from others. */
+/** Recognises counters of one kind. */
 export function isCountedKind<T extends Counted['type']>(type: T) {
   return (counter: UsageCounter): counter is UsageCounter & { readonly counted: Extract<Counted, { type: T }> } =>
     counter.counted.type === type;

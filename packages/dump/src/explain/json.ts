@@ -71,7 +71,7 @@ function placeJson(place: Place, format: KeyFormat): object {
         sector: place.sector,
         seq: place.seq ?? null,
         problem: place.problem ?? null,
-        behind_end: place.isBehindEnd,
+        behind_end: place.isPastEnd,
         field: fieldJson(place.field),
       };
     case 'journal':

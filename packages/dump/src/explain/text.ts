@@ -76,7 +76,7 @@ function placeLines(place: Place, context: KeyTextContext): string[] {
           ? 'superblock that no layout lists'
           : `superblock, copy ${place.copy + 1} of ${place.copies}`;
       const state = place.problem ?? `sound, number ${place.seq}`;
-      const behind = place.isBehindEnd ? ['  behind its end, in the room that it may grow into'] : [];
+      const behind = place.isPastEnd ? ['  behind its end, in the room that it may grow into'] : [];
       return [`${which}, at sector ${place.sector}: ${state}`, ...behind, ...fieldLines(place.field)];
     }
     case 'journal':

@@ -160,7 +160,7 @@ export const listJournalCommand = defineStreamCommand({
     try {
       const key = await keyOf(context, set, args.passphrase_file);
       const reading = readJournal(set, key);
-      tellProblems(context, reading, args.verbose);
+      reportProblems(context, reading, args.verbose);
       yield* selectedItems(context, reading, args, contextOf(set, key));
     } finally {
       for (const { device } of set.members) device.close();
@@ -341,7 +341,7 @@ function readContents(context: Context, reading: JournalReading, entry: JournalE
   return contents.entries;
 }
 
-function tellProblems(context: Context, reading: JournalReading, verbose: boolean): void {
+function reportProblems(context: Context, reading: JournalReading, verbose: boolean): void {
   for (const { where, detail } of reading.problems) {
     context.warn([locationText(where), detail].filter(Boolean).join(': '));
   }

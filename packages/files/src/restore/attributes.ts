@@ -44,7 +44,7 @@ export class AttributeWriter {
    */
   apply(target: AttributeTarget, stat: FileStat, xattrs: readonly ExtendedAttribute[], path: Uint8Array): void {
     const tell: Tell = (kind, reason, what) =>
-      this.#settings.report.tellUnkept(kind, printableBytes(path), reason, what);
+      this.#settings.report.reportUnkept(kind, printableBytes(path), reason, what);
     const isOwned = this.#setOwner(target, stat, tell);
     const groupPerm = this.#setXattrs(target, xattrs, tell);
     this.#setTimes(target, stat, tell);

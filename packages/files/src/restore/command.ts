@@ -139,7 +139,7 @@ async function restore(context: Context, args: RestoreArgs): Promise<RestoreResu
     const source = sourceOf(opened, args.orphans ? onRootless : undefined);
     const expected = countFiles(context, source, filter, paths);
     const isAll = paths.length === 0 && args.include.length === 0 && args.exclude.length === 0;
-    if (isAll && !args.orphans) tellCutOff(source, report);
+    if (isAll && !args.orphans) reportCutOff(source, report);
     if (args.dry_run) return { destination, isDryRun: true, isResumed: false, isTopCounted: true, expected, report };
     const isResumed = await writeFiles(context, args, { opened, source, filter, paths, destination, expected, report });
     return { destination, isDryRun: false, isResumed, isTopCounted: true, expected, report };
@@ -149,7 +149,7 @@ async function restore(context: Context, args: RestoreArgs): Promise<RestoreResu
 }
 
 /** What no name leads to is lost to who does not know of it. Files that were deleted while they were open are not missed. */
-function tellCutOff(source: RestoreSource, report: Report): void {
+function reportCutOff(source: RestoreSource, report: Report): void {
   let count = 0;
   for (const { isUnlinked } of source.orphans()) if (!isUnlinked) count++;
   if (count === 0) return;

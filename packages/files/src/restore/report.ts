@@ -188,7 +188,7 @@ export class Report {
   }
 
   /** @param name of the attribute, where that is what was not kept */
-  tellUnkept(kind: UnkeptKind, path: string, reason: string, name?: string): void {
+  reportUnkept(kind: UnkeptKind, path: string, reason: string, name?: string): void {
     this.#onUnkept?.(kind, path, name === undefined ? reason : `${name}: ${reason}`);
     const key = `${kind} ${reason}`;
     const known = this.unkept.get(key) ?? { kind, count: 0, reason, names: [], paths: [], lastPath: undefined };

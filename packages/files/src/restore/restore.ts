@@ -249,7 +249,7 @@ export class Restore<Node extends SourceNode> {
     const { destination, report } = this.#request;
     if ('verdict' in first) return { ...first.verdict, ...pathFields(path) };
     if ('kind' in first) {
-      report.tellUnkept(first.kind, printableBytes(path), first.reason);
+      report.reportUnkept(first.kind, printableBytes(path), first.reason);
       return undefined;
     }
     destination.link(first.key, folder, name, replaces);
@@ -389,7 +389,7 @@ export class Restore<Node extends SourceNode> {
     const kind: UnkeptKind = stat.type === 'fifo' ? 'fifos' : stat.type === 'sock' ? 'sockets' : 'devices';
     destination.checkName(place.folder, place.name);
     const notMade = (reason: string): undefined => {
-      report.tellUnkept(kind, printableBytes(place.path), reason);
+      report.reportUnkept(kind, printableBytes(place.path), reason);
       if (place.link !== undefined) this.#firstLinks.set(place.link.id, { kind, reason });
     };
     if (native === undefined) return notMade(NEEDS_NATIVE);
@@ -414,7 +414,7 @@ export class Restore<Node extends SourceNode> {
     if (link !== undefined) {
       const isKept = destination.keep(link.key);
       this.#firstLinks.set(link.id, isKept ? { key: link.key } : 'copied');
-      if (!isKept) report.tellUnkept('links', printableBytes(path), 'each name got a file of its own');
+      if (!isKept) report.reportUnkept('links', printableBytes(path), 'each name got a file of its own');
     }
     destination.place(folder, name, replaces);
   }

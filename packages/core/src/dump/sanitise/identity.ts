@@ -1,6 +1,6 @@
 // Takes out of the superblocks of a dump whose filesystem it is: its label, the disk labels, the UUIDs of the filesystem and of its members,
 // names of devices, and the key of an encrypted one, which the passphrase opens. What nodes and journal are known by (the first half of
-// the internal UUID) stays. An encrypted dump gets a key of its own, which is good for nothing else and stands in the clear: whoever has
+// the internal UUID) stays. An encrypted dump gets a key of its own, which has no other use and is stored in the clear: anyone who has
 // the dump can check it.
 
 import { KEY_BYTES } from '../../crypto/chacha20.ts';
@@ -31,7 +31,7 @@ export class AnonymousIdentity {
   /**
    * A copy of the superblock with nothing left that says whose it is.
    * @param sector where it is
-   * @returns undefined when it is no sound superblock: nothing of it may be passed on
+   * @returns undefined when it is not a sound superblock: nothing of it may be passed on
    */
   copyBytes(bytes: Uint8Array, sector: number): Uint8Array | undefined {
     const sb = decoded(bytes, sector);

@@ -65,7 +65,7 @@ export function xattrName(value: Uint8Array): FoundName | undefined {
   return { hashed: name, name, xattrType: x_type, isFolded: false, length: x_name_len, lengthMax };
 }
 
-/** @param name as long as the old one, or longer by the room behind the value */
+/** @param name as long as the old one, or longer by the room after the value */
 export function renameXattr(value: Uint8Array, name: Uint8Array): void {
   const view = viewOf(value);
   const { x_type, x_name_len, x_val_len } = BchXattr.get(view, 0);

@@ -5,7 +5,7 @@
 // are needed as the directory has leaves.
 //
 // One name in one directory becomes one new name, in all snapshots and everywhere in the journal. Where an entry was not at its hash it
-// is not afterwards: next to its namesake when it was a second one, else anywhere. Entries that were behind another with the
+// is not afterwards: next to its namesake when it was a second one, else anywhere. Entries that came after another with the
 // same hash get one of their own. Positions without a name (whiteouts, and entries that inodes still know and nothing else does)
 // get other positions: a position is a hash of a name, from which the name could be guessed.
 //
@@ -53,7 +53,7 @@ export interface NewPlace {
 const U32_MAX = 0xffff_ffff;
 const FREE_TRIES = 3000;
 const TRIES_MAX = 300_000;
-/** An entry so far behind its hash is there because of a chain of collisions; one further away is misplaced. */
+/** An entry this far past its hash is there because of a chain of collisions; one further away is misplaced. */
 const CHAIN_MAX = 4096n;
 
 interface Slot {
@@ -69,7 +69,7 @@ interface Slot {
 interface Group {
   readonly found: FoundName;
   readonly hash: StrHash | undefined;
-  readonly at: { readonly slot: Slot; readonly behind: bigint }[];
+  readonly at: { readonly slot: Slot; readonly past: bigint }[];
   name: Uint8Array | undefined;
   offset: bigint;
 }
@@ -91,7 +91,7 @@ export class NameTable {
   /** Names whose versions lie in two leaves: no new name can be in both. */
   straddling = 0;
 
-  /** @param secret 32 bytes that nobody keeps: with them old names could be tried out */
+  /** @param secret 32 bytes that are not kept: with them old names could be tried out */
   constructor(secret: Uint8Array) {
     this.#secret = secret;
   }
@@ -165,7 +165,8 @@ export class NameTable {
 
   #assignOwner(space: NameSpace, inode: bigint, owner: Owner): void {
     const groups = new Map<string, Group>();
-    const behind: { readonly id: string; readonly slot: Slot; readonly found: FoundName; readonly by: bigint }[] = [];
+    const displaced: { readonly id: string; readonly slot: Slot; readonly found: FoundName; readonly by: bigint }[] =
+      [];
     const lost: { readonly id: string; readonly slot: Slot; readonly found: FoundName }[] = [];
     const groupOf = (id: string, found: FoundName, hash: StrHash | undefined) => {
       let group = groups.get(id);
@@ -180,16 +181,16 @@ export class NameTable {
       for (const [id, found] of slot.names) {
         const { nr, by } = nearest(owner.hashes, found, slot.offset);
         const groupId = `${nr} ${id}`;
-        if (nr >= 0 && by === 0n) groupOf(groupId, found, owner.hashes[nr]).at.push({ slot, behind: 0n });
-        else if (nr >= 0 && by < CHAIN_MAX) behind.push({ id: groupId, slot, found, by });
+        if (nr >= 0 && by === 0n) groupOf(groupId, found, owner.hashes[nr]).at.push({ slot, past: 0n });
+        else if (nr >= 0 && by < CHAIN_MAX) displaced.push({ id: groupId, slot, found, by });
         else lost.push({ id: groupId, slot, found });
       }
     }
-    for (const { id, slot, found, by } of behind) {
+    for (const { id, slot, found, by } of displaced) {
       const known = groups.get(id);
       if (known === undefined)
-        groupOf(id, found, owner.hashes[Number(id.split(' ', 1)[0])]).at.push({ slot, behind: 0n });
-      else known.at.push({ slot, behind: by });
+        groupOf(id, found, owner.hashes[Number(id.split(' ', 1)[0])]).at.push({ slot, past: 0n });
+      else known.at.push({ slot, past: by });
     }
     // Names without a place of their own: their entries are misplaced.
     for (const { id, found } of lost) groupOf(id, found, owner.hashes[Math.max(0, Number(id.split(' ', 1)[0]))]);
@@ -199,7 +200,7 @@ export class NameTable {
     const sorted = [...groups.values()].sort((a, b) => order(a) - order(b));
     for (const group of sorted) {
       this.#choose(space, inode, owner, group);
-      for (const { slot, behind: by } of group.at) {
+      for (const { slot, past: by } of group.at) {
         slot.places.set(idOf(group.found), { offset: group.offset + by, name: group.name });
       }
     }
@@ -218,7 +219,7 @@ export class NameTable {
       const group: Group = {
         found,
         hash,
-        at: hash === undefined ? [] : [{ slot, behind: 0n }],
+        at: hash === undefined ? [] : [{ slot, past: 0n }],
         name: undefined,
         offset: 0n,
       };
@@ -247,11 +248,11 @@ export class NameTable {
       const nameId = `${found.xattrType ?? ''} ${textOf(name)}`;
       if (owner.takenNames.has(nameId) || (nr < TRIES_MAX / 2 && this.#hasOldStart(name))) continue;
       const offset = hash === undefined ? 0n : hashOf(hash, name, found.xattrType);
-      if (!at.every(({ slot, behind }) => this.#fits(inode, owner, slot, offset + behind))) continue;
+      if (!at.every(({ slot, past }) => this.#fits(inode, owner, slot, offset + past))) continue;
       group.name = name;
       group.offset = offset;
       owner.takenNames.add(nameId);
-      for (const { behind } of at) owner.taken.add(offset + behind);
+      for (const { past } of at) owner.taken.add(offset + past);
       if (hash !== undefined) owner.taken.add(offset);
       return;
     }

@@ -78,7 +78,7 @@ function addSecrets({ names, contents }: Secrets, type: number, value: Uint8Arra
   const addContent = (content: Uint8Array) => {
     for (let at = 0; at < content.length; at += PIECE) {
       const piece = latin1(content.subarray(at, at + PIECE)).replace(/\0+$/, '');
-      // Holes are no secret.
+      // Holes are not secret.
       if (piece.length >= SHORTEST && new Set(piece).size > 2) contents.add(piece);
     }
   };
@@ -303,7 +303,7 @@ function withoutPlaces({ atHash: _, misplaced: __, ...rest }: Shape) {
   return rest;
 }
 
-/** The salvaging reader finds something in their damaged nodes, which nobody can vouch for. */
+/** The salvaging reader finds something in their damaged nodes, which cannot be vouched for. */
 const SALVAGED = new Set(['dmg-alloc-root', 'dmg-leaf-csum', 'dmg-root']);
 /** Takes half a minute. */
 const LARGE = 'many';

@@ -1,10 +1,10 @@
-// Makes dumps that can be shown to others: no byte of file data, symlink targets and values of extended attributes remains, and on wish
+// Makes dumps that can be shown to others: no byte of file data, symlink targets and values of extended attributes remains, and optionally
 // no name of a file or an attribute. Everything else stays what it was: every key, every node, bset and journal entry keeps its
 // place and its size, damage stays damage, and what the kernel says of the dump is what it says of the filesystem.
 //
 // Bytes go into the dump only when their checksum vouches for them and every key in them was looked at; all others become zeroes, and
-// `warn` hears of them. On an encrypted filesystem keys are changed in the clear and encrypted again under their nonces; there
-// data becomes noise, since zeroes under the same key stream would show the data to whoever has the old bytes too.
+// `warn` is called with them. On an encrypted filesystem keys are changed in the clear and encrypted again under their nonces; there
+// data becomes noise, since zeroes under the same key stream would show the data to anyone who also has the old bytes.
 //
 // Kept on purpose: owners, sizes, times and modes of files, the lengths of names; without `identity` (see identity.ts) also labels and UUIDs
 // in the superblock, and the wrapped encryption key.
@@ -41,7 +41,7 @@ export interface SanitiseOptions {
   readonly filenames: boolean;
   /** Labels, UUIDs and the key in the superblocks too. */
   readonly identity?: boolean;
-  /** Told of what is left out of the dump since it cannot be vouched for. */
+  /** Called with what is left out of the dump since it cannot be vouched for. */
   readonly warn: (message: string) => void;
   /** Where new names and noise come from. */
   readonly random?: RandomSource;
@@ -143,7 +143,7 @@ class Sanitiser {
   #entries(entries: readonly JsetEntry[]): void {
     for (const entry of entries) {
       const row = jsetEntryTypes.byId(entry.type);
-      // Texts for people, and what nobody here knows.
+      // Texts for people, and what is not known.
       if (entry.type === LOG || row === undefined) entry.payload.fill(0);
       else if (row.holdsKeys) this.#entryKeys(entry);
     }
@@ -218,7 +218,7 @@ class Sanitiser {
     btree: number,
     use: (btree: number, k: Bkey, value: Uint8Array, isPacked: boolean, leaf: Leaf) => void,
   ): void {
-    // What cannot be read is not dumped either, which is told then.
+    // What cannot be read is not dumped either, and is reported then.
     for (const node of this.#filesystem.btree(btree).nodes({ onDamage: () => {} })) {
       const { minKey, maxKey, format, bsets } = node.facts;
       const leaf: Leaf = { minKey, maxKey, format };
@@ -231,7 +231,7 @@ class Sanitiser {
     }
   }
 
-  /** The keys of all journal entries, those that nobody needs any more too: they are dumped. */
+  /** The keys of all journal entries, also those that are not needed any more: they are dumped. */
   #eachJournalKey(use: (btree: number, k: Bkey, value: Uint8Array) => void): void {
     for (const { device, sb } of this.#filesystem.set.members) {
       const bucketBytes = sectorsToBytes(members(this.#filesystem.sb)[sb.dev_idx]?.bucket_size ?? 0);

@@ -1,6 +1,6 @@
-// Takes file data out of key values, at their lengths: inline data, values of extended attributes, and what lies in the room behind what a
-// value says. ACLs become others of the same shape, since the kernel refuses what is none. Symlink targets are file data, in extents
-// or inline, and go with it. Values of types that are not known go wholly.
+// Takes file data out of key values, at their lengths: inline data, values of extended attributes, and what lies in the room after what a
+// value says. ACLs become others of the same shape, since the kernel refuses what is not an ACL. Symlink targets are file data, in extents
+// or inline, and go with it. Values of unknown types are removed whole.
 
 import { dirent } from '../../ondisk/keys/dirent.ts';
 import { BchIndirectInlineData } from '../../ondisk/keys/inline-data.ts';
