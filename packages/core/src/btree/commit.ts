@@ -15,6 +15,7 @@ import type { BtreeView } from './iterate.ts';
 import { KeyMap } from './key-map.ts';
 import { type NodeAllocator, type NodeStoreSettings, pointerToNode, storeNode } from './node-store.ts';
 import { NodeScratch, nodeCapacityU64s } from './node-write.ts';
+import { PlannedLeaves } from './planned-leaves.ts';
 import { type BtreeRebuild, type PlannedNode, planRebuild } from './rebuild.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -61,6 +62,8 @@ export class CommitPlan {
   readonly #slots = new Map<number, Slot[][]>();
   /** Nodes that go, and that the triggers were told of, by their last positions. */
   readonly #replaced = new Map<number, Map<string, Bpos>[]>();
+  /** What the leaves of a btree will hold, as far as the plan was made. */
+  readonly #leaves = new Map<number, PlannedLeaves>();
   /** What the plan of a btree was made from. */
   readonly #planned = new Map<number, number>();
   readonly #tx: Transaction;
@@ -99,7 +102,8 @@ export class CommitPlan {
   }
 
   #plan(btree: number): void {
-    const changes = this.#tx.changesOf(btree) ?? new KeyMap();
+    const known = this.#tx.changesOf(btree);
+    const changes = known ?? new KeyMap();
     this.#planned.set(btree, changes.changes);
     const slots = this.#slots.get(btree) ?? [];
     this.#slots.set(btree, slots);
@@ -110,7 +114,12 @@ export class CommitPlan {
     const replaced =
       this.#replaced.get(btree) ?? Array.from({ length: BTREE_MAX_DEPTH }, () => new Map<string, Bpos>());
     this.#replaced.set(btree, replaced);
-    const rebuild = planRebuild(this.#base.btree(btree), changes, {
+    const view = this.#base.btree(btree);
+    const leaves = this.#leaves.get(btree) ?? new PlannedLeaves(view, changes);
+    // Changes that come later are in another map than none.
+    if (known !== undefined) this.#leaves.set(btree, leaves);
+    const rebuild = planRebuild(view, changes, {
+      leaves,
       capacityU64s: nodeCapacityU64s(this.#settings.nodeSectors),
       replicas: this.#settings.replicas,
       // A node that goes once goes for good, also where it was only to be merged with one that has become fuller since.

@@ -27,6 +27,9 @@ export class KeyMap {
   #pages: Page[] = [];
   #size = 0;
   #changes = 0;
+  /** The positions of all changes but the first `#logFrom`. */
+  #log: Bpos[] | undefined;
+  #logFrom = 0;
 
   get size(): number {
     return this.#size;
@@ -35,6 +38,18 @@ export class KeyMap {
   /** Grows with every change: what was derived from the map is stale when it is another number. */
   get changes(): number {
     return this.#changes;
+  }
+
+  /** From here on, where changes were can be asked for. */
+  startLog(): void {
+    if (this.#log !== undefined) return;
+    this.#log = [];
+    this.#logFrom = this.#changes;
+  }
+
+  /** Where the changes were since there were so many, in no order, some of them several times; undefined when nobody noted it. */
+  changedSince(changes: number): readonly Bpos[] | undefined {
+    return this.#log === undefined || changes < this.#logFrom ? undefined : this.#log.slice(changes - this.#logFrom);
   }
 
   get(pos: Bpos): Key | undefined {
@@ -46,8 +61,9 @@ export class KeyMap {
 
   /** Puts a key at its position, in place of the one that is there. */
   set(key: Key): void {
-    this.#changes++;
     const pos = key.k.p;
+    this.#changes++;
+    this.#log?.push(pos);
     if (this.#pages.length === 0) this.#pages.push(newPage());
     const pageNr = this.#pageOf(pos);
     const page = this.#pages[pageNr];
@@ -77,6 +93,7 @@ export class KeyMap {
     const index = indexIn(page, pos);
     if (index === page.keys.length || comparePosition(page, index, pos) !== 0) return false;
     this.#changes++;
+    this.#log?.push(pos);
     this.#size--;
     page.keys.splice(index, 1);
     page.positions.copyWithin(index * BPOS_WORDS, (index + 1) * BPOS_WORDS);
@@ -86,6 +103,10 @@ export class KeyMap {
 
   clear(): void {
     this.#changes++;
+    if (this.#log !== undefined) {
+      this.#log = [];
+      this.#logFrom = this.#changes;
+    }
     this.#pages = [];
     this.#size = 0;
   }

@@ -16,9 +16,9 @@ import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { type BtreeView, bposPredecessor, bposSuccessor } from './iterate.ts';
 import type { KeyMap } from './key-map.ts';
-import type { BtreeNode } from './node.ts';
 import { divide, itemsU64s, MERGE, type NodeRange, nodesNeeded, type Part, SPLIT } from './node-fill.ts';
-import { ChangedBtree, makeKey } from './transaction.ts';
+import { NextGeneration, PlannedLeaves, rangeOf } from './planned-leaves.ts';
+import { makeKey } from './transaction.ts';
 
 /** A node that is to be written. */
 export interface PlannedNode {
@@ -56,13 +56,8 @@ export interface RebuildRoom {
   readonly rewrite?: (level: number) => readonly Bpos[];
   /** Not fewer nodes of a level than this, where there are keys enough: a plan that is made again does not shrink. */
   readonly atLeast?: readonly number[];
-}
-
-/** What nodes that are replaced hold, with the changes. */
-interface MergedContents {
-  readonly items: readonly Item[];
-  /** For the nodes that come in their place. */
-  readonly generation: number;
+  /** What is known of the leaves, from earlier plans of the same changes. */
+  readonly leaves?: PlannedLeaves;
 }
 
 /** Neighbouring nodes that are replaced together. */
@@ -70,13 +65,39 @@ interface Run extends NodeRange {
   readonly nodes: readonly PlannedNode[];
 }
 
-/** A run before it is divided. */
-interface RunContents extends NodeRange, MergedContents {}
-
 /** A key of a node to be: a real one, or the pointer to a new node. */
-type Item =
-  | { readonly k: Bkey; readonly key: Key; readonly node: undefined }
-  | { readonly k: Bkey; readonly key: undefined; readonly node: PlannedNode };
+type Item = Key | { readonly k: Bkey; readonly node: PlannedNode };
+
+/** A run before it is divided. */
+class RunContents implements NodeRange {
+  #u64s: number | undefined;
+  #nodes: readonly PlannedNode[] | undefined;
+
+  constructor(
+    readonly min: Bpos,
+    readonly max: Bpos,
+    /** What the nodes that are replaced hold, with the changes. */
+    readonly items: readonly Item[],
+    /** For the nodes that come in their place. */
+    readonly generation: number,
+  ) {}
+
+  /** See itemsU64s. */
+  get u64s(): number {
+    this.#u64s ??= itemsU64s(this.items, this.min, this.max);
+    return this.#u64s;
+  }
+
+  /** So many nodes with all of it. */
+  divided(count: number, level: number): readonly PlannedNode[] {
+    if (this.#nodes?.length !== count) {
+      this.#nodes = divide(this.items, count, this.min, this.max).map(part =>
+        plannedNode(part, level, this.generation),
+      );
+    }
+    return this.#nodes!;
+  }
+}
 
 interface NodePlace extends NodeRange {
   readonly ptr: Key;
@@ -104,7 +125,7 @@ export function planRebuild(view: BtreeView, changes: KeyMap, room: RebuildRoom)
     const level = levels.length;
     assert(level < BTREE_MAX_DEPTH, `the btree ${btrees.nameOf(view.id)} needs no more levels than there are`);
     const items = levels[level - 1]!.map(node => itemOfNode(node, room.replicas));
-    runs = divideRuns([{ min: POS_MIN, max: SPOS_MAX, items, generation: 0 }], level, room);
+    runs = divideRuns([new RunContents(POS_MIN, SPOS_MAX, items, 0)], level, room);
     levels.push(nodesOf(runs));
   }
   return { btree: view.id, levels, replaced };
@@ -114,23 +135,17 @@ const nodesOf = (runs: readonly Run[]): readonly PlannedNode[] => runs.flatMap(r
 
 /** The leaves with changes, merged with them. */
 function leafContents(view: BtreeView, changes: KeyMap, room: RebuildRoom, replaced: ReplacedNode[]): RunContents[] {
-  const contentsOf = (min: Bpos, max: Bpos) => mergedContents(view, changes, min, max);
-  if (view.root === undefined) {
-    return [{ min: POS_MIN, max: SPOS_MAX, ...contentsOf(POS_MIN, SPOS_MAX) }];
-  }
+  const leaves = room.leaves ?? new PlannedLeaves(view, changes);
+  const contentsOf = (places: readonly NodeRange[]): RunContents =>
+    leaves.run(places, (min, max, keys, generation) => new RunContents(min, max, keys, generation));
+  leaves.begin();
+  if (view.root === undefined) return [contentsOf([{ min: POS_MIN, max: SPOS_MAX }])];
   const moved = (room.rewrite?.(0) ?? []).map(pos => placeOf(view, 0, pos));
   const dirty = sortedPlaces([...dirtyLeaves(view, changes), ...moved]);
-  const groups = groupsOf(dirty).map(({ min, max }) => ({ min, max, ...contentsOf(min, max) }));
-  const neighbours = groups.flatMap(group => neighbourToMerge(view, group, room, contentsOf));
+  const neighbours = groupsOf(dirty).flatMap(group => neighbourToMerge(view, group, room, contentsOf));
   const places = sortedPlaces([...dirty, ...neighbours]);
   for (const { ptr } of places) replaced.push({ level: 0, ptr });
-  const byEnd = new Map(groups.map(group => [bposText(group.max), group]));
-  return groupsOf(places).map(({ min, max }) => {
-    // What took in no neighbour is what it was.
-    const known = byEnd.get(bposText(max));
-    const isSame = known !== undefined && compareBpos(known.min, min) === 0;
-    return { min, max, ...(isSame ? known : contentsOf(min, max)) };
-  });
+  return groupsOf(places).map(contentsOf);
 }
 
 function dirtyLeaves(view: BtreeView, changes: KeyMap): NodePlace[] {
@@ -148,11 +163,12 @@ function dirtyLeaves(view: BtreeView, changes: KeyMap): NodePlace[] {
 /** The leaf that a group takes in when little is left of it; none where both do not fit into one node. */
 function neighbourToMerge(
   view: BtreeView,
-  { min, max, items }: Pick<RunContents, 'min' | 'max' | 'items'>,
+  group: readonly NodePlace[],
   { capacityU64s }: RebuildRoom,
-  contentsOf: (min: Bpos, max: Bpos) => MergedContents,
+  contentsOf: (places: readonly NodePlace[]) => RunContents,
 ): NodePlace[] {
-  if (itemsU64s(items, min, max) > MERGE * capacityU64s) return [];
+  const { min, max, items, u64s } = contentsOf(group);
+  if (u64s > MERGE * capacityU64s) return [];
   const after = successor(max);
   const before = compareBpos(min, POS_MIN) === 0 ? undefined : bposPredecessor(min);
   for (const pos of [after, before]) {
@@ -160,8 +176,8 @@ function neighbourToMerge(
     const leaf = placeOf(view, 0, pos);
     // An empty node goes, whatever its neighbour holds.
     if (items.length === 0) return [leaf];
-    const ends: [Bpos, Bpos] = pos === after ? [min, leaf.max] : [leaf.min, max];
-    if (itemsU64s(contentsOf(...ends).items, ...ends) <= SPLIT * capacityU64s) return [leaf];
+    const both = contentsOf(pos === after ? [...group, leaf] : [leaf, ...group]);
+    if (both.u64s <= SPLIT * capacityU64s) return [leaf];
   }
   return [];
 }
@@ -190,7 +206,8 @@ function interiorContents(
   }
   const sorted = sortedPlaces([...places.values()]);
   for (const { ptr } of sorted) replaced.push({ level, ptr });
-  return groupsOf(sorted).map(({ min, max }) => {
+  return groupsOf(sorted).map(group => {
+    const { min, max } = rangeOf(group);
     const within = below.filter(run => compareBpos(run.max, min) >= 0 && compareBpos(run.min, max) <= 0);
     const items: Item[] = [];
     let next = 0;
@@ -198,24 +215,23 @@ function interiorContents(
     for (const key of view.keys({ level, from: min, to: max, onNode: generation.after })) {
       while (next < within.length && compareBpos(within[next]!.max, key.k.p) < 0) next++;
       const run = within[next];
-      if (run === undefined || compareBpos(key.k.p, run.min) < 0) items.push({ k: key.k, key, node: undefined });
+      if (run === undefined || compareBpos(key.k.p, run.min) < 0) items.push(key);
       else if (compareBpos(key.k.p, run.max) === 0) {
         for (const node of run.nodes) items.push(itemOfNode(node, room.replicas));
       }
     }
-    return { min, max, items, generation: generation.next };
+    return new RunContents(min, max, items, generation.next);
   });
 }
 
 /** Cuts each run into nodes. */
 function divideRuns(contents: readonly RunContents[], level: number, room: RebuildRoom): Run[] {
-  const counts = contents.map(({ items, min, max }) => nodesNeeded(itemsU64s(items, min, max), room.capacityU64s));
+  const counts = contents.map(({ u64s }) => nodesNeeded(u64s, room.capacityU64s));
   let missing = (room.atLeast?.[level] ?? 0) - counts.reduce((sum, count) => sum + count, 0);
-  return contents.map(({ items, min, max, generation }, index) => {
-    const more = Math.max(0, Math.min(missing, items.length - counts[index]!));
+  return contents.map((run, index) => {
+    const more = Math.max(0, Math.min(missing, run.items.length - counts[index]!));
     missing -= more;
-    const count = counts[index]! + more;
-    return { min, max, nodes: divide(items, count, min, max).map(part => plannedNode(part, level, generation)) };
+    return { min: run.min, max: run.max, nodes: run.divided(counts[index]! + more, level) };
   });
 }
 
@@ -223,40 +239,19 @@ function plannedNode({ items, min, max }: Part<Item>, level: number, generation:
   const keys: Key[] = [];
   const children: (Key | PlannedNode)[] = [];
   for (const item of items) {
-    if (level > 0) children.push(item.node ?? item.key);
+    if (level > 0) children.push('node' in item ? item.node : item);
     else {
-      assert(item.node === undefined, 'a leaf holds keys');
-      keys.push(item.key);
+      assert(!('node' in item), 'a leaf holds keys');
+      keys.push(item);
     }
   }
   return { level, minKey: min, maxKey: max, keys, children, generation };
 }
 
-/** The keys of a range as they will be. */
-function mergedContents(view: BtreeView, changes: KeyMap, from: Bpos, to: Bpos): MergedContents {
-  const items: Item[] = [];
-  const generation = new NextGeneration();
-  const walk = { from, to, onNode: generation.after };
-  for (const key of new ChangedBtree(view, changes).keys(walk)) items.push({ k: key.k, key, node: undefined });
-  return { items, generation: generation.next };
-}
-
-/** Of what comes in the place of nodes. */
-class NextGeneration {
-  next = 0;
-  readonly after = (node: BtreeNode): void => {
-    this.next = Math.max(this.next, Math.min(node.generation + 1, GENERATION_MAX));
-  };
-}
-
-/** It has 32 bits. */
-const GENERATION_MAX = 0xffff_ffff;
-
 /** A pointer to a new node, as large as it will be; where it points is not known yet. */
 function itemOfNode(node: PlannedNode, replicas: number): Item {
   return {
     k: makeKey(BTREE_PTR_V2, node.maxKey, new Uint8Array(BchBtreePtrV2.size + 8 * replicas)).k,
-    key: undefined,
     node,
   };
 }
@@ -292,13 +287,13 @@ const sortedPlaces = (places: readonly NodePlace[]): NodePlace[] => {
 };
 
 /** Neighbours taken together. */
-function groupsOf(places: readonly NodePlace[]): NodeRange[] {
-  const groups: { min: Bpos; max: Bpos }[] = [];
-  for (const { min, max } of places) {
-    const last = groups.at(-1);
-    const next = last === undefined ? undefined : successor(last.max);
-    if (last !== undefined && next !== undefined && compareBpos(next, min) === 0) last.max = max;
-    else groups.push({ min, max });
+function groupsOf(places: readonly NodePlace[]): NodePlace[][] {
+  const groups: NodePlace[][] = [];
+  for (const place of places) {
+    const group = groups.at(-1);
+    const next = group === undefined ? undefined : successor(group.at(-1)!.max);
+    if (group !== undefined && next !== undefined && compareBpos(next, place.min) === 0) group.push(place);
+    else groups.push([place]);
   }
   return groups;
 }

@@ -106,11 +106,12 @@ export class Transaction implements FilesystemSource {
   }
 
   /**
-   * From here on, a position that changed stays one that changed, even where its key comes and goes. A commit that plans needs that: the
-   * node that holds it was replaced in the plan, and what follows from that is in the transaction.
+   * From here on, a position that changed stays one that changed, even where its key comes and goes, and is noted. A commit that plans needs
+   * that: the node that holds it was replaced in the plan, and what follows from that is in the transaction.
    */
   keepPositions(): void {
     this.#keepsPositions = true;
+    for (const changed of this.#changed.values()) changed.startLog();
   }
 
   /** A change that the journal has over the nodes already: reading shows it, and it is to be written with the others. */
@@ -151,6 +152,7 @@ export class Transaction implements FilesystemSource {
     let changed = this.#changed.get(btree);
     if (changed === undefined) {
       changed = new KeyMap();
+      if (this.#keepsPositions) changed.startLog();
       this.#changed.set(btree, changed);
     }
     return changed;
