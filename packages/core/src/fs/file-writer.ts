@@ -755,10 +755,13 @@ export class FileWriter {
   }
 
   #deleteKeys({ lo, hi }: CachedInode['words'], snapshot: number): void {
+    const from = Uint32Array.of(0, 0, 0, lo, hi);
+    const to = Uint32Array.of(0xffff_ffff, 0xffff_ffff, 0xffff_ffff, lo, hi);
     for (const btree of ['extents', 'xattrs', 'dirents'] as const) {
-      const from = Uint32Array.of(0, 0, 0, lo, hi);
-      const to = Uint32Array.of(0xffff_ffff, 0xffff_ffff, 0xffff_ffff, lo, hi);
-      const positions = [...visibleKeys(this.tx.btree(btree), this.#table, snapshot, { from, to })].map(({ k }) => k.p);
+      const view = this.tx.btree(btree);
+      // Most files have keys in one of the three, and a lookup costs a fifth of a walk's beginning.
+      if (view.first(from, to) === undefined) continue;
+      const positions = [...visibleKeys(view, this.#table, snapshot, { from, to })].map(({ k }) => k.p);
       for (const p of positions) deleteInSnapshot(this.tx, btree, this.#table, inSnapshot(p, snapshot));
     }
   }

@@ -9,7 +9,7 @@ import { packInodeV3, unpackInodeV3 } from '../inode-unpack.ts';
 import { keyText } from './index.ts';
 import { type KeyTypeName, keyTypes } from './key-types.ts';
 import type { KeyTextContext } from './kind.ts';
-import { quickKeyText } from './quick-text.ts';
+import { quickKeyText, u64Hex } from './quick-text.ts';
 
 const VERSIONS = [(1 << 10) | 13, (1 << 10) | 14, (1 << 10) | 36, (1 << 10) | 39];
 
@@ -124,3 +124,14 @@ test.each(['inode_v3', 'dirent', 'extent', 'alloc_v4', 'backpointer', 'set', 'xa
     expect(quick).toBeGreaterThan(type === 'xattr' ? 0 : 100);
   },
 );
+
+test('hexadecimal numbers of two words: what bigints give', () => {
+  const random = randomFrom(testSeed());
+  const edges = [0, 1, 0xffff, 0x1_0000, 0x0fff_ffff, 0x1000_0000, 0xffff_ffff];
+  const word = () => (random.below(2) === 0 ? random.pick(edges) : random.below(2 ** random.below(33)));
+  for (let round = 0; round < 20_000; round++) {
+    const [lo, hi] = [word(), word()];
+    const whole = (BigInt(hi) << 32n) | BigInt(lo);
+    expect(u64Hex(lo, hi), `seed ${random.seed}`).toBe(whole.toString(16));
+  }
+});
