@@ -55,7 +55,7 @@ function findOtherWriter(fd: number): { pid: number; name: string } | undefined 
       if (pid === `${process.pid}` && otherFd === `${fd}`) continue;
       // Sockets and pipes are most of what is open. The stat comes last: on another's dead network mount it would hang.
       const link = `/proc/${pid}/fd/${otherFd}`;
-      if (!quietly(() => readlinkSync(link))?.startsWith('/')) continue;
+      if (!mayBeImage(quietly(() => readlinkSync(link)))) continue;
       if (!isMarked(quietly(() => readFileSync(`/proc/${pid}/fdinfo/${otherFd}`, 'utf8')) ?? '')) continue;
       const stat = quietly(() => statSync(link, { bigint: true }));
       if (stat === undefined || stat.ino !== ours.ino || stat.dev !== ours.dev) continue;
@@ -65,6 +65,10 @@ function findOtherWriter(fd: number): { pid: number; name: string } | undefined 
   }
   return undefined;
 }
+
+/** Terminals and the like are most of the rest. */
+const mayBeImage = (target = ''): boolean =>
+  target.startsWith('/') && !/^\/dev\/(null|zero|pts\/|tty|u?random)/.test(target);
 
 /** fdinfo says `flags:\t0104002`, in octal. */
 export function isMarked(fdinfo: string): boolean {
