@@ -48,6 +48,8 @@ function sourceFiles(folder: string): string[] {
   });
 }
 
+const withoutComments = (text: string): string => text.replace(/\/\/.*$|\/\*[\s\S]*?\*\//gm, '');
+
 function importsOf(text: string): string[] {
   return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(match => match[1]!);
 }
@@ -108,7 +110,7 @@ function checkFile(file: string): void {
     }
   }
   if (isTest) return;
-  const code = text.replace(/\/\/.*$|\/\*[\s\S]*?\*\//gm, '');
+  const code = withoutComments(text);
   for (const { what, pattern, home } of onlyIn) {
     if (!place.startsWith(home) && pattern.test(code)) violations.push(`${place}: ${what} belong into ${home}`);
   }
@@ -119,6 +121,32 @@ for (const name of readdirSync(join(root, 'packages'))) {
   for (const file of sourceFiles(join(root, 'packages', name, 'src'))) checkFile(file);
 }
 
+/**
+ * Exported values that no other file names: dead, or nobody's business. Types are left out: what a function takes has to be nameable.
+ * Doors export whole files, so only names in the text of others count.
+ */
+function checkDeadExports(): void {
+  const folders = ['packages', 'test', 'scripts'].map(folder => join(root, folder));
+  const texts = new Map(
+    folders.flatMap(sourceFiles).map(file => [file, withoutComments(readFileSync(file, 'utf8'))] as const),
+  );
+  const filesNaming = new Map<string, number>();
+  for (const text of texts.values()) {
+    for (const word of new Set(text.match(/[A-Za-z_$][\w$]*/g)))
+      filesNaming.set(word, (filesNaming.get(word) ?? 0) + 1);
+  }
+  for (const [file, text] of texts) {
+    const place = relative(root, file).split(sep).join('/');
+    if (!/^packages\/[\w-]+\/src\//.test(place) || file.endsWith('.test.ts')) continue;
+    for (const [, name = ''] of text.matchAll(
+      /^export (?:async )?(?:const|function\*?|(?:abstract )?class) ([A-Za-z_$][\w$]*)/gm,
+    )) {
+      if (filesNaming.get(name) === 1) violations.push(`${place}: ${name} is exported, but no other file names it`);
+    }
+  }
+}
+
+checkDeadExports();
 for (const violation of violations) console.error(violation);
 console.error(violations.length === 0 ? 'imports: clean' : `imports: ${violations.length} violations`);
 process.exitCode = violations.length === 0 ? 0 : 1;

@@ -12,7 +12,7 @@ import {
   NoBucketsError,
 } from '@bcachefs-ts/core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { beginChange, openFixture } from '../support/engine.ts';
+import { openFixture, trialOf } from '../support/engine.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';
 
 beforeAll(loadChecksums);
@@ -59,7 +59,7 @@ describe.skipIf(whyNoFixtures !== undefined)('room', () => {
   ])('%s is filled with data, and nodes have room still', (name, replicas) => {
     const filesystem = openFixture(name);
     try {
-      const { allocator, triggers } = beginChange(filesystem);
+      const { allocator, triggers } = trialOf(filesystem);
       const data = fill(filesystem, () => allocator.allocateData({ replicas, target: 0, sectors: 104 }));
       expect(data.error.message).toMatch(/^no space left for \d+ bytes of data/);
       expect(data.error.devices.length).toBe(filesystem.set.members.length);
@@ -76,7 +76,7 @@ describe.skipIf(whyNoFixtures !== undefined)('room', () => {
   test('a target is filled first', () => {
     const filesystem = openFixture('multi3-r2');
     try {
-      const { allocator } = beginChange(filesystem);
+      const { allocator } = trialOf(filesystem);
       // 1 and the number of a device is that device.
       const [piece] = allocator.allocateData({ replicas: 1, target: 1 + 2, sectors: 8 });
       expect(piece?.pointers.map(({ dev }) => dev)).toEqual([2]);
@@ -88,7 +88,7 @@ describe.skipIf(whyNoFixtures !== undefined)('room', () => {
   test('room for a node that is given back is given again', () => {
     const filesystem = openFixture('csum-none');
     try {
-      const { allocator } = beginChange(filesystem);
+      const { allocator } = trialOf(filesystem);
       const first = allocator.allocate();
       const second = allocator.allocate();
       expect(second).not.toEqual(first);

@@ -18,7 +18,7 @@ import {
   type Transaction,
 } from '@bcachefs-ts/core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { beginChange, type Change, findingsOf, openFixture, writableFixtures } from '../support/engine.ts';
+import { type Change, findingsOf, openFixture, trialOf, writableFixtures } from '../support/engine.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';
 
 if (whyNoFixtures !== undefined) console.warn(`triggers on fixtures skipped: ${whyNoFixtures}`);
@@ -32,7 +32,7 @@ const EXTENTS = (['extent', 'reflink_p', 'reservation', 'inline_data'] as const)
 function withChange(name: string, body: (filesystem: Filesystem, change: Change) => void): void {
   const filesystem = openFixture(name);
   try {
-    body(filesystem, beginChange(filesystem));
+    body(filesystem, trialOf(filesystem));
   } finally {
     filesystem.close();
   }

@@ -1,19 +1,16 @@
 // A filesystem being changed: an image, a transaction over it with all triggers, and the checker's view of what it would be.
 
 import {
-  BucketAllocator,
+  beginTrial,
+  type ChangeParts,
   checkInvariants,
   type Filesystem,
   type FilesystemState,
-  FilesystemTriggers,
   findingText,
-  getBits,
   openFilesystem,
   type ReplayState,
   SnapshotTable,
   type Superblock,
-  sbBits,
-  Transaction,
 } from '@bcachefs-ts/core';
 import { fixture, fixtureNames } from './fixtures.ts';
 import { isLong } from './long.ts';
@@ -37,26 +34,15 @@ export function writableFixtures(): string[] {
   });
 }
 
-export interface Change {
-  readonly tx: Transaction;
-  readonly triggers: FilesystemTriggers;
-  readonly allocator: BucketAllocator;
+export interface Change extends ChangeParts {
   readonly table: SnapshotTable;
   /** The number of the journal entry that would commit it. */
   readonly seq: number;
 }
 
-export function beginChange(filesystem: Filesystem): Change {
-  const { sb, replay } = filesystem;
-  const seq = replay.lastSeq + 1;
-  const triggers = new FilesystemTriggers(sb, { journalSeq: seq, readClock: 1n, writeClock: 1n });
-  const tx = new Transaction(filesystem, triggers);
-  const nodes = {
-    replicas: getBits(sb.flags, sbBits.META_REPLICAS_WANT),
-    target: getBits(sb.flags, sbBits.METADATA_TARGET),
-  };
-  const allocator = new BucketAllocator(filesystem, triggers, nodes);
-  return { tx, triggers, allocator, table: SnapshotTable.read(filesystem), seq };
+export function trialOf(filesystem: Filesystem): Change {
+  const seq = filesystem.replay.lastSeq + 1;
+  return { ...beginTrial(filesystem, seq), table: SnapshotTable.read(filesystem), seq };
 }
 
 /** What the checker sees of a transaction, as if it were on disk. */

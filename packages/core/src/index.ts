@@ -24,6 +24,7 @@ export * from './btree/source.ts';
 export * from './btree/transaction.ts';
 export * from './change/batched-edit.ts';
 export * from './change/btree-replacement.ts';
+export { beginChange, beginTrial, type ChangeParts } from './change/change.ts';
 export * from './change/file-edit.ts';
 export * from './change/triggers.ts';
 export * from './change/writer.ts';

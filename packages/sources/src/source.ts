@@ -101,8 +101,6 @@ export interface SourceNotice {
   readonly text: string;
 }
 
-/** The longest name that Linux takes; bcachefs itself would have room for 512 bytes. */
-export const NAME_BYTES_MAX = 255;
 /** PATH_MAX without its NUL: no system call takes a longer one. */
 export const PATH_BYTES_MAX = 4095;
 

@@ -6,7 +6,7 @@ import { version } from '../version.ts';
 
 const OPERATIONAL_ERROR = 8;
 /** What fsck.bcachefs of the reference ends with after its help: nothing was checked. */
-export const FSCK_USAGE = 16;
+const FSCK_USAGE = 16;
 
 export const fsckCommand = defineCommand({
   name: 'fsck',

@@ -22,10 +22,10 @@ export const DEVICE_BYTES_MIN = 8 * 2 ** 20;
  * size of block.
  */
 const BTREE_NODE_BYTES_MIN = 8192;
-export const BTREE_NODE_BLOCKS_MIN = 8;
+const BTREE_NODE_BLOCKS_MIN = 8;
 const BUCKET_BYTES_MIN = 16384;
 /** A member has at most this many buckets: the kernel keeps an array over them in one allocation. */
-export const BUCKETS_MAX = 2 ** 31 - 1 - 64;
+const BUCKETS_MAX = 2 ** 31 - 1 - 64;
 /** Bucket sizes are kept as a 16-bit number of sectors; the largest power of two that fits is 16 MiB. */
 const BUCKET_BYTES_MAX = 0xffff * SECTOR_BYTES;
 

@@ -13,7 +13,7 @@ const MAX = 0xffff_ffff;
 const WHITEOUTS = new Set((['deleted', 'whiteout', 'extent_whiteout'] as const).map(name => keyTypes.idOf(name)));
 
 /** bkey_extent_whiteout: hides what is below, and has no size. */
-export const isExtentWhiteout = (type: number): boolean => WHITEOUTS.has(type);
+const isExtentWhiteout = (type: number): boolean => WHITEOUTS.has(type);
 
 /** The checks of one btree at one level. */
 export class KeyChecks {

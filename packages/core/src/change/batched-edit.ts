@@ -2,7 +2,6 @@
 // filesystem, and whoever wants all or nothing has to see to it (by holding back the superblocks of a filesystem that is only being made,
 // for instance); or the parts are staged, and the last one commits them all.
 
-import { releaseEmptied } from '../alloc/release-emptied.ts';
 import { FileEdit, type FileEditOptions } from './file-edit.ts';
 import type { CommitReport, FilesystemWriter } from './writer.ts';
 
@@ -56,9 +55,6 @@ export class BatchedEdit {
   }
 
   #begin(): FileEdit {
-    const edit = new FileEdit(this.#writer, this.#options);
-    // Else each commit would leave the nodes that it replaced behind, and a large image would be full of them.
-    releaseEmptied(edit.triggers, edit.tx);
-    return edit;
+    return new FileEdit(this.#writer, { ...this.#options, releasesEmptied: true });
   }
 }

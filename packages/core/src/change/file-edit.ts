@@ -1,34 +1,31 @@
 // A change of files from its beginning to its commit: a transaction with all triggers, room for data and nodes, and the writers of names and
 // contents over it, put together. Each is used once: a commit takes it, or it is dropped, and nothing has happened.
 
-import { BucketAllocator } from '../alloc/allocator.ts';
-import { releaseEmptied } from '../alloc/release-emptied.ts';
-import { renewGens } from '../alloc/renew-gens.ts';
+import type { BucketAllocator } from '../alloc/allocator.ts';
 import type { SuperblockNeeds } from '../alloc/superblock-needs.ts';
 import type { Transaction } from '../btree/transaction.ts';
 import { ExtentWriter } from '../data/extent-write.ts';
 import { FileContent, type FileContentOptions } from '../fs/file-content.ts';
 import { FileWriter, type FileWriterOptions } from '../fs/file-writer.ts';
-import { getBits } from '../ondisk/bits.ts';
 import { compressionOptions, compressionTypes } from '../ondisk/compression-types.ts';
 import type { CorruptError } from '../ondisk/errors.ts';
 import { type FeatureName, incompatFeatures } from '../ondisk/features.ts';
-import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
-import { FilesystemTriggers } from './triggers.ts';
-import type { CommitReport, FilesystemWriter, StageRequest } from './writer.ts';
+import { beginChange, type Change, type ChangeParts, type StageExtras } from './change.ts';
+import type { FilesystemTriggers } from './triggers.ts';
+import type { CommitReport, FilesystemWriter } from './writer.ts';
 
 export interface FileEditOptions extends FileWriterOptions, FileContentOptions {
   /** For edits that remove: they are possible on a full filesystem. */
   readonly makesRoom?: boolean;
+  /** See ChangeOptions. */
+  readonly releasesEmptied?: boolean;
   /** Told when what is there contradicts a change, which then goes on as far as it can; without it this is thrown. */
   readonly onDamage?: ((damage: CorruptError) => void) | undefined;
 }
 
-export class FileEdit {
-  readonly tx: Transaction;
-  readonly triggers: FilesystemTriggers;
-  readonly allocator: BucketAllocator;
+export class FileEdit implements ChangeParts {
+  readonly #change: Change;
   /** Names, inodes, attributes. */
   readonly files: FileWriter;
   readonly content: FileContent;
@@ -41,31 +38,13 @@ export class FileEdit {
    * @param after the part of the same change that was staged; without it, what has been staged is given up
    */
   constructor(writer: FilesystemWriter, options: FileEditOptions, after?: FileEdit) {
-    if (after === undefined) writer.dropStaged();
-    this.#options = options;
-    const { filesystem } = writer;
-    const { sb, replay } = filesystem;
-    const { clocks } = replay;
     this.#writer = writer;
-    this.triggers = new FilesystemTriggers(sb, {
-      journalSeq: writer.nextSeq,
-      // 0 says never.
-      readClock: clocks.read > 0n ? clocks.read : 1n,
-      writeClock: clocks.write > 0n ? clocks.write : 1n,
-      ...(options.onDamage === undefined ? {} : { onDamage: options.onDamage }),
-    });
-    this.tx = writer.begin(this.triggers);
-    renewGens(this.triggers, this.tx);
-    const nodes = {
-      replicas: getBits(sb.flags, sbBits.META_REPLICAS_WANT),
-      target: getBits(sb.flags, sbBits.METADATA_TARGET),
-    };
-    const isHeld = (dev: number, bucket: number) => writer.isHeld(dev, bucket);
-    // Else each part would leave the nodes that it replaced behind.
-    if (after !== undefined) releaseEmptied(this.triggers, this.tx, { isHeld });
-    this.allocator = new BucketAllocator(filesystem, this.triggers, nodes, {
+    this.#options = options;
+    this.#change = beginChange(writer, {
       usesReserve: options.makesRoom ?? false,
-      ...(after === undefined ? {} : { isHeld, after: after.allocator }),
+      onDamage: options.onDamage,
+      releasesEmptied: options.releasesEmptied ?? false,
+      after,
     });
     this.files = new FileWriter(this.tx, options);
     this.#extents = new ExtentWriter(this.tx, this.allocator, {
@@ -75,12 +54,24 @@ export class FileEdit {
     this.content = new FileContent(this.files, this.#extents, options);
   }
 
+  get tx(): Transaction {
+    return this.#change.tx;
+  }
+
+  get triggers(): FilesystemTriggers {
+    return this.#change.triggers;
+  }
+
+  get allocator(): BucketAllocator {
+    return this.#change.allocator;
+  }
+
   /**
    * Everything or nothing, with what has been staged. The edit is used up.
    * @throws NoSpaceError, CorruptError before anything counts; DeviceError at any point
    */
   commit(): CommitReport {
-    return this.#writer.commit(this.#request());
+    return this.#change.commit(this.#extras());
   }
 
   /**
@@ -90,18 +81,16 @@ export class FileEdit {
    * @throws as `commit` does
    */
   stage(): FileEdit {
-    this.#writer.stage(this.#request());
+    this.#change.stage(this.#extras());
     return new FileEdit(this.#writer, this.#options, this);
   }
 
-  #request(): StageRequest {
+  #extras(): StageExtras {
     // Before data goes where another edit may have its own.
     this.#writer.refuseOther(this.tx);
     this.content.flush();
     const { clocks } = this.#writer.filesystem.replay;
     return {
-      tx: this.tx,
-      allocator: this.allocator,
       check: () => this.allocator.checkGrowth(this.tx),
       superblock: superblockWith(this.triggers.needs, this.#featureNames()),
       clocks: {

@@ -14,7 +14,7 @@ export const HAS_CHILD_SNAPSHOT = 4;
 export const IS_SECTORS_DIRTY = 8;
 /** The dirent that it names was found. */
 export const DIRENT_FOUND = 16;
-export const IS_31_BIT = 32;
+const IS_31_BIT = 32;
 /** It was seen not to be in a circle of directories. */
 export const PATH_ENDS = 64;
 

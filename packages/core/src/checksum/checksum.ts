@@ -133,7 +133,7 @@ export function mergeChecksums(type: number, a: Csum, b: Csum, bBytes: number): 
  * The checksum that a vstruct (superblock, btree node or btree node entry, jset) should carry. Mirrors csum_vstruct.
  * @param vstruct the whole struct with its variable part and nothing after it; its first 16 bytes are the checksum
  */
-export function checksumVstruct(type: number, vstruct: Uint8Array, mac?: MacKey): Csum {
+function checksumVstruct(type: number, vstruct: Uint8Array, mac?: MacKey): Csum {
   return checksum(type, vstruct.subarray(CSUM_BYTES), mac);
 }
 

@@ -16,6 +16,7 @@ import { BtreeView } from '../btree/iterate.ts';
 import { KeyMap } from '../btree/key-map.ts';
 import type { FilesystemSource, KeyReader } from '../btree/source.ts';
 import { ChangedBtree, Transaction } from '../btree/transaction.ts';
+import { nodePlacement } from '../change/change.ts';
 import { FilesystemTriggers } from '../change/triggers.ts';
 import { markedClean } from '../change/writer.ts';
 import type { BlockDevice } from '../device/block-device.ts';
@@ -90,10 +91,7 @@ export function planContents(
       [freespace, accounting].find(({ id, name }) => which === id || which === name) ?? nothing.btree(which),
   };
   initializeFiles(tx, { random, now: () => now });
-  const metadata = {
-    replicas: getBits(sb.flags, sbBits.META_REPLICAS_WANT),
-    target: getBits(sb.flags, sbBits.METADATA_TARGET),
-  };
+  const metadata = nodePlacement(sb);
   const allocator = new BucketAllocator(beforeFiles, triggers, metadata);
   const nodeSectors = getBits(sb.flags, sbBits.BTREE_NODE_SIZE);
   const commit = new CommitPlan(tx, { btree: emptyBtree, overlay: NO_OVERLAY }, allocator, {

@@ -6,8 +6,6 @@ import { poly1305 } from '@noble/ciphers/_poly1305.js';
 import { chacha20, KEY_BYTES } from './chacha20.ts';
 import { type Nonce, polyNonce } from './nonce.ts';
 
-export const MAC_BYTES = 16;
-
 /** What a MAC is made with: the filesystem's key and the nonce of the data. */
 export interface MacKey {
   /** 32 bytes */

@@ -44,7 +44,7 @@ export interface ReflinkContext extends TriggerContext {
 }
 
 /** The number of references; undefined for a key that has none. */
-export function referenceCountOf({ k, value }: Key): bigint | undefined {
+function referenceCountOf({ k, value }: Key): bigint | undefined {
   if ((k.type !== REFLINK_V && k.type !== INDIRECT_INLINE_DATA) || value.length < BchReflinkV.size) return undefined;
   return viewOf(value).getBigUint64(BchReflinkV.offset.refcount, true);
 }

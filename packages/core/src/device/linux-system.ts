@@ -57,7 +57,7 @@ interface StatLike {
   readonly ino: bigint;
 }
 
-export function identityOf(stat: StatLike): Identity | undefined {
+function identityOf(stat: StatLike): Identity | undefined {
   if (stat.isBlockDevice()) return { block: deviceNumber(stat.rdev) };
   if (stat.isFile()) return { file: `${deviceNumber(stat.dev)}:${stat.ino}` };
   return undefined;
@@ -95,7 +95,7 @@ export function blockFacts(system: LinuxSystem, device: DeviceNumber): BlockFact
   };
 }
 
-export function isPartition(system: LinuxSystem, device: DeviceNumber): boolean {
+function isPartition(system: LinuxSystem, device: DeviceNumber): boolean {
   return system.text(`/sys/dev/block/${device}/partition`) !== undefined;
 }
 

@@ -61,7 +61,7 @@ interface Header {
 }
 
 /** Whether the bytes begin as those of a qcow2 file do. */
-export function hasQcow2Magic(device: BlockDevice): boolean {
+function hasQcow2Magic(device: BlockDevice): boolean {
   if (device.sizeBytes < QCOW2_HEADER_V2_BYTES) return false;
   return viewOf(readBytes(device, 0, 4)).getUint32(0, false) === QCOW2_MAGIC;
 }

@@ -110,7 +110,7 @@ function* packedFields(header: Uint8Array, format: BkeyFormat, base: number, pre
 }
 
 /** The value of a key. */
-export function* annotateValue(type: number, value: Uint8Array, base: number, prefix: string): Generator<Annotation> {
+function* annotateValue(type: number, value: Uint8Array, base: number, prefix: string): Generator<Annotation> {
   const name = keyTypes.byId(type)?.name;
   const known = name === undefined ? undefined : valueLayouts[name];
   if (known === undefined) {

@@ -5,7 +5,7 @@ import type { FaultName } from '../ondisk/faults.ts';
 import { type Finding, findingOf } from '../report/finding.ts';
 
 /** A damaged journal can have something wrong in every key: more than this are only counted. */
-export const JOURNAL_PROBLEMS_MAX = 1000;
+const JOURNAL_PROBLEMS_MAX = 1000;
 
 export class JournalProblems {
   readonly list: Finding[] = [];

@@ -64,7 +64,7 @@ const BUSY_FUNCTIONS: readonly string[] = ['rebalance', 'reconcile', 'copygc', '
 export const isPrintedKeys = (entry: JsetEntry): boolean => PRINTED_KEYS.includes(entry.type);
 
 /** A transaction begins with a log message of level 0; messages inside of it have level 1. */
-export const isTransactionStart = (entry: JsetEntry): boolean => entry.type === TYPE.log && entry.level === 0;
+const isTransactionStart = (entry: JsetEntry): boolean => entry.type === TYPE.log && entry.level === 0;
 
 export const isDatetime = (entry: JsetEntry): boolean => entry.type === TYPE.datetime;
 
@@ -94,7 +94,7 @@ export function keysOf(entry: JsetEntry): readonly Key[] {
 }
 
 /** Whether keys of this btree are asked for. */
-export function matchesBtrees(filter: Signed<number> | undefined, entry: JsetEntry): boolean {
+function matchesBtrees(filter: Signed<number> | undefined, entry: JsetEntry): boolean {
   if (filter === undefined) return true;
   return (
     entry.level === 0 && entry.type !== TYPE.btreeRoot && filter.list.includes(entry.btree_id) === filter.keepMatching

@@ -42,7 +42,7 @@ export const compressionOptions: Table<CompressionOptionRow> = table<Compression
   options,
 );
 
-export const COMPRESSION_LEVEL_MAX = 15;
+const COMPRESSION_LEVEL_MAX = 15;
 
 /** A decoded option value; `type` is the option's number, not the compression type's. */
 export interface Compression {

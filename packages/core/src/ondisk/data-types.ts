@@ -30,6 +30,3 @@ export type DataTypeName = (typeof rows)[number]['name'];
 export type DataType = DataTypeRow & { readonly name: DataTypeName };
 
 export const dataTypes: Table<DataType> = table<DataType>('data type', rows);
-
-/** What a device can be restricted to: option data_allowed, bits `1 << data type` of a member's DATA_ALLOWED. */
-export const DATA_ALLOWED_TYPES: readonly DataTypeName[] = ['journal', 'btree', 'user'];

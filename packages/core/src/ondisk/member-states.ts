@@ -43,9 +43,6 @@ export const memberInitializedStates: Table<Row> = table<Row>('member initialisa
   { id: 4, name: 'pre_journal_alloc' },
 ]);
 
-/** BCH_SB_MEMBERS_MAX: how many members a superblock can list. At 1.39 the last slot, 255, means none. */
-export const MEMBERS_MAX = { '1.13': 64, '1.36': 64, '1.39': 256 } as const;
-
 /** A device index that means "no device". */
 export const MEMBER_INVALID = 255;
 

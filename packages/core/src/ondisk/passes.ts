@@ -481,9 +481,6 @@ export type Pass = PassRow<PassName> & { readonly name: PassName };
 /** In the order in which they run. */
 export const passes: Table<Pass> = table<Pass>('recovery pass', rows);
 
-/** RECOVERY_PASS_ALL_FSCK: in tables of upgrades, every pass that fsck runs. */
-export const RECOVERY_PASS_ALL_FSCK = 1n << 63n;
-
 /** Mask of stable ids, as in `recovery_passes_required`. */
 export function passMask(names: readonly PassName[]): bigint {
   return names.reduce((mask, name) => mask | (1n << BigInt(passes.idOf(name))), 0n);

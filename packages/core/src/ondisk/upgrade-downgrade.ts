@@ -62,7 +62,7 @@ export const upgradeTable: readonly VersionChange[] = [
 ];
 
 /** Applies when going from `version` or beyond to below it. */
-export const downgradeTable: readonly VersionChange[] = [
+const downgradeTable: readonly VersionChange[] = [
   entry('bucket_stripe_sectors', 0n, []),
   entry('disk_accounting_v2', passMask(['check_allocations']), [
     'dev_usage_buckets_wrong',

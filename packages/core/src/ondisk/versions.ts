@@ -96,9 +96,6 @@ export const VERSION_MAX_READ: number = at(1, 39);
 /** The oldest version that the reference opens (it has no name): bcachefs_metadata_version_min. */
 export const VERSION_MIN = 9;
 
-/** Below this the reference upgrades on mount even when asked not to: at v1.13.0. */
-export const VERSION_REQUIRED_UPGRADE_BELOW: number = at(1, 3);
-
 export function versionOf(name: VersionName): number {
   return versions.idOf(name);
 }

@@ -19,7 +19,7 @@ const SNAPSHOT_BYTES = BchSnapshot.offset.state;
 const SUBVOLUME_BYTES = BchSubvolume.offset.state;
 
 const SNAPSHOT_SUBVOL = 1 << 1;
-export const SUBVOLUME_RO = 1;
+const SUBVOLUME_RO = 1;
 export const SUBVOLUME_SNAP = 2;
 
 const NO_BYTES = new Uint8Array(0);
@@ -69,7 +69,7 @@ export function writeSnapshotTree(tx: Transaction, id: number, value: SnapshotTr
 }
 
 /** A 128-bit time. @param time as inodes have it */
-export function wideTime(time: bigint): Uint8Array {
+function wideTime(time: bigint): Uint8Array {
   const bytes = new Uint8Array(16);
   viewOf(bytes).setBigUint64(0, BigInt.asUintN(64, time), true);
   return bytes;

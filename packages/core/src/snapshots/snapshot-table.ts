@@ -215,7 +215,7 @@ export class SnapshotTable {
 }
 
 /** What `ancestry` gives; of one shape, so that the call in the hot loop is a direct one. */
-export class AncestorSet implements Ancestry {
+class AncestorSet implements Ancestry {
   readonly #above: ReadonlySet<number>;
 
   constructor(

@@ -162,7 +162,7 @@ function optionsText(out: PrintBuffer, { sb, style }: SbTextContext): void {
 }
 
 /** The layout block: where the copies of the superblock are. */
-export function layoutText(out: PrintBuffer, layout: BchSbLayout, style: '1.36' | '1.39'): void {
+function layoutText(out: PrintBuffer, layout: BchSbLayout, style: '1.36' | '1.39'): void {
   const offsets = layout.sb_offset.slice(0, layout.nr_superblocks);
   out.print(`Type:                    ${layout.layout_type}\n`);
   out.print(`Superblock max size:     ${humanText(superblockMaxBytes({ layout }), style)}\n`);

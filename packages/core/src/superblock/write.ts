@@ -90,7 +90,7 @@ function writeCopies(device: BlockDevice, layout: BchSbLayout, copies: readonly 
 }
 
 /** The layout block as it is kept in front of the first superblock. */
-export function layoutBytes(layout: BchSbLayout): Uint8Array {
+function layoutBytes(layout: BchSbLayout): Uint8Array {
   const target = new Uint8Array(BchSbLayout.size);
   BchSbLayout.put(viewOf(target), 0, { ...layout, magic: BCHFS_MAGIC });
   return target;

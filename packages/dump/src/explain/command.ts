@@ -99,7 +99,7 @@ export const explainCommand = defineCommand({
 });
 
 /** @throws UsageError saying what was expected */
-export function parseOffset(text: string): number {
+function parseOffset(text: string): number {
   const sectors = /^(\d{1,16}|0x[0-9a-f]{1,13})s$/i.exec(text);
   const offset = sectors === null ? parseSize(text) : 512 * Number(sectors[1]);
   if (!Number.isSafeInteger(offset)) throw new UsageError(`'${text}' is too large, expected an offset below 2^53`);

@@ -9,13 +9,13 @@ import { type Alloc, allocJson, allocText, NEED_DISCARD } from './alloc-bucket.t
 import type { KeyKind, KeyProblem } from './kind.ts';
 
 /** struct bch_alloc without the fields after it. */
-export const BchAlloc = layout('bch_alloc', 2, {
+const BchAlloc = layout('bch_alloc', 2, {
   fields: at(0, u8), // bits of V1_FIELDS
   gen: at(1, u8),
 });
 
 /** struct bch_alloc_v2, likewise. */
-export const BchAllocV2 = layout('bch_alloc_v2', 4, {
+const BchAllocV2 = layout('bch_alloc_v2', 4, {
   nr_fields: at(0, u8), // of V2_FIELDS; the others are 0
   gen: at(1, u8),
   oldest_gen: at(2, u8),
@@ -23,7 +23,7 @@ export const BchAllocV2 = layout('bch_alloc_v2', 4, {
 });
 
 /** struct bch_alloc_v3, likewise. */
-export const BchAllocV3 = layout('bch_alloc_v3', 16, {
+const BchAllocV3 = layout('bch_alloc_v3', 16, {
   journal_seq: at(0, u64),
   flags: at(8, u32), // NEED_DISCARD, NEED_INC_GEN
   nr_fields: at(12, u8),

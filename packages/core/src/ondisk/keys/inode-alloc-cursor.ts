@@ -7,14 +7,14 @@ import { BLOCKDEV_INODE_MAX } from '../inode-unpack.ts';
 import { at, layout, type Struct, u8, u16, u32, u64, viewOf } from '../layout.ts';
 import type { KeyKind } from './kind.ts';
 
-export const BchInodeAllocCursor = layout('bch_inode_alloc_cursor', 16, {
+const BchInodeAllocCursor = layout('bch_inode_alloc_cursor', 16, {
   bits: at(0, u8), // shard_inode_numbers_bits when it was written
   pad: at(1, u8),
   pad2: at(2, u16),
   gen: at(4, u32),
   idx: at(8, u64), // the next number to try
 });
-export type BchInodeAllocCursor = Struct<typeof BchInodeAllocCursor>;
+type BchInodeAllocCursor = Struct<typeof BchInodeAllocCursor>;
 
 /** LOGGED_OPS_INUM_inode_cursors: these keys live in the logged_ops btree, beside the operations, which have inode 0. */
 const INODE_CURSORS = 1n;

@@ -4,11 +4,11 @@ import { bposInode } from '../bpos.ts';
 import { at, layout, type Struct, u32, viewOf } from '../layout.ts';
 import type { KeyKind } from './kind.ts';
 
-export const BchInodeGeneration = layout('bch_inode_generation', 8, {
+const BchInodeGeneration = layout('bch_inode_generation', 8, {
   bi_generation: at(0, u32),
   pad: at(4, u32),
 });
-export type BchInodeGeneration = Struct<typeof BchInodeGeneration>;
+type BchInodeGeneration = Struct<typeof BchInodeGeneration>;
 
 export const inodeGeneration: KeyKind<BchInodeGeneration> = {
   name: 'inode_generation',

@@ -6,13 +6,13 @@ import { toHex } from '../../util/hex.ts';
 import { at, bytes, layout, type Struct, u8, u32, u64, viewOf } from '../layout.ts';
 import type { KeyKind } from './kind.ts';
 
-export const BchLoggedOpTruncate = layout('bch_logged_op_truncate', 24, {
+const BchLoggedOpTruncate = layout('bch_logged_op_truncate', 24, {
   subvol: at(0, u32),
   pad: at(4, u32),
   inum: at(8, u64),
   new_i_size: at(16, u64), // bytes
 });
-export type BchLoggedOpTruncate = Struct<typeof BchLoggedOpTruncate>;
+type BchLoggedOpTruncate = Struct<typeof BchLoggedOpTruncate>;
 
 export const loggedOpTruncate: KeyKind<BchLoggedOpTruncate> = {
   name: 'logged_op_truncate',
@@ -29,7 +29,7 @@ export const loggedOpTruncate: KeyKind<BchLoggedOpTruncate> = {
 };
 
 /** Moves the extents after a point of a file, for inserting or collapsing a range. */
-export const BchLoggedOpFinsert = layout('bch_logged_op_finsert', 40, {
+const BchLoggedOpFinsert = layout('bch_logged_op_finsert', 40, {
   state: at(0, u8), // 0 start, 1 shift_extents, 2 finish
   pad: at(1, bytes(3)),
   subvol: at(4, u32),
@@ -38,7 +38,7 @@ export const BchLoggedOpFinsert = layout('bch_logged_op_finsert', 40, {
   src_offset: at(24, u64), // sectors
   pos: at(32, u64), // sectors: how far it has come
 });
-export type BchLoggedOpFinsert = Struct<typeof BchLoggedOpFinsert>;
+type BchLoggedOpFinsert = Struct<typeof BchLoggedOpFinsert>;
 
 /** The reference lets values pass that end before src_offset; what is not there is zero. */
 const FINSERT_MIN_BYTES = 24;
@@ -65,14 +65,14 @@ export const loggedOpFinsert: KeyKind<BchLoggedOpFinsert> = {
 };
 
 /** Moves the blocks of a stripe that is partly empty to another one. */
-export const BchLoggedOpStripeUpdate = layout('bch_logged_op_stripe_update', 40, {
+const BchLoggedOpStripeUpdate = layout('bch_logged_op_stripe_update', 40, {
   old_idx: at(0, u64),
   new_idx: at(8, u64),
   old_blocks_nr: at(16, u8),
   old_block_map: at(17, bytes(16)),
   pad: at(33, bytes(7)),
 });
-export type BchLoggedOpStripeUpdate = Struct<typeof BchLoggedOpStripeUpdate>;
+type BchLoggedOpStripeUpdate = Struct<typeof BchLoggedOpStripeUpdate>;
 
 export const loggedOpStripeUpdate: KeyKind<BchLoggedOpStripeUpdate> = {
   name: 'logged_op_stripe_update',

@@ -34,7 +34,7 @@ const SUBVOLUME_TYPE = 16;
 const REMEMBERED_MAX = 1024;
 
 /** Prints keys of one filesystem at one indent. */
-export class QuickKeyText {
+class QuickKeyText {
   readonly #context: KeyTextContext;
   readonly #style: Release;
   readonly #newline: string;

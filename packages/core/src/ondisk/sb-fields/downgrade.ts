@@ -8,7 +8,7 @@ import { versionMajor, versionNumber, versionText } from '../versions.ts';
 import { problem, type SbFieldKind } from './kind.ts';
 
 /** struct bch_sb_field_downgrade_entry, aligned to two bytes only. The errors follow as u16. */
-export const DowngradeEntryHeader = layout('bch_sb_field_downgrade_entry', 20, {
+const DowngradeEntryHeader = layout('bch_sb_field_downgrade_entry', 20, {
   version: at(0, u16),
   recovery_passes: at(2, array(u64, 2)), // bits are stable pass ids
   nr_errors: at(18, u16),
@@ -22,7 +22,7 @@ export interface DowngradeEntry {
 }
 
 /** Entries as far as they are whole; the section's end is padding, or an entry that is cut off, which the reference ignores. */
-export function decodeDowngrade(payload: Uint8Array): readonly DowngradeEntry[] {
+function decodeDowngrade(payload: Uint8Array): readonly DowngradeEntry[] {
   const view = viewOf(payload);
   const entries: DowngradeEntry[] = [];
   for (let start = 0; start + DowngradeEntryHeader.size <= payload.length; ) {

@@ -16,7 +16,7 @@ export interface ErrorCount {
 }
 
 /** struct bch_sb_field_error_entry. */
-export const ErrorEntry = layout('bch_sb_field_error_entry', 16, {
+const ErrorEntry = layout('bch_sb_field_error_entry', 16, {
   v: at(0, u64), // see ENTRY
   last_error_time: at(8, u64), // seconds since 1970
 });
@@ -37,7 +37,7 @@ const ENTRY_V2 = {
 /** Counts stop here: it means this many or more. */
 const COUNT_MAX_V2 = 2 ** 32 - 1;
 
-export function decodeErrors(payload: Uint8Array): readonly ErrorCount[] {
+function decodeErrors(payload: Uint8Array): readonly ErrorCount[] {
   const view = viewOf(payload);
   return Array.from({ length: Math.floor(payload.length / ErrorEntry.size) }, (_, i) => {
     const { v, last_error_time } = ErrorEntry.get(view, i * ErrorEntry.size);
@@ -45,7 +45,7 @@ export function decodeErrors(payload: Uint8Array): readonly ErrorCount[] {
   });
 }
 
-export function encodeErrors(value: readonly ErrorCount[]): Uint8Array {
+function encodeErrors(value: readonly ErrorCount[]): Uint8Array {
   const target = new Uint8Array(ErrorEntry.size * value.length);
   const view = viewOf(target);
   value.forEach(({ id, count, last }, i) => {

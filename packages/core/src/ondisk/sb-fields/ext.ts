@@ -12,7 +12,7 @@ import { flagNames, setBits } from './flags.ts';
 import type { SbFieldKind } from './kind.ts';
 
 /** struct bch_sb_field_ext without its header. */
-export const BchSbExt = layout('bch_sb_field_ext', 112, {
+const BchSbExt = layout('bch_sb_field_ext', 112, {
   recovery_passes_required: at(0, array(u64, 2)), // bits are stable pass ids
   errors_silent: at(16, array(u64, 8)), // bits are fsck error ids
   btrees_lost_data: at(80, u64), // bits are btree ids; since 1.13, as is what is above
@@ -20,7 +20,7 @@ export const BchSbExt = layout('bch_sb_field_ext', 112, {
   btrees_lost_data_ever: at(96, u64), // never cleared; since 1.39
   btrees_clean: at(104, u64), // checked and not changed since; since 1.39
 });
-export type BchSbExt = Struct<typeof BchSbExt>;
+type BchSbExt = Struct<typeof BchSbExt>;
 
 export interface Ext extends BchSbExt {
   /** The length that the section has without its header; members beyond it read as zero. */
@@ -30,7 +30,7 @@ export interface Ext extends BchSbExt {
 }
 
 /** v1.13's length. */
-export const EXT_1_13_BYTES = BchSbExt.offset.flags0;
+const EXT_1_13_BYTES = BchSbExt.offset.flags0;
 
 /** What the reference asks for at least: the section as it was before btrees_lost_data. */
 const BYTES_MIN = BchSbExt.offset.btrees_lost_data;

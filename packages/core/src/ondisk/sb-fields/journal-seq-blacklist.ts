@@ -5,11 +5,11 @@ import { at, count64, layout, type Struct, viewOf } from '../layout.ts';
 import { PROBLEMS_MAX, problem, type SbFieldKind, type SbProblem } from './kind.ts';
 
 /** struct journal_seq_blacklist_entry. */
-export const JournalSeqBlacklistEntry = layout('journal_seq_blacklist_entry', 16, {
+const JournalSeqBlacklistEntry = layout('journal_seq_blacklist_entry', 16, {
   start: at(0, count64),
   end: at(8, count64), // exclusive
 });
-export type JournalSeqBlacklistEntry = Struct<typeof JournalSeqBlacklistEntry>;
+type JournalSeqBlacklistEntry = Struct<typeof JournalSeqBlacklistEntry>;
 
 const FIELD = 'journal_seq_blacklist';
 

@@ -149,7 +149,7 @@ function text(out: PrintBuffer, value: MembersField, context: SbTextContext): vo
 }
 
 /** One member as a plain value. */
-export function memberJson(member: Member, index: number, around: MemberSurroundings): unknown {
+function memberJson(member: Member, index: number, around: MemberSurroundings): unknown {
   if (member.uuid === MEMBER_DELETED_UUID) return { index, deleted: true };
   const bit = (range: (typeof memberBits)[keyof typeof memberBits]) => getBits([member.flags], range);
   const group = memberGroup(member);

@@ -17,10 +17,10 @@ const BchSbQuotaType = layout('bch_sb_quota_type', 24, {
 });
 
 /** struct bch_sb_field_quota without its header. */
-export const BchSbQuota = layout('bch_sb_field_quota', 72, {
+const BchSbQuota = layout('bch_sb_field_quota', 72, {
   q: at(0, array(BchSbQuotaType, 3)), // see quotaTypes
 });
-export type BchSbQuota = Struct<typeof BchSbQuota>;
+type BchSbQuota = Struct<typeof BchSbQuota>;
 
 /** The section's text calls the types by other names than quota keys do. */
 const TYPE_TEXTS = ['user', 'group', 'project'] as const;

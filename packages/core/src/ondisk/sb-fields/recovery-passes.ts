@@ -8,12 +8,12 @@ import { nameAt } from '../releases.ts';
 import type { SbFieldKind } from './kind.ts';
 
 /** struct recovery_pass_entry. */
-export const RecoveryPassEntry = layout('recovery_pass_entry', 16, {
+const RecoveryPassEntry = layout('recovery_pass_entry', 16, {
   last_run: at(0, i64), // seconds since 1970; 0: never
   last_runtime: at(8, u32), // seconds
   flags: at(12, u32), // see NO_RATELIMIT
 });
-export type RecoveryPassEntry = Struct<typeof RecoveryPassEntry>;
+type RecoveryPassEntry = Struct<typeof RecoveryPassEntry>;
 
 /** Bit of `flags`: run it again whenever it is asked for. */
 const NO_RATELIMIT = 1;
