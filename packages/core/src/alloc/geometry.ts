@@ -25,7 +25,7 @@ const BTREE_NODE_BYTES_MIN = 8192;
 const BTREE_NODE_BLOCKS_MIN = 8;
 const BUCKET_BYTES_MIN = 16384;
 /** A member has at most this many buckets: the kernel keeps an array over them in one allocation. */
-const BUCKETS_MAX = 2 ** 31 - 1 - 64;
+export const BUCKETS_MAX = 2 ** 31 - 1 - 64;
 /** Bucket sizes are kept as a 16-bit number of sectors; the largest power of two that fits is 16 MiB. */
 const BUCKET_BYTES_MAX = 0xffff * SECTOR_BYTES;
 

@@ -56,6 +56,7 @@ import { withCheckRequired } from '../superblock/require-check.ts';
 import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
 import type { RandomSource } from '../util/random.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
+import { assertEntriesKept, assertRootsLive } from './commit-assertions.ts';
 
 /** More than the roots of all btrees of 1.13 take, each with four replicas, and no more than the smallest bucket that a kernel takes. */
 const ENTRY_BYTES = 4096;
@@ -303,6 +304,8 @@ export class FilesystemWriter {
     this.#edit(markDirty);
     const roots = sortedRoots(withRoots(replay, newRoots, seq));
     const places = this.#places(this.#journal(), keepFrom);
+    assertRootsLive(request.tx, this.#filesystem.sb, roots);
+    assertEntriesKept(places, this.#journal(), keepFrom);
     this.#writeEntry(places, roots, clocks, seq);
     this.#reading = undefined;
     this.#edit(old => markClean(old, roots, places), request.layoutsAfter);

@@ -11,7 +11,7 @@ import { encodeJournalV2, journalBuckets, journalRanges } from '../ondisk/sb-fie
 import { members, withMember } from '../ondisk/sb-fields/members.ts';
 import { withSection } from '../ondisk/superblock.ts';
 import { nextGeneration, writeSuperblocks } from '../superblock/write.ts';
-import { Change, journalOf, memberUse } from './member-change.ts';
+import { beginBelow, journalOf, memberUse } from './member-change.ts';
 import { smallestFor } from './shrink.ts';
 
 /**
@@ -35,9 +35,9 @@ export function fitJournal(writer: FilesystemWriter, writeTime: bigint): boolean
   // The next entry goes into the bucket behind the last one's: the ring is kept from there on.
   const next = members(member.sb)[0]!.last_journal_bucket + 1;
   const ring = buckets.map((_, i) => buckets[(next + i) % buckets.length]!);
-  const change = new Change(writer, 0, device.bucketEnd);
+  const change = beginBelow(writer, 0, device.bucketEnd);
   for (const bucket of ring.slice(count)) markMetadataBucket(change.triggers, change.tx, 0, bucket, 'journal', 0);
-  change.commit({});
+  change.commit();
   const [{ device: disk, sb } = member] = writer.filesystem.set.members;
   assert(buckets[members(sb)[0]!.last_journal_bucket] === ring[0], 'the entry is in the first bucket that is kept');
   const kept = encodeJournalV2(journalRanges(ring.slice(0, count)));

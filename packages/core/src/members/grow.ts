@@ -19,6 +19,7 @@ import { bucketStateOf, TYPE } from '../alloc/bucket-state.ts';
 import { BUCKETS_MAX } from '../alloc/geometry.ts';
 import { superblockSectors } from '../alloc/new-device.ts';
 import { markSuperblocks, releaseSuperblocks } from '../alloc/remove-buckets.ts';
+import type { Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import { CorruptError, DeviceError, UsageError } from '../ondisk/errors.ts';
 import { withMember } from '../ondisk/sb-fields/members.ts';
@@ -26,7 +27,7 @@ import type { BchSbLayout } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { memberText } from '../superblock/member-set.ts';
 import { roundDown, sectorsToBytes } from '../util/sizes.ts';
-import { Change, memberUse, uncountedBuckets, wipeCopies } from './member-change.ts';
+import { beginBelow, memberUse, uncountedBuckets, wipeCopies } from './member-change.ts';
 
 export interface GrowReport {
   readonly bucketCount: number;
@@ -86,7 +87,10 @@ class Growing {
     const change = this.#begin(device);
     addBuckets(change.triggers, change.tx, this.#dev, start, bucketCount);
     const { index: dev } = device;
-    change.commit({ superblockBefore: sb => withMember(sb, dev, known => ({ ...known, nbuckets: bucketCount })) });
+    change.commit({
+      superblock: sb =>
+        withMember(change.triggers.needs.applyTo(sb), dev, known => ({ ...known, nbuckets: bucketCount })),
+    });
     this.commits++;
   }
 
@@ -105,9 +109,10 @@ class Growing {
   giveBack(): void {
     const { device, member } = this.#use();
     const change = this.#begin(device);
+    const { size } = change.tx;
     releaseSuperblocks(change.triggers, change.tx, device, member.sb.layout, device.bucketEnd);
-    if (change.tx.size === 0) return;
-    change.commit({});
+    if (change.tx.size === size) return;
+    change.commit();
     this.commits++;
   }
 
@@ -116,7 +121,7 @@ class Growing {
   }
 
   #begin({ index, bucketEnd }: AllocDevice): Change {
-    return new Change(this.#writer, index, bucketEnd);
+    return beginBelow(this.#writer, index, bucketEnd);
   }
 }
 

@@ -1,20 +1,17 @@
-// What making a member larger and making it smaller have in common: what is on it and where its end is, a transaction that keeps off its end,
+// What making a member larger and making it smaller have in common: what is on it and where its end is, a change that keeps off its end,
 // and what becomes of superblock copies that have moved.
 
 import { type AllocDevice, allocDevices } from '../alloc/alloc-devices.ts';
-import { BucketAllocator } from '../alloc/allocator.ts';
 import { bucketPos } from '../alloc/bucket-indexes.ts';
 import { bucketStateOf, dirtySectorsOf, TYPE } from '../alloc/bucket-state.ts';
-import type { Transaction } from '../btree/transaction.ts';
-import { FilesystemTriggers } from '../change/triggers.ts';
-import type { CommitRequest, FilesystemWriter } from '../change/writer.ts';
+import { beginChange, type Change } from '../change/change.ts';
+import type { FilesystemWriter } from '../change/writer.ts';
 import { getBits } from '../ondisk/bits.ts';
 import { dataTypes } from '../ondisk/data-types.ts';
 import { UsageError } from '../ondisk/errors.ts';
 import { accountingBpos } from '../ondisk/keys/accounting.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { memberBits } from '../ondisk/member-bits.ts';
-import { sbBits } from '../ondisk/sb-bits.ts';
 import { decodeJournal, decodeJournalV2 } from '../ondisk/sb-fields/journal.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
 import { type BchSbLayout, type Superblock, sectionPayload } from '../ondisk/superblock.ts';
@@ -75,45 +72,9 @@ export function uncountedBuckets(filesystem: Filesystem, { index: dev, firstBuck
   return bucketEnd - firstBucket - counted;
 }
 
-export type CommitExtras = Pick<CommitRequest, 'superblockAfter' | 'layoutsAfter' | 'rewrite' | 'clocks'> & {
-  /** What the superblock says before the new state counts, beside what the triggers ask of it. */
-  readonly superblockBefore?: (sb: Superblock) => Superblock;
-};
-
-/** A transaction that puts nothing into the buckets from `end` on. */
-export class Change {
-  readonly tx: Transaction;
-  readonly triggers: FilesystemTriggers;
-  readonly allocator: BucketAllocator;
-  readonly #writer: FilesystemWriter;
-
-  constructor(writer: FilesystemWriter, dev: number, end: number) {
-    const { filesystem } = writer;
-    const { sb, replay } = filesystem;
-    const { clocks } = replay;
-    this.#writer = writer;
-    this.triggers = new FilesystemTriggers(sb, {
-      journalSeq: writer.nextSeq,
-      // 0 says never.
-      readClock: clocks.read > 0n ? clocks.read : 1n,
-      writeClock: clocks.write > 0n ? clocks.write : 1n,
-    });
-    this.tx = writer.begin(this.triggers);
-    const nodes = {
-      replicas: getBits(sb.flags, sbBits.META_REPLICAS_WANT),
-      target: getBits(sb.flags, sbBits.METADATA_TARGET),
-    };
-    this.allocator = new BucketAllocator(filesystem, this.triggers, nodes, {
-      usesReserve: true,
-      ends: new Map([[dev, end]]),
-    });
-  }
-
-  commit({ superblockBefore = sb => sb, ...more }: CommitExtras): void {
-    const { tx, allocator, triggers } = this;
-    this.#writer.commit({ tx, allocator, superblock: sb => superblockBefore(triggers.needs.applyTo(sb)), ...more });
-  }
-}
+/** A change that puts nothing into the buckets of a member from `end` on. */
+export const beginBelow = (writer: FilesystemWriter, dev: number, end: number): Change =>
+  beginChange(writer, { usesReserve: true, ends: new Map([[dev, end]]) });
 
 /** Copies that nobody keeps up to date any more are not to be found by those who look for superblocks. */
 export function wipeCopies({ device, sb }: OpenMember, layout: BchSbLayout): void {

@@ -15,19 +15,21 @@ import { BUCKETS_MIN, DEVICE_BYTES_MIN } from '../alloc/geometry.ts';
 import { superblockSectors } from '../alloc/new-device.ts';
 import { forgetBuckets, markSuperblocks, releaseSuperblocks, removeBuckets } from '../alloc/remove-buckets.ts';
 import { nodeReserveBuckets, reservedSectors } from '../alloc/reserve.ts';
+import { inBatches } from '../change/batches.ts';
+import type { Change, CommitExtras } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import { bucketContents, dropCachedInto, keysInto, moveBucketData } from '../data/move-extents.ts';
 import { getBits } from '../ondisk/bits.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { BTREE_MAX_DEPTH } from '../ondisk/btrees.ts';
-import { CorruptError, NoSpaceError, UsageError } from '../ondisk/errors.ts';
+import { CorruptError, UsageError } from '../ondisk/errors.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { withMember } from '../ondisk/sb-fields/members.ts';
 import type { BchSbLayout, Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { memberText } from '../superblock/member-set.ts';
 import { roundDown, sectorsToBytes } from '../util/sizes.ts';
-import { Change, type CommitExtras, type MemberUse, memberUse, uncountedBuckets, wipeCopies } from './member-change.ts';
+import { beginBelow, type MemberUse, memberUse, uncountedBuckets, wipeCopies } from './member-change.ts';
 
 export interface ShrinkOptions {
   /** How many keys a commit changes at the most, so that memory is bounded. */
@@ -121,75 +123,72 @@ class Shrinking {
     this.#end = Math.min(count, ...copies);
   }
 
-  /** Data and nodes, some at a time: fewer when there is no room for what their moving changes. */
-  *moveData(): Generator<void> {
-    for (let keysMax = this.#keysPerCommit; ; ) {
-      try {
-        if (!this.#moveSome(keysMax)) return;
-        yield;
-      } catch (thrown) {
-        if (!(thrown instanceof NoSpaceError) || keysMax < KEYS_LEAST) throw thrown;
-        keysMax = Math.floor(keysMax / 4);
-      }
-    }
-  }
-
-  /** @returns false when there was nothing to move */
-  #moveSome(keysMax: number): boolean {
+  /** Data and nodes. */
+  moveData(): Generator<void> {
     const { device } = this.#use;
-    const change = this.#begin();
-    const { filesystem } = this.#writer;
-    const rewrite = new Map<number, Bpos[][]>();
-    let keys = 0;
-    let sectors = 0;
-    for (const contents of bucketContents(filesystem, device, this.#end, device.bucketEnd)) {
-      const nodes = contents.references.filter(({ level }) => level > 0);
-      const cost = contents.references.length + KEYS_OF_NODE * nodes.length;
-      if (keys > 0 && keys + cost > keysMax) break;
-      keys += cost;
-      for (const { btree, level, pos } of nodes) {
-        const levels = rewrite.get(btree) ?? Array.from({ length: BTREE_MAX_DEPTH }, (): Bpos[] => []);
-        rewrite.set(btree, levels);
-        levels[level - 1]!.push(pos);
+    return this.#inBatches((change, keysMax) => {
+      const { filesystem } = this.#writer;
+      const rewrite = new Map<number, Bpos[][]>();
+      let keys = 0;
+      let sectors = 0;
+      for (const contents of bucketContents(filesystem, device, this.#end, device.bucketEnd)) {
+        const nodes = contents.references.filter(({ level }) => level > 0);
+        const cost = contents.references.length + KEYS_OF_NODE * nodes.length;
+        if (keys > 0 && keys + cost > keysMax) break;
+        keys += cost;
+        for (const { btree, level, pos } of nodes) {
+          const levels = rewrite.get(btree) ?? Array.from({ length: BTREE_MAX_DEPTH }, (): Bpos[] => []);
+          rewrite.set(btree, levels);
+          levels[level - 1]!.push(pos);
+        }
+        sectors += moveBucketData(change.tx, device, change.allocator, contents);
       }
-      sectors += moveBucketData(change.tx, device, change.allocator, contents);
-    }
-    if (keys === 0) return false;
-    const { clocks } = filesystem.replay;
-    this.#commit(change, { rewrite, clocks: { ...clocks, write: clocks.write + BigInt(sectors) } });
-    this.movedSectors += sectors;
-    return true;
+      if (keys === 0) return undefined;
+      const { clocks } = filesystem.replay;
+      return {
+        isMore: true,
+        extras: { rewrite, clocks: { ...clocks, write: clocks.write + BigInt(sectors) } },
+        onCommitted: () => {
+          this.movedSectors += sectors;
+        },
+      };
+    });
   }
 
   /** Pointers to cached copies, which backpointers do not lead to; also such as are stale by now. */
-  *dropCached(): Generator<void> {
+  dropCached(): Generator<void> {
     const { device } = this.#use;
-    for (let isMore = true; isMore; ) {
-      const change = this.#begin();
+    return this.#inBatches((change, keysMax) => {
       let keys = 0;
-      isMore = false;
       for (const { btree, key } of keysInto(this.#writer.filesystem, device, this.#end)) {
-        if (keys++ === this.#keysPerCommit) {
-          isMore = true;
-          break;
-        }
+        if (keys++ === keysMax) return { isMore: true };
         dropCachedInto(change.tx, device, this.#end, btree, key);
       }
-      if (keys > 0) this.#commit(change, {});
-      yield;
-    }
+      return keys === 0 ? undefined : { isMore: false };
+    });
   }
 
   /** Alloc keys of the buckets that go, as far as there are too many for one commit. */
-  *forget(): Generator<void> {
+  forget(): Generator<void> {
     const { device } = this.#use;
-    let known = 0;
     const range = { from: bucketPos(device.index, this.#count), to: bucketPos(device.index, device.bucketEnd) };
-    for (const _ of this.#writer.filesystem.btree('alloc').keys(range)) known++;
-    for (; known > this.#keysPerCommit; known -= this.#keysPerCommit) {
-      const change = this.#begin();
-      forgetBuckets(change.tx, device.index, this.#count, this.#keysPerCommit);
-      this.#commit(change, {});
+    let left = 0;
+    for (const _ of this.#writer.filesystem.btree('alloc').keys(range)) left++;
+    return this.#inBatches((change, keysMax) => {
+      if (left <= this.#keysPerCommit) return undefined;
+      forgetBuckets(change.tx, device.index, this.#count, keysMax);
+      return {
+        isMore: true,
+        onCommitted: () => {
+          left -= keysMax;
+        },
+      };
+    });
+  }
+
+  *#inBatches(fill: Parameters<typeof inBatches>[1]): Generator<void> {
+    for (const _ of inBatches(() => this.#begin(), fill, this.#keysPerCommit)) {
+      this.commits++;
       yield;
     }
   }
@@ -221,7 +220,7 @@ class Shrinking {
   }
 
   #begin(): Change {
-    return new Change(this.#writer, this.#use.device.index, this.#end);
+    return beginBelow(this.#writer, this.#use.device.index, this.#end);
   }
 
   #commit(change: Change, more: CommitExtras): void {
@@ -232,8 +231,6 @@ class Shrinking {
 
 /** Some hundred bytes of memory for each, several times. */
 const KEYS_PER_COMMIT = 50_000;
-/** With fewer keys a commit does not need less room. */
-const KEYS_LEAST = 16;
 /** About so many keys are in a node that is written anew. */
 const KEYS_OF_NODE = 1000;
 

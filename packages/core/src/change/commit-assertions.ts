@@ -1,0 +1,48 @@
+// What has to hold at the last moment before a commit: right before the journal entry is written that makes the new state the filesystem. What
+// is wrong here is our own fault, and until now nothing counts, so stopping costs nothing.
+
+import { bucketPos } from '../alloc/bucket-indexes.ts';
+import { bucketStateOf, TYPE } from '../alloc/bucket-state.ts';
+import { entryBytesOf, spacePointers } from '../alloc/extent-pointers.ts';
+import type { Transaction } from '../btree/transaction.ts';
+import type { JournalReading } from '../journal/journal.ts';
+import type { BtreeRoot } from '../journal/overlay.ts';
+import type { JournalPlace } from '../journal/write.ts';
+import { assert } from '../ondisk/errors.ts';
+import { members } from '../ondisk/sb-fields/members.ts';
+import type { Superblock } from '../ondisk/superblock.ts';
+
+/**
+ * Every root is in a bucket that the new state knows as one of btree nodes, in that bucket's generation.
+ * @param tx settled, with all that the commit changes
+ */
+export function assertRootsLive(tx: Transaction, sb: Superblock, roots: readonly BtreeRoot[]): void {
+  const known = members(sb);
+  const alloc = tx.btree('alloc');
+  for (const { key } of roots) {
+    for (const { dev, offset, gen } of spacePointers(entryBytesOf(key), 0).pointers) {
+      const member = known[dev];
+      assert(member !== undefined, 'a root is on a member of the filesystem');
+      const bucket = alloc.get(bucketPos(dev, Math.floor(offset / member.bucket_size)));
+      assert(bucket !== undefined, 'the bucket of a root is known');
+      const { dataType, gen: bucketGen } = bucketStateOf(bucket);
+      assert(dataType === TYPE.btree, 'the bucket of a root holds btree nodes');
+      assert(bucketGen === gen, 'a root is of the generation of its bucket');
+    }
+  }
+}
+
+/** The entry overwrites none that a crash before it would need. @param keepFrom entries from this number on are needed */
+export function assertEntriesKept(
+  places: readonly JournalPlace[],
+  { entries }: JournalReading,
+  keepFrom: number,
+): void {
+  for (const { seq, ptrs } of entries) {
+    if (seq < keepFrom) continue;
+    for (const { dev, bucketIndex } of ptrs) {
+      const isOverwritten = places.some(place => place.member === dev && place.bucketIndex === bucketIndex);
+      assert(!isOverwritten, 'the bucket of the entry that commits has no entry that is kept');
+    }
+  }
+}
