@@ -134,7 +134,7 @@ function readAll(parallel: boolean, damage: readonly number[]) {
       for (const chunk of fileChunks(reader, tree.table, file, { onFinding: one => findings.push(one) })) {
         if (chunk.kind === 'data') bytes.set(chunk.bytes, chunk.offset);
       }
-      const told = findings.map(({ kind, offset, length, error }) => [kind, offset, length, error.message]);
+      const told = findings.map(({ kind, offset, length, damage }) => [kind, offset, length, damage.message]);
       found.push([Buffer.from(path).toString(), Buffer.from(bytes).toString('latin1'), told]);
     }
     return { found, isParallel: reader.isParallel };

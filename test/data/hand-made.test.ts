@@ -157,8 +157,8 @@ describe('copies', () => {
     return {
       bytes,
       findings: findings.map(
-        ({ kind, error, offset, length }) =>
-          `${kind} ${offset}+${length} ${'kind' in error ? error.kind : error.error}`,
+        ({ kind, damage, offset, length }) =>
+          `${kind} ${offset}+${length} ${'kind' in damage ? damage.kind : damage.error}`,
       ),
     };
   }

@@ -255,9 +255,9 @@ describe.skipIf(whyNoFixtures !== undefined)('members taken away', () => {
           const { isSame, lostBytes, findings } = readAll(reader, table, found);
           expect(isSame, found.path).toBe(true);
           expect(lostBytes).toBe(0);
-          for (const { kind, error } of findings) {
+          for (const { kind, damage } of findings) {
             expect(kind).toBe('healed');
-            expect(error).toMatchObject({
+            expect(damage).toMatchObject({
               error: expect.stringMatching(/^data_/),
               where: { sector: expect.any(Number) },
             });

@@ -95,8 +95,8 @@ function contentHash(
   sizeBytes: number,
 ): Pick<ManifestEntry, 'sha256' | 'sha256_data'> {
   const key = keyOf(path);
-  const onFinding = ({ kind, error, offset, length }: FileFinding) =>
-    complaints.push(`${key}: ${kind} ${offset}+${length}: ${error.message}`);
+  const onFinding = ({ kind, damage, offset, length }: FileFinding) =>
+    complaints.push(`${key}: ${kind} ${offset}+${length}: ${damage.message}`);
   const file = { inum, snapshot, sizeBytes };
   const hash = createHash('sha256');
   const options = { onFinding, reflinks };

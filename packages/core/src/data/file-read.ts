@@ -8,7 +8,7 @@ import { assert, CorruptError, DeviceError, IncompatibleError } from '../ondisk/
 import type { Damage } from '../report/finding.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import type { DataReader } from './extent-read.ts';
-import type { DataError, FileFinding, ReplicaFailure } from './finding.ts';
+import { type DataError, FileFinding, type ReplicaFailure } from './finding.ts';
 import {
   type EmptySegment,
   type FileExtents,
@@ -213,7 +213,7 @@ class FileReading {
     const onDamage =
       onFinding === undefined
         ? undefined
-        : (error: Damage) => onFinding({ kind: 'metadata', error, offset: from, length: to - from });
+        : (error: Damage) => onFinding(new FileFinding('metadata', error, from, to - from));
     const segments = fileSegments(this.#reader.source, table, file, { from, to, onDamage, reflinks });
     return scouted(segments, this.#reader, table, file, to);
   }
@@ -222,7 +222,7 @@ class FileReading {
   lost(error: DataError, offset: number, length: number): void {
     const { onFinding } = this.#options;
     if (onFinding === undefined) throw error;
-    onFinding({ kind: 'lost', error, offset, length });
+    onFinding(new FileFinding('lost', error, offset, length));
   }
 
   /** Reads a part of a segment. @returns why it is lost, after it was told */
@@ -230,7 +230,7 @@ class FileReading {
     const { onFinding, ignoreErrors } = this.#options;
     const offset = segment.offset + skip;
     const found = (kind: FileFinding['kind'], error: DataError): void =>
-      onFinding?.({ kind, error, offset, length: into.length });
+      onFinding?.(new FileFinding(kind, error, offset, into.length));
     const failures: ReplicaFailure[] = [];
     try {
       const ignored = this.#reader.read(segment.key, segment.keyOffset + skip, into, {

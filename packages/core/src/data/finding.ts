@@ -1,9 +1,12 @@
 // What can be wrong with file data, as values: who restores a file gives its verdict from these.
 
-import type { CorruptError, DeviceError } from '../ondisk/errors.ts';
+import type { Location } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
+import type { Detail } from '../report/facts.ts';
+import type { Damage, Finding } from '../report/finding.ts';
 
 /** What reading data can fail with. */
-export type DataError = CorruptError | DeviceError;
+export type DataError = Damage;
 
 /** A copy that could not be used, where there may be others. */
 export interface ReplicaFailure {
@@ -21,12 +24,36 @@ export interface ReplicaFailure {
  */
 export type FindingKind = 'healed' | 'suspect' | 'lost' | 'metadata';
 
-/** Something wrong with a range of a file. */
-export interface FileFinding {
-  readonly kind: FindingKind;
-  readonly error: DataError;
-  /** Bytes from the start of the file. */
-  readonly offset: number;
-  /** Bytes. */
-  readonly length: number;
+/** Something wrong with a range of a file: what a copy or a key failed with, as a finding, and what it means for the bytes. */
+export class FileFinding implements Finding {
+  constructor(
+    readonly kind: FindingKind,
+    /** What reading failed with. */
+    readonly damage: DataError,
+    /** Bytes from the start of the file. */
+    readonly offset: number,
+    /** Bytes. */
+    readonly length: number,
+  ) {}
+
+  get error(): FaultName {
+    return this.damage.error;
+  }
+
+  get where(): Location {
+    return this.damage.where;
+  }
+
+  get detail(): string {
+    return this.damage.detail;
+  }
+
+  get facts(): Detail & { readonly kind: FindingKind; readonly offset: number; readonly length: number } {
+    const { detail, kind, offset, length } = this;
+    return { detail, kind, offset, length };
+  }
+
+  text(): string {
+    return `bytes ${this.offset} to ${this.offset + this.length}: ${this.kind}: ${this.damage.text()}`;
+  }
 }

@@ -8,6 +8,7 @@
 import type { FilesystemSource } from '../btree/source.ts';
 import { DataReader } from '../data/extent-read.ts';
 import { readFile } from '../data/file-read.ts';
+import type { FileFinding } from '../data/finding.ts';
 import { getBits } from '../ondisk/bits.ts';
 import { bposText } from '../ondisk/bpos.ts';
 import { assert, CorruptError, UsageError } from '../ondisk/errors.ts';
@@ -346,8 +347,7 @@ export class FileTree {
     const target = new Uint8Array(sizeBytes);
     this.#data ??= new DataReader(this.source, { onDamage: this.#reporter.at(undefined) });
     const file = { inum: node.inum, snapshot: node.snapshot, sizeBytes };
-    const onFinding =
-      onDamage === undefined ? undefined : ({ error }: { error: Parameters<OnDamage>[0] }) => onDamage(error);
+    const onFinding = onDamage === undefined ? undefined : ({ damage }: FileFinding) => onDamage(damage);
     readFile(this.#data, this.table, file, 0, target, { onFinding });
     const end = target.indexOf(0);
     if (end < 0) return target;

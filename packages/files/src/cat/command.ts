@@ -80,13 +80,13 @@ function writeFile(
   const chunks = fileChunks(data, tree.table, file, {
     reflinks,
     ignoreErrors,
-    onFinding({ kind, error, offset, length }) {
+    onFinding({ kind, damage, offset, length }) {
       const where = `${pathText(path)}, bytes ${offset} to ${offset + length}`;
       if (kind === 'healed') {
-        if (!isHealedTold) context.warn(`${where}: read from another replica: ${error.message}`);
+        if (!isHealedTold) context.warn(`${where}: read from another replica: ${damage.message}`);
         isHealedTold = true;
-      } else if (ignoreErrors) log.tell(`${where}: ${kind}: ${error.message}`);
-      else if (kind === 'metadata') doubt ??= error;
+      } else if (ignoreErrors) log.tell(`${where}: ${kind}: ${damage.message}`);
+      else if (kind === 'metadata') doubt ??= damage;
     },
   });
   for (const chunk of chunks) {

@@ -55,12 +55,12 @@ export class FindingTally {
   #detail: string | undefined;
   readonly #ranges: [number, number][] = [];
 
-  add({ kind, error, offset, length }: FileFinding): void {
+  add({ kind, damage, offset, length }: FileFinding): void {
     if (kind === 'healed') {
       this.#healedBytes += length;
       return;
     }
-    this.#detail ??= error.message;
+    this.#detail ??= damage.message;
     if (kind === 'lost') this.#lostBytes += length;
     else if (kind === 'suspect') this.#suspectBytes += length;
     else this.#isDoubtful = true;

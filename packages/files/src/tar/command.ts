@@ -159,9 +159,9 @@ async function archive(
     onFinding(path, finding) {
       tally ??= new FindingTally();
       tally.add(finding);
-      const { kind, error, offset, length } = finding;
+      const { kind, damage, offset, length } = finding;
       if (kind !== 'healed')
-        log.tell(`${pathText(path)}, bytes ${offset} to ${offset + length}: ${kind}: ${error.message}`);
+        log.tell(`${pathText(path)}, bytes ${offset} to ${offset + length}: ${kind}: ${damage.message}`);
     },
     onProblem: (path, problem) => log.tell(`${pathText(path)}: ${problem}`),
   });
