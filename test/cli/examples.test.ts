@@ -91,7 +91,7 @@ const before: readonly (readonly [words: string, line: string])[] = [
   ['bcachefs unlock', 'cp encrypted.img sda; mv encrypted.img disk.img'],
 ];
 
-const DONE_ELSEWHERE = ['format', 'image create'];
+const DONE_ELSEWHERE = ['format', 'image create', 'image update'];
 
 describe.each(
   [...listedEntries(bcachefs.commands)]

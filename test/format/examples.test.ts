@@ -66,12 +66,20 @@ const done = (line: string) => ({ line, status: 0, stderr: '' });
 
 const page = (...names: string[]): string => readFileSync(join(root, ...names), 'utf8');
 
-test.each(['format.md', 'image-create.md'])(
+test.each(['format.md', 'image-create.md', 'image-update.md'])(
   'docs/commands/%s',
   name => {
     const examples = [...page('docs', 'commands', name).matchAll(/^```sh\n(.+)\n```$/gm)].map(([, line]) => line!);
     expect(examples.length).toBeGreaterThan(2);
-    for (const line of examples) expect(shell(place(), line)).toEqual(done(line));
+    for (const line of examples) {
+      const at = place();
+      if (name === 'image-update.md') {
+        const before =
+          'bcachefs image create -q --source=rootfs root.img; cp root.img web.img; echo more >> rootfs/etc/motd';
+        expect(shell(at, before)).toEqual(done(before));
+      }
+      expect(shell(at, line)).toEqual(done(line));
+    }
   },
   patient(120_000),
 );

@@ -19,6 +19,7 @@ export function validator(
     | 'error'
     | 'format'
     | 'get-file-option'
+    | 'image-update'
     | 'subvolume-list-snapshots',
 ): (value: unknown) => readonly unknown[] {
   // Properties of a key are declared in one schema and required in the one that refers to it.

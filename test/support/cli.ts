@@ -29,7 +29,7 @@ import {
   tarCommand,
   treeCommand,
 } from '@bcachefs-ts/files';
-import { formatCommand, imageCreateCommand } from '@bcachefs-ts/format';
+import { formatCommand, imageCreateCommand, imageUpdateCommand } from '@bcachefs-ts/format';
 import {
   recoverSuperCommand,
   removePassphraseCommand,
@@ -46,6 +46,7 @@ const commands = {
   dump: dumpCommand,
   format: formatCommand,
   'image create': imageCreateCommand,
+  'image update': imageUpdateCommand,
   explain: explainCommand,
   'fs usage': fsUsageCommand,
   get: getCommand,

@@ -2,3 +2,4 @@
 
 export { formatCommand } from './command.ts';
 export { imageCreateCommand } from './image-create.ts';
+export { imageUpdateCommand } from './image-update.ts';

@@ -103,7 +103,7 @@ export async function makeFilesystem(
   const source =
     args.source === undefined
       ? undefined
-      : await FileSource.open(context, args.source, args, { omit: paths, needsData: devices[0]?.fs_size === MIN });
+      : await FileSource.open(context, args.source, args, { omit: paths, data: devices[0]?.fs_size === MIN });
   try {
     const toFit = source === undefined ? undefined : sizesToFit(devices, source.size, options, args);
     const chosen = devices.map(

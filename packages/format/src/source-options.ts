@@ -18,6 +18,9 @@ import {
   parseSubvolumes,
   populate,
   SubvolumeFinder,
+  type UpdateReport,
+  type UpdateSession,
+  updateFiles,
 } from '@bcachefs-ts/sources';
 import { MIN } from './options.ts';
 
@@ -93,16 +96,25 @@ export interface SourceSize {
   readonly xattrBytes: number;
 }
 
+/** What is to be known of a source before it is used. */
+export interface SourceNeeds {
+  /** `size` says how much of the files is data, for which large ones are read. */
+  readonly data?: boolean;
+  /** For `update`: the further names of files. */
+  readonly links?: boolean;
+}
+
 export class FileSource {
   readonly size: SourceSize;
   readonly #tree: SourceTree;
   readonly #entries: () => Iterable<SourceEntry>;
   readonly #args: SourceArgs;
   readonly #context: Context;
-  readonly #needsData: boolean;
+  readonly #needs: SourceNeeds;
+  readonly #linkPaths = new Map<number, Uint8Array[]>();
 
-  private constructor(context: Context, args: SourceArgs, tree: SourceTree, needsData: boolean) {
-    this.#needsData = needsData;
+  private constructor(context: Context, args: SourceArgs, tree: SourceTree, needs: SourceNeeds) {
+    this.#needs = needs;
     this.#context = context;
     this.#args = args;
     this.#tree = tree;
@@ -116,14 +128,13 @@ export class FileSource {
   /**
    * Opens a source and goes through it once, so that what is wrong with it or with the options is known before anything is overwritten.
    * @param omit files of the host that are being written to, in case that the source holds them
-   * @param needsData whether `size` is to say how much of the files is data, for which large ones are read
    * @throws DeviceError, UsageError
    */
   static async open(
     context: Context,
     path: string,
     args: SourceArgs,
-    { omit, needsData }: { omit: readonly string[]; needsData: boolean },
+    { omit, ...needs }: { omit: readonly string[] } & SourceNeeds,
   ): Promise<FileSource> {
     const tree = await openSource(path, {
       isExcluded: exclusion(args.exclude ?? []),
@@ -131,7 +142,7 @@ export class FileSource {
       omit,
     });
     try {
-      return new FileSource(context, args, tree, needsData);
+      return new FileSource(context, args, tree, needs);
     } catch (thrown) {
       tree.close();
       throw thrown;
@@ -155,8 +166,37 @@ export class FileSource {
     return counts;
   }
 
+  /** Step by step. Opened with `links`. @param fixedTimeNs as for `fill` @returns what was done to the filesystem */
+  *update(
+    session: UpdateSession,
+    fixedTimeNs: bigint | undefined,
+    trustsTimes: boolean,
+  ): Generator<void, UpdateReport, void> {
+    const what = `comparing ${printable(this.#tree.name)} with the image`;
+    const task = this.#context.progress.start({ what, unit: 'bytes', total: this.size.bytes });
+    const report = yield* updateFiles(session, this.#entries(), {
+      subvolumes: parseSubvolumes(this.#args.subvol ?? []),
+      fixedTimeNs,
+      trustsTimes,
+      linkPaths: linkId => this.#linkPaths.get(linkId) ?? [],
+      onBytes: count => task.advance(count),
+      onCopiedLink: path =>
+        this.#context.warn(
+          `${printableBytes(path)}: a hard link cannot lead into another subvolume, or a directory with other options; it is copied there`,
+        ),
+    });
+    task.end();
+    return report;
+  }
+
   close(): void {
     this.#tree.close();
+  }
+
+  #noteLink(linkId: number, path: Uint8Array): void {
+    const known = this.#linkPaths.get(linkId);
+    if (known === undefined) this.#linkPaths.set(linkId, [path]);
+    else known.push(path);
   }
 
   #measure(): SourceSize {
@@ -167,10 +207,13 @@ export class FileSource {
       subvolumes.find(entry);
       size.entries++;
       task.advance(1);
-      if (entry.type === 'link') continue;
+      if (entry.type === 'link') {
+        if (this.#needs.links) this.#noteLink(entry.linkId, entry.path);
+        continue;
+      }
       if (entry.type === 'file') {
         size.bytes += entry.sizeBytes;
-        if (this.#needsData) size.blockBytes += dataBytes(entry);
+        if (this.#needs.data) size.blockBytes += dataBytes(entry);
       }
       for (const { name, value } of entry.xattrs) size.xattrBytes += name.length + value.length;
     }

@@ -25,13 +25,18 @@ export const bcachefs = defineProgram({
     },
     {
       name: 'image',
-      summary: 'Make images',
+      summary: 'Make images, and bring them up to date',
       heading: making,
       commands: [
         {
           name: 'create',
           summary: 'Make an image with the files of a directory or an archive',
           load: async () => (await import('../commands/image-create.ts')).command,
+        },
+        {
+          name: 'update',
+          summary: 'Make the files of an image equal to those of a directory or an archive, writing only what differs',
+          load: async () => (await import('../commands/image-update.ts')).command,
         },
       ],
     },

@@ -5,6 +5,7 @@
 
 import {
   type Context,
+  changeRandom,
   creationTime,
   type FileCounts,
   type FilesystemArgs,
@@ -18,7 +19,6 @@ import {
   BatchedEdit,
   type CommitReport,
   declaredCompressionTypes,
-  encryptionOf,
   type FileEdit,
   type FileEditOptions,
   FileTree,
@@ -27,9 +27,7 @@ import {
   loadCompressors,
   type MemberSet,
   type RandomSource,
-  seededRandom,
   systemRandom,
-  UsageError,
 } from '@bcachefs-ts/core';
 
 /** What `filesystemPositional` and `changeOptions` give. */
@@ -105,7 +103,7 @@ export async function changeFiles(
   let random: RandomSource = systemRandom;
   const { filesystem: word, ...others } = args;
   const writerOptions = (set: MemberSet) => {
-    random = randomOf(set, args.seed);
+    random = changeRandom(set, args.seed);
     return { random, now: () => nowNs / 1_000_000_000n, allowDamagedJournal: args.damaged_journal };
   };
   const images: KeptHoles[] = [];
@@ -192,13 +190,4 @@ export function changeJson({ uuid, members, isDryRun, summary, counts, commit }:
         ? null
         : { journal_seq: commit.seq, btree_nodes: commit.nodeCount, btree_bytes: commit.sizeBytes },
   };
-}
-
-/** Another sequence for each state of the filesystem: two changes with one seed have different numbers. */
-function randomOf({ newest: { sb } }: MemberSet, seed: string | undefined): RandomSource {
-  if (seed === undefined) return systemRandom;
-  if (encryptionOf(sb) !== 'none') {
-    throw new UsageError('not for an encrypted filesystem: numbers that can be guessed would weaken it', '--seed');
-  }
-  return seededRandom(`${seed}\0${sb.seq}`);
 }
