@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { ALL, DERIVED, madeAgain, madeUncounted } from '../support/btree-replacement.ts';
 import { writerOn } from '../support/commits.ts';
 import { openOn, stateOf, statesOf } from '../support/cut-states.ts';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { formattedImage, type MemoryImage, testImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText, PowerCuts } from '../support/power-cuts.ts';
@@ -59,7 +59,7 @@ describe(`power cuts while btrees are replaced (seed ${seed})`, () => {
       [before, 0],
       [after, 0],
     ]);
-    for (const cut of cuts.points(random, isLong ? 4 : 1)) {
+    for (const cut of cuts.points(random, sized(1, 2, 4))) {
       const left = cuts.after(cut);
       expect(states.of(left), cutText(cut)).toBe(state);
       const root = rootSeq(openOn(left, key));

@@ -15,7 +15,7 @@ import {
 } from '@bcachefs-ts/core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { BehindTheEnd, grown, xattrKey } from '../support/behind-the-end.ts';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { PowerCuts } from '../support/power-cuts.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 
@@ -52,7 +52,7 @@ describe(`power cuts (seed ${seed})`, () => {
     expect(after).not.toBe(before);
 
     const seen = { before: 0, after: 0 };
-    for (const cut of cuts.points(random, isLong ? 8 : 1)) {
+    for (const cut of cuts.points(random, sized(1, 3, 8))) {
       const found = filesystemOf(openMembers(cuts.after(cut)));
       const state = stateOf(found);
       expect([before, after].includes(state), `events ${cut.events} of ${cuts.count}`).toBe(true);

@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { commitsOf, wornImage, writerOn } from '../support/commits.ts';
 import { type Milestone, openOn, stateOf, statesOf, tryCuts } from '../support/cut-states.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { fixtureImage, formattedImage, type MemoryImage, testImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText, type PowerCut, PowerCuts } from '../support/power-cuts.ts';
@@ -42,7 +42,7 @@ const kinds: readonly Kind[] = [
   { name: 'a kernel’s, unclean', image: () => testImage('unclean'), steps: 8 },
   { name: 'a kernel’s, compressed', image: () => fixtureImage('compress-zstd'), steps: 40, needsFixtures: true, percent: 50 },
   { name: 'a kernel’s, to be replayed', image: () => fixtureImage('unclean'), steps: 40, needsFixtures: true, percent: 50 },
-  { name: 'a kernel’s, busy to its end', image: () => fixtureImage('unclean-busy'), steps: 40, needsFixtures: true, percent: 8, commits: isLong ? 4 : 1 },
+  { name: 'a kernel’s, busy to its end', image: () => fixtureImage('unclean-busy'), steps: 40, needsFixtures: true, percent: 8, commits: sized(1, 2, 4) },
   { name: 'ours', image: () => formattedImage({ options: { compression: 'zstd' } }), steps: 60 },
   { name: 'ours, its journal gone round', image: () => wornImage(seed), steps: 20 },
   { name: 'ours, two members', image: () => formattedImage({ members: 2, options: { metadata_replicas: '2', data_replicas: '2', compression: 'lz4' } }), steps: 60 },
@@ -82,14 +82,14 @@ describe(`power cuts over changes of files (seed ${seed})`, () => {
       edit.commit();
       expect(stateOf(openOn(left, key)), cutText(cut)).not.toMatch(/^broken/);
     };
-    const lostRounds = isLong ? 4 : 1;
+    const lostRounds = sized(1, 2, 4);
     const tally = tryCuts({
       cuts,
       milestones,
       states,
       random,
       lostRounds,
-      percent: isLong ? Math.min(100, 3 * percent) : percent,
+      percent: Math.min(100, sized(1, 2, 3) * percent),
       onCut,
     });
     expect(tally.wrong).toEqual([]);

@@ -15,7 +15,7 @@ import {
 import { beforeAll, describe, expect, test } from 'vitest';
 import { commitsOf, writerOn } from '../support/commits.ts';
 import { statesOf } from '../support/cut-states.ts';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { formattedImage, type MemoryImage, testImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { type EventPlace, type PowerCut, PowerCuts } from '../support/power-cuts.ts';
@@ -46,7 +46,7 @@ const kinds: readonly Kind[] = [
 
 const STEPS = 10;
 /** Each with other changes. */
-const rounds = Array.from({ length: isLong ? 4 : 1 }, (_, round) => seed + round);
+const rounds = Array.from({ length: sized(1, 2, 4) }, (_, round) => seed + round);
 
 /** What may go wrong with an event, and what the disks then hold. */
 interface Trouble {

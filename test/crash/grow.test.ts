@@ -18,7 +18,7 @@ import {
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type CommitOptions, writerOn } from '../support/commits.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
-import { isLong } from '../support/long.ts';
+import { isLong, sized } from '../support/long.ts';
 import { formattedImage, MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText, PowerCuts } from '../support/power-cuts.ts';
@@ -93,7 +93,7 @@ describe(`power cuts (seed ${seed})`, () => {
     expect(growMember(grown, dev, after)).toMatchObject({ bucketCount: after, commits: 3 });
     expect(rulesOf(grown.filesystem).map(findingText)).toEqual([]);
     const seen = { old: 0, 'no list': 0, 'two places': 0, new: 0 };
-    for (const cut of cuts.points(random, isLong ? 4 : 1)) {
+    for (const cut of cuts.points(random, sized(1, 2, 4))) {
       const isWhole = cut.sectorsOfLast === undefined && cut.arrived === undefined;
       if (!isLong && random.below(isWhole ? memberCount : 6 * memberCount) !== 0) continue;
       const left = cuts.after(cut);

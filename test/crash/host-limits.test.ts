@@ -12,14 +12,14 @@ import { built, shell } from '../cli/built.ts';
 import { succeed } from '../support/cli.ts';
 import { statesOf } from '../support/cut-states.ts';
 import { copySparse } from '../support/fixtures.ts';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { loadImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 
 const seed = testSeed();
 console.info(`hosts without room: TEST_SEED=${seed}`);
-const ROUNDS = isLong ? 20 : 4;
+const ROUNDS = sized(4, 10, 20);
 const DEVICE = 5;
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
 

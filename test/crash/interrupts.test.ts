@@ -9,7 +9,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { built } from '../cli/built.ts';
 import { statesOf } from '../support/cut-states.ts';
 import { runUntil } from '../support/killed-process.ts';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { loadImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
@@ -60,7 +60,7 @@ test.each([
     expect(course).toMatchObject({ exitCode: 0, stderr: '' });
     const whole = states.of([loadImage(at('out', 'a.img'))]);
     const seen = { stopped: 0, done: 0 };
-    for (let nr = 0; nr < (isLong ? 30 : 3); nr++) {
+    for (let nr = 0; nr < sized(3, 12, 30); nr++) {
       prepare();
       const { signal, exitCode } = signals[nr % signals.length]!;
       // From the first byte on: before it there is nothing that could stay.

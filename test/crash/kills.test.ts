@@ -18,16 +18,16 @@ import { type CommandName, run, succeed } from '../support/cli.ts';
 import { statesOf } from '../support/cut-states.ts';
 import { copySparse } from '../support/fixtures.ts';
 import { type Moment, runUntil } from '../support/killed-process.ts';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { loadImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
 
 const seed = testSeed();
 console.info(`kills: TEST_SEED=${seed}`);
-const KILLS = isLong ? 40 : 6;
+const KILLS = sized(6, 20, 40);
 /** Of each command: on a busy machine there are fewer kills. */
-const BUDGET_MS = isLong ? 15_000 : 3000;
+const BUDGET_MS = sized(3000, 8000, 15_000);
 const KILLS_MIN = 3;
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
 

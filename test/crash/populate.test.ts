@@ -24,7 +24,7 @@ import {
 } from '@bcachefs-ts/core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openOn, stateOf } from '../support/cut-states.ts';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText, PowerCuts } from '../support/power-cuts.ts';
@@ -122,9 +122,9 @@ describe('power cuts while a filesystem is filled', () => {
     expect(whole).toMatch(/^new [0-9a-f]{16}$/);
     const random = randomFrom(seed);
     const found = new Set<string>();
-    const percent = isLong ? 100 : 8;
+    const percent = sized(8, 30, 100);
     let nr = 0;
-    for (const cut of cuts.points(random, isLong ? 4 : 1)) {
+    for (const cut of cuts.points(random, sized(1, 2, 4))) {
       // The first cut is among them; and the last superblocks are where it counts.
       if (cut.events < cuts.count - 8 && nr++ % 100 >= percent) continue;
       const state = seen(cuts.after(cut));

@@ -15,7 +15,7 @@ import {
 import { beforeAll, describe, expect, test } from 'vitest';
 import { writerOn } from '../support/commits.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
-import { isLong } from '../support/long.ts';
+import { isLong, sized } from '../support/long.ts';
 import { formattedImage, MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText, PowerCuts } from '../support/power-cuts.ts';
@@ -62,7 +62,7 @@ describe(`power cuts (seed ${seed})`, () => {
     expect(report.bucketCount).toBeLessThan(nbuckets);
     const expected = model.text();
     const seen = { old: 0, between: 0, new: 0 };
-    for (const cut of cuts.points(random, isLong ? 4 : 1)) {
+    for (const cut of cuts.points(random, sized(1, 2, 4))) {
       const isLate = cut.events > cuts.count - 25;
       if (!isLong && !isLate && random.below(20) !== 0) continue;
       const left = cuts.after(cut);

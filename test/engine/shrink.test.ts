@@ -40,7 +40,7 @@ import { type CommitOptions, writerOn } from '../support/commits.ts';
 import { writableFixtures } from '../support/engine.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { type FormattedOptions, fixtureImage, formattedImage, MIB } from '../support/memory-images.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
@@ -57,7 +57,7 @@ const TOP = 'changed here';
 const STEPS = 150;
 const ROUNDS = 3;
 /** With so many, nodes find no room in between, and fewer are moved at once. */
-const EXTENTS = isLong ? 24_000 : 6000;
+const EXTENTS = sized(6000, 12_000, 24_000);
 
 const problemsOf = (filesystem: Filesystem): string[] => checkInvariants(filesystem).findings.map(findingText);
 

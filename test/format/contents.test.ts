@@ -44,7 +44,7 @@ import { succeed } from '../support/cli.ts';
 import { openFixture } from '../support/engine.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';
 import { formatCases, isComplete, MIB, PASSPHRASE, prepareFormat } from '../support/format-cases.ts';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { PowerCuts } from '../support/power-cuts.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 
@@ -266,7 +266,7 @@ describe('power cuts', () => {
     formatDevices(request('new', 'now'), cuts.devices);
     const random = randomFrom(seed);
     const seen = new Set<string>();
-    for (const cut of cuts.points(random, isLong ? 8 : 1)) {
+    for (const cut of cuts.points(random, sized(1, 3, 8))) {
       const state = stateOf(cuts.after(cut));
       expect(states, `events ${cut.events} of ${cuts.count}`).toContain(state);
       seen.add(state);

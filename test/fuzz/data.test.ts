@@ -3,12 +3,12 @@
 // watched: one that neither ends nor throws is ended and named.
 
 import { describe, expect, test } from 'vitest';
-import { isLong, isSoak } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { testSeed } from '../support/random.ts';
 import { CASE_BYTES, CASE_MS, readWatched } from './watched.ts';
 
-const MUTANTS = Number(process.env.FUZZ_CASES ?? (isSoak ? 5_000 : isLong ? 1_500 : 300));
+const MUTANTS = Number(process.env.FUZZ_CASES ?? sized(300, 800, 5_000));
 describe('damaged filesystems', () => {
   const seed = testSeed();
 

@@ -3,13 +3,13 @@
 
 import { loadChecksums, loadCompression, loadCompressors } from '@bcachefs-ts/core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { testSeed } from '../support/random.ts';
 import { changeOriginals } from './edit-mutants.ts';
 import { CASE_BYTES, CASE_MS, readWatched } from './watched.ts';
 
-const MUTANTS = Number(process.env.FUZZ_CASES ?? (isLong ? 300 : 32));
+const MUTANTS = Number(process.env.FUZZ_CASES ?? sized(32, 150, 300));
 
 describe('changes to what is not as it should be', () => {
   const seed = testSeed();

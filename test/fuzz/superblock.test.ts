@@ -38,7 +38,7 @@ import {
 import { describe, expect, test } from 'vitest';
 import { fixture, fixtureNames } from '../support/fixtures.ts';
 import { testImageContents, testImages } from '../support/images.ts';
-import { isLong, isSoak } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { cpuMs, patient } from '../support/patience.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import { mutate } from './superblock-mutants.ts';
@@ -47,7 +47,7 @@ const SB_OFFSET_BYTES = 4096;
 const DEVICE_BYTES = 2 * 2 ** 20;
 const SLOWEST_MS = 2000;
 const LONGEST_OUTPUT = 4 * 2 ** 20;
-const MUTANTS = isSoak ? 40_000 : isLong ? 10_000 : 1_500;
+const MUTANTS = sized(1_500, 5_000, 40_000);
 
 /** Superblocks of our own making, with every section that format writes. */
 function ownSuperblocks(): Uint8Array[] {

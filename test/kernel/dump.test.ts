@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
 import { fixture, whyNoFixtures } from '../support/fixtures.ts';
 import { testImageContents, testImages } from '../support/images.ts';
-import { isLong, isSoak } from '../support/long.ts';
+import { isLong, sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import {
   caseNamed,
@@ -41,7 +41,7 @@ interface Dumped {
 const EIO = 5;
 
 /** Far more than is written to it: a check of 8 TiB takes 40 seconds in an emulated machine. */
-const LARGE_BYTES = (isSoak ? 8192 : isLong ? 64 : 16) * 2 ** 30;
+const LARGE_BYTES = sized(16, 64, 8192) * 2 ** 30;
 const FSCK_SECONDS = 240;
 
 /** The kernel leaves out messages when there are many. */

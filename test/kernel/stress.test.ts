@@ -14,7 +14,7 @@ import {
 } from '@bcachefs-ts/core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
@@ -28,7 +28,7 @@ const PROCESSES = 3;
 /** Operations of each process, however slow the machine is. */
 const EACH = 30;
 /** Of random operations, on all filesystems together. */
-const SECONDS = isLong ? 30 : 5;
+const SECONDS = sized(5, 15, 30);
 
 // biome-ignore format: a table
 const kinds = [

@@ -27,7 +27,7 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
-import { isLong, sampleOf } from '../support/long.ts';
+import { sampleOf, sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
@@ -56,7 +56,7 @@ const topOf = (round: Round) => `changed here ${round}`;
 
 const COMMITS = 4;
 /** Random operations of the engine, and as many of the kernel, in each round. Only what was really done counts. */
-const OPERATIONS = isLong ? 1000 : 240;
+const OPERATIONS = sized(240, 500, 1000);
 /** Of what the kernel has made, this many files and subvolumes are changed with each commit. */
 const OF_THEIRS = 60;
 /** What the model and the agent do, each at least once. */

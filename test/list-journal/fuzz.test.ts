@@ -35,7 +35,7 @@ import {
 import { listJournalCommand } from '@bcachefs-ts/dump';
 import { describe, expect, test } from 'vitest';
 import { testImageContents, testImages } from '../support/images.ts';
-import { isLong, isSoak } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { cpuMs, patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
 import { logEntry, MadeJournal, rootEntry, subEntry } from './hand-made.ts';
@@ -43,7 +43,7 @@ import { logEntry, MadeJournal, rootEntry, subEntry } from './hand-made.ts';
 const SLOWEST_MS = 5000;
 const LONGEST_OUTPUT = 64 * 2 ** 20;
 const LARGEST_GROWTH_BYTES = 512 * 2 ** 20;
-const MUTANTS = isSoak ? 5_000 : isLong ? 2_500 : 400;
+const MUTANTS = sized(400, 1_200, 5_000);
 
 /** A journal to damage: its members, the key, and where its entries are. */
 interface Original {
