@@ -110,6 +110,7 @@ export * from './ondisk/errors.ts';
 export * from './ondisk/extent-entries.ts';
 export * from './ondisk/faults.ts';
 export * from './ondisk/features.ts';
+export * from './ondisk/format-rules.ts';
 export * from './ondisk/fsck-errors.ts';
 export * from './ondisk/inode-tables.ts';
 export * from './ondisk/inode-unpack.ts';

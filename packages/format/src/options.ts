@@ -15,12 +15,13 @@ import {
   option,
   parseOptionValue,
   parseVersion,
+  RULES_WRITTEN,
   VERSION_CURRENT_WRITTEN,
   versionNumber,
 } from '@bcachefs-ts/core';
 
 /** The release whose options count: that of the version that is written. */
-export const RELEASE = '1.13';
+export const RELEASE = RULES_WRITTEN.release;
 export const filesystemRows = formatOptions(RELEASE, 'fs');
 export const DEVICE_HEADING = 'Device options, for the devices after them';
 

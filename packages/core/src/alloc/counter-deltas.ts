@@ -9,6 +9,7 @@ import { deletedKey, makeKey, type Transaction } from '../btree/transaction.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { assert } from '../ondisk/errors.ts';
+import type { FormatRules } from '../ondisk/format-rules.ts';
 import { type AccountingPos, accountingBpos } from '../ondisk/keys/accounting.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
@@ -37,10 +38,15 @@ const numberedKinds = {
 const KINDS = 8;
 
 export class CounterDeltas {
+  readonly #rules: FormatRules;
   readonly #numbered = new Map<number, Counter>();
   readonly #replicas = new Map<string, Counter>();
   /** By inode number: a plain number up to 2^53. */
   readonly #inums = new Map<number | bigint, Float64Array>();
+
+  constructor(rules: FormatRules) {
+    this.#rules = rules;
+  }
 
   addInodes(count: number): void {
     this.#numberedSums('nr_inodes', 0, 1, () => ({ type: 'nr_inodes' }))[0]! += count;
@@ -75,8 +81,18 @@ export class CounterDeltas {
     this.#numberedSums('snapshot', id, 1, () => ({ type: 'snapshot', id, btree: 0 }))[0]! += sectors;
   }
 
-  addBtree(id: number, sectors: number): void {
-    this.#numberedSums('btree', id, 1, () => ({ type: 'btree', id }))[0]! += sectors;
+  /**
+   * Counts a node.
+   * @param level its own: 0 for a leaf
+   * @param sign 1 for one that comes, -1 for one that goes
+   */
+  addNode(id: number, level: number, sign: number, sectors: number): void {
+    const { btreeCounters } = this.#rules;
+    const sums = this.#numberedSums('btree', id, btreeCounters, () => ({ type: 'btree', id }));
+    sums[0]! += sign * sectors;
+    if (btreeCounters === 1) return;
+    sums[1]! += sign;
+    if (level > 0) sums[2]! += sign;
   }
 
   /** @param devs in any order */
@@ -110,7 +126,7 @@ export class CounterDeltas {
    * @param onReplicas told of each set of devices that has got more
    */
   settle(tx: Transaction, journalSeq: number, onReplicas: (entry: ReplicasEntry) => void): void {
-    const format = { version: tx.sb.version };
+    const format = { version: this.#rules.version };
     for (const counters of [this.#numbered, this.#replicas]) {
       for (const { counted, sums } of counters.values()) {
         if (counted.type === 'replicas' && sums[0]! > 0) onReplicas(counted.entry);

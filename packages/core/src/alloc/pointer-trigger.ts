@@ -10,10 +10,10 @@ import { btrees } from '../ondisk/btrees.ts';
 import { dataTypes } from '../ondisk/data-types.ts';
 import { CorruptError } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
+import { type BackpointerOf, BchBackpointer, backpointerBpos, backpointerValue } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { MEMBER_INVALID } from '../ondisk/member-states.ts';
-import type { AllocDevice } from './alloc-devices.ts';
 import { dataTypeOf, isTypeMismatch, TYPE } from './bucket-state.ts';
 import type { TouchedBucket } from './bucket-table.ts';
 import {
@@ -119,7 +119,7 @@ function markKey(
     counters.addReplicas(dataType, nrRequired, devs, sign * sectors);
     if (!isNode && k.p[0] !== 0) counters.addSnapshot(k.p[0]!, sign * sectors);
   }
-  if (isNode) counters.addBtree(btree, sign * sectors);
+  if (isNode) counters.addNode(btree, level - 1, sign, sectors);
   else counters.addInum(k.p, sign, sign * k.size, sign * sectors);
   return rebalanceSectors(found, context.devices);
 }
@@ -155,12 +155,21 @@ function markPointer(
   const type = level > 0 ? TYPE.btree : pointer.stripe === undefined ? TYPE.user : TYPE.stripe;
   const isFresh = markBucket(context, touched, pointer, type, onDisk, sign, () => placeOf(btree, level, key.k.p));
   if (!isFresh) return false;
-  if (pointer.cached) return true;
-  const pos = backpointerPosOf(pointer);
+  if (pointer.cached && !context.rules.hasCachedBackpointers) return true;
+  const pos = backpointerBpos(pointer.dev, pointer.offset, pointer.crcOffset, context.rules);
   if (sign < 0) dropBackpointer(tx, pos, btree, level, key.k.p);
   else {
-    const value = backpointerValue(btree, level, type, key.k.p, pointer, device, onDisk);
-    tx.store(BACKPOINTERS, makeKey(BACKPOINTER, pos, value));
+    const value: BackpointerOf = {
+      btree,
+      level,
+      pos: key.k.p,
+      dataType: type,
+      lengthSectors: onDisk,
+      sectorInBucket: pointer.offset % device.bucketSizeSectors,
+      gen: pointer.gen,
+      suboffset: pointer.crcOffset,
+    };
+    tx.store(BACKPOINTERS, makeKey(BACKPOINTER, pos, backpointerValue(value, context.rules)));
   }
   return true;
 }
@@ -202,12 +211,6 @@ export function markBucket(
   return true;
 }
 
-/** Mirrors bucket_pos_to_bp: the sector with ten more bits, for which piece of an encoded extent it is. */
-export function backpointerPosOf({ dev, offset, crcOffset }: SpacePointer): Bpos {
-  const low = (offset % 2 ** 22) * 2 ** 10 + crcOffset;
-  return Uint32Array.of(0, low >>> 0, (Math.floor(offset / 2 ** 22) + (low >= 2 ** 32 ? 1 : 0)) >>> 0, dev, 0);
-}
-
 /**
  * The backpointer of a key that goes. When an extent is split, the piece that begins where it began is there before it goes, and has
  * put its own at the same position.
@@ -216,29 +219,10 @@ function dropBackpointer(tx: Transaction, pos: Bpos, btree: number, level: numbe
   const known = tx.changesOf(BACKPOINTERS)?.get(pos);
   if (known !== undefined && known.k.type === BACKPOINTER) {
     const view = viewOf(known.value);
-    let isOthers = known.value[0] !== btree || known.value[1] !== level;
-    for (let i = 0; i < target.length; i++) if (view.getUint32(12 + 4 * i, true) !== target[i]) isOthers = true;
+    const { offset } = BchBackpointer;
+    let isOthers = known.value[offset.btree_id] !== btree || known.value[offset.level] !== level;
+    for (let i = 0; i < target.length; i++) if (view.getUint32(offset.pos + 4 * i, true) !== target[i]) isOthers = true;
     if (isOthers) return;
   }
   tx.store(BACKPOINTERS, deletedKey(pos));
-}
-
-function backpointerValue(
-  btree: number,
-  level: number,
-  type: number,
-  pos: Bpos,
-  { offset, crcOffset }: SpacePointer,
-  { bucketSizeSectors }: AllocDevice,
-  onDisk: number,
-): Uint8Array {
-  const value = new Uint8Array(32);
-  const view = viewOf(value);
-  // Forty bits from byte 3: the same as in the position, counted from the bucket's start.
-  const inBucket = (offset % bucketSizeSectors) * 2 ** 10 + crcOffset;
-  view.setUint32(0, (btree | (level << 8) | (type << 16) | ((inBucket & 0xff) << 24)) >>> 0, true);
-  view.setUint32(4, Math.floor(inBucket / 256), true);
-  view.setUint32(8, onDisk, true);
-  for (let i = 0; i < pos.length; i++) view.setUint32(12 + 4 * i, pos[i]!, true);
-  return value;
 }

@@ -4,6 +4,7 @@
 import type { Transaction } from '../btree/transaction.ts';
 import { getBits } from '../ondisk/bits.ts';
 import type { CorruptError } from '../ondisk/errors.ts';
+import { type FormatRules, rulesOf } from '../ondisk/format-rules.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { type AllocDevice, allocDevices } from './alloc-devices.ts';
 import { BucketTable, type ChangeTime, type TouchedBucket } from './bucket-table.ts';
@@ -21,9 +22,10 @@ export interface TriggerOptions extends ChangeTime {
 
 export class TriggerContext {
   readonly devices: readonly (AllocDevice | undefined)[];
+  readonly rules: FormatRules;
   readonly nodeSectors: number;
   readonly buckets: BucketTable = new BucketTable();
-  readonly counters: CounterDeltas = new CounterDeltas();
+  readonly counters: CounterDeltas;
   readonly needs: SuperblockNeeds;
   readonly time: ChangeTime;
   readonly #onDamage: ((damage: CorruptError) => void) | undefined;
@@ -31,6 +33,8 @@ export class TriggerContext {
   /** @throws IncompatibleError for a filesystem of a version that is not written */
   constructor(sb: Transaction['sb'], { onDamage, ...time }: TriggerOptions) {
     checkWritable(sb);
+    this.rules = rulesOf(sb);
+    this.counters = new CounterDeltas(this.rules);
     this.devices = allocDevices(sb);
     this.nodeSectors = getBits(sb.flags, sbBits.BTREE_NODE_SIZE);
     this.needs = new SuperblockNeeds(sb);

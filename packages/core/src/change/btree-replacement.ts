@@ -12,7 +12,6 @@
 import { allocDevices } from '../alloc/alloc-devices.ts';
 import { BucketAllocator, type IsHeld } from '../alloc/allocator.ts';
 import { entryBytesOf, type SpacePointer, spacePointers } from '../alloc/extent-pointers.ts';
-import { backpointerPosOf } from '../alloc/pointer-trigger.ts';
 import { releaseEmptied } from '../alloc/release-emptied.ts';
 import type { NodePointer } from '../btree/build.ts';
 import type { BtreeView } from '../btree/iterate.ts';
@@ -22,8 +21,10 @@ import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposText, SPOS_MAX } from '../ondisk/bpos.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { assert, CorruptError, DeviceError } from '../ondisk/errors.ts';
-import { BchBackpointer } from '../ondisk/keys/backpointer.ts';
+import { rulesOf } from '../ondisk/format-rules.ts';
+import { BchBackpointer, backpointerBpos } from '../ondisk/keys/backpointer.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
 import { FilesystemTriggers } from './triggers.ts';
 import type { CommitReport, FilesystemWriter, StageRequest } from './writer.ts';
 
@@ -92,7 +93,7 @@ export function replaceBtrees(
   changes.sort((a, b) => a.dev - b.dev || a.sector - b.sector);
   const untold = new Untold(changes);
   for (let parts = 1; ; parts++) {
-    const part = untold.take(writer.filesystem.btree(BACKPOINTERS), options);
+    const part = untold.take(writer.filesystem, options);
     const request = room.request(part, untold, parts === 1);
     // What a part's plan replaces need not be told of any more, so that fewer may be left than there were.
     if (untold.isEmpty) return { ...writer.commit(request), parts };
@@ -255,14 +256,17 @@ class Untold {
 
   /** Those that come next, as many as are to be told of in one part: all that are left in most cases. */
   take(
-    view: BtreeView,
+    filesystem: Filesystem,
     { leavesPerPart = LEAVES_PER_PART, nodesPerPart = NODES_PER_PART }: ReplaceOptions,
   ): readonly NodeChange[] {
+    const view = filesystem.btree(BACKPOINTERS);
+    const rules = rulesOf(filesystem.sb);
     const part: NodeChange[] = [];
     const leaves = new Set<string>();
     while (!this.isEmpty && part.length < nodesPerPart) {
       const change = this.#changes[this.#at]!;
-      for (const place of placesOf(change.ptr)) leaves.add(bposText(leafEnd(view, backpointerPosOf(place))));
+      for (const { dev, offset } of placesOf(change.ptr))
+        leaves.add(bposText(leafEnd(view, backpointerBpos(dev, offset, 0, rules))));
       if (part.length > 0 && leaves.size > leavesPerPart) break;
       part.push(change);
       this.#coming.delete(placeText(change));

@@ -8,6 +8,7 @@ import { KEY_BYTES } from '../crypto/chacha20.ts';
 import { withBits } from '../ondisk/bits.ts';
 import { UsageError } from '../ondisk/errors.ts';
 import { FEATURES_AT_FORMAT } from '../ondisk/features.ts';
+import { RULES_WRITTEN, rulesFor } from '../ondisk/format-rules.ts';
 import { memberBits } from '../ondisk/member-bits.ts';
 import { defaultOptionValue, isStoredInSuperblock, type OptionNumber, withOption } from '../ondisk/option-values.ts';
 import { type OptionName, options } from '../ondisk/options.ts';
@@ -17,7 +18,6 @@ import {
   blankMember,
   encodeMembersV1,
   encodeMembersV2,
-  MEMBER_1_13_BYTES,
   MEMBER_V1_BYTES,
   type Member,
 } from '../ondisk/sb-fields/members.ts';
@@ -77,15 +77,16 @@ const NANOSECONDS_PER_SECOND = 1_000_000_000n;
  * @throws UsageError when the request cannot be fulfilled, with the numbers
  */
 export function planFormat(request: FormatRequest): FormatPlan {
-  if (request.version !== VERSION_CURRENT_WRITTEN) {
+  const rules = rulesFor({ version: request.version });
+  if (!rules.isWritten) {
     throw new UsageError(
       `${versionText(request.version)} cannot be written, only ${versionText(VERSION_CURRENT_WRITTEN)} can`,
       '--version',
     );
   }
   if (request.devices.length === 0) throw new UsageError('a filesystem needs at least one device');
-  if (request.devices.length > DEVICES_MAX) {
-    throw new UsageError(`${request.devices.length} devices, a filesystem has at most ${DEVICES_MAX}`);
+  if (request.devices.length > rules.membersMax) {
+    throw new UsageError(`${request.devices.length} devices, a filesystem has at most ${rules.membersMax}`);
   }
   const optionValue = (name: OptionName) => request.options.get(name) ?? newFilesystemDefault(name);
   const geometry = planGeometry({
@@ -104,7 +105,7 @@ export function planFormat(request: FormatRequest): FormatPlan {
   let sb = fixedPart(request, geometry);
   for (const row of options.rows) {
     // Every option that a superblock of this version stores gets its value, the ones that format does not offer included.
-    if (!isStoredInSuperblock(row, RELEASE) || isTargetOption(row.name)) continue;
+    if (!isStoredInSuperblock(row, rules.release) || isTargetOption(row.name)) continue;
     sb = withOption(sb, row.name, chosen.get(row.name) ?? optionValue(row.name));
   }
   sb = withMembersAndLabels(sb, request, geometry);
@@ -122,12 +123,6 @@ export function planFormat(request: FormatRequest): FormatPlan {
   };
 }
 
-/** The release whose options and storage count: that of the version that is written. */
-const RELEASE = '1.13';
-
-/** BCH_SB_MEMBERS_MAX of v1.13; later versions allow more. */
-const DEVICES_MAX = 64;
-
 /**
  * Defaults of later releases that are better and mean the same to a 1.13 kernel: docs/format-defaults.md says why.
  */
@@ -135,7 +130,7 @@ const laterDefaults: ReadonlySet<OptionName> = new Set(['encoded_extent_max', 'i
 
 /** What an option is when it is not given. */
 export function newFilesystemDefault(name: OptionName): OptionNumber {
-  return defaultOptionValue(name, laterDefaults.has(name) ? '1.36' : RELEASE);
+  return defaultOptionValue(name, laterDefaults.has(name) ? '1.36' : RULES_WRITTEN.release);
 }
 
 const isTargetOption = (name: OptionName): name is TargetOption => (targetOptions as readonly string[]).includes(name);
@@ -193,7 +188,11 @@ function withMembersAndLabels(sb: Superblock, request: FormatRequest, geometry: 
   const withV2 = withSection(
     sb,
     'members_v2',
-    encodeMembersV2({ member_bytes: MEMBER_1_13_BYTES, members: list, rest: new Uint8Array(0) }),
+    encodeMembersV2({
+      member_bytes: rulesFor({ version: sb.version }).memberBytes,
+      members: list,
+      rest: new Uint8Array(0),
+    }),
   );
   const withGroups = groups.length === 0 ? withV2 : withSection(withV2, 'disk_groups', encodeDiskGroups(groups));
   return withSection(

@@ -21,6 +21,7 @@ import { checksumTypes } from '../ondisk/checksum-types.ts';
 import { compressionTypeOf, compressionTypes } from '../ondisk/compression-types.ts';
 import { assert, DeviceError, IncompatibleError } from '../ondisk/errors.ts';
 import { type ExtentPtr, encodeExtentPtr } from '../ondisk/extent-entries.ts';
+import { rulesOf } from '../ondisk/format-rules.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { optionFromSuperblock } from '../ondisk/option-values.ts';
@@ -75,7 +76,9 @@ export class ExtentWriter {
     this.#devices = devices;
     this.#versions = versions;
     this.#blockBytes = source.sb.block_size * SECTOR_BYTES;
-    const encodedBytesMax = Number(optionFromSuperblock(option('encoded_extent_max'), source.sb, 0n, '1.13'));
+    const encodedBytesMax = Number(
+      optionFromSuperblock(option('encoded_extent_max'), source.sb, 0n, rulesOf(source.sb).release),
+    );
     this.#encodedSectorsMax = encodedBytesMax / SECTOR_BYTES;
     this.#bucketSectorsMin = Math.min(...devices.map(device => device?.bucketSizeSectors ?? Number.POSITIVE_INFINITY));
   }

@@ -3,6 +3,7 @@
 
 import { getBits } from '../ondisk/bits.ts';
 import { dataChecksumType } from '../ondisk/checksum-types.ts';
+import { rulesOf } from '../ondisk/format-rules.ts';
 import type { InodeOptionName } from '../ondisk/inode-tables.ts';
 import { type Inode, inodeOption } from '../ondisk/inode-unpack.ts';
 import { optionFromSuperblock } from '../ondisk/option-values.ts';
@@ -22,9 +23,11 @@ export interface IoOptions {
 }
 
 export function ioOptionsOf(sb: Superblock, inode: Inode): IoOptions {
+  const { release } = rulesOf(sb);
   const value = (name: InodeOptionName & keyof typeof sbNames): number =>
-    inodeOption(inode, name) ?? Number(optionFromSuperblock(option(name), sb, 0n, '1.13'));
-  const isNocow = inodeOption(inode, 'nocow') === 1 || Number(optionFromSuperblock(option('nocow'), sb)) === 1;
+    inodeOption(inode, name) ?? Number(optionFromSuperblock(option(name), sb, 0n, release));
+  const isNocow =
+    inodeOption(inode, 'nocow') === 1 || Number(optionFromSuperblock(option('nocow'), sb, 0n, release)) === 1;
   const encryption =
     getBits(sb.flags, sbBits.ENCRYPTION_TYPE) === 0
       ? null

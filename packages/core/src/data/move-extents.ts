@@ -14,7 +14,8 @@ import { type Bpos, bpos, bposText } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { assert, CorruptError, UsageError } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
-import { BchBackpointer } from '../ondisk/keys/backpointer.ts';
+import { rulesOf } from '../ondisk/format-rules.ts';
+import { BchBackpointer, backpointerBpos, backpointerSector } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { roundDown, roundUp, sectorsToBytes } from '../util/sizes.ts';
@@ -47,13 +48,14 @@ export function* bucketContents(
 ): Generator<BucketContents> {
   let bucket = -1;
   let references: BucketReference[] = [];
+  const rules = rulesOf(source.sb);
   const range = {
-    from: backpointerBpos(index, start * bucketSizeSectors),
-    to: backpointerBpos(index, end * bucketSizeSectors),
+    from: backpointerBpos(index, start * bucketSizeSectors, 0, rules),
+    to: backpointerBpos(index, end * bucketSizeSectors, 0, rules),
   };
   for (const { k, value } of source.btree('backpointers').keys(range)) {
     if (k.type !== BACKPOINTER || value.length < BchBackpointer.size) continue;
-    const at = Math.floor(sectorOf(k.p) / bucketSizeSectors);
+    const at = Math.floor(backpointerSector(k.p, rules) / bucketSizeSectors);
     if (at >= end) break;
     if (at !== bucket && references.length > 0) {
       yield { bucket, references };
@@ -65,12 +67,6 @@ export function* bucketContents(
   }
   if (references.length > 0) yield { bucket, references };
 }
-
-/** Sectors with ten bits below them, as 1.13 has it. */
-const backpointerBpos = (dev: number, sector: number): Bpos =>
-  Uint32Array.of(0, ((sector % 2 ** 22) * 2 ** 10) >>> 0, Math.floor(sector / 2 ** 22) >>> 0, dev, 0);
-
-const sectorOf = (pos: Bpos): number => pos[2]! * 2 ** 22 + (pos[1]! >>> 10);
 
 interface Range {
   readonly start: number;

@@ -4,15 +4,14 @@
 // Sources: backpointers.c and struct bch_backpointer, v1.13.0; alloc/backpointers.c, v1.39.2.
 
 import { entriesOf, type PointerParts, pointerParts } from '../check/pointers.ts';
-import { getBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { bposText, compareBpos, makeBpos } from '../ondisk/bpos.ts';
 import { BTREE_ID_MAX, BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
 import { dataTypes } from '../ondisk/data-types.ts';
+import { rulesOf } from '../ondisk/format-rules.ts';
 import type { Alloc } from '../ondisk/keys/alloc-bucket.ts';
-import { type Backpointer, backpointer, backpointerPos } from '../ondisk/keys/backpointer.ts';
+import { type Backpointer, backpointer, backpointerSector } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import type { Damage } from '../report/finding.ts';
 
@@ -89,9 +88,8 @@ function byBackpointers(
   { dev, sector, bucketStart, bucketSectors }: SectorPlace,
   onDamage: (damage: Damage) => void,
 ): { readonly owners: readonly Owner[]; readonly accounted: number; readonly faults: readonly string[] } {
-  const extentBpShift = getBits(source.sb.flags, sbBits.EXTENT_BP_SHIFT);
-  const format = { version: source.sb.version, extentBpShift };
-  const shift = BigInt(Math.min(extentBpShift || 10, 31));
+  const rules = rulesOf(source.sb);
+  const shift = BigInt(rules.backpointerShift);
   const faults: string[] = [];
   const fault = (text: string) => {
     if (faults.length < NOTICES_MAX) faults.push(text);
@@ -115,7 +113,7 @@ function byBackpointers(
     }
     const bp = backpointer.decode(value);
     accounted += bp.bucket_len;
-    const start = Number(backpointerPos(k.p, format).sector);
+    const start = backpointerSector(k.p, rules);
     // What one checksum covers begins at the backpointer and may reach farther than it says.
     if (start > sector) continue;
     const found = follow(source, bp, dev, onDamage);

@@ -12,11 +12,13 @@ import { btrees } from '../ondisk/btrees.ts';
 import { compressionOptions, decodeCompression } from '../ondisk/compression-types.ts';
 import { assert, CorruptError } from '../ondisk/errors.ts';
 import { type FeatureName, incompatFeatures } from '../ondisk/features.ts';
+import { type FormatRules, rulesOf } from '../ondisk/format-rules.ts';
 import {
   FILE_TYPE_DIR,
   FILE_TYPE_LNK,
   FILE_TYPE_SUBVOL,
   type InodeOptionName,
+  type InodeOptionRow,
   inodeFlags,
   inodeOptions,
 } from '../ondisk/inode-tables.ts';
@@ -26,10 +28,10 @@ import { type Dirent, type DirentTarget, dirent } from '../ondisk/keys/dirent.ts
 import { inodeGeneration } from '../ondisk/keys/inode-generation.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { decodeAcl, xattr } from '../ondisk/keys/xattr.ts';
-import { optionFromSuperblock } from '../ondisk/option-values.ts';
+import { type OptionNumber, optionFromSuperblock } from '../ondisk/option-values.ts';
 import { option } from '../ondisk/options.ts';
 import { strHashTypeOf } from '../ondisk/str-hash-types.ts';
-import type { Superblock } from '../ondisk/superblock.ts';
+import { readSubvolume, writeSubvolume } from '../snapshots/create-nodes.ts';
 import { ROOT_SUBVOLUME, SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { visibleKeys } from '../snapshots/visible.ts';
 import { deleteInSnapshot } from '../snapshots/whiteouts.ts';
@@ -114,9 +116,8 @@ const DIRENT = keyTypes.idOf('dirent');
 const INODE_GENERATION = keyTypes.idOf('inode_generation');
 const COOKIE = keyTypes.idOf('cookie');
 const INODES = btrees.idOf('inodes');
-/** rebalance_work, as it was called at 1.13. */
+/** rebalance_work, as it was called until 1.33. */
 const REBALANCE_WORK = btrees.idOf('reconcile_work');
-const BACKGROUND_COMPRESSION = option('background_compression');
 const NEW_SIPHASH = 1n << BigInt(incompatFeatures.idOf('new_siphash'));
 const UNLINKED = 1 << inodeFlags.idOf('unlinked');
 const HAS_CHILD_SNAPSHOT = 1 << inodeFlags.idOf('has_child_snapshot');
@@ -144,6 +145,7 @@ export class FileWriter {
   readonly #now: () => bigint;
   readonly #timeBase: bigint;
   readonly #timePrecision: bigint;
+  readonly #rules: FormatRules;
   readonly #strHash: number;
   readonly #hasAcls: boolean;
   readonly #optionFeatures = new Set<FeatureName>();
@@ -159,8 +161,9 @@ export class FileWriter {
     const { sb } = tx;
     this.#timeBase = sb.time_base_lo;
     this.#timePrecision = BigInt(sb.time_precision || 1);
-    this.#strHash = strHashTypeFor(sb);
-    this.#hasAcls = optionFromSuperblock(option('acl'), sb, 0n, '1.13') !== 0;
+    this.#rules = rulesOf(sb);
+    this.#strHash = strHashTypeOf(Number(this.#option('str_hash')), ((sb.features[0] ?? 0n) & NEW_SIPHASH) !== 0n);
+    this.#hasAcls = this.#option('acl') !== 0;
     this.#table = SnapshotTable.read(tx);
   }
 
@@ -218,7 +221,7 @@ export class FileWriter {
     if (directory.subvolume !== target.subvolume) throw new FileError('EXDEV', what);
     if (modeType(file.inode.bi_mode) === FILE_TYPE_DIR) throw new FileError('EISDIR', what);
     this.checkNew(dir, name);
-    if (differingOptions(file.inode, dir.inode).length > 0) throw new FileError('EXDEV', what);
+    if (this.#differingOptions(file.inode, dir.inode).length > 0) throw new FileError('EXDEV', what);
     if (file.inode.bi_nlink === 0xffff_ffff) throw new FileError('EMLINK', what);
     file.inode.bi_nlink++;
     file.inode.bi_ctime = this.time();
@@ -277,8 +280,8 @@ export class FileWriter {
       if (isDirectory && !this.isEmpty(to.file)) throw new FileError('ENOTEMPTY', printableBytes(toName));
     }
     // Files take on the options of their new directory; a directory would have to hand them on to all that is in it.
-    const differing = differingOptions(from.file.inode, toDir.inode);
-    const differingBack = exchange && to !== undefined ? differingOptions(to.file.inode, fromDir.inode) : [];
+    const differing = this.#differingOptions(from.file.inode, toDir.inode);
+    const differingBack = exchange && to !== undefined ? this.#differingOptions(to.file.inode, fromDir.inode) : [];
     if ((differing.length > 0 && isDirectory) || (differingBack.length > 0 && to !== undefined && isDir(to.file)))
       throw new FileError('EXDEV', what);
     takeOptions(from.file.inode, toDir.inode, differing);
@@ -387,8 +390,8 @@ export class FileWriter {
     const { inode } = cached;
     const bit = 1 << row.id;
     inode.bi_fields_set = value === undefined ? inode.bi_fields_set & ~bit : inode.bi_fields_set | bit;
-    if (value !== undefined) inode[row.field as OptionField] = value + 1;
-    else inode[row.field as OptionField] = this.#parentOption(cached, row.field as OptionField);
+    if (value !== undefined) inode[row.field] = value + 1;
+    else inode[row.field] = this.#parentOption(cached, row.field);
     if (value !== undefined) {
       this.#noteFeature(name, value);
       if (this.#isForBackground(name, inode)) this.#askForScan(cached);
@@ -404,13 +407,11 @@ export class FileWriter {
   reinherit(directory: FileRef, file: FileRef): boolean {
     this.cache.trim();
     const { inode: dir } = this.cached(directory);
-    const fields = differingOptions(this.cached(file).inode, dir);
+    const fields = this.#differingOptions(this.cached(file).inode, dir);
     if (fields.length === 0) return false;
     const cached = this.writable(file);
     takeOptions(cached.inode, dir, fields);
-    const names = inodeOptions.rows
-      .filter(({ field }) => fields.includes(field as OptionField))
-      .map(({ name }) => name);
+    const names = inodeOptions.rows.filter(({ field }) => fields.includes(field)).map(({ name }) => name);
     if (names.some(name => this.#isForBackground(name, cached.inode))) this.#askForScan(cached);
     return true;
   }
@@ -530,7 +531,7 @@ export class FileWriter {
         inode.bi_gid = parent.bi_gid;
         if (modeType(mode) === FILE_TYPE_DIR) inode.bi_mode |= S_ISGID;
       }
-      for (const field of OPTION_FIELDS) inode[field] = parent[field];
+      for (const { field } of this.#rules.inodeOptions) inode[field] = parent[field];
     }
     return this.cache.add(subvolume, snapshot, this.#nextInum(), inode);
   }
@@ -625,18 +626,7 @@ export class FileWriter {
   }
 
   #reparentSubvolume(id: number, parent: number): void {
-    const pos = makeBpos(0n, BigInt(id), 0);
-    const key = this.tx.get('subvolumes', pos);
-    if (key === undefined) {
-      throw new CorruptError(
-        'subvol_missing',
-        { btree: 'subvolumes', pos: `0:${id}:0` },
-        'a name leads to it, but it is missing',
-      );
-    }
-    const value = key.value.slice();
-    new DataView(value.buffer).setUint32(20, parent, true);
-    this.tx.update('subvolumes', makeKey(key.k.type, pos, value));
+    writeSubvolume(this.tx, id, { ...readSubvolume(this.tx, id), fs_path_parent: parent });
     // Who asks what is inside of a subvolume is told of the move.
     this.#table = SnapshotTable.read(this.tx);
   }
@@ -716,7 +706,7 @@ export class FileWriter {
   #isForBackground(name: InodeOptionName, inode: Readonly<EditableInode>): boolean {
     if (name !== 'compression') return name === 'background_compression' || name === 'background_target';
     const { bi_background_compression: own } = inode;
-    return (own > 0 ? own - 1 : Number(optionFromSuperblock(BACKGROUND_COMPRESSION, this.tx.sb, 0n, '1.13'))) === 0;
+    return (own > 0 ? own - 1 : Number(this.#option('background_compression'))) === 0;
   }
 
   /** A kernel looks through the file's extents when it sees that the cookie was raised. Mirrors bch2_set_rebalance_needs_scan. */
@@ -725,6 +715,18 @@ export class FileWriter {
     const before = this.tx.get(REBALANCE_WORK, pos);
     const count = before?.k.type === COOKIE ? cookie.decode(before.value).cookie : 0n;
     this.tx.update(REBALANCE_WORK, makeKey(COOKIE, pos, cookie.encode({ cookie: count + 1n })));
+  }
+
+  /** The filesystem's. */
+  #option(name: 'acl' | 'str_hash' | 'background_compression'): OptionNumber {
+    return optionFromSuperblock(option(name), this.tx.sb, 0n, this.#rules.release);
+  }
+
+  /** Options that a file would take on in a directory: those that it does not have of its own. Mirrors bch2_reinherit_attrs. */
+  #differingOptions(inode: EditableInode, dir: EditableInode): readonly OptionField[] {
+    return this.#rules.inodeOptions
+      .filter(({ id, field }) => ((inode.bi_fields_set >>> id) & 1) === 0 && inode[field] !== dir[field])
+      .map(({ field }) => field);
   }
 
   #parentOption(cached: CachedInode, field: OptionField): number {
@@ -830,24 +832,7 @@ type FoundEntry = {
   readonly file: CachedInode;
 };
 
-type OptionField = Extract<
-  keyof EditableInode,
-  | 'bi_data_checksum' | 'bi_compression' | 'bi_project' | 'bi_background_compression' | 'bi_data_replicas'
-  | 'bi_promote_target' | 'bi_foreground_target' | 'bi_background_target' | 'bi_erasure_code' | 'bi_nocow'
->; // biome-ignore format: one line of names
-
-/** Of 1.13. */
-const OPTION_FIELDS = inodeOptions.rows
-  .filter(({ id }) => id <= inodeOptions.idOf('nocow'))
-  .map(({ field }) => field as OptionField);
-
-/** Options that a file would take on in a directory: those that it does not have of its own. Mirrors bch2_reinherit_attrs. */
-function differingOptions(inode: EditableInode, dir: EditableInode): readonly OptionField[] {
-  return inodeOptions.rows
-    .filter(({ id }) => id <= inodeOptions.idOf('nocow') && ((inode.bi_fields_set >>> id) & 1) === 0)
-    .map(({ field }) => field as OptionField)
-    .filter(field => inode[field] !== dir[field]);
-}
+type OptionField = InodeOptionRow['field'];
 
 function takeOptions(inode: EditableInode, dir: EditableInode, fields: readonly OptionField[]): void {
   for (const field of fields) inode[field] = dir[field];
@@ -888,11 +873,6 @@ function xattrNameOf(fullName: string | Uint8Array) {
   const split = splitXattrName(full);
   if (split === undefined) throw new FileError('EINVAL', `${what} is in no namespace that can be stored`);
   return { ...split, what };
-}
-
-function strHashTypeFor(sb: Superblock): number {
-  const value = Number(optionFromSuperblock(option('str_hash'), sb, 0n, '1.13'));
-  return strHashTypeOf(value, ((sb.features[0] ?? 0n) & NEW_SIPHASH) !== 0n);
 }
 
 function randomU64(random: RandomSource): bigint {

@@ -24,7 +24,7 @@ export function initializeFiles(tx: Transaction, options: FileWriterOptions): Fi
     otime: new Uint8Array(16),
     state: 0,
     pad: 0,
-    sizeBytes: 40,
+    sizeBytes: 0, // written whole
     rest: new Uint8Array(0),
   });
   const files = new FileWriter(tx, options);

@@ -486,10 +486,12 @@ export function passMask(names: readonly PassName[]): bigint {
   return names.reduce((mask, name) => mask | (1n << BigInt(passes.idOf(name))), 0n);
 }
 
-/** Mask of stable ids of the passes that fsck runs at 1.13. */
-export const FSCK_PASSES_AT_113: bigint = passMask(
-  passes.rows.filter(pass => pass.whenAt113.includes('fsck')).map(pass => pass.name),
-);
+/** Mask of stable ids of the passes that fsck runs in a release. */
+export function fsckPassesOf(release: Release): bigint {
+  const isRun = ({ when, whenAt113, since }: Pass) =>
+    release === '1.13' ? whenAt113.includes('fsck') : isKnownTo(release, { since }) && when.includes('fsck');
+  return passMask(passes.rows.filter(isRun).map(pass => pass.name));
+}
 
 /**
  * Names of the passes in a mask of stable ids, in the order in which a release runs them, and whatever it does not know

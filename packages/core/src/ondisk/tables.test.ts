@@ -11,7 +11,7 @@ import { FSCK_ERROR_MAX, fsckErrors, fsckErrorText, isAutofix } from './fsck-err
 import { jsetEntryTypes } from './jset-entry-types.ts';
 import { keyTypes } from './keys/key-types.ts';
 import { memberStates } from './member-states.ts';
-import { FSCK_PASSES_AT_113, passes, passMask, passNames } from './passes.ts';
+import { fsckPassesOf, passes, passMask, passNames } from './passes.ts';
 import { isKnownTo, nameAt } from './releases.ts';
 import { sbFieldIds } from './sb-field-ids.ts';
 import { strHashTypeOf } from './str-hash-types.ts';
@@ -134,7 +134,7 @@ describe('passes', () => {
   });
 
   test('fsck at 1.13 runs 22 passes', () => {
-    expect(passNames(FSCK_PASSES_AT_113, '1.13')).toHaveLength(22);
+    expect(passNames(fsckPassesOf('1.13'), '1.13')).toHaveLength(22);
   });
 });
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { fsckErrors } from './fsck-errors.ts';
-import { FSCK_PASSES_AT_113, passMask } from './passes.ts';
+import { fsckPassesOf, passMask } from './passes.ts';
 import { downgradeEntries, upgradeNeeds, upgradeTable } from './upgrade-downgrade.ts';
 import { versionNumber, versionOf } from './versions.ts';
 
@@ -19,7 +19,7 @@ test('upgrading from 1.3 to 1.13', () => {
 
 test('upgrading from before backpointers checks everything', () => {
   const { passes } = upgradeNeeds(versionOf('new_data_types'), versionOf('inode_has_child_snapshots'));
-  expect(passes & FSCK_PASSES_AT_113).toBe(FSCK_PASSES_AT_113);
+  expect(passes & fsckPassesOf('1.13')).toBe(fsckPassesOf('1.13'));
   expect(upgradeNeeds(1037, 1037)).toEqual({ passes: 0n, errors: [] });
 });
 

@@ -5,7 +5,7 @@
 // Source: UPGRADE_TABLE, DOWNGRADE_TABLE, bch2_sb_set_upgrade, bch2_sb_downgrade_update in sb-downgrade.c, v1.13.0.
 
 import { type FsckErrorName, fsckErrors } from './fsck-errors.ts';
-import { FSCK_PASSES_AT_113, passMask } from './passes.ts';
+import { fsckPassesOf, passMask } from './passes.ts';
 import { type VersionName, versionMajor, versionOf } from './versions.ts';
 
 export interface VersionChange {
@@ -16,7 +16,7 @@ export interface VersionChange {
   readonly errors: readonly number[];
 }
 
-const everyFsckPass = FSCK_PASSES_AT_113;
+const everyFsckPass = fsckPassesOf('1.13');
 
 function entry(version: VersionName, mask: bigint, errors: readonly FsckErrorName[]): VersionChange {
   return { version: versionOf(version), passes: mask, errors: errors.map(name => fsckErrors.idOf(name)) };

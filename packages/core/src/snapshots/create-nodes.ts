@@ -7,16 +7,13 @@ import { makeKey, type Transaction } from '../btree/transaction.ts';
 import { type Bpos, POS_MIN } from '../ondisk/bpos.ts';
 import type { BtreeName } from '../ondisk/btrees.ts';
 import { CorruptError, type Location, NoSpaceError } from '../ondisk/errors.ts';
+import { rulesOf } from '../ondisk/format-rules.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { BchSnapshot, type Snapshot, snapshot } from '../ondisk/keys/snapshot.ts';
+import { type Snapshot, snapshot } from '../ondisk/keys/snapshot.ts';
 import { type SnapshotTree, snapshotTree } from '../ondisk/keys/snapshot-tree.ts';
-import { BchSubvolume, type Subvolume, subvolume } from '../ondisk/keys/subvolume.ts';
+import { type Subvolume, subvolume } from '../ondisk/keys/subvolume.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import type { RandomSource } from '../util/random.ts';
-
-/** How much of the structs 1.13 knows. */
-const SNAPSHOT_BYTES = BchSnapshot.offset.state;
-const SUBVOLUME_BYTES = BchSubvolume.offset.state;
 
 const SNAPSHOT_SUBVOL = 1 << 1;
 const SUBVOLUME_RO = 1;
@@ -41,8 +38,10 @@ export function readSnapshot(tx: Transaction, id: number): Snapshot {
   }
   return snapshot.decode(key.value);
 }
+/** Whole, even where it was shorter: older versions had less of it. */
 export function writeSnapshot(tx: Transaction, id: number, value: Snapshot): void {
-  tx.update('snapshots', makeKey(TYPE.snapshot, idPos(id), snapshot.encode(value)));
+  const sizeBytes = Math.max(value.sizeBytes, rulesOf(tx.sb).snapshotBytes);
+  tx.update('snapshots', makeKey(TYPE.snapshot, idPos(id), snapshot.encode({ ...value, sizeBytes })));
 }
 
 export function readSubvolume(tx: Transaction, id: number): Subvolume {
@@ -56,8 +55,10 @@ export function readSubvolume(tx: Transaction, id: number): Subvolume {
   }
   return subvolume.decode(key.value);
 }
+/** Whole, as writeSnapshot. */
 export function writeSubvolume(tx: Transaction, id: number, value: Subvolume): void {
-  tx.update('subvolumes', makeKey(TYPE.subvolume, idPos(id), subvolume.encode(value)));
+  const sizeBytes = Math.max(value.sizeBytes, rulesOf(tx.sb).subvolumeBytes);
+  tx.update('subvolumes', makeKey(TYPE.subvolume, idPos(id), subvolume.encode({ ...value, sizeBytes })));
 }
 
 export function readSnapshotTree(tx: Transaction, id: number): SnapshotTree | undefined {
@@ -112,7 +113,7 @@ export function createSubvolumeKeys(
     otime: wideTime(time),
     state: 0,
     pad: 0,
-    sizeBytes: SUBVOLUME_BYTES,
+    sizeBytes: 0, // written whole
     rest: NO_BYTES,
   });
   return { id, snapshot: node };
@@ -150,7 +151,7 @@ export const newSnapshotNode = (subvol: number, tree: number, time: bigint): Sna
   btime: wideTime(time),
   state: 0,
   pad: 0,
-  sizeBytes: SNAPSHOT_BYTES,
+  sizeBytes: 0, // written whole
   rest: NO_BYTES,
 });
 

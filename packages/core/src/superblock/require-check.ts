@@ -1,7 +1,7 @@
 // Makes the next mount check everything: for filesystems that were changed although something of them is lost.
 // Source: bch2_sb_ext and recovery_passes_required in recovery_passes.c, v1.13.0.
 
-import { FSCK_PASSES_AT_113 } from '../ondisk/passes.ts';
+import { rulesOf } from '../ondisk/format-rules.ts';
 import { blankExt, decodeExt, encodeExt } from '../ondisk/sb-fields/ext.ts';
 import { type Superblock, sectionPayload, withSection } from '../ondisk/superblock.ts';
 
@@ -10,5 +10,9 @@ export function withCheckRequired(sb: Superblock): Superblock {
   const payload = sectionPayload(sb, 'ext');
   const ext = payload === undefined ? blankExt() : decodeExt(payload);
   const [first = 0n, second = 0n] = ext.recovery_passes_required;
-  return withSection(sb, 'ext', encodeExt({ ...ext, recovery_passes_required: [first | FSCK_PASSES_AT_113, second] }));
+  return withSection(
+    sb,
+    'ext',
+    encodeExt({ ...ext, recovery_passes_required: [first | rulesOf(sb).fsckPasses, second] }),
+  );
 }

@@ -1,9 +1,9 @@
 // The options that files have of their own: those of the option table that inodes keep, at the version that is written.
 
-import { type InodeOptionName, inodeOptions, isOptionKnownTo, type OptionRow, option } from '@bcachefs-ts/core';
+import { type InodeOptionName, isOptionKnownTo, type OptionRow, option, RULES_WRITTEN } from '@bcachefs-ts/core';
 
 /** The release whose inodes are written. */
-export const RELEASE = '1.13';
+export const RELEASE = RULES_WRITTEN.release;
 
 export interface FileOptionRow {
   readonly name: InodeOptionName;
@@ -11,7 +11,6 @@ export interface FileOptionRow {
 }
 
 /** In the order of the reference's table of inode options. */
-export const fileOptionRows: readonly FileOptionRow[] = inodeOptions.rows
+export const fileOptionRows: readonly FileOptionRow[] = RULES_WRITTEN.inodeOptions
   .map(({ name }) => ({ name, row: option(name) }))
-  // Inodes of 1.13 keep fewer than the filesystem's options would say.
-  .filter(({ name, row }) => isOptionKnownTo(RELEASE, row) && inodeOptions.idOf(name) <= inodeOptions.idOf('nocow'));
+  .filter(({ row }) => isOptionKnownTo(RELEASE, row));

@@ -9,10 +9,11 @@ import { btrees } from '../btrees.ts';
 import { compressionTypeText } from '../compression-types.ts';
 import { assert } from '../errors.ts';
 import type { FaultName } from '../faults.ts';
+import { rulesFor } from '../format-rules.ts';
 import { viewOf } from '../layout.ts';
 import { nameAt, type Release, releaseForVersion } from '../releases.ts';
 import { dataTypeText, type ReplicasEntry, replicasEntryJson, replicasEntryText } from '../replicas-entry.ts';
-import { VERSION_MAX_READ, versionOf } from '../versions.ts';
+import { VERSION_MAX_READ } from '../versions.ts';
 import type { KeyFormat, KeyKind, KeyProblem, KeyTextContext } from './kind.ts';
 
 /** What a key counts: struct disk_accounting_pos. */
@@ -44,7 +45,7 @@ const REPLICAS_DEVS_MAX = POS_BYTES - REPLICAS_DEVS_AT;
 /** BCH_SB_MEMBER_INVALID: a device that is gone. */
 const NO_DEVICE = 255;
 
-const BIG_ENDIAN_SINCE = versionOf('disk_accounting_big_endian');
+const isBigEndian = (format: KeyFormat) => rulesFor(format).accountingByteOrder === 'big';
 const versionIn = (format: KeyFormat) => format.version ?? VERSION_MAX_READ;
 
 /** Byte `index` of struct disk_accounting_pos in a position. */
@@ -62,7 +63,7 @@ function unionU32(pos: Bpos, isReversed: boolean, index: number): number {
 
 /** What an accounting key at this position counts. Mirrors bpos_to_disk_accounting_pos. */
 export function accountingPos(pos: Bpos, format: KeyFormat): AccountingPos {
-  const isReversed = versionIn(format) >= BIG_ENDIAN_SINCE;
+  const isReversed = isBigEndian(format);
   const byte = (index: number) => unionByte(pos, isReversed, index);
   const u32 = (index: number) => unionU32(pos, isReversed, index);
   const number = byte(0);
@@ -138,7 +139,7 @@ export function accountingBpos(counted: Exclude<AccountingPos, { type: 'unknown'
     case 'dev_leaving':
       view.setUint32(1, counted.dev, true);
   }
-  if (versionIn(format) >= BIG_ENDIAN_SINCE) raw.reverse();
+  if (isBigEndian(format)) raw.reverse();
   return bpos.get(view, 0);
 }
 
@@ -161,7 +162,7 @@ export const accounting: KeyKind<Accounting> = {
   validate({ counters }, k, context = {}) {
     const problems: KeyProblem[] = [];
     const found = (error: FaultName, detail: string) => problems.push({ error, detail });
-    const isReversed = versionIn(context) >= BIG_ENDIAN_SINCE;
+    const isReversed = isBigEndian(context);
     const counted = accountingPos(k.p, context);
     if (counted.type === 'unknown') return problems; // a newer release's
     // Since 1.15 keys are only held to it when they are written.
@@ -238,7 +239,7 @@ function btreeText(id: number, release: Release): string {
 /** What is counted, beside its kind; for kinds that say all, nothing. Mirrors bch2_accounting_key_to_text. */
 function countedText(counted: AccountingPos, context: KeyTextContext): string {
   // Of the older ones v1.36.1 has no right text; what they count is called what it was called then.
-  const style = versionIn(context) < BIG_ENDIAN_SINCE ? '1.13' : (context.style ?? '1.36');
+  const style = !isBigEndian(context) ? '1.13' : (context.style ?? '1.36');
   switch (counted.type) {
     case 'persistent_reserved':
       return `replicas=${counted.nr_replicas}`;

@@ -8,10 +8,10 @@
 import type { Bkey } from '../bkey.ts';
 import { BPOS_WORDS, type Bpos, bpos, bposInode, bposOffset, bposText } from '../bpos.ts';
 import { BTREE_MAX_DEPTH, btrees } from '../btrees.ts';
+import { type FormatRules, rulesFor } from '../format-rules.ts';
 import { at, layout, type Struct, u8, u32, viewOf } from '../layout.ts';
 import { nameAt } from '../releases.ts';
 import { dataTypeText } from '../replicas-entry.ts';
-import { VERSION_MAX_READ, versionOf } from '../versions.ts';
 import type { KeyFormat, KeyKind, KeyProblem, KeyValidateContext } from './kind.ts';
 
 export const BchBackpointer = layout('bch_backpointer', 32, {
@@ -32,15 +32,10 @@ const RECONCILE_PHYS = 3;
 /** Since 1.39: the key is a stripe, not an extent. */
 const STRIPE_PTR = 8;
 
-/** BCH_SB_EXTENT_BP_SHIFT_DEFAULT: what was fixed until 1.36. */
-const EXTENT_BP_SHIFT_DEFAULT = 10;
-
 /** BCH_SB_MEMBER_INVALID. */
 const NO_DEVICE = 255n;
 
-const BUCKET_GEN_SINCE = versionOf('backpointer_bucket_gen');
-
-export const hasBucketOffset = (format: KeyFormat) => (format.version ?? VERSION_MAX_READ) < BUCKET_GEN_SINCE;
+export const hasBucketOffset = (format: KeyFormat): boolean => rulesFor(format).backpointerHolds === 'bucket_offset';
 
 /** The 40-bit number of before 1.14: sectors from the start of the bucket, shifted. */
 export function bucketOffset(value: Backpointer): number {
@@ -56,10 +51,61 @@ export interface BackpointerPos {
 }
 
 export function backpointerPos(pos: Bpos, format: KeyFormat): BackpointerPos {
-  const shift = BigInt(Math.min(format.extentBpShift || EXTENT_BP_SHIFT_DEFAULT, 31)); // from the superblock: any byte
+  const shift = BigInt(rulesFor(format).backpointerShift);
   const offset = bposOffset(pos);
   const suboffset = Number(offset & ((1n << shift) - 1n));
   return { dev: Number(bposInode(pos)), sector: offset >> shift, suboffset };
+}
+
+/**
+ * The position of the backpointer of a pointer, or the first one of a sector. Mirrors bucket_pos_to_bp. In numbers: there is one for each
+ * extent.
+ * @param suboffset where in the uncompressed extent the pointer starts, in sectors
+ */
+export function backpointerBpos(dev: number, sector: number, suboffset: number, rules: FormatRules): Bpos {
+  const above = 2 ** (32 - rules.backpointerShift);
+  const low = (sector % above) * 2 ** rules.backpointerShift + suboffset;
+  const high = Math.floor(sector / above) + (low >= 2 ** 32 ? 1 : 0);
+  return Uint32Array.of(0, low >>> 0, high >>> 0, dev, 0);
+}
+
+/** The sector that the position of a backpointer is about. */
+export const backpointerSector = (pos: Bpos, { backpointerShift }: FormatRules): number =>
+  pos[2]! * 2 ** (32 - backpointerShift) + (pos[1]! >>> backpointerShift);
+
+/** What a pointer has to say of itself in its backpointer. */
+export interface BackpointerOf {
+  /** Of the key that points. */
+  readonly btree: number;
+  /** Above 0 for pointers to nodes. */
+  readonly level: number;
+  readonly pos: Bpos;
+  readonly dataType: number;
+  /** On the disk, in sectors. */
+  readonly lengthSectors: number;
+  /** Where it points to: from the start of the bucket, and the bucket's generation. */
+  readonly sectorInBucket: number;
+  readonly gen: number;
+  /** See BackpointerPos. */
+  readonly suboffset: number;
+}
+
+/** The value of a backpointer. Byte by byte, as there is one for each extent. */
+export function backpointerValue(of: BackpointerOf, rules: FormatRules): Uint8Array {
+  const value = new Uint8Array(BchBackpointer.size);
+  const view = viewOf(value);
+  value[AT.btree_id] = of.btree;
+  value[AT.level] = of.level;
+  value[AT.data_type] = of.dataType;
+  if (rules.backpointerHolds === 'bucket_gen') value[AT.bucket_gen] = of.gen;
+  else {
+    const inBucket = of.sectorInBucket * 2 ** rules.backpointerShift + of.suboffset;
+    value[AT.bucket_gen] = inBucket & 0xff;
+    view.setUint32(AT.flags, Math.floor(inBucket / 256), true);
+  }
+  view.setUint32(AT.bucket_len, of.lengthSectors, true);
+  for (let i = 0; i < BPOS_WORDS; i++) view.setUint32(AT.pos + 4 * i, of.pos[i]!, true);
+  return value;
 }
 
 export const backpointer: KeyKind<Backpointer> = {
@@ -140,7 +186,7 @@ function oldProblem(value: Backpointer, k: Bkey, context: KeyValidateContext): K
   const device = context.device?.(dev);
   if (device === undefined || device.bucketSizeSectors === 0) return undefined;
   const inBucket = Number(sector % BigInt(device.bucketSizeSectors));
-  const expected = inBucket * 2 ** EXTENT_BP_SHIFT_DEFAULT + suboffset;
+  const expected = inBucket * 2 ** rulesFor(context).backpointerShift + suboffset;
   const found = bucketOffset(value);
   if (found === expected) return undefined;
   return { error: 'backpointer_bucket_offset_wrong', detail: `bucket_offset ${found}, expected ${expected}` };

@@ -8,6 +8,7 @@ import { bposText } from '../bpos.ts';
 import { btrees } from '../btrees.ts';
 import { checksumTypeText } from '../checksum-types.ts';
 import { compressionTypeText } from '../compression-types.ts';
+import { rulesFor } from '../format-rules.ts';
 import { fileTypes, inodeFields, inodeFlags } from '../inode-tables.ts';
 import { isKnownTo, nameAt, type Release } from '../releases.ts';
 import { dataTypeText } from '../replicas-entry.ts';
@@ -221,7 +222,7 @@ class QuickKeyText {
   #backpointer({ p }: Bkey, value: Uint8Array): string | undefined {
     const context = this.#context;
     if (value.length < BACKPOINTER_BYTES || p[4] !== 0 || p[2]! >= 0x20_0000) return undefined;
-    const shift = Math.min(context.extentBpShift || 10, 31);
+    const shift = rulesFor(context).backpointerShift;
     const device = context.device(p[3]!);
     const btree = btrees.byId(value[0]!);
     const isOld = hasBucketOffset(context);
