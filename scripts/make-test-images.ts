@@ -8,11 +8,15 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
+import { loadChecksums, loadCompression } from '@bcachefs-ts/core';
 import { runInKernel, type Step, unlockKey } from '../test/kernel/vm/index.ts';
 import { succeed } from '../test/support/cli.ts';
 import { testImages } from '../test/support/images.ts';
+import { makeOlder } from '../test/support/older.ts';
 
 const target = join(dirname(dirname(fileURLToPath(import.meta.url))), 'test/images');
+await loadChecksums();
+await loadCompression();
 const wanted = process.argv.slice(2);
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-images-'));
 
@@ -31,10 +35,12 @@ try {
     });
     const key = image.passphrase === undefined ? {} : { key: unlockKey(paths[0]!, image.passphrase) };
     const mount: Step = { do: 'mount', disks: image.devices, ...key };
-    await runInKernel({
-      disks: image.devices.map((name, nr) => ({ name, path: paths[nr]! })),
-      steps: [mount, ...image.steps],
-    });
+    const disks = image.devices.map((name, nr) => ({ name, path: paths[nr]! }));
+    await runInKernel({ disks, steps: [mount, ...image.steps] });
+    if (image.isUpgraded) {
+      makeOlder(paths);
+      await runInKernel({ disks, steps: [mount, { do: 'umount' }] });
+    }
     for (const [nr, path] of paths.entries()) {
       const compressed = gzipSync(readFileSync(path), { level: 9 });
       writeFileSync(join(target, `${image.devices[nr]}.img.gz`), compressed);

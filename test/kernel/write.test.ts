@@ -7,13 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   checkInvariants,
-  createSnapshot,
-  deleteSubvolume,
   FileEdit,
-  type FileRef,
   type Filesystem,
   FilesystemWriter,
-  FileTree,
   findingText,
   loadChecksums,
   loadCompression,
@@ -25,11 +21,12 @@ import {
   seededRandom,
 } from '@bcachefs-ts/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { changeTheirs, dropTheirs } from '../support/change-theirs.ts';
 import { succeed } from '../support/cli.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
 import { sampleOf, sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
-import { type Random, randomFrom, testSeed } from '../support/random.ts';
+import { randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 import { withoutFalseAlarms } from './vm/false-alarms.ts';
 import {
@@ -108,72 +105,6 @@ const kinds = sampleOf('changes by the engine and by the kernel', allKinds, FEW)
 
 const text = new TextEncoder();
 
-interface Found {
-  readonly directory: FileRef;
-  readonly name: Uint8Array;
-  readonly type: number;
-  readonly ref: FileRef;
-}
-
-/**
- * Changes files that the kernel has made: some go, some are cut, written into, renamed or given attributes; subvolumes are snapshotted.
- * @returns how many it has changed
- */
-function changeTheirs(edit: FileEdit, random: Random, top: string): number {
-  const { files } = edit;
-  files.flush();
-  const tree = FileTree.open(edit.tx);
-  const untouched = new Set<Found>();
-  for (const { entry, node, path } of tree.walk()) {
-    if (entry === undefined || node === undefined || Buffer.from(path).toString().startsWith(top)) continue;
-    if (tree.table.subvolume(entry.directory.subvolume)?.isReadOnly) continue;
-    const { directory, name, type } = entry;
-    untouched.add({ directory, name, type, ref: { subvolume: node.subvolume, inum: node.inum } });
-  }
-  let count = 0;
-  for (let step = 0; count < OF_THEIRS && untouched.size > 0; step++) {
-    const one = random.pick([...untouched]);
-    untouched.delete(one);
-    // What was moved or deleted with something else is left out.
-    if (files.lookup(one.directory, one.name)?.inum !== one.ref.inum) continue;
-    if (changeOne(edit, random, one, step)) count++;
-  }
-  return count;
-}
-
-const DT = { dir: 4, file: 8, subvolume: 16 };
-
-function changeOne({ files, content }: FileEdit, random: Random, one: Found, step: number): boolean {
-  const { directory, name, type, ref } = one;
-  const choice = random.below(6);
-  if (type === DT.subvolume) {
-    if (choice > 1) return false;
-    createSnapshot(files, files.root(), text.encode(`snapshot-${step}-${ref.subvolume}`), ref.subvolume);
-  } else if (choice === 0 && type !== DT.dir) files.remove(directory, name);
-  else if (choice === 1 && (type === DT.file || type === DT.dir))
-    files.setXattr(ref, 'user.changed', text.encode(`step ${step}`));
-  else if (type !== DT.file) return false;
-  else if (choice === 2) content.truncate(ref, random.below(Number(files.inode(ref).bi_size) + 1));
-  else if (choice === 3) {
-    const bytes = random.below(2) ? text.encode('in between') : new Uint8Array(30_000).fill(7);
-    content.write(ref, random.below(50_000), bytes);
-  } else if (choice === 4) content.punch(ref, random.below(20_000), 20_000 + random.below(40_000));
-  else files.rename(directory, name, directory, text.encode(`renamed-${step}`));
-  return true;
-}
-
-/** One of the subvolumes with nothing below them goes, others having been snapshotted from it or not. */
-function dropTheirs(edit: FileEdit, top: string): void {
-  const tree = FileTree.open(edit.tx);
-  for (const { entry, node, path } of tree.walk()) {
-    if (entry?.type !== 16 || node === undefined || Buffer.from(path).toString().startsWith(top)) continue;
-    if (tree.table.subvolumes().some(({ fsPathParent }) => fsPathParent === node.subvolume)) continue;
-    if (tree.table.subvolume(entry.directory.subvolume)?.isReadOnly) continue;
-    deleteSubvolume(edit.files, entry.directory, entry.name);
-    return;
-  }
-}
-
 kernelSuite('what we write is what the kernel reads', () => {
   const seed = testSeed();
   console.info(`kernel writes: TEST_SEED=${seed}`);
@@ -234,7 +165,7 @@ kernelSuite('what we write is what the kernel reads', () => {
         // Some that are chosen are not possible, or refused as they have to be.
         for (let tries = 0; countDone() < goal && tries < 10 * OPERATIONS; tries++) model.step(edit, directory);
         expect(countDone()).toBe(goal);
-        expect(changeTheirs(edit, random, top)).toBeGreaterThan(OF_THEIRS / 2);
+        expect(changeTheirs(edit, random, top, OF_THEIRS)).toBeGreaterThan(OF_THEIRS / 2);
         if (commit === COMMITS) model.complete(edit, directory);
         if (commit % 2 === 0) dropTheirs(edit, top);
         edit.commit();

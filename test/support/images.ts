@@ -17,10 +17,44 @@ export interface TestImage {
   /** What the kernel did after mounting it; an umount is part of it, or it is unclean. */
   readonly steps: readonly Step[];
   readonly passphrase?: string;
+  /** After that it was made older than it is (older.ts), and mounted once more, so that the kernel has upgraded it. */
+  readonly isUpgraded?: boolean;
 }
 
 const fill: Step = { do: 'fill', sizeBytes: 256 * 1024, subvolumes: true };
 const umount: Step = { do: 'umount' };
+
+/** Little, and of text, so that it compresses well: what `fill` makes takes half a megabyte. */
+function someOfEverything(): readonly Step[] {
+  const text = (path: string, sizeBytes: number): Step => ({
+    do: 'write',
+    path,
+    pattern: { kind: 'text', seed: path },
+    sizeBytes,
+  });
+  return [
+    { do: 'mkdir', path: 'directory/below', parents: true },
+    ...Array.from({ length: 24 }, (_, nr) => text(`directory/file-${nr}`, 100 + 80 * nr)),
+    text('directory/below/long', 40_000),
+    { do: 'link', source: 'directory/file-3', path: 'directory/below/twin' },
+    { do: 'symlink', target: 'directory/file-4', path: 'symlink' },
+    { do: 'mknod', path: 'pipe', kind: 'fifo' },
+    { do: 'setxattr', path: 'directory/file-5', name: 'user.note', value: 'set by the kernel' },
+    { do: 'setOption', path: 'directory/below', option: 'compression', value: 'lz4' },
+    { do: 'truncate', path: 'directory/file-6', sizeBytes: 1_000_000 },
+    { do: 'fallocate', path: 'directory/file-7', mode: 'allocate', offset: 0, length: 65_536 },
+    { do: 'clone', source: 'directory/below/long', path: 'directory/clone' },
+    { do: 'subvolumeCreate', path: 'volume' },
+    ...Array.from({ length: 8 }, (_, nr) => text(`volume/file-${nr}`, 600 * nr)),
+    { do: 'snapshot', source: 'volume', path: 'volume@1' },
+    { do: 'unlink', path: 'volume/file-0' },
+    text('volume/file-1', 3000),
+    { do: 'snapshot', source: 'volume', path: 'volume@2', readOnly: true },
+    { do: 'rename', source: 'volume/file-2', path: 'volume/renamed' },
+    { do: 'chmod', path: 'volume@1/file-3', mode: 0o600 },
+    { do: 'unlink', path: 'directory/file-8' },
+  ];
+}
 
 export const testImages: readonly TestImage[] = [
   {
@@ -53,6 +87,13 @@ export const testImages: readonly TestImage[] = [
       { do: 'write', path: 'kept', content: 'on disk before the power went\n', fsync: true },
       { do: 'crashAfterFsync', path: 'last', sizeBytes: 8192 },
     ],
+  },
+  {
+    name: 'upgraded',
+    devices: ['upgraded'],
+    format: ['--fs_label=upgraded', '--fs_size=8M', 'DEV0'],
+    steps: [...someOfEverything(), umount],
+    isUpgraded: true,
   },
 ];
 

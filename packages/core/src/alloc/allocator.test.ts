@@ -3,14 +3,31 @@
 
 import { describe, expect, test } from 'vitest';
 import { makeKey } from '../btree/transaction.ts';
+import { withBits } from '../ondisk/bits.ts';
 import { IncompatibleError } from '../ondisk/errors.ts';
+import { compatFeatures } from '../ondisk/features.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
 import { VERSION_CURRENT_WRITTEN, versionOf } from '../ondisk/versions.ts';
 import { freespacePos, freespaceRun } from './bucket-indexes.ts';
-import { dataTypeOf, fragmentationLruTime, freespaceGenBits, TYPE, untouchedBucket } from './bucket-state.ts';
+import {
+  bucketStateOf,
+  dataTypeOf,
+  fragmentationLruTime,
+  freespaceGenBits,
+  TYPE,
+  untouchedBucket,
+} from './bucket-state.ts';
 import { NoBucketsError } from './no-space.ts';
 import { checkWritable } from './write-gate.ts';
 
-const of = (version: number, version_min = version) => ({ version, version_min });
+const NODES_REWRITTEN = 1n << BigInt(compatFeatures.idOf('extents_above_btree_updates_done'));
+const of = (version: number, version_min = version, { complete = 0, compat = NODES_REWRITTEN } = {}) => ({
+  version,
+  version_min,
+  flags: withBits([0n, 0n, 0n, 0n, 0n, 0n, 0n], sbBits.VERSION_UPGRADE_COMPLETE, complete),
+  compat: [compat, 0n],
+});
 
 describe('checkWritable', () => {
   test('only version 1.13', () => {
@@ -19,9 +36,31 @@ describe('checkWritable', () => {
       expect(() => checkWritable(of(version))).toThrow(IncompatibleError);
     }
     expect(() => checkWritable(of(versionOf('backpointer_bucket_gen')))).toThrow(/1\.14/);
-    expect(() => checkWritable(of(VERSION_CURRENT_WRITTEN, VERSION_CURRENT_WRITTEN - 1))).toThrow(
-      /upgraded to .*1\.13.* from version .*1\.12/,
+  });
+
+  test('an older one is to be mounted once, a newer one stays as it is', () => {
+    expect(() => checkWritable(of(versionOf('rebalance_work')))).toThrow(
+      /1\.3\).*mount it for writing once with Linux 6\.12/,
     );
+    expect(() => checkWritable(of(versionOf('reconcile')))).toThrow(/1\.33\).*only .*1\.13\) can be/);
+  });
+
+  test('however old it was before its upgrade', () => {
+    const complete = VERSION_CURRENT_WRITTEN;
+    for (const made of ['btree_ptr_sectors_written', 'freespace', 'major_minor', 'rebalance_work'] as const) {
+      expect(() => checkWritable(of(VERSION_CURRENT_WRITTEN, versionOf(made), { complete }))).not.toThrow();
+    }
+  });
+
+  test('unless the upgrade was not completed, or has left nodes of the first kind', () => {
+    const made = versionOf('rebalance_work');
+    const from = (complete: number) => of(VERSION_CURRENT_WRITTEN, made, { complete });
+    expect(() => checkWritable(from(made))).toThrow(/upgrade from .*1\.3\) to .*1\.13\) was not completed: .*mount it/);
+    const oldest = of(VERSION_CURRENT_WRITTEN, versionOf('inode_backpointers'), { complete: VERSION_CURRENT_WRITTEN });
+    expect(() => checkWritable(oldest)).toThrow(/nodes of before .*0\.14\).*mount it/);
+    const unmarked = of(VERSION_CURRENT_WRITTEN, made, { complete: VERSION_CURRENT_WRITTEN, compat: 0n });
+    expect(() => checkWritable(unmarked)).toThrow(/nodes of before/);
+    expect(() => checkWritable(of(VERSION_CURRENT_WRITTEN, undefined, { compat: 0n }))).not.toThrow();
   });
 });
 
@@ -38,6 +77,29 @@ describe('NoBucketsError', () => {
 });
 
 describe('states of buckets', () => {
+  test('of keys that are older than alloc_v4', () => {
+    // alloc_v3: journal_seq, flags, nr_fields, gen, oldest_gen, data_type, then varints of one byte: x << 1.
+    const value = new Uint8Array(24);
+    value.set([7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 5, 4, TYPE.stripe]);
+    const pos = freespacePos(0, 1, 0);
+    const varints = [3, 4, 100, 20, 9, 2, 0].map(field => field << 1);
+    value.set(varints, 16);
+    expect(bucketStateOf(makeKey(keyTypes.idOf('alloc_v3'), pos, value))).toEqual({
+      ...untouchedBucket(),
+      journalSeq: 7n,
+      needDiscard: true,
+      gen: 5,
+      oldestGen: 4,
+      dataType: TYPE.stripe,
+      readTime: 3n,
+      writeTime: 4n,
+      dirtySectors: 100,
+      cachedSectors: 20,
+      stripe: 9,
+      stripeRedundancy: 2,
+    });
+  });
+
   const device = {
     index: 0,
     bucketSizeSectors: 512,

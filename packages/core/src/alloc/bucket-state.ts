@@ -4,9 +4,9 @@
 
 import type { Key } from '../ondisk/bkey.ts';
 import { type DataTypeName, dataTypes } from '../ondisk/data-types.ts';
-import type { Alloc } from '../ondisk/keys/alloc-bucket.ts';
+import type { OldAlloc } from '../ondisk/keys/alloc.ts';
 import { NEED_DISCARD, NEED_INC_GEN } from '../ondisk/keys/alloc-bucket.ts';
-import { BchAllocV4 } from '../ondisk/keys/alloc-v4.ts';
+import { type AllocV4, BchAllocV4 } from '../ondisk/keys/alloc-v4.ts';
 import { keyKind } from '../ondisk/keys/index.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import type { AllocDevice } from './alloc-devices.ts';
@@ -76,7 +76,8 @@ export const isUnused = (state: BucketState): boolean =>
 export function bucketStateOf({ k, value }: Key): BucketState {
   const kind = keyKind(k.type);
   if (kind === undefined || !kind.name.startsWith('alloc') || value.length < kind.minBytes) return untouchedBucket();
-  const alloc = kind.decode(value) as Alloc & { readonly stripe_redundancy_obsolete?: number }; // the kinds of that name
+  const alloc = kind.decode(value) as AllocV4 | OldAlloc; // the kinds of that name
+  const isOld = 'stripe' in alloc;
   return {
     gen: alloc.gen,
     oldestGen: alloc.oldest_gen,
@@ -86,8 +87,8 @@ export function bucketStateOf({ k, value }: Key): BucketState {
     dirtySectors: alloc.dirty_sectors,
     cachedSectors: alloc.cached_sectors,
     stripeSectors: alloc.stripe_sectors,
-    stripe: alloc.stripe_refcount,
-    stripeRedundancy: alloc.stripe_redundancy_obsolete ?? 0,
+    stripe: isOld ? alloc.stripe : alloc.stripe_refcount,
+    stripeRedundancy: isOld ? alloc.stripe_redundancy : alloc.stripe_redundancy_obsolete,
     readTime: alloc.read_time,
     writeTime: alloc.write_time,
     journalSeq: alloc.journal_seq_nonempty,

@@ -41,7 +41,7 @@ const ALLOC_CURSOR = keyTypes.idOf('inode_alloc_cursor');
  * @throws DeviceError, IncompatibleError when a node cannot be read for another reason than damage, which is a finding
  */
 export function checkInvariants(source: FilesystemState, options: CheckInvariantsOptions = {}): InvariantResult {
-  const report = new InvariantReport(source.sb.version, options.onFinding);
+  const report = new InvariantReport(source.sb, options.onFinding);
   const context = new InvariantContext(source, report);
   // A filesystem of superblocks only has nothing to contradict itself: the first mount makes the rest.
   if (source.replay.from === 'uninitialized') return report.result();

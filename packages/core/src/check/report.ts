@@ -2,6 +2,7 @@
 
 import type { Location } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
+import type { Superblock } from '../ondisk/superblock.ts';
 import type { FactsOf, ValuesOf } from '../report/facts.ts';
 import { type Damage, type Finding, finding } from '../report/finding.ts';
 import { Reporter } from '../report/reporter.ts';
@@ -33,7 +34,7 @@ export class InvariantReport {
   readonly #findings: Finding[] = [];
   readonly #skipped = new Map<RuleName, string>();
 
-  constructor(version: number, onFinding: ((finding: Finding) => void) | undefined) {
+  constructor(sb: Pick<Superblock, 'version' | 'version_min'>, onFinding: ((finding: Finding) => void) | undefined) {
     this.#reporter = new Reporter({
       policy: { kind: 'no' },
       shownPerError: FINDINGS_PER_ERROR,
@@ -43,7 +44,7 @@ export class InvariantReport {
       },
     });
     for (const rule of invariantRules.rows) {
-      const why = whySkipped(rule, version);
+      const why = whySkipped(rule, sb);
       if (why !== undefined) this.#skipped.set(rule.name, why);
     }
   }

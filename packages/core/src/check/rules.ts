@@ -2,6 +2,7 @@
 // it, and which metadata versions have it: a filesystem outside of that range is not judged by the rule, and the result says so.
 
 import type { PassName } from '../ondisk/passes.ts';
+import type { Superblock } from '../ondisk/superblock.ts';
 import { type Row, type Table, table } from '../ondisk/table.ts';
 import { type VersionName, versionOf } from '../ondisk/versions.ts';
 import type { ValuedName } from '../report/facts.ts';
@@ -15,6 +16,8 @@ interface RuleRow extends Row {
   readonly since?: VersionName;
   /** The first one that has it otherwise than it is checked here. */
   readonly until?: VersionName;
+  /** The first one that a filesystem may have been made with: no upgrade brings what is older into line. */
+  readonly madeSince?: VersionName;
 }
 
 export type RuleGroup =
@@ -37,7 +40,7 @@ function rules<const N extends ValuedName>(
   from: number,
   group: RuleGroup,
   pass: PassName,
-  range: Pick<RuleRow, 'since' | 'until'>,
+  range: Pick<RuleRow, 'since' | 'until' | 'madeSince'>,
   names: readonly N[],
 ) {
   return names.map((name, i) => ({ id: from + i, name, group, pass, ...range }));
@@ -97,7 +100,11 @@ const rows = [
   ...rules(270, 'backpointers', 'check_btree_backpointers', { until: 'cached_backpointers' }, [
     'backpointer_to_missing_device',
   ]),
-  ...rules(300, 'accounting', 'check_allocations', COUNTED, ['accounting_mismatch', 'accounting_inum_mismatch']),
+  ...rules(300, 'accounting', 'check_allocations', COUNTED, ['accounting_mismatch']),
+  // The check that an upgrade runs rebuilds all counters but these: they go on from nothing, and below it.
+  ...rules(305, 'accounting', 'check_allocations', { ...COUNTED, madeSince: 'disk_accounting_inum' }, [
+    'accounting_inum_mismatch',
+  ]),
   ...rules(310, 'accounting', 'check_reconcile_work', COUNTED, ['rebalance_work_missing', 'rebalance_work_bad']),
   ...rules(320, 'accounting', 'check_allocations', { until: 'no_sb_user_data_replicas' }, [
     'ptr_to_missing_replicas_entry',
@@ -178,9 +185,13 @@ export type Rule = RuleRow & { readonly name: RuleName };
 
 export const invariantRules: Table<Rule> = table<Rule>('invariant', rows);
 
-/** Why filesystems of this version are not judged by a rule; undefined when they are. */
-export function whySkipped({ since, until }: Rule, version: number): string | undefined {
+/** Why a filesystem is not judged by a rule; undefined when it is. */
+export function whySkipped(
+  { since, until, madeSince }: Rule,
+  { version, version_min }: Pick<Superblock, 'version' | 'version_min'>,
+): string | undefined {
   if (since !== undefined && version < versionOf(since)) return `before ${since}`;
   if (until !== undefined && version >= versionOf(until)) return `changed by ${until}`;
+  if (madeSince !== undefined && version_min < versionOf(madeSince)) return `made before ${madeSince}`;
   return undefined;
 }

@@ -14,6 +14,8 @@ import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { atSnapshot } from '../snapshots/visible.ts';
+import { inodeOfKey } from './inode.ts';
+import { packInode } from './inode-pack.ts';
 
 export interface InodeTriggerContext extends Pick<TriggerContext, 'counters' | 'time' | 'needs'> {
   /** As they are now. */
@@ -85,10 +87,17 @@ function withJournalSeq(key: Key, journalSeq: number): Key {
   return makeKey(key.k.type, key.k.p, value, key.k);
 }
 
+/**
+ * Inodes of older types become inode_v3, as everywhere when something in them changes. Linux 6.12 keeps the type here and damages inodes of
+ * the first one: its trigger writes the number of the journal entry where inode_v3 has it, over the hash seed.
+ */
 function withFlag(key: Key, flag: number, isSet: boolean): Key {
   const at = FLAGS_AT.get(key.k.type);
   const flags = flagsOf(key);
   if (at === undefined || ((flags & flag) !== 0) === isSet) return key;
+  const inode = key.k.type === INODE_V3 ? undefined : inodeOfKey(key, undefined);
+  if (inode !== undefined && inode.unpack_error === undefined)
+    return makeKey(INODE_V3, key.k.p, packInode({ ...inode, bi_flags: inode.bi_flags ^ flag }), key.k);
   const value = key.value.slice();
   viewOf(value).setUint32(at, (flags ^ flag) >>> 0, true);
   return makeKey(key.k.type, key.k.p, value, key.k);

@@ -1,5 +1,5 @@
-// What a filesystem's metadata version decides about the bytes that are written to it, as one value for each filesystem. Whoever writes
-// asks this value, and so does whoever reads a byte that means something else in another version: a literal version stands nowhere else.
+// What a filesystem's metadata version decides about the bytes that are written to it, as one value for each filesystem. All code that
+// writes asks this value, and so does code that reads bytes whose meaning depends on the version.
 //
 // A new version to be written is one row, with what it changes, and `isWritten` where everything it changes is kept up. Rows of versions
 // that are not written yet hold what reading them needs.
@@ -37,7 +37,7 @@ interface VersionedRules {
   readonly hasCachedBackpointers: boolean;
   /** Of positions in the accounting btree. */
   readonly accountingByteOrder: 'little' | 'big';
-  /** How many counters there are for each btree: sectors; then nodes, and those that are no leaves. */
+  /** How many counters each btree has: sectors; then nodes, and nodes above the leaves. */
   readonly btreeCounters: 1 | 3;
 }
 

@@ -190,7 +190,8 @@ def snapshotted_subvolumes():
     A kernel that deletes one of these goes on naming it, in the tree and in the root inode that the others have in
     common, and calls that damage afterwards (6.12, also where nobody else ever wrote).
     """
-    parents = {int(key.split(' creation_parent ')[1].split()[0]) for key in keys_of('subvolumes', ' type subvolume ')}
+    # Keys of before 1.5, in a filesystem that was upgraded, end before it.
+    parents = {int(key.split(' creation_parent ')[1].split()[0]) for key in keys_of('subvolumes', ' creation_parent ')}
     living = {}
     for key in keys_of('snapshots', ' is_subvol 1 '):
         words = key.split()

@@ -9,13 +9,13 @@ import { type Alloc, allocJson, allocText, NEED_DISCARD } from './alloc-bucket.t
 import type { KeyKind, KeyProblem } from './kind.ts';
 
 /** struct bch_alloc without the fields after it. */
-const BchAlloc = layout('bch_alloc', 2, {
+export const BchAlloc = layout('bch_alloc', 2, {
   fields: at(0, u8), // bits of V1_FIELDS
   gen: at(1, u8),
 });
 
 /** struct bch_alloc_v2, likewise. */
-const BchAllocV2 = layout('bch_alloc_v2', 4, {
+export const BchAllocV2 = layout('bch_alloc_v2', 4, {
   nr_fields: at(0, u8), // of V2_FIELDS; the others are 0
   gen: at(1, u8),
   oldest_gen: at(2, u8),
@@ -23,7 +23,7 @@ const BchAllocV2 = layout('bch_alloc_v2', 4, {
 });
 
 /** struct bch_alloc_v3, likewise. */
-const BchAllocV3 = layout('bch_alloc_v3', 16, {
+export const BchAllocV3 = layout('bch_alloc_v3', 16, {
   journal_seq: at(0, u64),
   flags: at(8, u32), // NEED_DISCARD, NEED_INC_GEN
   nr_fields: at(12, u8),
@@ -59,6 +59,8 @@ const ALLOC_V4_U64S = 8;
 
 /** A bucket and the value that it came from: these types are read and carried, never changed. */
 export interface OldAlloc extends Alloc {
+  /** The number of its stripe; 0 for none. */
+  readonly stripe: number;
   readonly stripe_redundancy: number;
   readonly bytes: Uint8Array;
   /** Why the fields cannot be read to their end; those after that are 0. */
@@ -91,6 +93,7 @@ function oldAlloc(
     cached_sectors: Number(field('cached_sectors')),
     stripe_sectors: 0,
     stripe_refcount: field('stripe') === 0n ? 0 : 1,
+    stripe: Number(field('stripe')),
     stripe_redundancy: Number(field('stripe_redundancy')),
     read_time: field('read_time'),
     write_time: field('write_time'),

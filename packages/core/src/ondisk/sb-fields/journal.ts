@@ -19,7 +19,7 @@ export function decodeJournal(payload: Uint8Array): readonly number[] {
   return Array.from({ length: Math.floor(payload.length / 8) }, (_, i) => count64.get(view, i * 8));
 }
 
-function encodeJournal(buckets: readonly number[]): Uint8Array {
+export function encodeJournal(buckets: readonly number[]): Uint8Array {
   const target = new Uint8Array(8 * buckets.length);
   const view = viewOf(target);
   buckets.forEach((bucket, i) => {
