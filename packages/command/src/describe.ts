@@ -27,6 +27,8 @@ export interface OptionDescription {
 export interface PositionalDescription {
   readonly name: string;
   readonly count: 'one' | 'optional' | 'some' | 'any';
+  /** How a usage line shows it. */
+  readonly usage: string;
   readonly choices: readonly string[] | null;
   readonly help: string;
 }
@@ -56,6 +58,7 @@ export function describeCommand(title: string, words: readonly string[], command
     positionals: Object.entries(command.positionals).map(([name, spec]) => ({
       name,
       count: spec.count,
+      usage: positionalText(name, spec),
       choices: spec.choices ?? null,
       help: spec.help,
     })),
@@ -169,7 +172,7 @@ function defaultText(option: OptionDescription): string {
 }
 
 export function positionalTerm(positional: PositionalDescription): string {
-  return positionalText(positional.name, positional.count);
+  return positional.usage;
 }
 
 /** The help of a positional with its choices. */

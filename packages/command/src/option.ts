@@ -83,6 +83,8 @@ export interface PositionalSpec {
   readonly help: string;
   /** one: required; optional: none or one; some: one or more; any: none or more. The last two come last. */
   readonly count: 'one' | 'optional' | 'some' | 'any';
+  /** How a usage line shows it, where its name and count do not say enough: `<src>... <path>`. */
+  readonly usage?: string;
   readonly choices?: readonly string[];
   /** Paths are completed by the shell. */
   readonly file?: boolean;

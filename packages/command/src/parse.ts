@@ -193,7 +193,7 @@ function waitingValue({ bare }: ValuedOption, joined: string | undefined): Spell
   return text === undefined ? 'next' : { text };
 }
 
-/** Tells options with their values from positionals, in canonical words. */
+/** Separates options with their values from positionals, in canonical words. */
 function split(
   words: readonly string[],
   options: OptionSpecs,
@@ -307,7 +307,7 @@ function positionalValues(
     const repeated = spec.count === 'some' || spec.count === 'any';
     const taken = repeated ? words.slice(next) : words.slice(next, next + 1);
     if (taken.length === 0 && (spec.count === 'one' || spec.count === 'some')) {
-      throw new CommandLineError(`<${name}> is missing; usage: ${usage}`);
+      throw new CommandLineError(`${spec.usage ?? `<${name}>`} is missing; usage: ${usage}`);
     }
     if (spec.choices !== undefined) {
       const { choices } = spec;

@@ -221,7 +221,7 @@ function locateInList(program: Program, words: readonly string[], path: string[]
 
 const leadingNames = [...Object.keys(commonOptions).map(name => `--${name}`), '--version'];
 
-/** The full name of an option before the command, which may be cut short as behind it; undefined when it is none. */
+/** The full name of an option before the command, which may be cut short as after it; undefined when it is not an option. */
 function leadingOption(word: string): string | undefined {
   const spelled = word.split('=', 1)[0]!;
   if (spelled.length < 3) return undefined;
@@ -254,10 +254,10 @@ function common(words: readonly string[]): readonly string[] {
 
 /** `bcachefs format [options] <devices>...` */
 export function usageLine(title: string, command: Pick<CommandDeclaration, 'positionals'>): string {
-  const positionals = Object.entries(command.positionals).map(([name, { count }]) => positionalText(name, count));
+  const positionals = Object.entries(command.positionals).map(([name, spec]) => positionalText(name, spec));
   return [title, '[options]', ...positionals].join(' ');
 }
 
-export function positionalText(name: string, count: PositionalSpec['count']): string {
-  return { one: `<${name}>`, optional: `[${name}]`, some: `<${name}>...`, any: `[${name}]...` }[count];
+export function positionalText(name: string, { count, usage }: Pick<PositionalSpec, 'count' | 'usage'>): string {
+  return usage ?? { one: `<${name}>`, optional: `[${name}]`, some: `<${name}>...`, any: `[${name}]...` }[count];
 }

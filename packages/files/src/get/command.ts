@@ -57,9 +57,10 @@ export const getCommand = defineCommand({
     ...filesystemPositional,
     words: {
       count: 'some',
+      usage: '<path>... <dest>',
       file: true,
       bytes: true,
-      help: 'paths in the filesystem; the last word is DEST, a folder or a new name',
+      help: 'paths in the filesystem; then DEST, a folder or a new name on the host',
     },
   },
   options: {
@@ -92,7 +93,7 @@ async function get(context: Context, args: GetArgs): Promise<RestoreResult> {
   const isFolder = statSync(destination, { throwIfNoEntry: false })?.isDirectory() ?? false;
   if (!isFolder && (paths.length > 1 || destination.endsWith('/')))
     throw new UsageError(
-      `${destination}: is no folder, and ${paths.length > 1 ? 'several files need one' : 'a name cannot end so'}`,
+      `${destination}: is not a folder, and ${paths.length > 1 ? 'several files need one' : 'a name cannot end so'}`,
       undefined,
       'ENOTDIR',
     );

@@ -43,7 +43,12 @@ export const mvCommand = defineCommand({
   ],
   positionals: {
     ...changedFilesystemPositional,
-    words: { count: 'some', bytes: true, help: 'what is moved, as paths from the root; the last word is TO' },
+    words: {
+      count: 'some',
+      usage: '<from>... <to>',
+      bytes: true,
+      help: 'what is moved, as paths from the root; then TO, a new name or a directory',
+    },
   },
   options: {
     no_replace: { type: 'flag', help: 'refuse when a new path is taken' },

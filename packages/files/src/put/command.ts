@@ -43,7 +43,7 @@ export const putCommand = defineCommand({
     'Kept are owners, permissions, times in nanoseconds, extended attributes and ACLs, symlinks, hard links among the files that are put, ' +
     'device nodes, fifos and sockets; blocks of zeroes become holes. Compression, checksums, encryption and replicas are those of the ' +
     'directory that the files come into. Directories that were there keep their attributes.\n\n' +
-    'All of it is one commit, however much it is: it happened or it did not, also when the command is killed or the room does not suffice.\n\n' +
+    'All of it is one commit, however much it is: it happened or it did not, also when the command is killed or space runs out.\n\n' +
     'With --seed and SOURCE_DATE_EPOCH in the environment the result is the same byte for byte each time; files then are no newer than that, ' +
     'and were read when they were changed.',
   examples: [
@@ -55,9 +55,10 @@ export const putCommand = defineCommand({
     ...changedFilesystemPositional,
     words: {
       count: 'some',
+      usage: '<src>... <path>',
       file: true,
       bytes: true,
-      help: 'files of the host, - for standard input; the last word is PATH in the filesystem',
+      help: 'files of the host, - for standard input; then PATH in the filesystem',
     },
   },
   options: {

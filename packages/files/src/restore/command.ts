@@ -75,7 +75,7 @@ export const restoreCommand = defineCommand({
     },
     {
       command: 'bcachefs restore --ignore_errors --orphans disk.img out',
-      does: 'Restores whatever can be had of a damaged filesystem',
+      does: 'Recovers what it can from a damaged filesystem',
     },
     { command: 'bcachefs restore --dry_run disk.img out', does: 'Says how much would be restored' },
   ],
@@ -83,9 +83,10 @@ export const restoreCommand = defineCommand({
     ...filesystemPositional,
     words: {
       count: 'some',
+      usage: '[path]... <dest>',
       file: true,
       bytes: true,
-      help: 'paths in the filesystem, none for everything; the last word is DEST, the folder to restore into',
+      help: 'paths in the filesystem, none for everything; then DEST, the folder to restore into',
     },
   },
   options: {
