@@ -22,13 +22,13 @@ const rules: readonly Rule[] = [
   },
   // What is left or lags behind is English. `behind_end` is a name in JSON, which stays.
   {
-    pattern: /(?<!\b(left|leaves?|leaving|fall(s|ing)?|fell|lag(s|ging)?)( \w+){0,3} )(?<!look)behind(?![a-z_])/i,
+    pattern: /(?<!\b(left|leaves?|leaving|fall(s|ing)?|fell|lag(s|ging)?)( \S+){0,3} )(?<!look)behind(?![a-z_])/i,
     better: 'after, following, past the end of',
   },
   { pattern: /[Bb]ehind[A-Z]/, better: 'after…' },
   { pattern: /\bwho(so)?ever\b/i, better: 'the caller, a caller that, anyone who' },
   {
-    pattern: /\bnobody\b(?!['"]| inspects the spammish)/i,
+    pattern: /\bnobody\b(?!['"]| inspects the spammish| else')/i,
     better: 'the passive with not (`is not used`), nothing, no one',
   },
   { pattern: /\bmend(s|ed|ing)?\b/i, better: 'repair, fix' },

@@ -104,12 +104,12 @@ test('the list of commands', async () => {
       undump        Turn qcow2 files of dump back into images
       explain       Say what lies at a byte of a device
       locate        Say where on the devices files are
-      fs            Tell about a filesystem as a whole
+      fs            Show filesystem-wide information
 
     Files without a mount:
       ls               List files and directories
       tree             Draw the tree of directories and files
-      stat             Tell everything that is known about files
+      stat             Show everything that is known about files
       cat              Write the contents of files to standard output
       get-file-option  Print the options of files and directories
       get              Copy files out of a filesystem to where they are wanted

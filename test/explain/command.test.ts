@@ -174,7 +174,7 @@ describe('explain', () => {
 
       btree node: freespace level 0, the root, at sector 928
         range POS_MIN to SPOS_MAX
-        byte 6184 of the node, behind its last bset: not part of it
+        byte 6184 of the node, after its last bset: not part of it
       "
     `);
     expect(await shown(image, '409640')).toMatchInlineSnapshot(`

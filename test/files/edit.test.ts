@@ -222,8 +222,8 @@ describe('refused, with nothing written', () => {
       ['put', [FS, '-', 'names'], '/names: is a directory; standard input needs the path of a file'],
       ['put', [FS, 'names'], 'expected files of the host'],
       ['subvolume create', [FS, 'names'], '/names: file exists'],
-      ['subvolume delete', [FS, 'names'], '/names: is no subvolume'],
-      ['subvolume snapshot', [FS, 'names', 'x'], '/names: is no subvolume'],
+      ['subvolume delete', [FS, 'names'], '/names: is not a subvolume'],
+      ['subvolume snapshot', [FS, 'names', 'x'], '/names: is not a subvolume'],
     ]; // biome-ignore format: a table
       for (const [command, words, said] of cases) {
         const { exitCode, stderr } = await refused(command, words, images);

@@ -75,8 +75,8 @@ test('what cannot be meant is refused in one line', async () => {
   const cases: readonly (readonly [words: readonly string[], error: RegExp])[] = [
     [['home', here], /home: is a directory; -r copies it/],
     [['nothing', here], /nothing/],
-    [['three', 'home/anna/two', at('no-folder')], /is no folder, and several files need one/],
-    [['three', at('no-folder/')], /is no folder, and a name cannot end so/],
+    [['three', 'home/anna/two', at('no-folder')], /is not a folder, and several files need one/],
+    [['three', at('no-folder/')], /is not a folder, and a name cannot end so/],
     [['three', '/three', here], /two files would get this name/],
     [['-r', '/', here], /has no name of its own/],
   ];

@@ -90,7 +90,7 @@ describe('a work folder that another user prepared is not used', () => {
     mallorysFolder(out());
     if (kind === 'symlink') symlinkSync(join(folder, 'etc'), out(WORK));
     else writeFileSync(out(WORK), '');
-    await expect(intoOut(files)).rejects.toThrow(`${WORK} is no folder of ours`);
+    await expect(intoOut(files)).rejects.toThrow(`${WORK} is not a folder of ours`);
     expect(readdirSync(out())).toEqual([WORK]);
   });
 

@@ -545,7 +545,7 @@ describe('archives with surprises', () => {
       () => [ordinary(), ordinary().with(0, 0x41), end],
       /the checksum of a header is \d+, expected \d+ \(at byte \d+/,
     ],
-    ['another file', () => [Buffer.alloc(2048, 'text ')], 'is no tar archive'],
+    ['another file', () => [Buffer.alloc(2048, 'text ')], 'is not a tar archive'],
     ['an unknown type', () => [edited(member('file', 'f').slice(-512), 156, 'Z'), end], "a member of type 'Z'"],
     [
       'an ACL with names',

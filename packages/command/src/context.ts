@@ -25,7 +25,7 @@ export interface Context {
   /** All of standard input. */
   readStdin(): Promise<Uint8Array>;
   /**
-   * Runs `cleanup` if the process is told to stop (Ctrl-C, SIGTERM, SIGHUP) before the returned function is called.
+   * Runs `cleanup` if the process is asked to stop (Ctrl-C, SIGTERM, SIGHUP) before the returned function is called.
    * While any is registered, the process stops only between turns of the event loop: long synchronous work is finished.
    */
   onInterrupt(cleanup: () => void): () => void;

@@ -30,7 +30,7 @@ export class CommandFailed extends Error {
   }
 }
 
-/** The words of the command line cannot be made out: help tells what they should be. */
+/** The words of the command line cannot be understood: help says what they should be. */
 export class CommandLineError extends UsageError {
   constructor(detail: string, option?: string) {
     super(detail, option, 'command_line');
@@ -60,7 +60,7 @@ export function describeError(error: unknown): ErrorReport {
       ...(error.option === undefined ? {} : { option: error.option }),
     });
   }
-  // What the file that is read has instead of an archive is damage like any other to whoever asked.
+  // A file that does not hold the archive it should is damage like any other to the user.
   if (error instanceof CorruptError || error instanceof InputError) {
     return report('corrupt', EXIT.corrupt, error.message, { name: error.error, where: error.where });
   }

@@ -24,7 +24,7 @@ export const EXIT = {
 export const exitCodeTable: readonly ExitCodeRow[] = [
   { code: EXIT.ok, means: 'done; also when the reader of a pipe went away' },
   { code: EXIT.failed, means: 'not done, or something was found wrong; the message says what' },
-  { code: EXIT.usage, means: 'the command line is wrong, or asks for what is not possible; nothing was written' },
+  { code: EXIT.usage, means: 'the command line is wrong, or what it asks for is not possible; nothing was written' },
   { code: EXIT.corrupt, means: 'the filesystem is damaged in a way that stops this command' },
   { code: EXIT.incompatible, means: 'a valid filesystem that this version cannot handle as asked' },
   { code: EXIT.device, means: 'a device or file is missing, busy, too small, or failed' },

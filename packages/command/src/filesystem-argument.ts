@@ -49,7 +49,7 @@ export const filesystemOptions = {
     parse: parseUuid,
     help: 'the filesystem that is meant, where the devices belong to several; the others are left out',
   },
-  degraded: { type: 'flag', help: 'say nothing about missing members' },
+  degraded: { type: 'flag', help: 'do not warn about missing members' },
   ...passphraseOption,
 } as const;
 
@@ -87,7 +87,7 @@ export interface FilesystemArgs {
 }
 
 /**
- * Opens for reading although members are missing, which is told. The caller closes it.
+ * Opens for reading although members are missing, which is reported. The caller closes it.
  * @throws UsageError, DeviceError, CorruptError, IncompatibleError as openFilesystem does
  */
 export async function openForReading(context: Context, args: FilesystemArgs): Promise<Filesystem> {
@@ -116,7 +116,7 @@ export async function* openEachForReading(context: Context, args: FilesystemArgs
 }
 
 /**
- * The members alone, without opening the filesystem; missing and stale ones are told. The caller closes their devices.
+ * The members alone, without opening the filesystem; missing and stale ones are reported. The caller closes their devices.
  * @throws as findMembers does
  */
 export function findMembersForReading(context: Context, args: FilesystemArgs): MemberSet {
@@ -126,7 +126,7 @@ export function findMembersForReading(context: Context, args: FilesystemArgs): M
 }
 
 /**
- * Opens all members for writing, nobody else having them: whoever mounts one is refused. The caller closes the devices of
+ * Opens all members for writing, and for nothing else: until then, none may be mounted. The caller closes the devices of
  * `writer.filesystem`.
  * @param options made when the superblock is known
  * @throws UsageError for missing members and wrong passphrases; IncompatibleError for versions that are not written; DeviceError,

@@ -109,7 +109,7 @@ function printTopic(topic: Topic, out: Out): void {
   else printList(topic, out);
 }
 
-/** Terminals wider than this are no easier to read. */
+/** Terminals wider than this are not easier to read. */
 const WIDEST = 100;
 
 function helpWidth(out: Out): number {
@@ -133,7 +133,7 @@ function printList(topic: Topic & { kind: 'list' }, out: Out): void {
   out.line(`'${topic.title} <command> --help' explains a command and gives examples.`);
 }
 
-/** No white space for whoever wraps the text. */
+/** Not white space, so that wrapping does not break there. */
 const KEPT_SPACE = '\u2060';
 
 /** Names alone, as many as fit a line. */

@@ -140,7 +140,7 @@ class NodeInput implements Input {
     });
   }
 
-  /** Byte by byte, so that the next line is left for whoever reads it: ourselves, or another program of the script. */
+  /** Byte by byte, so that the next line is left for its reader: ourselves, or another program of the script. */
   readLine(): Uint8Array | undefined {
     const line: number[] = [];
     const byte = new Uint8Array(1);

@@ -96,7 +96,7 @@ describe('JSON', () => {
   });
 });
 
-test('whatever nobody thought of on the way does not reach the terminal', () => {
+test('what was not escaped before does not reach the terminal', () => {
   const { sink, written } = collect();
   const out = new SinkOut(sink, plainPalette);
   out.line('gpj.\u202eexe \u009b31m');

@@ -29,7 +29,7 @@ export async function readPassphrase(context: Context, source: PassphraseSource)
   );
 }
 
-/** A new passphrase: asked for twice at a terminal. From elsewhere it is taken at its word, as nobody mistyped it. */
+/** A new passphrase: asked for twice at a terminal. From elsewhere it is taken as it is, since it was not typed. */
 export async function readNewPassphrase(context: Context, source: PassphraseSource): Promise<Uint8Array> {
   return (
     (await unaskedPassphrase(context, source)) ?? encoded(await context.prompt.newPassphrase(source.question, source))

@@ -1,6 +1,6 @@
 // Patterns of paths, as --include and --exclude take them. A pattern with a slash is compared with the path from the root (`home/*/mail`,
 // with or without a slash in front), one without with the last name (`*.jpg`). `*` stops at slashes, `**` does not, leading dots are
-// nothing special; `{a,b}` and `[a-z]` work as in a shell. Names that are not UTF-8 are compared with U+FFFD for what is none, so
+// nothing special; `{a,b}` and `[a-z]` work as in a shell. Names that are not UTF-8 are compared with U+FFFD for the bytes that are not, so
 // `?` and `*` match it.
 
 import picomatch from 'picomatch';

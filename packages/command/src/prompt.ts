@@ -1,10 +1,10 @@
 // Questions to the person at the terminal. Without a terminal nothing is asked: the error names the option that answers. Passphrases
-// alone may also come as a line of standard input that is no terminal.
+// alone may also come as a line of standard input that is not a terminal.
 
 import { printable, UsageError } from '@bcachefs-ts/core';
 import { type Input, Interrupted, type Sink } from './host.ts';
 export interface Unattended {
-  /** The option that answers the question when nobody is there: `--force`. */
+  /** The option that answers the question when there is no terminal: `--force`. */
   readonly flag: string;
 }
 
@@ -50,7 +50,7 @@ export class Prompt {
     this.#inputHolds = holds;
   }
 
-  /** Whether lines are to be had from a pipe or file on standard input. */
+  /** Whether lines can be read from a pipe or file on standard input. */
   get isPiped(): boolean {
     return !this.#input.isTerminal && this.#inputHolds === undefined;
   }
@@ -72,7 +72,7 @@ export class Prompt {
    */
   async passphrase(question: string, unattended: Unattended): Promise<string> {
     this.#requireTerminal(question, unattended);
-    // First unseen, then the question: whoever answers at once must not find it echoed.
+    // First unseen, then the question: an answer that is typed at once must not be echoed.
     this.#input.setRaw(true);
     const restore = () => this.#input.setRaw(false);
     const release = this.#onInterrupt(restore);

@@ -292,7 +292,7 @@ describe('errors', () => {
 });
 
 describe('output', () => {
-  test('colour on terminals only, unless told', async () => {
+  test('colour on terminals only, unless asked for', async () => {
     const bold = 'hello \u001b[1mdisk\u001b\u001b[22m\n';
     const plain = 'hello disk\u001b\n';
     expect((await runCli(greet, [], { isTerminal: true })).stdout).toBe(bold);

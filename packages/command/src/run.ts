@@ -40,7 +40,7 @@ export async function runProgram(
     try {
       return reportError(error, running, program, host, isJson(words));
     } catch (second) {
-      // Nobody reads stderr either.
+      // Stderr is not read either.
       if (second instanceof PipeClosed) return describeError(error).exitCode;
       throw second;
     }

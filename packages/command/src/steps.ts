@@ -2,10 +2,10 @@
 
 import { setImmediate } from 'node:timers/promises';
 
-/** So long signals wait at the most, but for steps that take longer. */
+/** Signals wait this long at most, or for one step that takes longer. */
 const TURN_MS = 20;
 
-/** Runs the steps, tells of each, and gives back what they come to. */
+/** Runs the steps, calls `onStep` after each, and returns the result. */
 export async function runSteps<S, T>(steps: Generator<S, T, void>, onStep: (step: S) => void): Promise<T> {
   for (let turn = performance.now(); ; ) {
     const { done, value } = steps.next();

@@ -34,7 +34,7 @@ describe('suggest', () => {
     expect(suggest(word, commands)).toBe(meant);
   });
 
-  test('the beginning of several is no answer', () => {
+  test('the beginning of several is not an answer', () => {
     expect(suggest('data', ['data_checksum', 'data_replicas'])).toBeUndefined();
   });
 });

@@ -10,7 +10,7 @@ import { parseHuman, UsageError } from '@bcachefs-ts/core';
 export function parseSize(text: string): number {
   const expected = 'expected a number of bytes such as 4096, 64k, 1.5G or 2T';
   const trimmed = text.trim();
-  // Longer texts are no sizes, and would be echoed in full.
+  // Longer texts are not sizes, and would be echoed in full.
   const isSize = /^(0[xX][0-9a-fA-F]{1,16}|\d{1,20}(\.\d{1,19})? ?([kKMGTPE](iB|B)?|B)?)$/.test(trimmed);
   if (!isSize) throw new UsageError(`'${text.slice(0, 40)}' is not a size, ${expected}`);
   if (/^[\d.]+ ?B?$/.test(trimmed) && trimmed.includes('.')) {
@@ -54,7 +54,7 @@ export function parseBoolean(text: string): boolean {
   throw new UsageError(`'${text}' is neither yes nor no, expected 1, yes, true, on or 0, no, false, off`);
 }
 
-/** @throws UsageError for what is none, and for the one that is all zeroes, which a kernel refuses */
+/** @throws UsageError for what is not a UUID, and for the one that is all zeroes, which a kernel refuses */
 export function parseUuid(text: string): string {
   const hex = text.toLowerCase().replaceAll('-', '');
   if (!/^[0-9a-f]{32}$/.test(hex) || /^0+$/.test(hex)) {

@@ -1,9 +1,9 @@
-// Tells what a command meets on its way, on stderr and at once: the first losses one by one, of more only how many.
+// Reports what a command meets on its way, on stderr and at once: the first losses one by one, of the others only how many.
 
 import type { Context } from '@bcachefs-ts/command';
 
 /** Each is one line; a filesystem that is badly damaged has as many as it has files. */
-const TOLD_MAX = 100;
+const REPORTED_MAX = 100;
 
 export class DamageLog {
   readonly #context: Context;
@@ -15,18 +15,18 @@ export class DamageLog {
     this.#context = context;
   }
 
-  tell(message: string): void {
+  report(message: string): void {
     this.count++;
-    if (this.count > TOLD_MAX) return;
+    if (this.count > REPORTED_MAX) return;
     this.messages.push(message);
     this.#context.warn(message);
   }
 
   /** For `onDamage` of a tree. */
-  readonly onDamage = (damage: { readonly message: string }): void => this.tell(damage.message);
+  readonly onDamage = (damage: { readonly message: string }): void => this.report(damage.message);
 
   /** To be called at the end. */
   finish(): void {
-    if (this.count > TOLD_MAX) this.#context.warn(`and ${this.count - TOLD_MAX} more`);
+    if (this.count > REPORTED_MAX) this.#context.warn(`and ${this.count - REPORTED_MAX} more`);
   }
 }

@@ -1,4 +1,4 @@
-// Finds what a PATH of the command line means. Names are printed with `\x1b` for bytes that are no text (see printableBytes), so a path that
+// Finds what a PATH of the command line means. Names are printed with `\x1b` for bytes that are not text (see printableBytes), so a path that
 // leads to nothing as it stands is tried once more with such escapes read as the bytes that they stand for: what was printed can be typed.
 
 import {

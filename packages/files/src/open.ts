@@ -1,5 +1,5 @@
 // Opens the tree that a command line of this package means: the filesystem, one of its subvolumes or snapshots, and what reads its
-// data. Losses in the metadata are told to `onDamage` with their paths; work goes on with what is left.
+// data. Losses in the metadata are reported to `onDamage` with their paths; work goes on with what is left.
 
 import { type Context, type FilesystemArgs, openForReading } from '@bcachefs-ts/command';
 import {

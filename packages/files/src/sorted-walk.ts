@@ -17,7 +17,7 @@ export interface SortedItem {
   /** 1 for what is in the directory where the walk began. */
   readonly depth: number;
   readonly entry: FileEntry;
-  /** Undefined: what the entry leads to is lost, which was told. */
+  /** Undefined: what the entry leads to is lost, which was reported. */
   readonly node: FileNode | undefined;
   /** Nothing follows it in its directory. */
   readonly isLast: boolean;

@@ -22,7 +22,7 @@ export const formatCommand = defineCommand({
     `Writes metadata version ${versionNumber(VERSION_CURRENT_WRITTEN)}, that of Linux 6.12. The filesystem is complete: ` +
     'journal, btrees and root directory are there, and can be read and changed before any kernel has seen it.\n\n' +
     'Nothing is overwritten without asking: a device that holds a filesystem, a partition table or anything else that is ' +
-    'recognised is shown and left alone, unless --force is given. A mounted device is refused always. All sizes are checked ' +
+    'recognised is shown and left alone, unless --force is given. A mounted device is always refused. All sizes are checked ' +
     'before the first write.\n\n' +
     'With --source it is filled with the files of a directory or a tar archive, without root and without a mount: owners, permissions, ' +
     'times in nanoseconds, links, device nodes, extended attributes and ACLs; blocks of zeroes become holes. Superblocks are ' +

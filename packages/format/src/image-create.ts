@@ -63,7 +63,7 @@ export const imageCreateCommand = defineCommand({
 async function atomically<T>(out: string, isReplacing: boolean, make: (path: string) => Promise<T>): Promise<T> {
   const there = lstatSync(out, { throwIfNoEntry: false });
   if (there !== undefined && !there.isFile()) {
-    throw new UsageError(`${out} is no regular file; format makes filesystems on devices`);
+    throw new UsageError(`${out} is not a regular file; format makes filesystems on devices`);
   }
   if (there !== undefined && !isReplacing)
     throw new CommandFailed(`${out} is there already; --force replaces it`, { code: 'EEXIST' });

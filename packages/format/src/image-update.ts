@@ -190,11 +190,12 @@ class Image {
     this.#seed = seed;
   }
 
-  /** @throws UsageError for what is no image file of one member: before a passphrase is asked for */
+  /** @throws UsageError for what is not an image file of one member: before a passphrase is asked for */
   writerOptions(set: MemberSet) {
     if (set.members.length > 1 || members(set.newest.sb).length > 1)
       throw new UsageError(`${this.device.name}: has several members, expected an image of one`);
-    if (this.device.kind !== 'file') throw new UsageError(`${this.device.name}: is no image file; put changes devices`);
+    if (this.device.kind !== 'file')
+      throw new UsageError(`${this.device.name}: is not an image file; put changes devices`);
     this.random = changeRandom(set, this.#seed);
     return { random: this.random, now: () => this.nowNs / 1_000_000_000n };
   }
@@ -272,7 +273,7 @@ class Image {
     this.device.flush();
   }
 
-  /** A superblock copy may lie behind the last bucket. */
+  /** A superblock copy may lie past the last bucket. */
   #leastBytes(sizeBytes: number): number {
     const { layout } = this.writer.filesystem.set.newest.sb;
     const ends = layout.sb_offset.slice(0, layout.nr_superblocks).map(Number);

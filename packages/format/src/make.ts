@@ -221,7 +221,7 @@ function countsJson({ replaced: _, ...counts }: FileCounts): object {
   return counts;
 }
 
-/** What can be told from the words alone. */
+/** What can be decided from the words alone. */
 function checkSizes({ source, no_initialize, encrypted, seed }: MakeArgs, devices: readonly DeviceArgs[]): void {
   const isMin = devices.some(({ fs_size }) => fs_size === MIN);
   if (isMin && source === undefined)
@@ -346,7 +346,7 @@ const CACHE_DATA = 0b10000;
 function randomSource(context: Context, seed: string | undefined, asked: Omit<FormatRequest, 'random'>): RandomSource {
   if (seed === undefined) return systemRandom;
   if (asked.encryption === undefined) return seededRandom(seed);
-  context.warn('the encryption key comes from --seed: whoever knows the seed can read the filesystem');
+  context.warn('the encryption key comes from --seed: anyone who knows the seed can read the filesystem');
   return seededRandom(`${seed}\0${contentsText(asked)}`);
 }
 

@@ -79,7 +79,7 @@ export const makeOptions = {
     type: 'string',
     value: 'TEXT',
     heading: 'Reproducible images',
-    help: 'make all random numbers from this text; not for encryption that matters, since the text then tells the key, and not for encrypting files',
+    help: 'make all random numbers from this text; not for encryption that matters, since the text then gives away the key, and not for encrypting files',
   },
 } as const satisfies OptionSpecs;
 
@@ -112,7 +112,7 @@ export const deviceOptions = {
     type: 'boolean',
     each: 'devices',
     heading: DEVICE_HEADING,
-    help: 'tell the device which space is free (default yes)',
+    help: 'discard space that becomes free, so that the device can reuse it (default yes)',
   },
   data_allowed: {
     type: 'string',

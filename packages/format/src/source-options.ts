@@ -48,7 +48,7 @@ export const sourceOptions = {
     repeat: true,
     heading: HEADING,
     needs: ['source'],
-    help: 'users FROM to FROM+COUNT-1 become TO to TO+COUNT-1, in ACLs too; can be repeated',
+    help: 'users FROM to FROM+COUNT-1 become TO to TO+COUNT-1, in ACLs too',
   },
   gid_map: {
     type: 'string',
@@ -64,7 +64,7 @@ export const sourceOptions = {
     repeat: true,
     heading: HEADING,
     needs: ['source'],
-    help: "leave out what matches, with all below it: a name ('*.o') or a path from the root ('var/cache/**'); can be repeated",
+    help: "leave out what matches, with all below it: a name ('*.o') or a path from the root ('var/cache/**')",
   },
   subvol: {
     type: 'string',
@@ -72,7 +72,7 @@ export const sourceOptions = {
     repeat: true,
     heading: HEADING,
     needs: ['source'],
-    help: 'make the directory a subvolume, read-only with :ro; can be repeated',
+    help: 'make the directory a subvolume, read-only with :ro',
   },
 } as const satisfies OptionSpecs;
 
@@ -90,7 +90,7 @@ export interface SourceSize {
   readonly entries: number;
   /** Of regular files, with their holes. */
   readonly bytes: number;
-  /** Of what is data in them, in whole blocks of 4 KiB; 0 where nobody asked. */
+  /** Of what is data in them, in whole blocks of 4 KiB; 0 where it was not counted. */
   readonly blockBytes: number;
   /** Of extended attributes. */
   readonly xattrBytes: number;

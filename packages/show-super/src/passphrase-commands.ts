@@ -74,7 +74,7 @@ export const setPassphraseCommand = defineCommand({
   name: 'set-passphrase',
   summary: 'Change the passphrase of an encrypted filesystem',
   description:
-    'Seals the master key with a new passphrase. The data stay as they are: whoever knows the master key or keeps an old ' +
+    'Seals the master key with a new passphrase. The data stay as they are: anyone who knows the master key, or keeps an old ' +
     'copy of the superblock and the old passphrase can still read them.\n\n' +
     'All members have to be named, and none may be mounted.',
   examples: [

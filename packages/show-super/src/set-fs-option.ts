@@ -89,7 +89,10 @@ export const setFsOptionCommand = defineCommand({
       does: 'Gives the first member a disk label',
     },
     { command: 'bcachefs set-fs-option --fs_label=backup disk.img', does: 'Changes the name of the filesystem' },
-    { command: 'bcachefs set-fs-option --uuid=random copy.img', does: 'Tells a copy of an image from the original' },
+    {
+      command: 'bcachefs set-fs-option --uuid=random copy.img',
+      does: 'Makes a copy of an image distinct from the original',
+    },
   ],
   positionals: devicesPositional,
   options: {

@@ -29,7 +29,7 @@ export const stripAllocCommand = defineCommand({
   summary: 'Drop the allocation info of a filesystem that is only read',
   description:
     'Drops the btrees that say what is in which bucket (alloc, freespace, need_discard, backpointers). They are not needed to read, ' +
-    'and can be had again from the rest. The filesystem has to be clean, of metadata version 1.13, and of 1 TiB at most. Every member is ' +
+    'and can be rebuilt from the rest. The filesystem has to be clean, of metadata version 1.13, and of 1 TiB at most. Every member is ' +
     'named, and none is mounted.\n\n' +
     'Everything that reads goes on as before, here and in a kernel: mounted with -o ro,nochanges nothing is written. Any other mount by ' +
     'Linux 6.12 rebuilds what was dropped, also one with -o ro alone, which takes a read of all metadata. Until then commands that change ' +

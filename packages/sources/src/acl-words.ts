@@ -1,5 +1,5 @@
 // ACLs as archives have them, in words: `user::rw-,user:1000:r--,group::r--,mask::rw-,other::r--`, made the bytes that setxattr takes.
-// GNU tar writes users and groups by name even when it is told to write numbers, star and libarchive write the number behind the name. A
+// GNU tar writes users and groups by name even when it is asked to write numbers; star and libarchive write the number after the name. A
 // number is taken where there is one; for names the caller is asked.
 // Source: acl(5); star's description of SCHILY.acl.access; include/uapi/linux/posix_acl_xattr.h of Linux.
 
@@ -17,7 +17,7 @@ const tags: Readonly<Record<string, { readonly own: number; readonly named?: num
   o: { own: 0x20 },
 };
 
-/** The number of a user or group; undefined when nobody knows. */
+/** The number of a user or group; undefined when it is not known. */
 export type LookUpName = (kind: 'user' | 'group', name: string) => number | undefined;
 
 export type AclWords = { readonly value: Uint8Array } | { readonly problem: string };
@@ -37,12 +37,12 @@ export function aclFromWords(text: string, lookUp: LookUpName): AclWords {
     const [kind = '', name = '', permissions = '', number = ''] = parts;
     const tag = Object.hasOwn(tags, kind) ? tags[kind] : undefined;
     const perm = permOf(permissions);
-    if (tag === undefined || perm === undefined) return { problem: `'${entry}' is no entry of an ACL` };
+    if (tag === undefined || perm === undefined) return { problem: `'${entry}' is not an entry of an ACL` };
     if (name === '') {
       entries.push({ tag: tag.own, perm, id: NO_ID });
       continue;
     }
-    if (tag.named === undefined) return { problem: `'${entry}' is no entry of an ACL` };
+    if (tag.named === undefined) return { problem: `'${entry}' is not an entry of an ACL` };
     const nameKind = tag.named === 0x02 ? 'user' : 'group';
     const written = [number, name].find(word => /^\d{1,10}$/.test(word));
     const id = written === undefined ? lookUp(nameKind, name) : Number(written);
@@ -50,7 +50,7 @@ export function aclFromWords(text: string, lookUp: LookUpName): AclWords {
       return {
         problem: `an ACL names the ${nameKind} '${name}', who is not known on this machine, and gives no number`,
       };
-    if (id >= NO_ID) return { problem: `'${entry}' is no entry of an ACL` };
+    if (id >= NO_ID) return { problem: `'${entry}' is not an entry of an ACL` };
     entries.push({ tag: tag.named, perm, id });
   }
   entries.sort((a, b) => a.tag - b.tag || a.id - b.id);

@@ -38,14 +38,14 @@ export interface DirectoryOptions extends SourceOptions {
   readonly native?: NativeCalls | undefined;
 }
 
-/** @throws DeviceError, UsageError when it is no directory */
+/** @throws DeviceError, UsageError when it is not a directory */
 export function openDirectory(path: string, options: DirectoryOptions = {}): SourceTree {
   const root = asError(
     () => path,
     'looking at it',
     () => statSync(path, { bigint: true }),
   );
-  if (!root.isDirectory()) throw new UsageError(`${path} is no directory`, '--source');
+  if (!root.isDirectory()) throw new UsageError(`${path} is not a directory`, '--source');
   return new DirectorySource(path, options, 'native' in options ? options.native : loadNativeCalls());
 }
 
@@ -105,12 +105,12 @@ class DirectorySource implements SourceTree {
       if (stat.isDirectory()) {
         yield { ...place, type: 'dir', ...this.#attributes(hostPath, path, stat) };
         const isMountPoint = oneFilesystem && stat.dev !== root.dev;
-        if (isMountPoint) this.#notices.tell('mount', place.path, 'another filesystem: what is in it is left out');
+        if (isMountPoint) this.#notices.report('mount', place.path, 'another filesystem: what is in it is left out');
         else open.push(this.#list(`${hostPath}/`, `${path}/`));
         continue;
       }
       if (omitted.size > 0 && omitted.has(hostIdentity(stat))) {
-        this.#notices.tell('omit', place.path, 'left out: it is being written to');
+        this.#notices.report('omit', place.path, 'left out: it is being written to');
         continue;
       }
       let linkId: number | undefined;
@@ -182,7 +182,7 @@ class DirectorySource implements SourceTree {
     const native = this.#native;
     if (native === undefined) {
       const text = 'extended attributes and ACLs are not kept: this needs Linux and the package koffi';
-      this.#notices.tell('xattrs', latin1Bytes(path), text);
+      this.#notices.report('xattrs', latin1Bytes(path), text);
       return [];
     }
     const hostBytes = latin1Bytes(hostPath);
@@ -191,7 +191,7 @@ class DirectorySource implements SourceTree {
       const shown = printableBytes(name);
       if (!isStorableXattr(name)) {
         const text = `attributes such as ${shown} are not kept: bcachefs has no place for them`;
-        this.#notices.tell(`xattr ${shown.split('.', 1)[0]}`, latin1Bytes(path), text);
+        this.#notices.report(`xattr ${shown.split('.', 1)[0]}`, latin1Bytes(path), text);
         continue;
       }
       const value = this.#try(path, `reading its attribute ${shown}`, () => native.xattr(hostBytes, name));

@@ -29,7 +29,7 @@ function textOf(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch {
-    // A machine without such a list knows no names; whoever asks for one is told that.
+    // A machine without such a list knows no names, which the caller reports.
     return '';
   }
 }

@@ -95,7 +95,7 @@ describe('what is left out', () => {
 });
 
 describe('subvolumes', () => {
-  test('paths are tidied, :ro is no part of them', () => {
+  test('paths are tidied, :ro is not part of them', () => {
     expect(parseSubvolumes(['/home/', 'a//b:ro', 'c:ro:rw'])).toEqual([
       { path: 'home', isReadOnly: false },
       { path: 'a/b', isReadOnly: true },
@@ -109,7 +109,7 @@ describe('subvolumes', () => {
     const finder = new SubvolumeFinder(parseSubvolumes(['d:ro', 'h']));
     expect(finder.find(entry('x'))).toBeUndefined();
     expect(finder.find(entry('d'))).toEqual({ path: 'd', isReadOnly: true });
-    expect(() => finder.find(entry('h', { type: 'fifo' } as Partial<SourceEntry>))).toThrow('h is no directory');
+    expect(() => finder.find(entry('h', { type: 'fifo' } as Partial<SourceEntry>))).toThrow('h is not a directory');
     expect(() => finder.checkAllFound()).toThrow('h is not in the source');
     finder.find(entry('h'));
     finder.checkAllFound();

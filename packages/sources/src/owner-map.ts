@@ -116,7 +116,7 @@ export interface SubvolumeRequest {
 }
 
 /**
- * `PATH`, `PATH:ro` or `PATH:rw` each. A path that ends in `:ro` itself is written with `:rw` behind it.
+ * `PATH`, `PATH:ro` or `PATH:rw` each. A path that ends in `:ro` itself is written with `:rw` after it.
  * @throws UsageError for the root, which is one anyway, for `..`, and for a path that is there twice
  */
 export function parseSubvolumes(texts: readonly string[]): readonly SubvolumeRequest[] {
@@ -144,13 +144,13 @@ export class SubvolumeFinder {
     this.#wanted = new Map(requests.map(request => [Buffer.from(request.path).toString('latin1'), request]));
   }
 
-  /** @returns the request that an entry answers @throws UsageError when it is no directory */
+  /** @returns the request that an entry answers @throws UsageError when it is not a directory */
   find(entry: SourceEntry): SubvolumeRequest | undefined {
     if (this.#wanted.size === 0) return undefined;
     const key = Buffer.from(entry.path).toString('latin1');
     const request = this.#wanted.get(key);
     if (request === undefined) return undefined;
-    if (entry.type !== 'dir') throw new UsageError(`${request.path} is no directory`, '--subvol');
+    if (entry.type !== 'dir') throw new UsageError(`${request.path} is not a directory`, '--subvol');
     this.#wanted.delete(key);
     return request;
   }

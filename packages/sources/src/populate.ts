@@ -1,4 +1,4 @@
-// Puts the files of a source into a new filesystem, in the order of its stream, with everything that the source tells of them. Attributes of
+// Puts the files of a source into a new filesystem, in the order of its stream, with everything that the source knows of them. Attributes of
 // a directory are set when it is left: what is put into it would change its times, and its ACLs would be handed down.
 
 import { countFile, type FileCounts, noCounts } from '@bcachefs-ts/command';

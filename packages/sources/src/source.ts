@@ -92,7 +92,7 @@ export type SourceChunk =
 export interface SourceOptions {
   /** What it is true of is left out, with all that is below it. */
   readonly isExcluded?: ((path: Uint8Array) => boolean) | undefined;
-  /** Something is not kept, or is kept in another way: told once for each kind, with the first file that it is true of. */
+  /** Something is not kept, or is kept in another way: reported once for each kind, with the first file that it is true of. */
   readonly onNotice?: ((notice: SourceNotice) => void) | undefined;
 }
 
@@ -104,18 +104,18 @@ export interface SourceNotice {
 /** PATH_MAX without its NUL: no system call takes a longer one. */
 export const PATH_BYTES_MAX = 4095;
 
-/** Tells each kind of notice once. */
+/** Reports each kind of notice once. */
 export class NoticeBoard {
-  readonly #told = new Set<string>();
+  readonly #reported = new Set<string>();
   readonly #onNotice: SourceOptions['onNotice'];
 
   constructor({ onNotice }: SourceOptions) {
     this.#onNotice = onNotice;
   }
 
-  tell(kind: string, path: Uint8Array, text: string): void {
-    if (this.#told.has(kind)) return;
-    this.#told.add(kind);
+  report(kind: string, path: Uint8Array, text: string): void {
+    if (this.#reported.has(kind)) return;
+    this.#reported.add(kind);
     this.#onNotice?.({ path, text });
   }
 }

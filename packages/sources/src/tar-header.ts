@@ -23,7 +23,7 @@ export interface TarHeader {
   readonly devMinor: number;
 }
 
-/** A header that is none, with the reason. */
+/** What is not a valid header, with the reason. */
 export class TarHeaderError extends Error {
   override readonly name = 'TarHeaderError';
 }
@@ -75,7 +75,7 @@ function checkSum(block: Uint8Array): void {
 }
 
 /**
- * Octal digits, with spaces in front and a NUL or space behind; or, with the top bit of the first byte set, a binary number
+ * Octal digits, with spaces before and a NUL or space after them; or, with the top bit of the first byte set, a binary number
  * of which the highest byte gives seven bits, the first of them its sign.
  */
 export function numberAt(block: Uint8Array, at: number, length: number, what: string): bigint {

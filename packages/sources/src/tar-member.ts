@@ -76,7 +76,7 @@ export function readPart(bytes: ArchiveBytes, start: number, globals: PaxRecords
           : 'it ends in the middle of a header',
       );
     if (isZeroBlock(block)) {
-      if (at !== start) throw new TarHeaderError('it ends behind an extended header');
+      if (at !== start) throw new TarHeaderError('it ends after an extended header');
       return { kind: 'end' };
     }
     const header = decodeTarHeader(block);

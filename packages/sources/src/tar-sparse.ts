@@ -112,7 +112,7 @@ function checked(regions: readonly number[], sizeBytes: number, dataBytes: numbe
   for (let i = 0; i < regions.length; i += 2) {
     const [offset, length] = [regions[i]!, regions[i + 1]!];
     if (offset < end || offset + length > sizeBytes)
-      throw new TarHeaderError(`part ${i / 2} of a sparse file is out of order or behind its end`);
+      throw new TarHeaderError(`part ${i / 2} of a sparse file is out of order or past its end`);
     end = offset + length;
     sum += length;
   }

@@ -7,7 +7,7 @@
 // contents, and 153 MiB above the 134 MiB that an archive of one file takes.
 //
 // What archives can say that a tree cannot is settled as GNU tar does by default, or refused:
-//   a path with a slash in front    taken without it (told)
+//   a path with a slash in front    taken without it (reported)
 //   a path with `..` in it          refused
 //   the same path twice             the later member counts, as when unpacking; names that lead to the earlier one keep it
 //   a directory that is only implied by what is in it   root's, mode 0755, without times
@@ -30,7 +30,7 @@ import { joined, type MemberType, pathParts, readPart, type TarMember } from './
 import { regionsOf, SparseReader } from './tar-sparse.ts';
 
 export interface TarOptions extends SourceOptions, SpoolOptions {
-  /** For users and groups that ACLs give by name only. Default: this machine's lists, as unpacking here would do; which is told. */
+  /** For users and groups that ACLs give by name only. Default: this machine's lists, as unpacking here would do; which is reported. */
   readonly lookUpName?: LookUpName | undefined;
 }
 
@@ -116,7 +116,7 @@ class TarSource implements SourceTree {
     this.#notices = new NoticeBoard(options);
     const lookUp = options.lookUpName ?? hostNames();
     this.#lookUp = (kind, name) => {
-      this.#notices.tell(
+      this.#notices.report(
         'names',
         new Uint8Array(0),
         'names of users and groups in ACLs become the numbers that this machine has for them',
@@ -234,10 +234,10 @@ class TarSource implements SourceTree {
     const { type, path, linkPath, unstorable } = member;
     const parts = pathParts(path);
     const fail = (detail: string) => new TarHeaderError(`${printableBytes(path)}: ${detail}`);
-    if (path[0] === 0x2f) this.#notices.tell('absolute', path, 'the slash in front of paths is left out');
+    if (path[0] === 0x2f) this.#notices.report('absolute', path, 'the slash in front of paths is left out');
     for (const name of unstorable) {
       const text = `${printableBytes(Buffer.from(name, 'latin1'))}: such attributes are not kept: bcachefs has no place for them`;
-      this.#notices.tell(`xattr ${name.split('.', 1)[0]}`, path, text);
+      this.#notices.report(`xattr ${name.split('.', 1)[0]}`, path, text);
     }
     if (type === 'symlink' && (linkPath.length === 0 || linkPath.length > TARGET_BYTES_MAX || linkPath.includes(0)))
       throw fail(`a symbolic link to a path of ${linkPath.length} bytes, expected 1 to ${TARGET_BYTES_MAX} and no NUL`);
@@ -293,7 +293,7 @@ class TarSource implements SourceTree {
       if (!(error instanceof TarHeaderError)) throw error;
       const isNone = at === 0 && error.message.includes('checksum');
       const detail = isNone
-        ? `is no tar archive (${error.message})`
+        ? `is not a tar archive (${error.message})`
         : `${error.message} (at byte ${at} of the archive)`;
       throw new InputError('archive', { path: this.name }, detail);
     }

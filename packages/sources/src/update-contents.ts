@@ -122,7 +122,7 @@ class Comparison {
     return false;
   }
 
-  /** Pieces of a chunk that are not the same; what lies behind the old end is not. Neighbours are joined. */
+  /** Pieces of a chunk that are not the same; what lies past the old end is not. Neighbours are joined. */
   differencesIn(offset: number, bytes: Uint8Array): readonly Range[] {
     const there = this.#read(offset, bytes.length);
     const end = offset + bytes.length;
@@ -158,7 +158,7 @@ class Comparison {
     });
   }
 
-  /** Good until the next reading; zeroes behind the end. */
+  /** Good until the next reading; zeroes past the end. */
   #read(offset: number, length: number): Uint8Array {
     if (this.#buffer.length < length) this.#buffer = new Uint8Array(length);
     const into = this.#buffer.subarray(0, length).fill(0);

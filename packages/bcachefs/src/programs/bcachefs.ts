@@ -108,7 +108,7 @@ export const bcachefs = defineProgram({
     },
     {
       name: 'fs',
-      summary: 'Tell about a filesystem as a whole',
+      summary: 'Show filesystem-wide information',
       heading: looking,
       commands: [
         {
@@ -134,7 +134,7 @@ export const bcachefs = defineProgram({
     },
     {
       name: 'stat',
-      summary: 'Tell everything that is known about files',
+      summary: 'Show everything that is known about files',
       heading: files,
       load: async () => (await import('../commands/stat.ts')).command,
     },

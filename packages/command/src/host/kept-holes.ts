@@ -1,4 +1,4 @@
-// An image file whose holes can be had back: what a change wrote to free room before it failed counts for nothing in the filesystem, but keeps
+// An image file whose holes can be restored: what a change wrote to free room before it failed counts for nothing in the filesystem, but keeps
 // blocks of the host's disk. Needs the host calls that know of holes; without them nothing is given back.
 
 import type { BlockDevice, FileDevice } from '@bcachefs-ts/core';

@@ -1,6 +1,6 @@
 // The system calls that commands need and Node does not have: times in nanoseconds, extended attributes, device nodes, fifos and sockets,
-// and where a file has holes or shall have them. They are called in the C library through koffi, an optional dependency; Linux only. Whoever has none of
-// it goes without, and says what could not be kept (docs/adr/0008-host-calls.md).
+// and where a file has holes or is to have them. They are called in the C library through koffi, an optional dependency; Linux only.
+// Without it, commands report what could not be kept (docs/adr/0008-host-calls.md).
 
 import { createRequire } from 'node:module';
 import { type DeviceNumbers, joinDeviceNumber, printableBytes } from '@bcachefs-ts/core';
@@ -62,7 +62,7 @@ export function loadNativeCalls(): NativeCalls | undefined {
   try {
     return bind();
   } catch {
-    // Not installed, or the C library lacks a function. What that costs is told by the command.
+    // Not installed, or the C library lacks a function. The command reports what that costs.
     return undefined;
   }
 }

@@ -95,7 +95,7 @@ export function deleteSubvolume(files: FileWriter, directory: FileRef, name: Uin
   const dir = files.writableDirectory(directory);
   const { key, entry, file } = files.entry(dir, name);
   const { target } = entry;
-  if (entry.type !== FILE_TYPE_SUBVOL || 'inum' in target) throw new FileError('EINVAL', `${what} is no subvolume`);
+  if (entry.type !== FILE_TYPE_SUBVOL || 'inum' in target) throw new FileError('EINVAL', `${what} is not a subvolume`);
   const id = target.child_subvol;
   if (id === ROOT_SUBVOLUME) {
     throw new CorruptError(

@@ -66,7 +66,7 @@ export const dumpCommand = defineCommand({
     '- all: of the superblocks the label, the disk labels, the UUIDs and the names of devices become others, and an encrypted dump is ' +
     'encrypted anew with a key of its own that stands in the clear. Of the internal UUID the first half stays, by which nodes are known.\n\n' +
     'A sanitised dump can be read and checked like the original, by a kernel as well.\n\n' +
-    'Damaged nodes are told on stderr and dumped as they are. When something could not be found or read, that is told, the dump is ' +
+    'Damaged nodes are reported on stderr and dumped as they are. When something could not be found or read, that is reported, the dump is ' +
     'written without it, and the exit code is 1.',
   examples: [
     { command: 'bcachefs dump -o broken disk.img', does: 'Writes broken.qcow2' },

@@ -1,4 +1,4 @@
-// explain: what lies at a byte of a device. Reads only; what is damaged is told and explained as far as it goes.
+// explain: what lies at a byte of a device. Reads only; what is damaged is reported, and explained as far as possible.
 
 import {
   defineCommand,
@@ -41,7 +41,7 @@ export const explainCommand = defineCommand({
   description:
     'Says whose byte or sector of a device this is: superblock, journal entry, btree node and key, data of which files, stripe, or nothing; and what ' +
     'the bucket around it is. Nothing is written.\n\n' +
-    'OFFSET counts bytes (4096, 1M, 0x1000) or, with an s behind it, sectors of 512 bytes (8s). FS is one image, or all members joined by colons: ' +
+    'OFFSET counts bytes (4096, 1M, 0x1000) or, followed by an s, sectors of 512 bytes (8s). FS is one image, or all members joined by colons: ' +
     'then --device says which one is meant. Btrees and files can only be read where the members that hold them are given.\n\n' +
     'The owner of a bucket is looked up in the backpointers btree and checked against the key. Where backpointers are wrong or do ' +
     'not account for what the bucket holds, or with --scan, all pointers of the filesystem are looked through.',

@@ -76,8 +76,8 @@ function placeLines(place: Place, context: KeyTextContext): string[] {
           ? 'superblock that no layout lists'
           : `superblock, copy ${place.copy + 1} of ${place.copies}`;
       const state = place.problem ?? `sound, number ${place.seq}`;
-      const behind = place.isPastEnd ? ['  behind its end, in the room that it may grow into'] : [];
-      return [`${which}, at sector ${place.sector}: ${state}`, ...behind, ...fieldLines(place.field)];
+      const past = place.isPastEnd ? ['  past its end, in the room that it may grow into'] : [];
+      return [`${which}, at sector ${place.sector}: ${state}`, ...past, ...fieldLines(place.field)];
     }
     case 'journal':
       return journalLines(place, context);
@@ -99,7 +99,7 @@ function placeLines(place: Place, context: KeyTextContext): string[] {
 function journalLines(place: Extract<Place, { kind: 'journal' }>, context: KeyTextContext): string[] {
   const lines = [`journal, bucket ${place.bucketIndex + 1} of ${place.bucketCount}`];
   const { entry } = place;
-  if (entry === undefined) return [...lines, '  behind the last entry of the bucket'];
+  if (entry === undefined) return [...lines, '  after the last entry of the bucket'];
   const use = {
     replay: 'to be replayed',
     'not dirty': 'not dirty',
@@ -140,10 +140,10 @@ function nodeLines(place: NodePlace, context: KeyTextContext): string[] {
       lines.push(...fieldLines(place.field), ...fileLines(part.files));
       break;
     case 'padding':
-      lines.push(`  behind the last key of ${bset}`);
+      lines.push(`  after the last key of ${bset}`);
       break;
     case 'unwritten':
-      lines.push(`  byte ${offset} of the node, behind its last bset: not part of it`);
+      lines.push(`  byte ${offset} of the node, after its last bset: not part of it`);
       break;
     case 'unreadable':
       lines.push(`  byte ${offset} of a node that cannot be read`, ...fieldLines(place.field));
@@ -202,8 +202,8 @@ function fileLines({ list, hasMore }: FileReferences): string[] {
           ? `, bytes ${range.offset} to ${range.offset + range.length - 1}`
           : '';
     const first = offset ?? range?.offset;
-    const isBehind = first !== undefined && sizeBytes !== undefined && BigInt(first) >= sizeBytes;
-    return `  file ${names} (inode ${inum}, subvolume ${subvolume})${where}${isBehind ? `, behind its end at ${sizeBytes}` : ''}`;
+    const isPastEnd = first !== undefined && sizeBytes !== undefined && BigInt(first) >= sizeBytes;
+    return `  file ${names} (inode ${inum}, subvolume ${subvolume})${where}${isPastEnd ? `, past its end at ${sizeBytes}` : ''}`;
   });
   return hasMore ? [...lines, '  and more files'] : lines;
 }

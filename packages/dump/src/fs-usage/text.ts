@@ -129,7 +129,7 @@ class UsageText {
     }
   }
 
-  /** The table of filesystems without accounting: user data behind metadata, erasure-coded data behind that. */
+  /** The table of filesystems without accounting: user data after metadata, erasure-coded data after that. */
   oldReplicas(): void {
     this.#begin('\n', REPLICAS_COLUMNS);
     this.#row(...REPLICAS_HEADING);

@@ -327,7 +327,7 @@ function* entriesAndGaps(
   }
 }
 
-/** What cannot be read is told, and the rest goes on. */
+/** What cannot be read is reported, and the rest goes on. */
 function readContents(context: Context, reading: JournalReading, entry: JournalEntry): readonly JsetEntry[] {
   let contents: JsetEntries;
   try {

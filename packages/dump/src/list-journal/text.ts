@@ -54,7 +54,7 @@ export function headerText(entry: JournalEntry, isBlacklisted: boolean, context:
   ].join('\n');
 }
 
-/** One sub-entry, with the line break behind it. */
+/** One sub-entry, with the line break after it. */
 export function subEntryText(
   { entry, offsetU64s }: ShownSubEntry,
   style: SubEntryStyle,

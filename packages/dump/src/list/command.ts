@@ -1,4 +1,4 @@
-// list: prints the keys of a btree, or its nodes. Reads only. What is damaged is left out, told on stderr, and makes the exit code 1.
+// list: prints the keys of a btree, or its nodes. Reads only. What is damaged is left out, reported on stderr, and makes the exit code 1.
 // Mirrors src/commands/list.rs, v1.36.1; --fsck is the checker's.
 
 import {
@@ -52,7 +52,7 @@ export const listCommand = defineStreamCommand({
   description:
     'Prints every key of a btree in the order of positions, all snapshots, and for a filesystem that was not unmounted with what its ' +
     'journal would change. Nothing is written. Of several btrees each begins with a line that names it.\n\n' +
-    'Nodes that cannot be read are told on stderr and left out; faulty keys as well. The exit code is then 1.',
+    'Nodes that cannot be read are reported on stderr and left out; faulty keys as well. The exit code is then 1.',
   examples: [
     { command: 'bcachefs list --btree=inodes disk.img', does: 'Prints all inodes' },
     {
@@ -174,7 +174,7 @@ export interface ListRequest {
 /** Printing key by key would cost as much as putting the text together. */
 const BATCH_CHARACTERS = 64 * 1024;
 
-/** The lines of keys, many at a time, without the last line break: those of `listItems`, in less time. @param onDamage told of each loss */
+/** The lines of keys, many at a time, without the last line break: those of `listItems`, in less time. @param onDamage called with each loss */
 export function* keyLines(
   filesystem: Filesystem,
   { btree, type, level, from, to, context = filesystem.textContext() }: ListRequest,
@@ -193,7 +193,7 @@ export function* keyLines(
   if (batch !== '') yield batch;
 }
 
-/** What `list` prints, one thing at a time. @param onDamage told of each loss */
+/** What `list` prints, one thing at a time. @param onDamage called with each loss */
 export function* listItems(filesystem: Filesystem, request: ListRequest, onDamage: OnDamage): Generator<ListItem> {
   const { mode, btree, type, level, from, to } = request;
   const context = request.context ?? filesystem.textContext();

@@ -54,7 +54,7 @@ export const locateCommand = defineCommand({
     'Nothing is written.\n\n' +
     'FS is one device or image, or all members joined by colons. Paths are those of subvolume 1, unless --subvolume or --snapshot chooses another tree; ' +
     'a symbolic link is not followed.\n\n' +
-    'Of compressed data, a copy is all that has to be read for any part of it. What could not be read is told on stderr, and the exit code is 1.',
+    'Of compressed data, a copy is all that has to be read for any part of it. What could not be read is reported on stderr, and the exit code is 1.',
   examples: [
     { command: 'bcachefs locate disk.img /etc/passwd', does: 'Prints where the file is' },
     { command: 'bcachefs locate sda.img:sdb.img /a /b --json', does: 'Prints the same of two files as JSON' },

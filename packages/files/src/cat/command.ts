@@ -1,5 +1,5 @@
 // cat: the bytes of files on standard output, read in order with one megabyte of memory. Holes are zeroes. Bytes before a loss are
-// written, those behind it only when that is asked for.
+// written, those after it only when that is asked for.
 
 import { type Context, defineCommand, EXIT, PASSPHRASE_VARIABLE } from '@bcachefs-ts/command';
 import {
@@ -24,8 +24,8 @@ export const catCommand = defineCommand({
   description:
     'The files are written one after the other; every byte is checked against its checksum, and where a replica is damaged another one is ' +
     'taken. Symlinks are followed inside of the filesystem.\n\n' +
-    'Where data is lost it stops: what stood before the loss was written. With --ignore_errors it goes on: lost ranges are zeroes, bytes ' +
-    'that fail their checksum are written as they are, each is told on stderr, and the exit code is 1.\n\n' +
+    'Where data is lost it stops: what comes before the loss was written. With --ignore_errors it goes on: lost ranges are zeroes, bytes ' +
+    'that fail their checksum are written as they are, each is reported on stderr, and the exit code is 1.\n\n' +
     `A passphrase comes from the environment's ${PASSPHRASE_VARIABLE}, from --passphrase_file, or is asked for.`,
   examples: [
     { command: 'bcachefs cat disk.img etc/fstab', does: 'Prints a file' },
@@ -61,7 +61,7 @@ export const catCommand = defineCommand({
   exitCode: ({ damages }) => (damages > 0 ? EXIT.failed : EXIT.ok),
 });
 
-/** @throws what is lost, unless errors are ignored; UsageError for what is no regular file */
+/** @throws what is lost, unless errors are ignored; UsageError for what is not a regular file */
 function writeFile(
   context: Context,
   { tree, data, reflinks }: OpenedTree,
@@ -76,16 +76,16 @@ function writeFile(
   const sizeBytes = fileSize(stat.sizeBytes, `0:${node.inum}:${node.keySnapshot}`);
   const file = { inum: node.inum, snapshot: node.snapshot, sizeBytes };
   let doubt: DataError | undefined;
-  let isHealedTold = false;
+  let isHealedReported = false;
   const chunks = fileChunks(data, tree.table, file, {
     reflinks,
     ignoreErrors,
     onFinding({ kind, damage, offset, length }) {
       const where = `${pathText(path)}, bytes ${offset} to ${offset + length}`;
       if (kind === 'healed') {
-        if (!isHealedTold) context.warn(`${where}: read from another replica: ${damage.message}`);
-        isHealedTold = true;
-      } else if (ignoreErrors) log.tell(`${where}: ${kind}: ${damage.message}`);
+        if (!isHealedReported) context.warn(`${where}: read from another replica: ${damage.message}`);
+        isHealedReported = true;
+      } else if (ignoreErrors) log.report(`${where}: ${kind}: ${damage.message}`);
       else if (kind === 'metadata') doubt ??= damage;
     },
   });

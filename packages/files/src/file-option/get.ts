@@ -11,7 +11,7 @@ import { fileOptionRows } from './rows.ts';
 
 interface ShownOption {
   readonly name: string;
-  /** As it can be given to set-file-option; null: nobody says anything. */
+  /** As it can be given to set-file-option; null: it is not set anywhere. */
   readonly value: string | null;
   /** Who says so: the file itself, a directory above it when it was made or since, or the filesystem. */
   readonly from: 'file' | 'directory' | 'filesystem';

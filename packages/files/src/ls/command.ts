@@ -1,5 +1,5 @@
 // ls: the names in directories, in the order of their bytes, in columns on a terminal; with -l a line as ls(1) prints it for each. Control
-// characters and bytes that are no text are shown as \x1b, so that no name can talk to the terminal.
+// characters and bytes that are not text are shown as \x1b, so that no name can talk to the terminal.
 
 import { CommandFailed, type Context, defineStreamCommand, type Out } from '@bcachefs-ts/command';
 import {
@@ -59,7 +59,7 @@ export const lsCommand = defineStreamCommand({
   description:
     'Names come in the order of their bytes; those that begin with a dot are left out without --all. Control characters, and bytes that are ' +
     'not UTF-8, are shown as \\x1b; such a name can be given to the other commands as it was printed. Times are local, in the zone of TZ.\n\n' +
-    'What is lost is told on stderr, the rest is listed, and the exit code is 1.\n\n' +
+    'What is lost is reported on stderr, the rest is listed, and the exit code is 1.\n\n' +
     '--json prints one object a line; see docs/json/ls.md.',
   examples: [
     { command: 'bcachefs ls disk.img', does: 'Lists the root directory' },

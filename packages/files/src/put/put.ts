@@ -1,4 +1,4 @@
-// Puts files of the host into a tree of files, with all that the host tells of them. What is there already is only replaced when that was
+// Puts files of the host into a tree of files, with all that the host knows of them. What is there already is only replaced when that was
 // asked for, and never across the line between directories and other files.
 
 import { readlinkSync } from 'node:fs';

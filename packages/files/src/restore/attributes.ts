@@ -27,7 +27,7 @@ export interface AttributeSettings {
   readonly report: Report;
   /** Undefined on systems without users like these. */
   readonly user: { readonly uid: number; readonly gid: number } | undefined;
-  /** Changes the permissions of what has no descriptor and is no symlink. */
+  /** Changes the permissions of what has no descriptor and is not a symlink. */
   readonly chmod: (path: Buffer, mode: number) => void;
 }
 
@@ -43,40 +43,44 @@ export class AttributeWriter {
    * @param path for the report
    */
   apply(target: AttributeTarget, stat: FileStat, xattrs: readonly ExtendedAttribute[], path: Uint8Array): void {
-    const tell: Tell = (kind, reason, what) =>
+    const report: ReportUnkept = (kind, reason, what) =>
       this.#settings.report.reportUnkept(kind, printableBytes(path), reason, what);
-    const isOwned = this.#setOwner(target, stat, tell);
-    const groupPerm = this.#setXattrs(target, xattrs, tell);
-    this.#setTimes(target, stat, tell);
-    if (stat.type !== 'lnk') this.#setMode(target, stat, isOwned, groupPerm, tell);
-    if ((stat.flags & IMMUTABLE_OR_APPEND) !== 0) tell('flags', 'never applied');
+    const isOwned = this.#setOwner(target, stat, report);
+    const groupPerm = this.#setXattrs(target, xattrs, report);
+    this.#setTimes(target, stat, report);
+    if (stat.type !== 'lnk') this.#setMode(target, stat, isOwned, groupPerm, report);
+    if ((stat.flags & IMMUTABLE_OR_APPEND) !== 0) report('flags', 'never applied');
   }
 
-  #setOwner({ fd, path }: AttributeTarget, { uid, gid }: FileStat, tell: Tell): boolean {
+  #setOwner({ fd, path }: AttributeTarget, { uid, gid }: FileStat, report: ReportUnkept): boolean {
     const { user } = this.#settings;
     if (user === undefined) {
-      tell('owners', 'this system has none like these');
+      report('owners', 'this system has none like these');
       return false;
     }
     if (user.uid !== 0) {
       const isOurs = user.uid === uid && user.gid === gid;
-      if (!isOurs) tell('owners', 'only root can give files away');
+      if (!isOurs) report('owners', 'only root can give files away');
       return isOurs;
     }
     return attempt(
       () => (fd === undefined ? lchownSync(path, uid, gid) : fchownSync(fd, uid, gid)),
-      reason => tell('owners', reason),
+      reason => report('owners', reason),
     );
   }
 
   /** @returns the permissions that the group has by an ACL that the host did not take; undefined when there is none */
-  #setXattrs({ fd, path }: AttributeTarget, xattrs: readonly ExtendedAttribute[], tell: Tell): number | undefined {
+  #setXattrs(
+    { fd, path }: AttributeTarget,
+    xattrs: readonly ExtendedAttribute[],
+    report: ReportUnkept,
+  ): number | undefined {
     const { native } = this.#settings;
     let groupPerm: number | undefined;
     for (const { name, value } of xattrs) {
       const isAcl = printableBytes(name).startsWith(ACL_PREFIX);
       const kind: UnkeptKind = isAcl ? 'acls' : 'xattrs';
-      const refused = (reason: string): void => tell(kind, reason, printableBytes(name));
+      const refused = (reason: string): void => report(kind, reason, printableBytes(name));
       let isKept = false;
       if (native === undefined) refused(NEEDS_NATIVE);
       else {
@@ -88,12 +92,12 @@ export class AttributeWriter {
     return groupPerm;
   }
 
-  #setTimes({ fd, path }: AttributeTarget, { atimeNs, mtimeNs }: FileStat, tell: Tell): void {
+  #setTimes({ fd, path }: AttributeTarget, { atimeNs, mtimeNs }: FileStat, report: ReportUnkept): void {
     const { native } = this.#settings;
     if (native !== undefined) {
       attempt(
         () => native.setTimes(fd ?? path, atimeNs, mtimeNs),
-        reason => tell('times', reason),
+        reason => report('times', reason),
       );
       return;
     }
@@ -102,9 +106,9 @@ export class AttributeWriter {
         if (fd === undefined) lutimesSync(path, seconds(atimeNs), seconds(mtimeNs));
         else futimesSync(fd, seconds(atimeNs), seconds(mtimeNs));
       },
-      reason => tell('times', reason),
+      reason => report('times', reason),
     );
-    if (isSet && mtimeNs % 1000n !== 0n) tell('nanoseconds', NEEDS_NATIVE);
+    if (isSet && mtimeNs % 1000n !== 0n) report('nanoseconds', NEEDS_NATIVE);
   }
 
   #setMode(
@@ -112,27 +116,27 @@ export class AttributeWriter {
     stat: FileStat,
     isOwned: boolean,
     groupPerm: number | undefined,
-    tell: Tell,
+    report: ReportUnkept,
   ): void {
     let { mode } = stat;
     if (!isOwned && (mode & SET_ID_BITS) !== 0) {
       mode &= ~SET_ID_BITS;
-      tell('set_id', 'their owner was not kept');
+      report('set_id', 'their owner was not kept');
     }
     // With an ACL the middle bits are its mask. Without it they would be the group's own, which may be less.
     if (groupPerm !== undefined) mode &= ~GROUP_BITS | (groupPerm << 3);
     attempt(
       () => (fd === undefined ? this.#settings.chmod(path, mode) : fchmodSync(fd, mode)),
-      reason => tell('modes', reason),
+      reason => report('modes', reason),
     );
   }
 }
 
-type Tell = (kind: UnkeptKind, reason: string, what?: string) => void;
+type ReportUnkept = (kind: UnkeptKind, reason: string, what?: string) => void;
 
 const seconds = (ns: bigint): number => Number(ns / 1000n) / 1e6;
 
-/** @returns whether the host did it; what a system call refuses is told, anything else thrown */
+/** @returns whether the host did it; what a system call refuses is reported, anything else is thrown */
 export function attempt(call: () => void, onRefused: (reason: string) => void): boolean {
   try {
     call();

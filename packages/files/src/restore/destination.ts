@@ -1,6 +1,6 @@
 // The place that a restore writes to: makes folders, files, links and nodes there and nowhere else, whatever names the image holds, and
 // whatever another user of the host prepared there or does meanwhile. Names that could lead out are refused, symlinks in the destination are
-// never followed, whoever made them, and nothing is replaced that this restore did not make, unless the user wants to merge.
+// never followed, whether or not we made them, and nothing is replaced that this restore did not make, unless the user wants to merge.
 //
 // Everything is made in the work folder, as `new`, and gets its attributes there, through its descriptor; then it is renamed to its place. So
 // a name in the destination always stands for a whole file. The work folder is one that only we can write to, or it is not used.
@@ -44,7 +44,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EFBIG: 'it is larger than the host takes',
   EISDIR: 'a folder of this name is in the way',
   ENOTEMPTY: 'a folder of this name is in the way',
-  ENOTDIR: 'something that is no folder is in the way',
+  ENOTDIR: 'something that is not a folder is in the way',
   ELOOP: 'a symlink is in the way',
   EEXIST: 'the name is taken in the destination',
   EXDEV: 'another filesystem is mounted there in the destination',
@@ -115,7 +115,7 @@ export class Destination {
       work = this.top.child(WORK);
     } catch (thrown) {
       if (!['ELOOP', 'ENOTDIR', 'EACCES'].includes(hostErrorCode(thrown) ?? '')) throw thrown;
-      throw notOurs(path, 'is no folder of ours');
+      throw notOurs(path, 'is not a folder of ours');
     }
     this.#folders.pin(work);
     const { native, user } = this.#options;
@@ -161,8 +161,8 @@ export class Destination {
   }
 
   /**
-   * Keeps a further name of what was made last, from which `link` makes others. It is in the work folder, since nobody else can put
-   * something different under it there.
+   * Keeps a further name of what was made last, from which `link` makes others. It is in the work folder, where others cannot put
+   * something different under it.
    * @returns whether the host has hard links
    */
   keep(key: string): boolean {
@@ -391,7 +391,7 @@ export const notEmpty = (path: string): UsageError =>
 
 const notOurs = (path: string, why: string): UsageError =>
   new UsageError(
-    `${path}/${STATE_FOLDER} ${why}: nothing in it is used; remove it, or choose a folder that nobody else can write to`,
+    `${path}/${STATE_FOLDER} ${why}: nothing in it is used; remove it, or choose a folder that others cannot write to`,
   );
 
 /** Opens the destination, which is made if it is not there. */
@@ -412,7 +412,7 @@ function openTop(path: string, folders: OpenFolders, user: DestinationOptions['u
 }
 
 /**
- * That nobody else can write to it. A filesystem that keeps no owners and permissions (FAT) has none for what we make in the folder either;
+ * Checks that others cannot write to it. A filesystem that keeps no owners and permissions (FAT) has none for what we make in the folder either;
  * there nothing can be hidden from others anyway.
  */
 function checkWorkFolder(work: Folder, uid: number, path: string): void {
@@ -437,7 +437,7 @@ function checkWorkFolder(work: Folder, uid: number, path: string): void {
     throw notOurs(path, 'can be written to by other users');
 }
 
-/** Changes permissions of what is no symlink. */
+/** Changes permissions of what is not a symlink. */
 export function chmodUnfollowed(path: Buffer, mode: number, usesDescriptors: boolean): void {
   if (!usesDescriptors) {
     // Only we can have put it there.

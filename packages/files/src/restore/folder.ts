@@ -19,7 +19,7 @@ const OPEN_MAX = 64;
 const IS_LINUX = process.platform === 'linux';
 const hasDescriptorPaths = (): boolean => IS_LINUX && existsSync('/proc/self/fd');
 
-/** The owner belongs to it: an inode number can be used again, by whoever removed what had it. */
+/** The owner belongs to it: an inode number can be used again, by someone who removed what had it. */
 interface Identity {
   readonly dev: bigint;
   readonly ino: bigint;
@@ -158,7 +158,7 @@ export class Folder {
     }
   }
 
-  /** A folder that is there, and is no symlink. @throws the system's error: ELOOP or ENOTDIR for what is none */
+  /** A folder that exists, and is not a symlink. @throws the system's error: ELOOP or ENOTDIR for anything else */
   child(name: Uint8Array): Folder {
     return new Folder(this.#all, this, name, openIdentity(this.#all, this.at(name), constants.O_RDONLY | NOFOLLOW));
   }

@@ -120,7 +120,7 @@ export interface Unkept {
   readonly names: string[];
   /** The first few, printable. */
   readonly paths: string[];
-  /** The one that was told last: several attributes of one file count once. */
+  /** The one that was reported last: several attributes of one file count once. */
   lastPath: string | undefined;
 }
 

@@ -48,7 +48,7 @@ export interface RestoreRequest<Node extends SourceNode> {
   readonly merge: boolean;
   /** Where files go that no folder names; undefined leaves them. */
   readonly orphansFolder: string | undefined;
-  /** Told of bytes of data that are done. */
+  /** Called with the bytes of data that are done. */
   readonly onBytes: (bytes: number) => void;
 }
 
@@ -397,7 +397,7 @@ export class Restore<Node extends SourceNode> {
       destination.makeNode(native, (S_IFMT[stat.type] ?? 0) | 0o600, stat.rdev ?? NO_DEVICE);
     } catch (thrown) {
       const reason = refusal(thrown);
-      // No space is no matter of this one file.
+      // Lack of space does not concern this one file only.
       if (reason === 'ENOSPC' || reason === 'EDQUOT' || reason === 'EROFS') throw thrown;
       return notMade(reason);
     }
@@ -481,7 +481,7 @@ export class Restore<Node extends SourceNode> {
 
 const linkId = ({ inum, subvolume, snapshot }: SourceNode): string => `${subvolume}:${snapshot}:${inum}`;
 
-/** @throws what is no refusal of one file */
+/** @throws what is not a refusal of one file */
 function notWritten(path: Uint8Array, thrown: unknown): FileVerdict {
   if (!(thrown instanceof NotWritten)) throw thrown;
   return { ...pathFields(path), verdict: 'not_written', restored: false, detail: thrown.message };

@@ -45,7 +45,7 @@ export interface RestoreSource<Node extends SourceNode = FileNode> {
   chunks(node: Node, sizeBytes: number, options: ReadOptions): Iterable<FileChunk>;
 }
 
-/** @param onRootless told of a tree without a root, which then is empty; without it that is thrown */
+/** @param onRootless called for a tree without a root, which then is empty; without it that is thrown */
 export function sourceOf(
   { tree, data, reflinks }: OpenedTree,
   onRootless?: (error: CorruptError | DeviceError) => void,

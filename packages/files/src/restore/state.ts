@@ -127,7 +127,7 @@ export class RestoreState {
   }
 }
 
-/** Nobody else can write to the folder, but it can be one that an image held. @throws UsageError for what we would not have made */
+/** Others cannot write to the folder, but it can be one that an image held. @throws UsageError for what we would not have made */
 function checkPlain(folder: Folder, file: Uint8Array): void {
   const there = lstatSync(folder.at(file), { throwIfNoEntry: false });
   if (there === undefined || (there.isFile() && there.nlink === 1)) return;

@@ -37,7 +37,7 @@ export const rmCommand = defineCommand({
   },
   options: {
     recursive: { type: 'flag', alias: 'r', help: 'directories too, with all that is in them' },
-    force: { type: 'flag', alias: 'f', help: 'paths that are not there are no error' },
+    force: { type: 'flag', alias: 'f', help: 'ignore missing paths' },
     ...changeOptions,
   },
   run(context, args) {
@@ -95,7 +95,7 @@ function removePath(change: Change, tree: FileTree, place: Place, { recursive, c
         remove(above, entry.name);
       } catch (thrown) {
         if (!(thrown instanceof FileError)) throw thrown;
-        // A name that leads nowhere is damage, which this tells.
+        // A name that leads nowhere is damage, which this reports.
         if (thrown.code === 'ENOENT') change.tree().open(entry, { path: entryPath });
         throw new FileError(thrown.code, pathText(entryPath));
       }

@@ -48,15 +48,15 @@ interface StatedFile {
 
 export const statCommand = defineCommand({
   name: 'stat',
-  summary: 'Tell everything that is known about files',
+  summary: 'Show everything that is known about files',
   description:
     'The lines of stat(1), then what bcachefs knows besides: subvolume and snapshot, inode flags, options set on the file itself and in ' +
     'effect, project, generation, the hash of its names, how its data is stored (compression, checksums, replicas, devices), and extended ' +
     'attributes with their values. Symlinks are not followed without --dereference. Times are local, in the zone of TZ.\n\n' +
-    'What is lost is told on stderr, and the exit code is 1.',
+    'What is lost is reported on stderr, and the exit code is 1.',
   examples: [
-    { command: 'bcachefs stat disk.img etc/fstab', does: 'Tells about one file' },
-    { command: 'bcachefs stat --json disk.img / home', does: 'Tells about two directories as JSON' },
+    { command: 'bcachefs stat disk.img etc/fstab', does: 'Shows one file' },
+    { command: 'bcachefs stat --json disk.img / home', does: 'Shows two directories as JSON' },
   ],
   positionals: {
     ...filesystemPositional,
@@ -92,7 +92,7 @@ function stated(opened: OpenedTree, typed: string, followLinks: boolean, log: Da
   const { node, path } = lookUp(tree, typed, { followLinks });
   const { inode } = node;
   const stat = tree.stat(node);
-  const told = (damage: Error) => log.tell(`${pathText(path)}: ${damage.message}`);
+  const onDamage = (damage: Error) => log.report(`${pathText(path)}: ${damage.message}`);
   return {
     path,
     stat,
@@ -109,7 +109,7 @@ function stated(opened: OpenedTree, typed: string, followLinks: boolean, log: Da
     options: effectiveOptions(opened, tree.options(node)),
     xattrs: tree.xattrs(node, { path }).toSorted((a, b) => Buffer.compare(a.name, b.name)),
     target: targetOf(tree, node, stat, path),
-    extents: stat.type === 'reg' ? summariseExtents(opened, node, told) : undefined,
+    extents: stat.type === 'reg' ? summariseExtents(opened, node, onDamage) : undefined,
   };
 }
 
@@ -182,7 +182,7 @@ function printFile(file: StatedFile, blockBytes: number, out: Out): void {
   );
 }
 
-/** ACLs are told in words. */
+/** ACLs are shown in words. */
 function valueText(name: Uint8Array, value: Uint8Array): string {
   const isAcl = (utf8Text(name) ?? '').startsWith('system.posix_acl_');
   return (isAcl ? aclText(value) : undefined) ?? xattrText(value);

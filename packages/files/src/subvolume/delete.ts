@@ -20,7 +20,7 @@ export const subvolumeDeleteCommand = defineCommand({
     const remove = ({ tree: open, edit }: Change) => {
       const tree = open();
       const { directory, name, node, path, isSubvolume } = existingPlace(tree, args.path);
-      if (!isSubvolume) throw new UsageError(`${path}: is no subvolume`);
+      if (!isSubvolume) throw new UsageError(`${path}: is not a subvolume`);
       const below = tree.table.subvolumes().filter(({ fsPathParent }) => fsPathParent === node.subvolume);
       if (below.length > 0) {
         const ids = below.map(({ id }) => id).join(', ');

@@ -33,7 +33,7 @@ export const subvolumeSnapshotCommand = defineCommand({
       const tree = open();
       const { node: source } = lookUp(tree, args.from);
       const from = shownPath(args.from);
-      if (!isSubvolumeRoot(tree, source)) throw new UsageError(`${from}: is no subvolume`);
+      if (!isSubvolumeRoot(tree, source)) throw new UsageError(`${from}: is not a subvolume`);
       const { directory, name, path } = freePlace(tree, args.to);
       const isReadOnly = args.read_only;
       const made = atPath(path, () => createSnapshot(edit.files, directory, name, source.subvolume, { isReadOnly }));

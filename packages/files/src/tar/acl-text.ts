@@ -15,7 +15,7 @@ const tags: ReadonlyMap<number, { readonly name: string; readonly hasId: boolean
   [0x20, { name: 'other', hasId: false }],
 ]);
 
-/** @param value as getxattr gives system.posix_acl_access @returns undefined when it is no ACL */
+/** @param value as getxattr gives system.posix_acl_access @returns undefined when it is not an ACL */
 export function aclText(value: Uint8Array): string | undefined {
   const view = new DataView(value.buffer, value.byteOffset, value.length);
   if (value.length < HEADER_BYTES || (value.length - HEADER_BYTES) % ENTRY_BYTES !== 0) return undefined;

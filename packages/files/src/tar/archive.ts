@@ -40,7 +40,7 @@ export interface ArchiveOptions {
   /** Leave holes out, by a map of where the data is; else they are zeroes. */
   readonly sparse: boolean;
   onFinding(path: Uint8Array, finding: FileFinding): void;
-  /** Something is not as it should be, but not lost: told with its path. */
+  /** Something is not as it should be, but not lost: reported with its path. */
   onProblem(path: Uint8Array, problem: string): void;
 }
 

@@ -1,8 +1,8 @@
 // tar: files of a filesystem as an archive in the pax format, which every tar reads: to standard output, or to a file that is there under its
 // name only when it is whole.
 //
-// The size of a file stands in front of its data. Reading everything twice, to know of losses before, would double the time, so that losses
-// are met in the middle of a file: they become zeroes, are told at once and again in the summary, and the exit code is 1.
+// The size of a file comes before its data. Reading everything twice, to know of losses before, would double the time, so that losses
+// are met in the middle of a file: they become zeroes, are reported at once and again in the summary, and the exit code is 1.
 
 import { bytesText, type Context, defineCommand, EXIT, type Out } from '@bcachefs-ts/command';
 import { bytesOfWord, NewFile, pathText, printableBytes, UsageError } from '@bcachefs-ts/core';
@@ -24,7 +24,7 @@ interface TarResult {
   /** Files with zeroes for what is lost, or with bytes that fail their checksum. */
   readonly damaged: readonly object[];
   readonly leftOut: readonly { readonly path: string; readonly why: string }[];
-  /** All of what was told, of which the lists have the first. */
+  /** All of what was reported, of which the lists have the first. */
   readonly problems: number;
   readonly damages: readonly string[];
 }
@@ -38,9 +38,9 @@ export const tarCommand = defineCommand({
     '(GNU sparse format 1.0), extended attributes and ACLs. To unpack all of it:\n\n' +
     "  tar --xattrs --xattrs-include='*' --acls --numeric-owner -xpf FILE\n\n" +
     'Subvolumes and snapshots in the tree are archived as the directories that they look like in a mount. Sockets cannot be in an archive: ' +
-    'they are left out and told, and the exit code is 1. Options and flags of single files are not archived.\n\n' +
-    'Every byte is checked against its checksum. What is lost becomes zeroes in the archive, since the size of a file stands in front of its ' +
-    'data: each loss is told on stderr, the file is listed at the end, and the exit code is 1. With --ignore_errors bytes that fail their ' +
+    'they are left out and reported, and the exit code is 1. Options and flags of single files are not archived.\n\n' +
+    'Every byte is checked against its checksum. What is lost becomes zeroes in the archive, since the size of a file comes before its ' +
+    'data: each loss is reported on stderr, the file is listed at the end, and the exit code is 1. With --ignore_errors bytes that fail their ' +
     'checksum are taken as they are.',
   examples: [
     { command: 'bcachefs tar disk.img | zstd > disk.tar.zst', does: 'Archives everything' },
@@ -98,7 +98,7 @@ export const tarCommand = defineCommand({
     }
   },
   text({ output, totals, damaged, leftOut, problems }, out) {
-    // Without --output the archive is on standard output, and all was told on stderr.
+    // Without --output the archive is on standard output, and all was reported on stderr.
     if (output === undefined) return;
     printSummary(output, totals, out);
     if (problems > 0) out.line(`${damaged.length} damaged, ${leftOut.length} left out: see above`);
@@ -161,18 +161,18 @@ async function archive(
       tally.add(finding);
       const { kind, damage, offset, length } = finding;
       if (kind !== 'healed')
-        log.tell(`${pathText(path)}, bytes ${offset} to ${offset + length}: ${kind}: ${damage.message}`);
+        log.report(`${pathText(path)}, bytes ${offset} to ${offset + length}: ${kind}: ${damage.message}`);
     },
-    onProblem: (path, problem) => log.tell(`${pathText(path)}: ${problem}`),
+    onProblem: (path, problem) => log.report(`${pathText(path)}: ${problem}`),
   });
   for (const { path, choice, node, entry } of selectedItems(sourceOf(opened), filter)) {
-    // What a name leads to that is lost was told when it was opened.
+    // Where a name leads to something lost, that was reported when it was opened.
     if (choice !== 'taken' || node === undefined) continue;
     const why = hasDotsIn(path)
       ? `${printableBytes(entry?.name ?? path)} is not a name`
       : await inTurns(archived.add(node, path));
     if (why !== undefined) {
-      log.tell(`${pathText(path)}: left out: ${why}`);
+      log.report(`${pathText(path)}: left out: ${why}`);
       if (leftOut.length < LISTED_MAX) leftOut.push({ path: printableBytes(path), why });
     }
     if (tally !== undefined && damaged.length < LISTED_MAX && tally.kind !== 'intact')

@@ -79,7 +79,7 @@ function recordsOf(entry: TarEntry): readonly PaxRecord[] {
   const { path, target, uid, gid, sizeBytes, sparseSizeBytes, times } = entry;
   const records: PaxRecord[] = [];
   const add = (keyword: string, value: Uint8Array | string) => records.push({ keyword, value });
-  // Who reads it would take names for UTF-8 otherwise; it holds for the records behind it.
+  // Readers would take names for UTF-8 otherwise; it applies to the records after it.
   if (!isUtf8(path) || (target !== undefined && !isUtf8(target))) add('hdrcharset', 'BINARY');
   if (sparseSizeBytes !== undefined) {
     add('GNU.sparse.major', '1');

@@ -28,7 +28,7 @@ const isHole = ({ kind }: FileSegment): boolean => kind !== 'data' && kind !== '
 
 /**
  * The regions of data, and an empty one at the end of a file that ends in a hole, as GNU tar has it.
- * Losses are not told here: reading the data meets them again.
+ * Losses are not reported here: reading the data meets them again.
  */
 export function* regionsOf({ tree, filesystem, reflinks }: OpenedTree, file: FileExtents): Generator<Region> {
   let offset = 0;

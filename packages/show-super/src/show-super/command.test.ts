@@ -108,7 +108,7 @@ describe('one device', () => {
     expect(stderr).toMatch(/showing the copy at sector 2056/);
   });
 
-  test('what is wrong with a superblock is told on stderr, and the rest printed', async () => {
+  test('what is wrong with a superblock is reported on stderr, and the rest printed', async () => {
     const file = image('odd.img', [
       superblock({ sections: [membersV2, { type: 13, payload: new Uint8Array(8) }] }),
       superblock(),

@@ -79,7 +79,7 @@ export const showSuperCommand = defineCommand({
   text({ shown, layout, fields, fieldOnly }, out) {
     let isFirst = true;
     for (const one of shown) {
-      if ('failure' in one) continue; // told on stderr
+      if ('failure' in one) continue; // reported on stderr
       if (shown.length > 1) out.line(`${isFirst ? '' : '\n'}${one.device}:`);
       isFirst = false;
       out.write(
