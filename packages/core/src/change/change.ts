@@ -11,11 +11,13 @@ import { releaseEmptied } from '../alloc/release-emptied.ts';
 import { renewGens } from '../alloc/renew-gens.ts';
 import type { SuperblockNeeds } from '../alloc/superblock-needs.ts';
 import { Transaction } from '../btree/transaction.ts';
+import type { BtreeRoot } from '../journal/overlay.ts';
 import { getBits } from '../ondisk/bits.ts';
 import type { CorruptError } from '../ondisk/errors.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
+import { assertRootsLive } from './commit-assertions.ts';
 import { FilesystemTriggers } from './triggers.ts';
 import type { CommitReport, CommitRequest, FilesystemWriter, StageRequest } from './writer.ts';
 
@@ -75,11 +77,12 @@ export function beginChange(writer: FilesystemWriter, options: ChangeOptions = {
     ...(after === undefined ? {} : { isHeld, after: after.allocator }),
   });
   const superblock = edited(triggers.needs);
+  const beforeEntry = (roots: readonly BtreeRoot[]) => assertRootsLive(tx, filesystem.sb, roots);
   return {
     tx,
     triggers,
     allocator,
-    commit: extras => writer.commit({ tx, allocator, superblock, ...extras }),
+    commit: extras => writer.commit({ tx, allocator, superblock, beforeEntry, ...extras }),
     stage: extras => writer.stage({ tx, allocator, superblock, ...extras }),
   };
 }

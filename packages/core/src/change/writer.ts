@@ -56,7 +56,7 @@ import { withCheckRequired } from '../superblock/require-check.ts';
 import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
 import type { RandomSource } from '../util/random.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
-import { assertEntriesKept, assertRootsLive } from './commit-assertions.ts';
+import { assertEntriesKept } from './commit-assertions.ts';
 
 /** More than the roots of all btrees of 1.13 take, each with four replicas, and no more than the smallest bucket that a kernel takes. */
 const ENTRY_BYTES = 4096;
@@ -95,6 +95,8 @@ export interface CommitRequest extends StageRequest {
   readonly superblockAfter?: (sb: Superblock) => Superblock;
   /** Where a member's superblock copies are once the new state counts, by its index. */
   readonly layoutsAfter?: ReadonlyMap<number, BchSbLayout>;
+  /** Called with the new roots right before the journal entry is written that commits them: what it throws leaves the old state. */
+  readonly beforeEntry?: (roots: readonly BtreeRoot[]) => void;
   /** Nodes that get a new place although nothing in them changes. */
   readonly rewrite?: NodesToRewrite;
 }
@@ -304,7 +306,7 @@ export class FilesystemWriter {
     this.#edit(markDirty);
     const roots = sortedRoots(withRoots(replay, newRoots, seq));
     const places = this.#places(this.#journal(), keepFrom);
-    assertRootsLive(request.tx, this.#filesystem.sb, roots);
+    request.beforeEntry?.(roots);
     assertEntriesKept(places, this.#journal(), keepFrom);
     this.#writeEntry(places, roots, clocks, seq);
     this.#reading = undefined;
