@@ -6,7 +6,7 @@
 // --clean leaves nothing of earlier builds, as it has to be for a package.
 //
 // Two passes of esbuild. The first splits: a chunk for each command that is loaded with `import()`, chunks for what several
-// of them share, and nothing that nobody uses. The second puts the chunks into one script, where each becomes a function that
+// of them share, and nothing that is not used. The second puts the chunks into one script, where each becomes a function that
 // runs when it is first imported. (One pass without splitting would evaluate all of a package for any name imported from
 // its door.)
 //
@@ -28,10 +28,10 @@ const binFolder = join(root, 'packages/bcachefs/src/bin');
 const outFolder = join(root, 'packages/bcachefs/dist');
 const programs = ['bcachefs', 'mkfs.bcachefs', 'fsck.bcachefs'];
 
-/** Chunks that are loaded when they are needed, from files of their own: an encoder of 2 MB is no burden for others. */
+/** Chunks that are loaded when they are needed, from files of their own: an encoder of 2 MB costs the others nothing. */
 const APART = /^zstd-codec-/;
 
-/** Of an earlier build, until nobody is still starting with them. */
+/** Of an earlier build, until no process can still be starting with them. */
 const KEPT_MS = process.argv.includes('--clean') ? 0 : 10 * 60_000;
 
 const common = {
@@ -131,7 +131,7 @@ async function scriptOf(
     ...common,
     ...small,
     ...options,
-    // The first pass has warned about our sources. In chunks, dependencies would be warned about as well, which nobody here can fix.
+    // The first pass has warned about our sources. In chunks, dependencies would be warned about as well, which cannot be fixed here.
     logLevel: 'error',
     entryPoints: [`./${entry}`],
     format: 'cjs',

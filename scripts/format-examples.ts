@@ -87,7 +87,7 @@ function valueText(value: unknown): string {
   return String(value);
 }
 
-/** One line a member: offset, bytes, name and value. @param notes what to say behind a value */
+/** One line a member: offset, bytes, name and value. @param notes what to say after a value */
 function structLines(
   layout: AnyLayout,
   bytes: Uint8Array,
@@ -327,7 +327,7 @@ function packedKey(): string {
     'packed leaf with a field offset',
   );
   const { format } = leaf.header;
-  const at = core.NODE_KEYS_AT + 8 * leaf.bytes[core.NODE_KEYS_AT]!; // behind the first key
+  const at = core.NODE_KEYS_AT + 8 * leaf.bytes[core.NODE_KEYS_AT]!; // after the first key
   const first = leaf.node.facts.bsets[0];
   if (first === undefined) throw new Error('no bset');
   const unpacked = leaf.node.keyOf(first.keys, 1);
@@ -910,14 +910,14 @@ function xattrProbing(): string {
     const hash = hashOf(key);
     agree(
       hash <= core.bposOffset(key.k.p) && hash >= core.bposOffset(chain[0]!.k.p),
-      'an xattr stands at its hash or behind it',
+      'an xattr is at its hash or after it',
     );
     const probes = core.bposOffset(key.k.p) - hash;
     return [
       core.bposOffset(key.k.p),
       code(`${xattrTypes.nameOf(type)}.${new TextDecoder().decode(name)}`),
       hash,
-      probes === 0n ? 'at its hash' : `${probes} behind`,
+      probes === 0n ? 'at its hash' : `${probes} after`,
     ];
   });
   const named = chain.find(key => typeName(key) === 'xattr')!;
@@ -1139,7 +1139,7 @@ function visibility(): string {
 function snapshotBytes(): string {
   const key = keysOf(image('basic'), 'snapshots')[2]!;
   return [
-    `The node ${core.bposText(key.k.p)}, ${key.value.length} bytes: the members behind them did not exist at 1.13.`,
+    `The node ${core.bposText(key.k.p)}, ${key.value.length} bytes: the members after them did not exist at 1.13.`,
     '',
     fence(
       structLines(core.BchSnapshot, padded(key.value, core.BchSnapshot.size)).filter(
@@ -1289,7 +1289,7 @@ function encryption(): string {
     `nonce         ${nonceText(nonce)}     (four 32-bit words: 0, 0, the first 8 bytes of uuid)`,
     `sealed        ${hex(sealed.subarray(0, 16))} …`,
     `chacha20      ${hex(openedKey.subarray(0, 16))} …`,
-    `              "${new TextDecoder().decode(openedKey.subarray(0, 8))}": the magic, so the passphrase is right; the 32 bytes behind it are the master key`,
+    `              "${new TextDecoder().decode(openedKey.subarray(0, 8))}": the magic, so the passphrase is right; the 32 bytes after it are the master key`,
   ]);
 }
 

@@ -59,7 +59,7 @@ function struct(type: string): string {
   ].join('\n');
 }
 
-/** What stands behind `NAME: bits(…)` in the source. */
+/** What follows `NAME: bits(…)` in the source. */
 function bitComments(file: string): ReadonlyMap<string, string> {
   const source = ondiskSources().get(`packages/core/src/ondisk/${file}`);
   if (source === undefined) throw new Error(`no source ${file}`);

@@ -24,7 +24,7 @@ export interface MemberDoc {
   readonly offset: number;
   readonly size: number;
   readonly type: string;
-  /** What stands behind it in the source; empty when nothing does. */
+  /** What follows it in the source; empty when nothing does. */
   readonly comment: string;
 }
 

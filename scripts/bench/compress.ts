@@ -76,7 +76,7 @@ function secondsPerCall(call: () => void, calls: number): number {
   return best;
 }
 
-/** Source files, one behind the other. */
+/** Source files, one after the other. */
 function sourceCode(sizeBytes: number): Uint8Array {
   const folder = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'packages/core/src');
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })

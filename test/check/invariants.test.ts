@@ -285,7 +285,7 @@ const at = (inode: bigint | number, offset: bigint | number, snapshot = 0) =>
 /** The name of a file type in a dirent's value. */
 const isDirentOf = (nr: number) => (key: Key) => key.k.type === type('dirent') && (key.value[8]! & 31) === nr;
 
-/** bi_flags of inode_v3 are its third word; of the fields behind the header only these tests' own are changed. */
+/** bi_flags of inode_v3 are its third word; of the fields after the header only these tests' own are changed. */
 const flipInodeFlag = (bit: number) => (view: DataView) =>
   view.setUint32(16, view.getUint32(16, true) ^ (1 << bit), true);
 

@@ -24,7 +24,7 @@ beforeAll(async () => {
   await succeed('format', ['--encrypted', '--fs_size=16M', image], { stdin: 'pw\nsecond line\n' });
 }, patient(60_000));
 
-describe('standard input, when it is no terminal', { timeout: patient(60_000) }, () => {
+describe('standard input, when it is not a terminal', { timeout: patient(60_000) }, () => {
   test('echo pw | bcachefs format --encrypted: the first line, asked for once', async () => {
     expect(await isOpenedBy('pw')).toBe(true);
     expect(await isOpenedBy('second line')).toBe(false);

@@ -32,7 +32,7 @@ const kinds: readonly Kind[] = [
   { name: 'all, unclean', image: () => testImage('unclean') },
   { name: 'what is derived, from a count without the old nodes', image: () => testImage('basic'), isUncounted: true },
   {
-    name: 'all, told of in parts',
+    name: 'all, announced in parts',
     image: () => formattedImage({ options: { btree_node_size: '8k' } }),
     leavesPerPart: 0,
   },

@@ -14,8 +14,8 @@ import {
   seededRandom,
 } from '@bcachefs-ts/core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { BehindTheEnd, grown, xattrKey } from '../support/behind-the-end.ts';
 import { sized } from '../support/long.ts';
+import { grown, PastTheEnd, xattrKey } from '../support/past-the-end.ts';
 import { PowerCuts } from '../support/power-cuts.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 
@@ -47,7 +47,7 @@ describe(`power cuts (seed ${seed})`, () => {
       const pos = makeBpos(BigInt(random.below(40) + 5000), BigInt(random.below(200)) << 50n, 7);
       tx.update('xattrs', xattrKey(pos, random.below(800)));
     }
-    writer.commit({ tx, allocator: new BehindTheEnd(writer.filesystem.sb), superblock: sb => sb });
+    writer.commit({ tx, allocator: new PastTheEnd(writer.filesystem.sb), superblock: sb => sb });
     const after = stateOf(writer.filesystem);
     expect(after).not.toBe(before);
 
@@ -71,7 +71,7 @@ function writeOn(devices: ReturnType<PowerCuts['after']>, expected: string): voi
   const writer = new FilesystemWriter(openMembers(devices), options);
   writer.commit({
     tx: writer.begin(NO_TRIGGERS),
-    allocator: new BehindTheEnd(writer.filesystem.sb, 1 << 19),
+    allocator: new PastTheEnd(writer.filesystem.sb, 1 << 19),
     superblock: sb => sb,
   });
   const again = filesystemOf(openMembers(devices));

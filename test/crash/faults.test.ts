@@ -1,6 +1,6 @@
 // Disks that fail while files are changed: an error, half a write or a full host at any write, an error at any flush. What is thrown says
-// so, the filesystem is as it was or, when the fault came behind the commit, as it was to be, and who wrote it does not go on as if
-// nothing had been.
+// so, the filesystem is as it was or, when the fault came after the commit, as it was to be, and the writer does not go on as if
+// nothing had happened.
 
 import {
   DeviceError,
@@ -148,7 +148,7 @@ describe.each(cases)('$name (seed $seed)', ({ image, seed, isStaged }) => {
         seen[state === old ? 'old' : 'new']++;
 
         if (index < begun) {
-          // Data only, into room that nobody uses: the writer has nothing to do with it.
+          // Data only, into room that is not used: the writer has nothing to do with it.
           seen.beforeCommit++;
           const again = thrownBy(() => doing.edit?.commit());
           if (doing.edit !== undefined && again === undefined) expect(states.of(disks), where).toBe(now);

@@ -1,5 +1,5 @@
 // A full member that is made larger, cut off at every write: the files are what they were, the filesystem is as large as it was or as it is to
-// be, and whoever asks for the same again gets it. In between, the new buckets are in no list, or a superblock copy has two places.
+// be, and asking for the same again completes it. In between, the new buckets are in no list, or a superblock copy has two places.
 
 import {
   checkInvariants,

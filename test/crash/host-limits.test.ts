@@ -1,6 +1,6 @@
 // The real program on a host that has no room for what it writes: a limit on the size of files, and a file system that is full at any point
 // of a commit. It says so, its exit code is that of a failed device, and the filesystem in the image is as it was, complete, or, where
-// only what comes behind the commit was refused, as it was to be.
+// only what comes after the commit was refused, as it was to be.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -23,7 +23,7 @@ const ROUNDS = sized(4, 10, 20);
 const DEVICE = 5;
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
 
-/** A mount that nobody else sees, and that is gone with the process. */
+/** A mount that no other process sees, and that is gone with the process. */
 const canMount = spawnSync('unshare', ['-rm', 'mount', '-t', 'tmpfs', 'none', '/mnt']).status === 0;
 if (!canMount) console.warn('full hosts skipped: unshare cannot mount here (it needs root or user namespaces)');
 
@@ -131,7 +131,7 @@ describe(`a limit on the size of files (seed ${seed})`, () => {
 });
 
 describe.skipIf(!canMount)(`a host that is full (seed ${seed})`, () => {
-  /** Runs a line with the image on a file system with so much room behind it, and takes the image back. */
+  /** Runs a line with the image on a file system with this much room left, and takes the image back. */
   function onFullHost(line: string, roomKib: number, from: string | undefined) {
     const script = [
       'mkdir -p "$FOLDER/host" && mount -t tmpfs -o size=64m none "$FOLDER/host"',

@@ -1,5 +1,5 @@
 // image update, the real program, killed (kill -9) at random moments: the image has its old files or the new ones, and the next update makes it
-// what an update that nobody killed would have made of it.
+// what an update that was not killed would have made of it.
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-// The real program, told to stop (Ctrl-C, kill, a terminal that goes away) at random moments while it fills a new image: nothing is left
+// The real program, asked to stop (Ctrl-C, kill, a terminal that goes away) at random moments while it fills a new image: nothing is left
 // behind, neither the image nor temporary files, or the image is whole.
 
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -79,7 +79,7 @@ test.each([
       }
     }
     console.info(JSON.stringify(seen));
-    // The last bytes are the superblocks, behind the last moment at which it stops.
+    // The last bytes are the superblocks, after the last moment at which it stops.
     expect(seen.stopped).toBeGreaterThan(0);
   },
   patient(300_000),

@@ -62,7 +62,7 @@ function momentIn(course: Course, random: Random, nr: number): Moment {
   // The first comes early by what is written, so that on any machine one at least is in time.
   const isTimed = course.writtenBytes === 0 || (nr > 0 && random.below(4) === 0);
   if (isTimed) return { milliseconds: random.below(Math.ceil(course.milliseconds)) };
-  // The commit and what comes behind it are the last of it.
+  // The commit and what comes after it are the last of it.
   const from = nr === 0 || random.below(2) === 0 ? 0 : Math.floor(0.7 * course.writtenBytes);
   const to = nr === 0 ? Math.ceil(0.3 * course.writtenBytes) : course.writtenBytes;
   return { writtenBytes: 1 + from + random.below(to - from) };

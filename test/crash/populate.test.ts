@@ -1,4 +1,4 @@
-// Power cuts while a filesystem is made and filled, in several commits and cut to size at the end: on the devices is no filesystem, or what
+// Power cuts while a filesystem is made and filled, in several commits and cut to size at the end: the devices hold no filesystem, or what
 // was there before, until the new one is there with every file.
 
 import type { BlockDevice } from '@bcachefs-ts/core';

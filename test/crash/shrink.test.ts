@@ -1,5 +1,5 @@
 // A member that is made smaller, cut off anywhere: the files are what they were, the filesystem is as large as it was or as it is to be, and
-// whoever asks for the same again gets it. Only between the last journal entry and the last superblock the buckets that go are in no list.
+// asking for the same again completes it. Only between the last journal entry and the last superblock the buckets that go are in no list.
 
 import {
   CorruptError,

@@ -88,7 +88,7 @@ function formatted(deviceCount: number): MemoryDevice[] {
   return devices;
 }
 
-/** Two things change together: whoever sees one must see the other. */
+/** Two things change together: a reader that sees one must see the other. */
 function edited(sb: Superblock): Superblock {
   const label = new Uint8Array(32);
   label.set(new TextEncoder().encode('new'));

@@ -55,7 +55,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** An extent as it is stored, and what a worker is told of it. */
+/** An extent as it is stored, and what a worker gets to know of it. */
 function extent(contents: Uint8Array) {
   const { type, bytes } = compress(ZSTD_OPTION, contents, 512);
   expect(type).toBe(ZSTD);
@@ -134,8 +134,8 @@ function readAll(parallel: boolean, damage: readonly number[]) {
       for (const chunk of fileChunks(reader, tree.table, file, { onFinding: one => findings.push(one) })) {
         if (chunk.kind === 'data') bytes.set(chunk.bytes, chunk.offset);
       }
-      const told = findings.map(({ kind, offset, length, damage }) => [kind, offset, length, damage.message]);
-      found.push([Buffer.from(path).toString(), Buffer.from(bytes).toString('latin1'), told]);
+      const reported = findings.map(({ kind, offset, length, damage }) => [kind, offset, length, damage.message]);
+      found.push([Buffer.from(path).toString(), Buffer.from(bytes).toString('latin1'), reported]);
     }
     return { found, isParallel: reader.isParallel };
   } finally {

@@ -68,7 +68,7 @@ describe('segments', () => {
     expect(segmentsOf([])).toEqual(['hole 0+64']);
   });
 
-  test('a part of a file, and what is behind its size', () => {
+  test('a part of a file, and what is past its size', () => {
     expect(segmentsOf([at(16, 16), at(40, 24)], { from: 10 * 512, to: 20 * 512 })).toEqual([
       'data 10+6 from 10',
       'data 16+4 from 0',
@@ -79,7 +79,7 @@ describe('segments', () => {
     ]);
   });
 
-  test('a snapshot that overwrote the middle of its ancestor’s extent reads its own there, and the ancestor’s behind', () => {
+  test('a snapshot that overwrote the middle of its ancestor’s extent reads its own there, and the ancestor’s after it', () => {
     const keys = [at(16, 8, 10), at(32, 32)];
     expect(segmentsOf(keys, { snapshot: 10, sizeBytes: 32 * 512 })).toEqual([
       'hole 0+8',
@@ -165,7 +165,7 @@ describe('copies', () => {
 
   const both = [crc32(good), ptr({ dev: 0, sector: 512 }), ptr({ dev: 1, sector: 1024 })];
 
-  test('the first that is good is given; what failed before is told', () => {
+  test('the first that is good is given; what failed before is reported', () => {
     const [a, b, bad0] = [deviceWith([[512, good]]), deviceWith([[1024, good]]), deviceWith([[512, bad]])];
     expect(read(both, [a, b])).toEqual({ bytes: good, findings: [] });
     expect(read(both, [bad0, b])).toEqual({ bytes: good, findings: ['healed 0+8192 data_read_csum_err'] });
@@ -234,7 +234,7 @@ describe('copies', () => {
     expect(read([ptr({ sector: 512, gen: 5 })], [device], { alloc }).bytes).toEqual(good);
   });
 
-  test('each checksum entry is for the pointers behind it', () => {
+  test('each checksum entry is for the pointers after it', () => {
     const whole = pattern(32, 1);
     const entries = [
       crc32(bad),
@@ -248,13 +248,13 @@ describe('copies', () => {
     expect(read(entries, [deviceWith([[512, whole]]), deviceWith([[512, bad]])]).bytes).toEqual(bad);
   });
 
-  test('sizes that contradict each other are told, not read', () => {
+  test('sizes that contradict each other are reported, not read', () => {
     expect(read([crc32(good, { offset: 8 }), ptr({ sector: 512 })], [deviceWith([[512, good]])]).findings).toEqual([
       'lost 0+8192 ptr_crc_uncompressed_size_too_small',
     ]);
   });
 
-  test('chunks go on behind what is lost, in order and without gaps', () => {
+  test('chunks go on after what is lost, in order and without gaps', () => {
     const keys = [at(8, 8), testKey('error', [4096, 16, U32_MAX], new Uint8Array(0), 8), at(40, 8), at(64, 24)];
     const source = handMade({ extents: keys }, [MemoryDevice.from(new Uint8Array(2 ** 20).fill(7))]);
     const chunks = [...fileChunks(new DataReader(source), TABLE, FILE, { onFinding() {}, chunkBytes: 16 * 512 })];

@@ -49,7 +49,7 @@ describe.skipIf(whyNoFixtures !== undefined)('lost leaves of extents', () => {
         for (const found of files) {
           const { bytes, findings } = read(reader, found);
           const expected = sound.get(found.path)!;
-          // What is told to be lost was filled with zeroes.
+          // What is reported as lost was filled with zeroes.
           const compared = expected.slice();
           for (const { kind, offset, length } of findings) {
             if (kind === 'lost') compared.fill(0, offset, offset + length);

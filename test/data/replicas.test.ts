@@ -49,7 +49,7 @@ const without = (fs: Filesystem, lost: readonly number[]): FilesystemSource => (
   device: index => (lost.includes(index) ? undefined : fs.device(index)),
 });
 
-/** Whether an extent can be had without some members, from what its key and its stripes say. */
+/** Whether an extent can be read without some members, from what its key and its stripes say. */
 function canBeHad(fs: Filesystem, key: Key, btree: string, lost: readonly number[]): boolean {
   const entries = decodeExtentEntries(btree === 'reflink' ? key.value.subarray(8) : key.value);
   let idx: number | undefined;
@@ -225,7 +225,7 @@ describe.skipIf(whyNoFixtures !== undefined)('members taken away', () => {
         const table = SnapshotTable.read(fs);
         const { files } = manifestFiles(fs, table, image);
         const overlays = image.images.map((_, index) => new OverlayDevice(fs.device(index)!));
-        // The first copy that would be read of each extent that can be had in another way.
+        // The first copy that would be read of each extent that can be read in another way.
         const bad = new Uint8Array(512).fill(0xa5);
         let damagedExtents = 0;
         for (const { file } of files) {

@@ -56,7 +56,7 @@ describe('dump', () => {
         expect.objectContaining({ path: file('two.0.qcow2'), device: images[0], dev: 0, device_bytes: 16 << 20 }),
         expect.objectContaining({ path: file('two.1.qcow2'), device: images[1], dev: 1, device_bytes: 16 << 20 }),
       ]);
-      // One that is missing is told, and the name is that of a single file.
+      // One that is missing is reported, and the name is that of a single file.
       const { exitCode, stderr } = await run('dump', ['-o', file('half'), images[1]!]);
       expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: expect.stringContaining('missing') });
     });
@@ -91,7 +91,7 @@ describe('dump', () => {
     });
   });
 
-  test('a folder that cannot be written to, and a filesystem that is none', async () => {
+  test('a folder that cannot be written to, and a file that is not a filesystem', async () => {
     await withTestImage('basic', async ([image]) => {
       expect((await run('dump', ['-o', file('no/x'), image!])).exitCode).toBe(5);
     });
@@ -154,7 +154,7 @@ describe('dump', () => {
     });
   });
 
-  test('a damaged leaf is dumped as it is, and told', async () => {
+  test('a damaged leaf is dumped as it is, and reported', async () => {
     await withTestImage('basic', async ([image]) => {
       const [place] = nodePlaces(image!, 'inodes', 0);
       damage(image!, place! + 400, Uint8Array.of(0xa5, 0x5a));

@@ -111,7 +111,7 @@ function manyNodes(): { readonly devices: readonly MemoryDevice[]; readonly writ
 }
 
 describe('many nodes', () => {
-  test('are told of in parts, which leave what one leaves', () => {
+  test('are announced in parts, which leave what one leaves', () => {
     const { devices, writer } = manyNodes();
     const state = stateOf(openOn(devices));
     const leaves = [...nodePointers(writer.filesystem.btree('backpointers'))].length;

@@ -1,5 +1,5 @@
 // Commits against a plain model: random changes of one btree, with splits and merges, read back through the nodes. What the changes mean
-// for other btrees is left out here (no triggers), so that the btrees alone are on trial; room for nodes comes from behind the
+// for other btrees is left out here (no triggers), so that the btrees alone are on trial; room for nodes comes from past the
 // end of the filesystem, which is moved for it.
 
 import {
@@ -17,7 +17,7 @@ import {
   type Triggers,
 } from '@bcachefs-ts/core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { BehindTheEnd, grown, xattrKey } from '../support/behind-the-end.ts';
+import { grown, PastTheEnd, xattrKey } from '../support/past-the-end.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 
 const seed = testSeed();
@@ -29,7 +29,7 @@ describe(`commits (seed ${seed})`, () => {
     const random = randomFrom(seed);
     const { set, devices } = grown(name);
     const writer = new FilesystemWriter(set, { random: seededRandom(String(seed)), now: () => 1_700_000_000n });
-    const allocator = new BehindTheEnd(writer.filesystem.sb);
+    const allocator = new PastTheEnd(writer.filesystem.sb);
     const model = new Map<string, Key>();
     for (const key of writer.filesystem.btree('xattrs').keys()) model.set(bposText(key.k.p), key);
     const others = textOf(writer, 'inodes');
@@ -77,7 +77,7 @@ describe(`commits (seed ${seed})`, () => {
 test('a node is of a later generation than those that were in its place: a scan for lost nodes goes by it', () => {
   const { set } = grown('basic');
   const writer = new FilesystemWriter(set, { random: seededRandom(String(seed)), now: () => 1_700_000_000n });
-  const allocator = new BehindTheEnd(writer.filesystem.sb);
+  const allocator = new PastTheEnd(writer.filesystem.sb);
   const random = randomFrom(seed);
   const nodes = () => {
     const view = writer.filesystem.btree('xattrs');
@@ -112,7 +112,7 @@ test('a node is of a later generation than those that were in its place: a scan 
 test('a node that was to be merged is replaced also when its neighbour becomes fuller meanwhile', () => {
   const { set } = grown('basic');
   const writer = new FilesystemWriter(set, { random: seededRandom(String(seed)), now: () => 1_700_000_000n });
-  const allocator = new BehindTheEnd(writer.filesystem.sb);
+  const allocator = new PastTheEnd(writer.filesystem.sb);
   const commit = (triggers: Triggers, change: (tx: Transaction) => void) => {
     const tx = writer.begin(triggers);
     change(tx);
@@ -134,13 +134,13 @@ test('a node that was to be merged is replaced also when its neighbour becomes f
 
   // All keys of the third leaf go but the last, so that it is to be merged with its neighbour; the first round's trigger puts them back.
   const gone = Array.from({ length: end! - start! - 2 }, (_, i) => keyAt(start! + 1 + i));
-  const told: Key[] = [];
+  const replaced: Key[] = [];
   commit(
     {
       run(tx, { level, before, after }) {
         if (level === 1 && before !== undefined && after === undefined) {
-          if (told.length === 0) for (const key of gone) tx.store('xattrs', key);
-          told.push(before);
+          if (replaced.length === 0) for (const key of gone) tx.store('xattrs', key);
+          replaced.push(before);
         }
         return after;
       },
@@ -150,10 +150,10 @@ test('a node that was to be merged is replaced also when its neighbour becomes f
       for (const { k } of gone) tx.delete('xattrs', k.p);
     },
   );
-  expect(told.length).toBe(2);
+  expect(replaced.length).toBe(2);
   const now = new Set(leaves().map(ends));
-  expect(told.map(ends).filter(ptr => now.has(ptr))).toEqual([]);
-  expect(before.filter(ptr => !now.has(ends(ptr))).map(ends)).toEqual(told.map(ends));
+  expect(replaced.map(ends).filter(ptr => now.has(ptr))).toEqual([]);
+  expect(before.filter(ptr => !now.has(ends(ptr))).map(ends)).toEqual(replaced.map(ends));
   expect([...writer.filesystem.btree('xattrs').keys()].length).toBeGreaterThan(1000);
 });
 

@@ -1,6 +1,6 @@
 // On an encrypted filesystem no two ciphertexts share a nonce: after edits that failed late, were dropped, were killed, were repeated, and on
-// copies of an image that went different ways. Every file is one byte all through, another for each edit, so that what was written tells the
-// keystream; journal entries and btree nodes tell their numbers.
+// copies of an image that went different ways. Every file is one byte all through, another for each edit, so that what was written reveals the
+// keystream; journal entries and btree nodes reveal their numbers.
 
 import {
   assert,

@@ -25,7 +25,7 @@ if (whyNoFixtures !== undefined) console.warn(`triggers on fixtures skipped: ${w
 beforeAll(loadChecksums);
 
 const EXTENT = keyTypes.idOf('extent');
-/** Files that lose or get extents without their inodes being told. */
+/** Files that lose or get extents without a change of their inodes. */
 const SECTORS = ['inode_i_sectors_wrong'];
 const EXTENTS = (['extent', 'reflink_p', 'reservation', 'inline_data'] as const).map(name => keyTypes.idOf(name));
 

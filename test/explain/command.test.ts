@@ -147,7 +147,7 @@ describe('explain', () => {
     `);
   });
 
-  test('a journal entry, a key of a node, an unused part of a node, a bucket never used, and room behind data', async () => {
+  test('a journal entry, a key of a node, an unused part of a node, a bucket never used, and room after data', async () => {
     const lines = (text: string, count: number) => text.split('\n').slice(0, count).join('\n');
     expect(lines(await shown(image, '280616'), 8)).toMatchInlineSnapshot(`
       "IMAGE byte 280616: sector 548, byte 40 of it
@@ -214,8 +214,8 @@ describe('explain', () => {
 
   test('what is wrong with the words', async () => {
     expect((await run('explain', [image, '1x'])).exitCode).toBe(2);
-    const behind = await run('explain', [image, '1T']);
-    expect(behind).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('is not on') });
+    const past = await run('explain', [image, '1T']);
+    expect(past).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('is not on') });
     expect((await run('explain', ['--device=3', image, '0'])).stderr).toContain('expected one of 0');
     expect((await run('explain', ['--length=4', image, '0'])).stderr).toContain('--hex');
     expect((await run('explain', ['--hex', '--length=2M', image, '0'])).exitCode).toBe(2);
@@ -268,7 +268,7 @@ test('a filesystem without a journal is explained as far as its superblocks go',
   withTestImage('unclean', async ([image]) => {
     const plain = await succeed('explain', ['--json', image!, '8s']);
     const size = JSON.parse(plain).bucket.size;
-    // All behind the superblocks at the start: no journal is left, no node.
+    // All after the superblocks at the start: no journal is left, no node.
     const contents = new Uint8Array((await import('node:fs')).readFileSync(image!));
     contents.fill(0, Math.max(4 * 2 ** 20, size));
     writeFileSync(image!, contents);
@@ -303,7 +303,7 @@ describe.skipIf(whyNoFixtures !== undefined)('reference images', () => {
     },
   );
 
-  test('a copy with a wrong checksum is told', async () => {
+  test('a copy with a wrong checksum is reported', async () => {
     const [image] = fixture('dmg-data-csum').images;
     const bad: string[] = [];
     for (const { runs } of (await located([image!, '/a/f1', '/a/f2', '/a/b/f3', '/a/b/c/f4'])).files) {

@@ -119,7 +119,7 @@ describe.skipIf(whyNoFixtures !== undefined)('what says itself where it is', () 
     expect(nodes).toBeGreaterThan(3);
   });
 
-  test('every key of a node is found at its first and last byte, and told whether it is live', () => {
+  test('every key of a node is found at its first and last byte, with whether it is live', () => {
     const { fs, explainer } = open('basic');
     let live = 0;
     let dead = 0;
@@ -261,9 +261,9 @@ describe.skipIf(whyNoFixtures !== undefined)('buckets', () => {
     if (name === 'ec-1.39') expect(seen.get(6) ?? 0, 'parity buckets').toBeGreaterThan(0);
   });
 
-  test('a wrong backpointer is told, and the owner found all the same', () => {
+  test('a wrong backpointer is reported, and the owner found all the same', () => {
     const { fs, explainer } = open('dmg-backpointer');
-    let told = 0;
+    let reported = 0;
     for (const { k, value } of fs.btree('extents').keys()) {
       if (k.type !== 6 || value.length === 0) continue;
       const tree = FileTree.open(fs);
@@ -274,11 +274,11 @@ describe.skipIf(whyNoFixtures !== undefined)('buckets', () => {
         for (const { ptr, offset } of replicas) {
           const { places, notices } = explainer.explain(ptr.dev, offset);
           expect(places.some(place => place.kind === 'data')).toBe(true);
-          if (notices.length > 0) told++;
+          if (notices.length > 0) reported++;
         }
       }
     }
-    expect(told).toBeGreaterThan(0);
+    expect(reported).toBeGreaterThan(0);
   });
 
   test('scanning finds what backpointers find', () => {

@@ -91,14 +91,14 @@ describe('ls', () => {
     expect(columnsFor([30, 3], 20)).toEqual({ columns: 1, widths: [0] });
   });
 
-  test('a name that is no text can be given as it was printed', async () => {
+  test('a name that is not text can be given as it was printed', async () => {
     expect(await succeed('cat', [image, 'names/\\xe9 latin1'])).toBe('');
     expect((await runForBytes('cat', [image, 'names/\\xe9 latin1'])).stdoutBytes).toHaveLength(8);
     expect(unescapedBytes('a\\xffü')).toEqual(Uint8Array.of(0x61, 0xff, 0xc3, 0xbc));
     expect(unescapedBytes('plain')).toBeUndefined();
   });
 
-  test('what is not there is told', async () => {
+  test('what is missing is reported', async () => {
     const { exitCode, stderr } = await run('ls', [image, 'nowhere']);
     expect([exitCode, stderr]).toEqual([2, 'ls: /nowhere: no such file or directory\n']);
   });

@@ -1,5 +1,5 @@
-// Damage is damage, whoever meets it: exit code 3 (or 4, where it could be a later version's), one line, and not a byte changed; never a bug
-// of ours, never a wrong command line. Lack of space is no mistake of the command line either.
+// Damage is damage, whichever command meets it: exit code 3 (or 4, where it could be a later version's), one line, and not a byte changed; never a bug
+// of ours, never a wrong command line. Lack of space is not a mistake of the command line either.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -446,7 +446,7 @@ test(
         stdio: ['ignore', 'ignore', 'pipe'],
       });
       const ended = new Promise(resolve => child.on('exit', (_, signal) => resolve(signal)));
-      // The first file is in the filesystem's free room when progress is told.
+      // The first file is in the filesystem's free room when progress is reported.
       await new Promise<void>(resolve => {
         child.stderr.on('data', (bytes: Buffer) => {
           if (bytes.toString().includes('"progress"')) resolve();

@@ -45,15 +45,15 @@ test(
         ['format', ['--label', EVIL, join(folder, 'absent')]],
         ['show-super', [join(folder, EVIL)]],
       ];
-      let told = 0;
+      let escaped = 0;
       for (const [command, words] of commands) {
         const { stdout, stderr } = await run(command, words);
         expect({ command, found: RAW.exec(stdout + stderr) }).toEqual({ command, found: null });
-        if (`${stdout}${stderr}`.includes('gpj.\\xe2\\x80\\xaeexe\\xc2\\x9b31m')) told++;
+        if (`${stdout}${stderr}`.includes('gpj.\\xe2\\x80\\xaeexe\\xc2\\x9b31m')) escaped++;
         const json = await run(command, ['--json', ...words]);
         expect({ command, found: RAW.exec(json.stdout + json.stderr) }).toEqual({ command, found: null });
       }
-      expect(told).toBeGreaterThanOrEqual(12);
+      expect(escaped).toBeGreaterThanOrEqual(12);
       // The strings are what they were.
       const lines = (await succeed('ls', ['--json', image])).trim().split('\n');
       expect(lines.map(line => JSON.parse(line).name)).toContain(EVIL);

@@ -50,7 +50,7 @@ describe('the superblock', () => {
     const image = join(folder, 'ext4.img');
     const bytes = new Uint8Array(2 ** 20);
     const view = new DataView(bytes.buffer);
-    // The magic, and the features that tell ext4 from ext2: extents.
+    // The magic, and the features that distinguish ext4 from ext2: extents.
     view.setUint16(1024 + 0x38, 0xef53, true);
     view.setUint32(1024 + 0x20, 8192, true);
     view.setUint32(1024 + 0x4c, 1, true);
@@ -66,7 +66,7 @@ describe('the superblock', () => {
     }
   });
 
-  test('that the first copy cannot be used is told, and what writes it back', async () => {
+  test('that the first copy cannot be used is reported, and what writes it back', async () => {
     await withTestImage('basic', async ([image = '']) => {
       const fd = openSync(image, 'r+');
       writeSync(fd, new Uint8Array(512), 0, 512, 8 * 512);

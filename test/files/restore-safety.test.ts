@@ -94,7 +94,7 @@ describe('a work folder that another user prepared is not used', () => {
     expect(readdirSync(out())).toEqual([WORK]);
   });
 
-  test.each(['state', 'done'])('one that an image held, with a %s that is no file', async name => {
+  test.each(['state', 'done'])('one that an image held, with a %s that is not a file', async name => {
     mkdirSync(out(WORK), { recursive: true, mode: 0o700 });
     symlinkSync(victim, out(WORK, name));
     await expect(intoOut(files)).rejects.toThrow('was not made by a restore');
@@ -259,7 +259,7 @@ describe.skipIf(!isRoot)('the way to the destination', () => {
     expect(existsSync(join(folder, 'etc', 'x'))).toBe(false);
   });
 
-  test('nor one in a folder like /tmp that is his, nor any where nobody keeps others out', async () => {
+  test('nor one in a folder like /tmp that is his, nor any from which others are not kept out', async () => {
     const tmp = join(folder, 'tmp');
     mkdirSync(tmp);
     chmodSync(tmp, 0o1777);

@@ -107,8 +107,8 @@ interface Damage {
   /** The verdicts that are not "intact", as `PATH: VERDICT`. */
   readonly verdicts?: readonly string[];
   readonly exitCode: number;
-  /** Parts of what is told about the metadata. */
-  readonly told?: readonly string[];
+  /** Parts of what is reported about the metadata. */
+  readonly reported?: readonly string[];
 }
 
 const below = (top: string, ...names: string[]): string[] => [top, ...names.map(name => `${top}/${name}`)];
@@ -120,23 +120,23 @@ const damages: Readonly<Record<string, Damage>> = {
   'dmg-alloc-root': { exitCode: 0 },
   'dmg-backpointer': { exitCode: 0 },
   'dmg-data-csum': { exitCode: 1, absent: ['a/b/c/f4'], verdicts: ['a/b/c/f4: holes'] },
-  'dmg-dirent-type': { exitCode: 1, told: ['says dir, the inode is of type reg'] },
-  'dmg-dirloop': { exitCode: 1, absent: loop, told: ['leads back to a directory', '1 file or folder has no name'] },
-  'dmg-dup-dirent': { exitCode: 1, verdicts: ['a/f2: not_written'], told: ['a second f2'] },
-  'dmg-hash': { exitCode: 1, told: ['no lookup finds it here'] },
-  'dmg-leaf-csum': { exitCode: 1, absent: ['big/zone_02026'], told: ['the bset at', 'dirent at 409', 'no name'] },
+  'dmg-dirent-type': { exitCode: 1, reported: ['says dir, the inode is of type reg'] },
+  'dmg-dirloop': { exitCode: 1, absent: loop, reported: ['leads back to a directory', '1 file or folder has no name'] },
+  'dmg-dup-dirent': { exitCode: 1, verdicts: ['a/f2: not_written'], reported: ['a second f2'] },
+  'dmg-hash': { exitCode: 1, reported: ['no lookup finds it here'] },
+  'dmg-leaf-csum': { exitCode: 1, absent: ['big/zone_02026'], reported: ['the bset at', 'dirent at 409', 'no name'] },
   'dmg-missing-target': {
     exitCode: 1,
     absent: ['a/b/f3'],
     verdicts: ['a/b/f3: unreadable'],
-    told: ['which is missing'],
+    reported: ['which is missing'],
   },
   // The link count in the inode is wrong: what it says is one file is not looked for under other names.
   'dmg-nlink': { exitCode: 0, damaged: ['a/b/f1link', 'a/f1', 'a/x/f1link2'] },
   'dmg-orphan': {
     exitCode: 1,
     absent: below('a/b', 'c', 'c/d', 'c/d/f5', 'c/f4', 'f3').slice(1),
-    told: ['2 files or folders have no name'],
+    reported: ['2 files or folders have no name'],
   },
   'dmg-reflink': { exitCode: 0 },
   // The size in the inode is wrong: it decides.
@@ -145,7 +145,7 @@ const damages: Readonly<Record<string, Damage>> = {
     exitCode: 1,
     absent: ['sv', 'sv/s1'],
     verdicts: ['sv: unreadable'],
-    told: ['subvolume 2, which is missing'],
+    reported: ['subvolume 2, which is missing'],
   },
 };
 
@@ -154,7 +154,7 @@ describe.skipIf(whyNoFixtures !== undefined)('damaged images', () => {
     const { images, readManifest } = fixture(name);
     const { result, out, unkept, exitCode } = await restore(images);
     expect(result.files.map(({ path, verdict }) => `${path}: ${verdict}`)).toEqual(expected.verdicts ?? []);
-    expect(result.damages).toEqual((expected.told ?? []).map(part => expect.stringContaining(part)));
+    expect(result.damages).toEqual((expected.reported ?? []).map(part => expect.stringContaining(part)));
     expect(exitCode).toBe(expected.exitCode);
     const absent = new Set(expected.absent);
     const found = differences(out, readManifest<ManifestEntry>(), { unkept });

@@ -90,7 +90,7 @@ describe('visibleKeys', () => {
     }
   });
 
-  test('keys of a missing snapshot are seen by nobody, and told once', () => {
+  test('keys of a missing snapshot are not seen, and reported once', () => {
     const table = new SnapshotTable([node(100, 0)]);
     const view = handMadeBtree('dirents', [1n, 2n, 3n].flatMap(at => [key('set', makeBpos(1n, at, 77)), key('set', makeBpos(1n, at, 100))])); // biome-ignore format: two of each
     const damage: string[] = [];

@@ -171,10 +171,10 @@ describe.skipIf(whyNot !== undefined)('the archive of a reference image', () => 
     compare(name, members, manifest);
     const sockets = manifest.filter(({ type }) => type === 'sock').length;
     expect([exitCode, JSON.parse(stdout).left_out.length]).toEqual([sockets > 0 ? 1 : 0, sockets]);
-    // A member that was away for a while is reported as well, and a first superblock that is no use.
+    // A member that was away for a while is reported as well, and a first superblock that is of no use.
     const others = /has an older superblock|the superblock at sector 8 cannot be used/;
-    const told = stderr.split('\n').filter(line => line !== '' && !others.test(line));
-    expect(told).toHaveLength(sockets);
+    const reported = stderr.split('\n').filter(line => line !== '' && !others.test(line));
+    expect(reported).toHaveLength(sockets);
     expect(others.test(stderr)).toBe(/^sb-(head|primary)-|^multi3-stale$/.test(name));
     expect(sizeBytes % 10_240).toBe(0);
   });

@@ -1,4 +1,4 @@
-// Archives of the project's own image: what GNU tar and bsdtar unpack of them, where they are to be had, options, output files, and headers
+// Archives of the project's own image: what GNU tar and bsdtar unpack of them, where they are installed, options, output files, and headers
 // that no small image needs.
 
 import { spawnSync } from 'node:child_process';
@@ -59,7 +59,7 @@ describe('headers', () => {
     ]);
   });
 
-  test('ACLs as text; what is none is none', () => {
+  test('ACLs as text; anything else is undefined', () => {
     const acl = Uint8Array.of(
       2,
       0,
@@ -290,7 +290,7 @@ describe('the command', () => {
     patient(120_000),
   );
 
-  test('what archives cannot hold is told', async () => {
+  test('what archives cannot hold is reported', async () => {
     await withTestImage('basic', async ([image]) => {
       const { exitCode, stderr, stdout } = await runForBytes('tar', [image!, 'special']);
       expect([exitCode, stderr, stdout]).toEqual([

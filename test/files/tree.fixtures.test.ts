@@ -217,7 +217,7 @@ describe.skipIf(whyNoFixtures !== undefined)('the tree of files', () => {
     }
   });
 
-  test('every dirent stands at its hash, or behind others', () => {
+  test('every dirent is at its hash, or after others', () => {
     let count = 0;
     const seen = new Set<number>();
     let isCasefoldedSeen = false;
@@ -229,7 +229,7 @@ describe.skipIf(whyNoFixtures !== undefined)('the tree of files', () => {
           const { lo, hi } = new StrHash(entry.directory.inode).dirent(lookupName(entry));
           const offset = (BigInt(entry.pos[2]!) << 32n) | BigInt(entry.pos[1]!);
           const hash = (BigInt(hi) << 32n) | BigInt(lo);
-          // Collisions are one in 2^32 at worst: none is among the images, but after renames names may stand a step behind.
+          // Collisions are one in 2^32 at worst: none is among the images, but after renames names may be a step after it.
           expect(offset - hash).toBe(0n);
           seen.add(entry.directory.inode.str_hash);
           isCasefoldedSeen ||= entry.casefoldedName !== undefined;
@@ -249,7 +249,7 @@ describe.skipIf(whyNoFixtures !== undefined)('the tree of files', () => {
 
 interface DamagedCase {
   readonly name: string;
-  /** fsck errors that the walk tells. */
+  /** fsck errors that the walk reports. */
   readonly errors: readonly string[];
   /** Paths that are gone from the manifest, and all below them. */
   readonly lost?: readonly string[];
@@ -315,7 +315,7 @@ describe.skipIf(whyNoFixtures !== undefined)('the tree of files of a damaged ima
     }
   });
 
-  test('dmg-leaf-csum: one name of 2,922 is lost, and told', () => {
+  test('dmg-leaf-csum: one name of 2,922 is lost, and reported', () => {
     const { filesystem, manifest, tree, items, damage } = walked('dmg-leaf-csum');
     try {
       const missing = manifest.filter(entry => !items.has(pathOf(entry)));
@@ -340,7 +340,7 @@ describe.skipIf(whyNoFixtures !== undefined)('the tree of files of a damaged ima
     }
   });
 
-  test('without anybody to tell, the first loss is thrown', () => {
+  test('without a listener, the first loss is thrown', () => {
     const { filesystem } = open('dmg-missing-target');
     try {
       expect(() => [...FileTree.open(filesystem).walk()]).toThrow('leads to inode 1073741840, which is missing');
@@ -378,7 +378,7 @@ describe.skipIf(whyNoFixtures !== undefined)('subvolumes and snapshots', () => {
     }
   });
 
-  test('whoever names no subvolume hears so', () => {
+  test('a subvolume that does not exist is an error', () => {
     const { filesystem } = open('snapshots');
     try {
       expect(() => FileTree.open(filesystem, { subvolume: 999 })).toThrow('there is no subvolume 999');

@@ -166,13 +166,13 @@ describe('hand-made trees', () => {
     });
     expect(paths.toSorted()).toEqual(['', 'a', 'a/b', 'a/b/c', 'a/b/d']);
     expect(damage).toHaveLength(2);
-    for (const told of damage) expect(told).toContain('leads back to a directory that it is in');
+    for (const message of damage) expect(message).toContain('leads back to a directory that it is in');
     expect([...orphans(tree)]).toEqual([]);
     // Deeper and deeper by name all the same: each part is a lookup.
     expect(tree.lookup('a/b/c/b/c').inum).toBe(5000n);
   });
 
-  test('thirty directories, each with two names for the next, are not a thousand million', () => {
+  test('thirty directories, each with two names for the next, are not a billion', () => {
     const numbers = Array.from({ length: 30 }, (_, i) => 5000n + BigInt(i));
     const { damage, paths } = walkOf({
       ...oneSubvolume,
@@ -202,7 +202,7 @@ describe('hand-made trees', () => {
     expect(damage[0]).toContain('leads back to a directory that it is in');
   });
 
-  test('a loop of snapshots ends and is told', () => {
+  test('a loop of snapshots ends and is reported', () => {
     const { damage, paths } = walkOf({
       snapshots: [snapshotKey(10, 20), snapshotKey(20, 30), snapshotKey(30, 10)],
       subvolumes: [subvolumeKey(1, 10, 4096n)],
@@ -243,29 +243,29 @@ describe('hand-made trees', () => {
 });
 
 describe('names whose hashes collide', () => {
-  /** A dirent some places behind its hash. */
-  function behind(name: string, places: bigint, inum: bigint): Key {
+  /** A dirent some places after its hash. */
+  function displaced(name: string, places: bigint, inum: bigint): Key {
     const { k, value } = direntKey(4096n, name, { inum });
     const offset = ((BigInt(k.p[2]!) << 32n) | BigInt(k.p[1]!)) + places;
     return key('dirent', makeBpos(4096n, offset, ROOT_SNAPSHOT), value);
   }
-  const whiteout = (name: string, places: bigint): Key => key('hash_whiteout', behind(name, places, 1n).k.p);
+  const whiteout = (name: string, places: bigint): Key => key('hash_whiteout', displaced(name, places, 1n).k.p);
   const inodes = [inodeKey(4096n), inodeKey(5000n)];
 
   test.each([
-    ['behind names that were deleted', [whiteout('x', 0n), whiteout('x', 1n), behind('x', 2n, 5000n)], 0],
-    ['behind a free place: found by listing, and told', [whiteout('x', 0n), behind('x', 2n, 5000n)], 1],
-    ['before its hash: the same', [behind('x', -1n, 5000n)], 1],
-  ])('%s', (_, dirents, told) => {
+    ['after names that were deleted', [whiteout('x', 0n), whiteout('x', 1n), displaced('x', 2n, 5000n)], 0],
+    ['after a free place: found by listing, and reported', [whiteout('x', 0n), displaced('x', 2n, 5000n)], 1],
+    ['before its hash: the same', [displaced('x', -1n, 5000n)], 1],
+  ])('%s', (_, dirents, count) => {
     const { tree, damage, paths } = walkOf({ ...oneSubvolume, inodes, dirents });
     expect(paths).toEqual(['', 'x']);
     expect(tree.lookup('x').inum).toBe(5000n);
-    expect(damage).toHaveLength(told);
+    expect(damage).toHaveLength(count);
     for (const message of damage) expect(message).toContain('x hashes to');
   });
 
   test('the first of two equal names counts', () => {
-    const dirents = [behind('x', 0n, 5000n), behind('x', 1n, 6000n)];
+    const dirents = [displaced('x', 0n, 5000n), displaced('x', 1n, 6000n)];
     const { tree, damage } = walkOf({ ...oneSubvolume, inodes: [...inodes, inodeKey(6000n)], dirents });
     expect(tree.lookup('x').inum).toBe(5000n);
     expect(damage).toEqual([expect.stringContaining('a second x: lookups find the first')]);

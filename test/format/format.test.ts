@@ -20,7 +20,7 @@ beforeEach(() => {
 /** Messages name the image by its path, which is another one each time. */
 const named = (text: string) => text.replaceAll(image, 'DISK').replaceAll(folder, 'FOLDER');
 
-/** An image with the magic of an ext filesystem, and a byte far behind that must stay. */
+/** An image with the magic of an ext filesystem, and a byte far after it that must stay. */
 function ext2Image(path: string): void {
   const bytes = Buffer.alloc(64 * MIB);
   bytes.writeUInt32LE(8192, 0x400 + 0x20); // blocks per group
@@ -247,7 +247,7 @@ describe('what it refuses', () => {
     expect((await run('format', ['--metadata_replicas=2', image])).stderr).toContain('bcachefs filesystem');
   });
 
-  test('a layout alone, which wipefs leaves, is in nobody’s way', async () => {
+  test('a layout alone, which wipefs leaves, is not in the way', async () => {
     await succeed('format', ['--fs_size=64M', image]);
     const bytes = readFileSync(image);
     for (const magic of superblockMagics(bytes)) bytes.fill(0, magic, magic + 16);
@@ -273,7 +273,7 @@ describe('what it refuses', () => {
     expect(new Set(scan.candidates.map((candidate: { uuid: string }) => candidate.uuid)).size).toBe(1);
   });
 
-  test('leaves a larger file alone behind the filesystem', async () => {
+  test('leaves a larger file alone after the end of the filesystem', async () => {
     writeFileSync(image, Buffer.alloc(32 * MIB, 0x11));
     truncateSync(image, 96 * MIB);
     await succeed('format', ['--force', '--fs_size=16M', image]);

@@ -175,7 +175,7 @@ describe.runIf(whyNoPython === undefined)(`random changes (seed ${seed})`, () =>
   });
 });
 
-describe('what is told', () => {
+describe('what is reported', () => {
   /** A small folder, and an image of it. */
   async function made(...words: string[]): Promise<{ source: string; image: string }> {
     const [source, image] = [at('source'), at('image')];
@@ -316,7 +316,7 @@ describe('what is told', () => {
     const { source, image } = await made();
     const { size } = statSync(image);
     writeFileSync(join(source, 'a', 'file'), Buffer.alloc(3_000_000, 'new'));
-    // Told when the root is left, last of all.
+    // Reported when the root is left, last of all.
     await succeed('subvolume create', [image, 'zz']);
     const before = contentsOf(image);
     const { exitCode } = await run('image update', [`--source=${source}`, image]);

@@ -56,7 +56,7 @@ describe('formatting again with the same seed', () => {
     expect(nodesFound(device)).toEqual(nodePlaces(device).map(({ offset }) => offset));
   });
 
-  test('no bset lies behind the end of a node', () => {
+  test('no bset lies past the end of a node', () => {
     const places = nodePlaces(device);
     expect(places.length).toBeGreaterThan(5);
     for (const { offset, length, seq } of places) {
@@ -68,7 +68,7 @@ describe('formatting again with the same seed', () => {
   test('the same bytes as on an empty device, wherever that was written to', () => {
     for (const { offset, length } of fresh.writtenRanges()) {
       for (let at = offset; at < offset + length; at += 4096) {
-        // Between superblock and journal, what nobody reads stays.
+        // Between superblock and journal, what is never read stays.
         const wanted = readBytes(fresh, at, 4096);
         if (wanted.some(byte => byte !== 0))
           expect(Buffer.compare(readBytes(device, at, 4096), wanted), `${at}`).toBe(0);

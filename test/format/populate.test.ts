@@ -199,9 +199,9 @@ describe('nothing half', () => {
       [`--source=${source}`, '--subvol=few/nothing'],
       'few/nothing is not in the source',
     ],
-    ['a size that does not suffice', [`--source=${large}`, '--fs_size=8M'], 'no space'],
+    ['a size that is too small', [`--source=${large}`, '--fs_size=8M'], 'no space'],
     ['half an archive', [`--source=${at('half.tar')}`], 'half.tar'],
-    ['an owner that is none', [`--source=${source}`, '--owner=root'], 'UID:GID'],
+    ['an owner that is not a number', [`--source=${source}`, '--owner=root'], 'UID:GID'],
     ['one map twice', [`--source=${source}`, '--uid_map=0:1:5', '--uid_map=4:9:1'], 'overlap'],
     ['no source', [], '--source'],
   ])('%s', async (_, words, message) => {

@@ -71,7 +71,7 @@ interface Shape {
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
 
 /** Entries as plain values; chunks as text of where data is, and a copy of the data. */
-function told(entry: SourceEntry, { times = true }: Shape = {}): Record<string, unknown> {
+function plain(entry: SourceEntry, { times = true }: Shape = {}): Record<string, unknown> {
   const place = { path: text(entry.path), name: text(entry.name), depth: entry.depth, type: entry.type };
   if (entry.type === 'link') return { ...place, linkId: 'later' };
   const { mode, uid, gid, mtimeNs, xattrs } = entry;
@@ -100,7 +100,7 @@ function told(entry: SourceEntry, { times = true }: Shape = {}): Record<string, 
 }
 
 function stream(source: SourceTree, shape: Shape = {}): Record<string, unknown>[] {
-  const entries = [...source.entries()].map(entry => told(entry, shape));
+  const entries = [...source.entries()].map(entry => plain(entry, shape));
   source.close();
   return entries;
 }
@@ -225,7 +225,7 @@ describe('directories', () => {
     expect(timeless(other), `TEST_SEED=${seed}`).toEqual(timeless(one));
   });
 
-  test('without system calls holes are the same, and attributes are told as not kept', () => {
+  test('without system calls holes are the same, and attributes are reported as not kept', () => {
     const folder = path.join(scratch, 'tree');
     fill(folder);
     const notices: string[] = [];
@@ -257,7 +257,7 @@ describe('directories', () => {
     expect(pathsOf(directory(scratch, options))).toEqual(['', 'keep']);
   });
 
-  test('what is not there, and what is no directory', () => {
+  test('what does not exist, and what is not a directory', () => {
     expect(() => openDirectory(path.join(scratch, 'no'))).toThrow(DeviceError);
     writeFileSync(path.join(scratch, 'f'), '');
     expect(() => openDirectory(path.join(scratch, 'f'))).toThrow(UsageError);
@@ -359,7 +359,7 @@ describe('archives of bcachefs tar', () => {
   });
 });
 
-/** The file that `told` told of. */
+/** The contents of a file from its plain value. */
 function contentsOf(entry: Record<string, unknown>): Buffer {
   const whole = Buffer.alloc(Number(entry.sizeBytes));
   for (const chunk of entry.chunks as string[]) {
@@ -674,7 +674,7 @@ describe('archives with surprises', () => {
       }
     });
 
-    test('what cannot be undone is told with the program', async () => {
+    test('what cannot be undone is reported with the program', async () => {
       for (const [magic, program] of [
         ['BZh9', 'bzip2'],
         ['\x04"M\x18', 'lz4'],
@@ -699,7 +699,7 @@ describe('archives with surprises', () => {
       }
     });
 
-    test('xz with a check or a filter that the decoder lacks is told with the program', async () => {
+    test('xz with a check or a filter that the decoder lacks is reported with the program', async () => {
       for (const words of [['--check=sha256'], ['--x86', '--lzma2'], ['--lzma2=dict=128MiB']]) {
         const packed = packedBy('xz', '-c', ...words);
         if (packed === undefined) return;
@@ -745,7 +745,7 @@ describe('archives with surprises', () => {
       const at = 512 * random.below(whole.length / 512);
       for (let i = random.below(3); i >= 0; i--)
         bytes[at + random.below(512)] = random.pick([0, 255, 48, 55, 83, random.below(256)]);
-      // With a right checksum most of the time, or nothing behind it would be tried.
+      // With a right checksum most of the time, or nothing after it would be tried.
       const block =
         random.below(4) === 0
           ? bytes

@@ -79,14 +79,14 @@ describe('counters are what a recount of all keys comes to', () => {
     withTestImage(name, async images => opened(images, passphrase, expectSound)),
   );
 
-  // Those whose counters a crash, a fault or nobody has made are below.
+  // Those whose counters come from a crash or a fault, or are missing, are below.
   const sound = fixtureNames().filter(name => !/^(dmg|fresh.*noinit|sb-)/.test(name) && !/^fresh/.test(name));
   test.skipIf(whyNoFixtures !== undefined).each(sound.length > 0 ? sound : ['none'])('%s', name => {
     const { images, json } = fixture(name);
     opened(images, json.passphrase, expectSound);
   });
 
-  test.skipIf(whyNoFixtures !== undefined)('and not, where alloc keys were changed behind their back', () => {
+  test.skipIf(whyNoFixtures !== undefined)('and not, where alloc keys were changed and the counters were not', () => {
     opened(fixture('dmg-alloc').images, null, filesystem => {
       const usage = counted(usageOf(filesystem));
       const again = recount(filesystem);
@@ -232,7 +232,7 @@ describe('text', () => {
       }),
     ));
 
-  test('a missing member is degraded data, and is told unless that is known', () =>
+  test('a missing member is degraded data, and is reported unless that is known', () =>
     withTestImage('multi', async ([image = '']) => {
       const { exitCode, stdout, stderr } = await run('fs usage', ['--fields=replicas', image]);
       expect(exitCode).toBe(0);
@@ -278,7 +278,7 @@ describe('text', () => {
   });
 });
 
-test('what cannot be read is told, and the exit code says so', () =>
+test('what cannot be read is reported, and the exit code says so', () =>
   withTestImage('basic', async ([image = '']) => {
     const [, line = ''] = (await succeed('list', ['--json', '--mode=nodes-ondisk', '-b', 'accounting', image])).split(
       '\n',

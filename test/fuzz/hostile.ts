@@ -394,7 +394,7 @@ function loops(): HostileImage[] {
       }),
     ),
     image(
-      'a thousand million hard links, of which 20,000 are there',
+      'a billion hard links, of which 20,000 are there',
       join(sound, {
         inodes: [inode(5000n, { bi_mode: FILE, bi_nlink: 999_999_998, bi_size: 3n })],
         dirents: numbers(many).map(nr => dirent(ROOT, `l${nr}`, 5000n, 8)),

@@ -1,5 +1,5 @@
 // Damaged copies of the project's own images: each mutant is a few changes to nodes, to the journal and to data, from a seed. Half of the
-// changes to nodes and journals are made behind the checksums (and the encryption), so that the decoders are reached; the other half
+// changes to nodes and journals are made under the checksums (and the encryption), which are made anew, so that the decoders are reached; the other half
 // leave wrong checksums, as disks do.
 
 import {

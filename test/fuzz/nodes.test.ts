@@ -1,5 +1,5 @@
 // Random damage to btree nodes: whatever is in them, listing every btree ends in time with keys, or with errors thrown on purpose. In half
-// of the cases the checksums are made right again, so that what is behind them is tested too.
+// of the cases the checksums are made right again, so that what they protect is tested too.
 
 import {
   BtreeNodeHeader,

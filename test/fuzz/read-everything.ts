@@ -39,7 +39,7 @@ export interface Reached {
   counters: number;
 }
 
-/** Losses that one reading may tell: each costs memory where they are kept. */
+/** Losses that one reading may report: each costs memory where they are kept. */
 const LOSSES_MAX = 100_000;
 
 /** Each may go over all names. */

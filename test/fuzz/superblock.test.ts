@@ -112,7 +112,7 @@ function exercise(device: BlockDevice): number {
   });
   attempt(() => void openMembers([device]));
   attempt(() => void planRecovery(device));
-  // And what the commands that write do with it, on this device that nobody needs.
+  // And what the commands that write do with it, on this device that is not needed any more.
   const edit = (change: (sb: Superblock) => Superblock) =>
     attempt(() => void editSuperblock(openMembers([device]), change, { now: 1_800_000_000n, allowMissing: true }));
   edit(sb => withCountersReset(withOption(sb, 'errors', 1)));

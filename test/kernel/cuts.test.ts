@@ -27,18 +27,18 @@ interface Kind {
   readonly counts: Readonly<Partial<Record<Sort, number>>>;
 }
 
-/** Before the commit counts, behind it, and with a superblock or the journal entry of which a part arrived. */
-type Sort = 'before' | 'behind' | 'superblock' | 'journal';
-const sorts: readonly Sort[] = ['before', 'behind', 'superblock', 'journal'];
+/** Before the commit counts, after it, and with a superblock or the journal entry of which a part arrived. */
+type Sort = 'before' | 'after' | 'superblock' | 'journal';
+const sorts: readonly Sort[] = ['before', 'after', 'superblock', 'journal'];
 
 // biome-ignore format: a table
 const kinds: readonly Kind[] = [
-  { name: 'ours', image: () => formattedImage({ options: { compression: 'zstd' } }), steps: 60, counts: isLong ? { before: 1, behind: 1, superblock: 1, journal: 1 } : { superblock: 1, journal: 1 } },
-  { name: 'two', image: () => formattedImage({ members: 2, options: { metadata_replicas: '2', data_replicas: '2' } }), steps: 40, counts: isLong ? { before: 1, behind: 1, superblock: 1, journal: 1 } : { behind: 1 } },
+  { name: 'ours', image: () => formattedImage({ options: { compression: 'zstd' } }), steps: 60, counts: isLong ? { before: 1, after: 1, superblock: 1, journal: 1 } : { superblock: 1, journal: 1 } },
+  { name: 'two', image: () => formattedImage({ members: 2, options: { metadata_replicas: '2', data_replicas: '2' } }), steps: 40, counts: isLong ? { before: 1, after: 1, superblock: 1, journal: 1 } : { after: 1 } },
   { name: 'worn', image: () => wornImage(1), steps: 20, counts: isLong ? { journal: 1 } : {} },
-  { name: 'unclean', image: () => testImage('unclean'), steps: 8, counts: isLong ? { behind: 1 } : {} },
+  { name: 'unclean', image: () => testImage('unclean'), steps: 8, counts: isLong ? { after: 1 } : {} },
   { name: 'kernels', image: () => testImage('basic'), steps: 8, counts: isLong ? { before: 1 } : {} },
-  { name: 'encrypted', image: () => formattedImage({ isEncrypted: true }), steps: 40, counts: isLong ? { behind: 1 } : {} },
+  { name: 'encrypted', image: () => formattedImage({ isEncrypted: true }), steps: 40, counts: isLong ? { after: 1 } : {} },
 ];
 
 /** What a kernel says of the journal entry or the superblock that was being written; it has what was there before, or another copy. */
@@ -69,7 +69,7 @@ kernelSuite('power cuts in the middle of commits', () => {
   const samples = new Map<string, Sample>();
   let looks: RunResult;
 
-  /** Cuts that leave work for whoever mounts it: of one commit of files or of subvolumes, before it counts and behind it. */
+  /** Cuts that leave work for a mount: of one commit of files or of subvolumes, before it counts and after it. */
   function takeSamples({ name, image, steps, counts }: Kind): void {
     const random = randomFrom(seed);
     const { devices, key } = image();
@@ -83,7 +83,7 @@ kernelSuite('power cuts in the middle of commits', () => {
       milestones.push(here());
     }
     const { events } = cuts;
-    const found: Record<Sort, PowerCut[]> = { before: [], behind: [], superblock: [], journal: [] };
+    const found: Record<Sort, PowerCut[]> = { before: [], after: [], superblock: [], journal: [] };
     const journals = devices.map(journalRanges);
     const { wrong } = tryCuts({
       cuts,
@@ -98,7 +98,7 @@ kernelSuite('power cuts in the middle of commits', () => {
           if (journals[last.device]?.some(isIn)) found.journal.push(cut);
         }
         if (openOn(cuts.after(cut), key).replay.from === 'clean') return;
-        found[milestones[at]!.events > cut.events ? 'behind' : 'before'].push(cut);
+        found[milestones[at]!.events > cut.events ? 'after' : 'before'].push(cut);
       },
     });
     expect(wrong).toEqual([]);

@@ -1,4 +1,4 @@
-// A filesystem whose journal is damaged, changed by us all the same: the kernel is told to check it, mends what the loss has left, and finds
+// A filesystem whose journal is damaged, changed by us all the same: the kernel is made to check it, repairs what the loss has left, and finds
 // what we have put there.
 
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ kernelSuite('a damaged journal', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-journal-'));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  test('the next mount checks and mends, once', async () => {
+  test('the next mount checks and repairs, once', async () => {
     await loadChecksums();
     await loadCompression();
     const path = join(folder, 'image');

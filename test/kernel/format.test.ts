@@ -137,7 +137,7 @@ kernelSuite('format', () => {
       expect(firstMount.includes('initializing new filesystem')).toBe(!isComplete(format));
       const before = resultOf(outcome, 'before').manifest;
       expect(before?.length).toBeGreaterThan(10);
-      // The kernel's own picture of a file can be a clock tick behind the times that it writes (hard links, collapsed and
+      // The kernel's own picture of a file can be a clock tick older than the times that it writes (hard links, collapsed and
       // inserted ranges), so times are not compared across the unmount.
       const after = resultOf(outcome, 'after').manifest!;
       expect(compareManifests(after, before!, { ignore: ['ctime_ns', 'mtime_ns'] })).toEqual([]);

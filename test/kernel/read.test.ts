@@ -136,7 +136,7 @@ interface Filled {
 
 function endSteps(end: End, seed: number): readonly Step[] {
   if (end === 'clean') return [{ do: 'umount' }];
-  // Half of them go down right behind an fsync, the others wherever the writer is.
+  // Half of them go down right after an fsync, the others wherever the writer is.
   const last: Step =
     seed % 2 === 0
       ? { do: 'crashAfterFsync', path: 'last', sizeBytes: 50_000, seed }

@@ -164,7 +164,7 @@ kernelSuite('members made smaller', () => {
     });
   });
 
-  test('cut off before the last superblock: the kernel goes on, and its fsck gives back what nobody lists', {
+  test('cut off before the last superblock: the kernel goes on, and its fsck gives back what is not listed', {
     timeout: patient(600_000),
   }, async () => {
     const path = join(folder, 'cut-off.img');

@@ -1,5 +1,5 @@
 // What the superblock commands write, judged by a real kernel: options, passphrases and counters that were changed offline are
-// what the kernel then finds, on every member, and mended superblocks mount.
+// what the kernel then finds, on every member, and repaired superblocks mount.
 
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -165,7 +165,7 @@ kernelSuite('superblock commands', () => {
     const after = await runInKernel({
       disks,
       steps: [
-        // The kernel's first repair makes a new journal and miscounts its buckets, the second one mends that.
+        // The kernel's first repair makes a new journal and miscounts its buckets, the second one corrects that.
         { do: 'fsck', disks: ['dev0', 'dev1'], fixErrors: true },
         { do: 'fsck', disks: ['dev0', 'dev1'], fixErrors: true },
         mount,
@@ -181,7 +181,7 @@ kernelSuite('superblock commands', () => {
 
   const damaged = ['sb-backup-bitflip', 'sb-head-zeroed', 'sb-primary-bitflip', 'sb-primary-zeroed'];
   test.skipIf(fixtureNames().length === 0)(
-    'recover-super mends damaged superblocks so that the kernel mounts them (reference images)',
+    'recover-super repairs damaged superblocks so that the kernel mounts them (reference images)',
     async () => {
       const cases = [];
       for (const name of damaged) {

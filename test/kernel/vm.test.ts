@@ -49,7 +49,7 @@ kernelSuite('the kernel machine', () => {
     expect(bootSeconds).toBeGreaterThan(0.5);
   });
 
-  test.concurrent('goes on after a panic, in a new boot, and tells what the kernel said', async () => {
+  test.concurrent('goes on after a panic, in a new boot, and reports what the kernel said', async () => {
     const cases: Case[] = [
       { name: 'before', steps: [{ do: 'sh', script: 'echo fine' }] },
       { name: 'panics', steps: [{ do: 'sync' }, { do: 'sh', script: 'echo c > /proc/sysrq-trigger' }, { do: 'sync' }] },
@@ -197,7 +197,7 @@ kernelSuite.skipIf(!fixturesDir())('a filesystem in the kernel machine', () => {
     const filled = resultOf(one!, 'filled').manifest!;
     expect(filled.length).toBeGreaterThan(400);
     expect(resultOf(one!, 'fsck').fsck!.complaints).toEqual([]);
-    // Before it unmounts, the kernel may show times that are a tick behind what it writes.
+    // Before it unmounts, the kernel may show times that are a tick older than what it writes.
     const ticks = ['mtime_ns', 'ctime_ns'] as const;
     expect(compareManifests(resultOf(one!, 'again').manifest!, filled, { ignore: ticks })).toEqual([]);
     const kernelsOwn = ['ino', 'mtime_ns', 'ctime_ns', 'btime_ns', 'blocks'] as const;

@@ -1,5 +1,5 @@
 // The examples of docs/library.md: every ts block of it is a whole program that type-checks, runs over the project's own images, and prints
-// what the text block behind it says.
+// what the text block after it says.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -46,7 +46,7 @@ describe('docs/library.md', () => {
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  test('every ts block has its output behind it', () => {
+  test('every ts block is followed by its output', () => {
     expect(examples).toHaveLength(page.match(/^```ts$/gm)!.length);
     expect(examples.length).toBeGreaterThanOrEqual(6);
   });

@@ -111,7 +111,7 @@ export class MadeJournal {
     return Math.ceil(bytes.length / sectorsToBytes(BLOCK_SECTORS)) * BLOCK_SECTORS;
   }
 
-  /** One behind another, from the start of a bucket. */
+  /** One after another, from the start of a bucket. */
   writeAll(entries: readonly MadeEntry[], place: Place = {}): void {
     let sector = place.sector ?? 0;
     for (const made of entries) sector += this.write(made, { ...place, sector });

@@ -47,14 +47,14 @@ describe('finding entries', () => {
     expect(reading).toMatchObject({ replayRange: { first: 6, last: 6 }, nextSeq: 7, problems: [] });
   });
 
-  test('entries behind nothing are not looked for, nor those older than the one before', () => {
+  test('entries after a gap are not looked for, nor those older than the one before', () => {
     const made = new MadeJournal();
     made.writeAll([{ seq: 8 }, { seq: 9 }, { seq: 2 }, { seq: 10 }]);
     made.write({ seq: 11 }, { bucket: 1, sector: BLOCK_SECTORS });
     expect(seqs(readJournal(made.set))).toEqual([8, 9]);
   });
 
-  test('behind a wrong checksum every block is looked at', () => {
+  test('after a wrong checksum every block is looked at', () => {
     const made = new MadeJournal();
     made.writeAll([{ seq: 1 }, { seq: 2, torn: true }, { seq: 3 }]);
     made.write({ seq: 4 }, { sector: 10 * BLOCK_SECTORS });
@@ -149,7 +149,7 @@ describe('copies of one entry', () => {
     expect(reading.problems).toEqual([]);
   });
 
-  test('two whole ones that differ, and two on one device, are told', () => {
+  test('two whole ones that differ, and two on one device, are reported', () => {
     const made = new MadeJournal([256, 256]);
     made.write({ seq: 1, entries: [logEntry('one')] }, { dev: 0 });
     made.write({ seq: 1, entries: [logEntry('two')] }, { dev: 1 });
@@ -195,7 +195,7 @@ describe('what counts', () => {
     expect(errors(reading)).toEqual(['journal_entry_bad_checksum']);
   });
 
-  test('missing entries are told, blacklisted ones are not missed', () => {
+  test('missing entries are reported, blacklisted ones are not missed', () => {
     const made = new MadeJournal([256], withBlacklist([{ start: 4, end: 6 }]));
     made.writeAll([{ seq: 1 }, { seq: 3 }, { seq: 6 }, { seq: 9, lastSeq: 1 }]);
     const reading = readJournal(made.set);
@@ -205,7 +205,7 @@ describe('what counts', () => {
     ]);
   });
 
-  test('an entry of a blacklisted number is not used, and told when it was flushed', () => {
+  test('an entry of a blacklisted number is not used, and reported when it was flushed', () => {
     const made = new MadeJournal([256], withBlacklist([{ start: 2, end: 4 }]));
     made.writeAll([{ seq: 1 }, { seq: 2 }, { seq: 3, noFlush: true }, { seq: 4, lastSeq: 1 }]);
     const reading = readJournal(made.set);
@@ -300,7 +300,7 @@ describe('the overlay', () => {
     expect(positions(made)).toEqual(['1:0 v4 seq 1']);
   });
 
-  test('keys that cannot be keys are left out and told, the others stay', () => {
+  test('keys that cannot be keys are left out and reported, the others stay', () => {
     const made = new MadeJournal();
     const odd = keyBytes({ inode: 2 });
     odd[1] = 5; // format

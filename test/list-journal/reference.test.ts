@@ -73,7 +73,7 @@ const withoutBackpointerGens = (text: string) => text.replace(/(type backpointer
 /** A field that the alloc keys of these versions have not; the reference prints 0 for it. */
 const withoutFragmentation = (text: string) => text.replace(/^( +fragmentation) .*/gm, '$1');
 
-/** Names and values that are no plain text: the reference prints the bytes, line breaks too, we escape them. */
+/** Names and values that are not plain text: the reference prints the bytes, line breaks too, we escape them. */
 const withoutNames = (text: string) =>
   text.replace(
     /( type (?:dirent|xattr) [^\n]* ver \d+ {2}: )[\s\S]*?(?=\n {2,4}(?:log|btree_keys|btree_root|overwrite|usage|clock|datetime): |\n\n|$)/g,

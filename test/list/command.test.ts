@@ -93,7 +93,7 @@ describe('list', () => {
       expect(await succeed('list', ['--btree=extents', folder])).toBe(expected);
     }));
 
-  test('a missing member is told, and what is left is read', () =>
+  test('a missing member is reported, and what is left is read', () =>
     withTestImage('multi', async ([a = '']) => {
       const { exitCode, stdout, stderr } = await run('list', ['--btree=inodes', a]);
       expect(stderr).toMatch(
@@ -127,7 +127,7 @@ describe('list', () => {
       expect(readFileSync(images[0]!).equals(before)).toBe(true);
     }));
 
-  test('damage is told on stderr with its place, the rest is printed, the exit code is 1', () =>
+  test('damage is reported on stderr with its place, the rest is printed, the exit code is 1', () =>
     withTestImage('basic', async ([image = '']) => {
       const node = JSON.parse(
         lines(await succeed('list', ['--json', '--mode=nodes-ondisk', '-b', 'dirents', image]))[1]!,

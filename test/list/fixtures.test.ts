@@ -168,7 +168,7 @@ describe.skipIf(whyNoFixtures !== undefined)('the reference’s listings', () =>
           // Where later versions have a generation there was a part of an offset, which the reference takes for one.
           expect(ours, where).toBe(text.replace(/ gen=\d+ /g, ' gen=0 '));
         } else if (btree === 'alloc' && mode === 'keys' && isOldAlloc) {
-          // The reference reads a member that these keys do not have yet from behind their end, and computes with it.
+          // The reference reads a member that these keys do not have yet from past their end, and computes with it.
           expect(ours.replace(FRAGMENTATION, ''), where).toBe(text.replace(FRAGMENTATION, ''));
         } else {
           expect(ours, where).toBe(text);

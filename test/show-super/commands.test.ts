@@ -65,7 +65,7 @@ describe('set-fs-option', () => {
     });
   });
 
-  test('wants all members, unless it is told to go on without', async () => {
+  test('wants all members, unless it is asked to go on without', async () => {
     await withTestImage('multi', async ([first, second]) => {
       const refused = await run('set-fs-option', ['--nocow', first!]);
       expect(refused.exitCode).toBe(2);
@@ -237,7 +237,7 @@ describe('recover-super', () => {
     });
   });
 
-  test('mends the first superblock and the layout from a backup, once it is told to', async () => {
+  test('repairs the first superblock and the layout from a backup, once it is asked to', async () => {
     await withTestImage('basic', async ([image]) => {
       const before = readFileSync(image!);
       damage(image!, 0, new Uint8Array(16384));

@@ -1,5 +1,5 @@
 // Whether a power cut anywhere leaves one of the states that it may leave: a program that was recorded went from one state to the next,
-// and a cut between two of them shows the one before or the one behind, complete by every rule of the checker.
+// and a cut between two of them shows the one before or the one after, complete by every rule of the checker.
 
 import { createHash } from 'node:crypto';
 import {
@@ -96,7 +96,7 @@ export interface CutTrial {
   /** How many of a hundred points are looked at; those around milestones' commits always are. */
   readonly percent?: number;
   readonly lostRounds?: number;
-  /** Is told of each cut that was looked at. */
+  /** Called with each cut that was looked at. */
   readonly onCut?: (cut: PowerCut, state: string, milestone: number) => void;
 }
 
@@ -121,7 +121,7 @@ export function tryCuts(trial: CutTrial): CutTally {
     if (random.below(100) >= percent) continue;
     tried++;
     const at = milestones.findLastIndex(({ events }) => events <= cut.events);
-    // What a caller was told is there, is there.
+    // What a caller was promised is there.
     const allowed = milestones[at]!.events === cut.events ? [at] : [at, at + 1];
     const devices = cuts.after(cut);
     const state = thrownOr(() => (tried % ANEW_EVERY === 0 ? states.anew(devices) : states.of(devices)));

@@ -42,7 +42,7 @@ export const formatCases: readonly FormatCase[] = [
   one('blocks of 4k', ['--block_size=4k'], [/block_size: +4.00k/]),
   one('btree nodes of 64k', ['--btree_node_size=64k'], [/btree_node_size: +64.0k/]),
   one('buckets of 32k', ['--bucket_size=32k'], [/Bucket size: +32.0k/, /btree_node_size: +32.0k/]),
-  one('buckets that are no power of two', ['--bucket_size=192k'], [/Bucket size: +192k/, /btree_node_size: +128k/]),
+  one('buckets that are not a power of two', ['--bucket_size=192k'], [/Bucket size: +192k/, /btree_node_size: +128k/]),
   ...['none', 'crc32c', 'crc64', 'xxhash'].map(type =>
     one(
       `checksums ${type}`,

@@ -1,5 +1,5 @@
 // What a reader finds on devices depends on the bytes that it reads and on nothing else. So where each of its reads would give what an
-// earlier run has seen, its outcome is known without running it: of a thousand power cuts that differ in places nobody looks at,
+// earlier run has seen, its outcome is known without running it: of a thousand power cuts that differ in places that are not read,
 // one is read. The earlier runs are kept as a tree: what is read next, by what was read before.
 
 import { createHash } from 'node:crypto';

@@ -143,7 +143,7 @@ function allocV4(alloc: AllocV4): OlderAlloc {
   return [TYPE.alloc_v4, value];
 }
 
-/** With one backpointer inside, as until 0.28. Nobody reads it any more. */
+/** With one backpointer inside, as until 0.28. It is not read any more. */
 function allocV4WithBackpointer(alloc: AllocV4): OlderAlloc {
   const fields = alloc.bytes.slice(0, BchAllocV4.offset.stripe_sectors);
   const value = new Uint8Array(fields.length + BchBackpointer.size);

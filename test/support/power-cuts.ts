@@ -1,8 +1,8 @@
 // What a power cut leaves on several devices that one program was writing to: every write and flush of all of them is remembered in one
-// order, and any part of it can be replayed. What a device was told to flush is safe. Of the writes behind, any may be lost, arrive in
+// order, and any part of it can be replayed. What a device has flushed is safe. Of the writes after that, any may be lost, arrive in
 // part or overtake others, and the last one may be torn at a sector.
 //
-// Give `devices` to whoever writes, wrapped in what he likes; a new filesystem begins on empty ones. `tryCuts` (cut-states.ts) then looks
+// Give `devices` to the writer, wrapped in anything; a new filesystem begins on empty ones. `tryCuts` (cut-states.ts) then looks
 // at every point.
 
 import type { BlockDevice, MemoryDevice } from '@bcachefs-ts/core';
@@ -49,7 +49,7 @@ interface Prefix {
 export class PowerCuts {
   readonly #bases: readonly MemoryDevice[];
   readonly #events: Event[] = [];
-  /** Give these to whoever writes. */
+  /** Give these to the writer. */
   readonly devices: readonly BlockDevice[];
   /** Cuts come in order mostly, so that what is before one need not be written again for the next. */
   readonly #whole: Prefix;
@@ -116,7 +116,7 @@ export class PowerCuts {
     }
   }
 
-  /** Writes that their device was not told to flush. */
+  /** Writes that their device was not asked to flush. */
   #unsafe(events: number): number[] {
     const flushed = this.#bases.map(() => -1);
     for (let index = events - 1, left = flushed.length; index >= 0 && left > 0; index--) {

@@ -1,5 +1,5 @@
 // Random changes of files' extents as an engine's user makes them: written and written over, punched, promised, shared, moved, in whichever
-// snapshot, with the file's inode told of it. Data is not written: what is proved is what follows from keys.
+// snapshot, with the file's inode kept in step. Data is not written: what is proved is what follows from keys.
 
 import {
   atSnapshot,
@@ -157,7 +157,7 @@ export class RandomChanges {
 
   #punch(file: File, start: number, end: number): void {
     const { tx, table } = this.#change;
-    this.#tell(file, deleteExtents(tx, table, { ...file, start, end }).sectors, 0);
+    this.#updateInode(file, deleteExtents(tx, table, { ...file, start, end }).sectors, 0);
   }
 
   /** Makes an extent an indirect one, and another file refers to a part of it. */
@@ -229,11 +229,11 @@ export class RandomChanges {
 
   #insert(file: File, key: Key): void {
     const { tx, table } = this.#change;
-    this.#tell(file, insertExtent(tx, table, key).sectors, extentEnd(key));
+    this.#updateInode(file, insertExtent(tx, table, key).sectors, extentEnd(key));
   }
 
   /** The inode's own version in this snapshot, with its sectors and its size. */
-  #tell(file: File, sectors: number, end: number): void {
+  #updateInode(file: File, sectors: number, end: number): void {
     const { tx } = this.#change;
     const key = this.#inodeKey(file);
     if (key === undefined) throw new Error('a file has an inode');

@@ -1,5 +1,5 @@
 # Reads an archive with Python's own tarfile and prints one JSON object for each member: an opinion that is not ours. Data is hashed
-# as the manifests of the reference images do it: all of a file up to 4 GiB, above that each data segment behind its offset and length.
+# as the manifests of the reference images do it: all of a file up to 4 GiB, above that each data segment after its offset and length.
 import base64, hashlib, json, struct, sys, tarfile
 
 def raw(text):

@@ -55,12 +55,12 @@ function output(name: string, text: string): string[] {
 
 /** The last lines, without the rows of registers and addresses that a panic ends with. */
 export function kernelWords(log: readonly string[]): string[] {
-  const telling = log.filter(line => line.trim() !== '' && !NOISE.test(line));
-  if (telling.length === 0) return ['  the kernel said nothing'];
-  // In front of a stack trace stands what it is about.
-  const bug = telling.findIndex(line => /^(BUG|Oops|kernel BUG|sysrq: Trigger a crash|Kernel panic)/.test(line));
-  const from = bug >= 0 ? Math.max(0, bug - 4) : Math.max(0, telling.length - KERNEL_LINES);
-  const lines = telling.slice(from, from + KERNEL_LINES + (bug >= 0 ? 4 : 0));
+  const words = log.filter(line => line.trim() !== '' && !NOISE.test(line));
+  if (words.length === 0) return ['  the kernel said nothing'];
+  // What a stack trace is about comes before it.
+  const bug = words.findIndex(line => /^(BUG|Oops|kernel BUG|sysrq: Trigger a crash|Kernel panic)/.test(line));
+  const from = bug >= 0 ? Math.max(0, bug - 4) : Math.max(0, words.length - KERNEL_LINES);
+  const lines = words.slice(from, from + KERNEL_LINES + (bug >= 0 ? 4 : 0));
   return ['  the kernel said:', ...lines.map(line => `    ${line.slice(0, 300)}`)];
 }
 

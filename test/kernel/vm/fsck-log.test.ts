@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { fixture, fixtureNames, fixturesDir } from '../../support/fixtures.ts';
 import { complaintsIn, type FsckReport, readFsckLog, troubleIn } from './fsck-log.ts';
 
-test('harmless lines, a repaired and an unrepaired complaint, one nobody has met before', () => {
+test('harmless lines, a repaired and an unrepaired complaint, one that was never met before', () => {
   const report = readFsckLog(
     [
       'bcachefs (vda): starting version 1.13: inode_has_child_snapshots opts=ro,fsck,fix_errors=no',
@@ -40,14 +40,14 @@ test('harmless lines, a repaired and an unrepaired complaint, one nobody has met
   ]);
 });
 
-test('a background job that an unmount stopped is no complaint, one that failed is', () => {
+test('a background job that an unmount stopped is not a complaint, one that failed is', () => {
   const job = 'bcachefs (vda): bch2_evacuate_bucket(): error flushing btree write buffer';
   expect(complaintsIn([`${job} erofs_no_writes`])).toEqual([]);
   expect(complaintsIn(['bcachefs (vda): bch2_do_discards_fast_work(): error erofs_trans_commit'])).toEqual([]);
   expect(complaintsIn([`${job} EIO`])).toHaveLength(1);
 });
 
-test('lines that a caller allows are no complaints', () => {
+test('lines that a caller allows are not complaints', () => {
   const log = ['bcachefs (vda): journal checksum error, type crc32c: got 1 should be 2'];
   expect(complaintsIn(log)).toHaveLength(1);
   expect(complaintsIn(log, [/^journal checksum error/])).toEqual([]);
@@ -113,7 +113,7 @@ const FINDING = [
 ];
 
 describe('what other parts of the kernel say', () => {
-  test.each([...OTHERS, ...STALL.slice(0, 3)])('is no complaint: %s', line => {
+  test.each([...OTHERS, ...STALL.slice(0, 3)])('is not a complaint: %s', line => {
     expect(complaintsIn([line])).toEqual([]);
   });
 
@@ -216,7 +216,7 @@ describe('buckets that are discarded while they are checked', () => {
   const gone = 'incorrect key in need_discard btree (got deleted should be set)';
   const free = 'incorrect key in freespace btree (got set should be deleted)';
 
-  test('are no complaint, nor is what follows from them', () => {
+  test('are not complaints, nor is what follows from them', () => {
     const lines = [...log(gone, ...alloc('need_discard')), ...log(free, ...alloc('need_discard')), end];
     expect(readFsckLog(lines, { mounted: true })).toMatchObject({ clean: true, complaints: [] });
   });

@@ -1,9 +1,9 @@
 // Reading the kernel's verdict out of its log. Who says a line comes first: bcachefs puts its name in front, or nothing at all (findings of
 // a check, and the lines they go on with); the rest of the kernel puts one word and a colon in front, as no finding of bcachefs begins
-// (none of the 235 formats of v1.13.0). What others say is no complaint, wherever it comes between; a broken kernel always is one.
+// (none of the 235 formats of v1.13.0). What others say is not a complaint, wherever it comes between; a broken kernel always is one.
 //
-// Of what bcachefs says, the list below is what it says when nothing is wrong; every other line is a complaint, so that a complaint nobody
-// has met yet counts too.
+// Of what bcachefs says, the list below is what it says when nothing is wrong; every other line is a complaint, so that a complaint that
+// was never met before counts too.
 
 export interface Complaint {
   /** All lines of it, without the `bcachefs (vda): ` in front. */
@@ -82,7 +82,7 @@ const TROUBLE =
   /^(-+\[ cut here \]-+|BUG\b|WARNING: |Oops|kernel BUG at |Kernel panic|INFO: task .* blocked for more than|UBSAN: |KASAN: |general protection fault|.*\[#\d+\])/;
 const TRACE_END = /^---\[ end /;
 
-/** @param allow further lines (without the prefix) that are no complaints where they are expected */
+/** @param allow further lines (without the prefix) that are not complaints where they are expected */
 export function readFsckLog(
   log: readonly string[],
   mount: { readonly mounted: boolean; readonly errno?: number | undefined },
@@ -127,7 +127,7 @@ export function complaintsIn(log: readonly string[], allow: readonly RegExp[] = 
   return sortLines(log, [...BENIGN, ...allow]).complaints;
 }
 
-/** Lines of a kernel log that tell of a broken kernel: failed assertions, oopses, tasks that hang. */
+/** Lines of a kernel log that report a broken kernel: failed assertions, oopses, tasks that hang. */
 export function troubleIn(log: readonly string[]): readonly string[] {
   return log.filter(line => TROUBLE.test(line));
 }

@@ -9,7 +9,7 @@ export interface FsckOptions {
   /** Repair, and write the repairs. Without it nothing is written. */
   readonly fixErrors?: boolean;
   readonly key?: VolumeKey;
-  /** Lines that are no complaints here. */
+  /** Lines that are not complaints here. */
   readonly allow?: readonly RegExp[];
   readonly timeoutSeconds?: number;
 }

@@ -249,7 +249,7 @@ function initramfsKey(base: Base, extraModules: readonly string[]): string {
 
 const WEEK_MS = 7 * 24 * 3600 * 1000;
 
-/** Other checkouts may use other agents, so only what nobody has booted for a week goes. */
+/** Other checkouts may use other agents, so only what was not booted for a week goes. */
 function forgetOldInitramfs(folder: string): void {
   for (const name of readdirSync(folder).filter(file => /^initramfs-.*\.cpio$/.test(file))) {
     const file = path.join(folder, name);

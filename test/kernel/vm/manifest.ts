@@ -1,5 +1,5 @@
 // A manifest: every path of a mounted filesystem with all that can be seen of it, as agent/manifest.py writes it and as
-// the reference images have it. Comparing two tells which fields of which paths differ.
+// the reference images have it. Comparing two shows which fields of which paths differ.
 
 export interface ManifestEntry {
   /** Relative to the root, which is `.`; absent where the name is not UTF-8. */

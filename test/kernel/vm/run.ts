@@ -101,7 +101,7 @@ const DEFAULT_CPUS = 1;
 /**
  * Boots a real Linux kernel, does the steps there, and gives back what happened.
  * @throws KernelFailure if a case failed, unless `failures` is `return`
- * @throws MachineUnavailable where no kernel machine can be had
+ * @throws MachineUnavailable where no kernel machine is available
  */
 export async function runInKernel(options: RunOptions): Promise<RunResult> {
   const result = await withScratchFolder(scratch => new Run(options, scratch).complete());
@@ -348,7 +348,7 @@ function toStepResult(step: Step, record: StepEnd, payload: Uint8Array): StepRes
     ...(status === undefined ? {} : { status }),
   };
   const base = { step, ok, ...given, stdout, stderr, log, seconds, names, counts };
-  // Of a check it is a complaint in its report. Anywhere else nobody may look.
+  // In a check it is a complaint in its report. Elsewhere it might go unnoticed.
   const [trouble] = step.do === 'fsck' ? [] : troubleIn(log);
   if (trouble !== undefined) return { ...base, ok: false, message: `the kernel is broken: ${trouble}`, bytes: payload };
   if (failed) return { ...base, bytes: payload };

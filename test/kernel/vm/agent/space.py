@@ -188,7 +188,7 @@ def snapshotted_subvolumes():
     """Subvolumes that others were snapshotted from, or that a snapshot tree with others names as its own.
 
     A kernel that deletes one of these goes on naming it, in the tree and in the root inode that the others have in
-    common, and calls that damage afterwards (6.12, also where nobody else ever wrote).
+    common, and calls that damage afterwards (6.12, also where nothing else ever wrote).
     """
     # Keys of before 1.5, in a filesystem that was upgraded, end before it.
     parents = {int(key.split(' creation_parent ')[1].split()[0]) for key in keys_of('subvolumes', ' creation_parent ')}

@@ -1,4 +1,4 @@
-// Commits without triggers, for tests of the btrees and of the order of writes alone: room for nodes comes from behind the end of
+// Commits without triggers, for tests of the btrees and of the order of writes alone: room for nodes comes from past the end of
 // the filesystem, which is moved for it.
 
 import {
@@ -46,7 +46,7 @@ type Member = ReturnType<typeof members>[number];
 const longer = (member: Member): Member => ({ ...member, nbuckets: SIZE_BYTES / 512 / member.bucket_size });
 
 /** Takes one node after the other from where nothing ever was. */
-export class BehindTheEnd implements NodeAllocator {
+export class PastTheEnd implements NodeAllocator {
   readonly #sb: Superblock;
   readonly #next: number[];
 
