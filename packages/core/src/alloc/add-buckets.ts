@@ -1,5 +1,5 @@
-// The end of a device moves outwards: the buckets that come are free, and are in all btrees and counters then. What tells a mount that they
-// are there is the member's number of buckets in the superblock, which is not set here.
+// The end of a device moves outwards: the buckets that come are free, and are in all btrees and counters then. What makes a mount see
+// them is the member's number of buckets in the superblock, which is not set here.
 // Source: bch2_dev_resize in super.c, __bch2_dev_resize_alloc and bch2_dev_freespace_init in alloc_background.c, v1.13.0.
 
 import type { Transaction } from '../btree/transaction.ts';

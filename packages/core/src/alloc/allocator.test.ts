@@ -132,7 +132,7 @@ describe('states of buckets', () => {
     expect(fragmentationLruTime({ ...state, dataType: TYPE.journal, dirtySectors: 256 }, device)).toBe(0n);
   });
 
-  test('positions in freespace hold generation bits and the bucket behind', () => {
+  test('positions in freespace hold generation bits and the bucket after it', () => {
     expect(freespaceGenBits({ ...untouchedBucket(), gen: 33, oldestGen: 1 })).toBe(2);
     const key = makeKey(25, freespacePos(3, 2 ** 33 + 5, 2), new Uint8Array(0), { size: 4 });
     expect(freespaceRun(key)).toEqual({ start: 2 ** 33 + 1, end: 2 ** 33 + 5, genBits: 2 });

@@ -17,7 +17,7 @@ import { assert, CorruptError } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import { type AllocDevice, allowsData, isInTarget } from './alloc-devices.ts';
 import { bucketPos, freespacePos, freespaceRun } from './bucket-indexes.ts';
-import { type BucketState, bucketStateOf, GC_GEN_MAX, gensBehind, TYPE, untouchedBucket } from './bucket-state.ts';
+import { type BucketState, bucketStateOf, GC_GEN_MAX, oldestAge, TYPE, untouchedBucket } from './bucket-state.ts';
 import { type DeviceSpace, NoBucketsError } from './no-space.ts';
 import { availableSectors, countersOf, dataReserveBuckets, nodeReserveBuckets } from './reserve.ts';
 import type { TriggerContext } from './trigger-context.ts';
@@ -378,7 +378,7 @@ class DeviceFreeSpace {
     if (this.#context.buckets.isInUse(device.index, bucket)) return undefined;
     if (this.#isHeld?.(device.index, bucket)) return undefined;
     // Discarded, it would not be free.
-    if (gensBehind(state) >= GC_GEN_MAX) return undefined;
+    if (oldestAge(state) >= GC_GEN_MAX) return undefined;
     return { device, bucket, gen: state.gen, usedSectors: 0 };
   }
 }

@@ -37,7 +37,7 @@ const FRAGMENTATION_LRU = 0xffff;
 export const bucketPos = (dev: number, bucket: number): Bpos =>
   Uint32Array.of(0, bucket >>> 0, Math.floor(bucket / 2 ** 32), dev, 0);
 
-/** A position in freespace: behind the last bucket that a key covers. */
+/** A position in freespace: after the last bucket that a key covers. */
 export const freespacePos = (dev: number, end: number, genBits: number): Bpos =>
   Uint32Array.of(0, end >>> 0, ((genBits << 24) | Math.floor(end / 2 ** 32)) >>> 0, dev, 0);
 

@@ -46,7 +46,7 @@ export const TYPE = {
   unstriped: id('unstriped'),
 } as const;
 
-/** BUCKET_GC_GEN_MAX: so far behind, a bucket is not used again before its oldest pointers were looked for. */
+/** BUCKET_GC_GEN_MAX: when its oldest pointers may be this many generations old, a bucket is not used again before they were looked for. */
 export const GC_GEN_MAX = 96;
 
 /** A bucket without a key: free, and never used. */
@@ -137,8 +137,8 @@ export function isSameState(a: BucketState, b: BucketState): boolean {
   );
 }
 
-/** How many generations the oldest pointers are behind. */
-export const gensBehind = ({ gen, oldestGen }: BucketState): number => (gen - oldestGen) & 255;
+/** How many generations old the oldest pointers may be. */
+export const oldestAge = ({ gen, oldestGen }: BucketState): number => (gen - oldestGen) & 255;
 
 /** The type of a bucket that something of type `type` was put into or taken from. Mirrors alloc_data_type. */
 export function dataTypeOf(state: BucketState, type: number): number {
@@ -146,7 +146,7 @@ export function dataTypeOf(state: BucketState, type: number): number {
   if (dirtySectorsOf(state) !== 0) return type;
   if (state.cachedSectors !== 0) return TYPE.cached;
   if (state.needDiscard) return TYPE.needDiscard;
-  return gensBehind(state) >= GC_GEN_MAX ? TYPE.needGcGens : TYPE.free;
+  return oldestAge(state) >= GC_GEN_MAX ? TYPE.needGcGens : TYPE.free;
 }
 
 export const isEmptyType = (type: number): boolean =>
@@ -176,7 +176,7 @@ export const unstripedSectorsOf = (state: BucketState): number =>
   state.dataType === TYPE.stripe ? state.dirtySectors : 0;
 
 /** Bits above the bucket number in the freespace btree, as a number below 16. Mirrors alloc_freespace_genbits. */
-export const freespaceGenBits = (state: BucketState): number => gensBehind(state) >> 4;
+export const freespaceGenBits = (state: BucketState): number => oldestAge(state) >> 4;
 
 /** When its cached copies were last read; 0n when it is not in that list. Mirrors alloc_lru_idx_read. */
 export const readLruTime = (state: BucketState): bigint =>

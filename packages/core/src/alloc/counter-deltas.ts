@@ -123,7 +123,7 @@ export class CounterDeltas {
 
   /**
    * Stores what was added up, and begins again from zero. Counters that did not change are left alone.
-   * @param onReplicas told of each set of devices that has got more
+   * @param onReplicas called with each set of devices that has got more
    */
   settle(tx: Transaction, journalSeq: number, onReplicas: (entry: ReplicasEntry) => void): void {
     const format = { version: this.#rules.version };

@@ -64,7 +64,7 @@ export function entryBytesOf(key: Key | undefined): Uint8Array {
 }
 const NO_BYTES = new Uint8Array(0);
 
-/** Entries by the number of their lowest bit, in u64s. Behind one that is not known nothing can be read. */
+/** Entries by the number of their lowest bit, in u64s. After one that is not known, nothing can be read. */
 const ENTRY_U64S = [1, 1, 2, 3, 1, 1] as const;
 
 /** The pointers among these entries. @param sizeSectors what the key covers, which counts where there is no checksum entry */
@@ -139,7 +139,7 @@ export function withPointers(key: Key, change: (pointer: ExtentPtr) => ExtentPtr
   const source = entryBytesOf(key);
   const view = viewOf(source);
   const kept: Uint8Array[] = [key.value.subarray(0, start)];
-  /** Entries that are there for the pointer behind them. */
+  /** Entries that are there for the pointer after them. */
   let crc: Uint8Array | undefined;
   let stripe: Uint8Array | undefined;
   for (let at = 0; at + 8 <= source.length; ) {

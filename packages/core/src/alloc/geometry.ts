@@ -175,7 +175,7 @@ function preferredBucketBytes(request: GeometryRequest, blockBytes: number, tota
   );
 }
 
-/** Smaller buckets where a device would have too few of the preferred ones: at least 2048 of them, if it can be had. */
+/** Smaller buckets where a device would have too few of the preferred ones: at least 2048 of them, if possible. */
 function fitBucketToDevice(
   device: DeviceSize,
   wantedBytes: number,

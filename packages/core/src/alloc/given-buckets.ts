@@ -32,7 +32,7 @@ export class GivenBuckets implements NodeAllocator {
   readonly #replicas: number;
   readonly #released: (readonly ExtentPtr[])[] = [];
 
-  /** @param free by device; nothing that is in use on the devices lies in them, and nobody else takes them */
+  /** @param free by device; nothing that is in use on the devices lies in them, and nothing else takes them */
   constructor(sb: Superblock, free: ReadonlyMap<number, Iterable<FreeBucket>>) {
     this.#nodeSectors = getBits(sb.flags, sbBits.BTREE_NODE_SIZE);
     this.#replicas = getBits(sb.flags, sbBits.META_REPLICAS_WANT);

@@ -66,7 +66,7 @@ export function superblockSectors(layout: BchSbLayout, bucketSizeSectors: number
   return sectorsOf;
 }
 
-/** @param sectors 0 to give the bucket back. A backup superblock may lie behind the last bucket: nothing to mark there. */
+/** @param sectors 0 to give the bucket back. A backup superblock may lie after the last bucket: nothing to mark there. */
 export function markMetadataBucket(
   context: TriggerContext,
   tx: Transaction,

@@ -1,4 +1,4 @@
-// Running out of room: told with numbers, and before anything is written.
+// Running out of room: reported with numbers, and before anything is written.
 
 import { NoSpaceError } from '../ondisk/errors.ts';
 import { sectorsToBytes } from '../util/sizes.ts';

@@ -1,5 +1,5 @@
-// Buckets that earlier commits have emptied become free again, to be used before what was never used. A kernel does that when it has told
-// the device that it need not keep what is in them; nothing on disk says whether it did.
+// Buckets that earlier commits have emptied become free again, to be used before what was never used. A kernel does that when it has
+// discarded what is in them; nothing on disk says whether it did.
 // Source: bch2_discard_one_bucket in alloc_background.c, v1.13.0.
 
 import type { Transaction } from '../btree/transaction.ts';

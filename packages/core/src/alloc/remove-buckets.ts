@@ -1,5 +1,5 @@
 // The end of a device goes: its buckets leave all btrees and counters, when nothing is in them any more and nothing points there. What
-// tells a mount that they are gone is the member's number of buckets in the superblock, which is not set here.
+// makes a mount leave them out is the member's number of buckets in the superblock, which is not set here.
 // Source: bch2_dev_remove_alloc in alloc_background.c for a whole device, bch2_check_alloc_info for what may be left, v1.13.0. The
 // reference cannot make a device smaller.
 
@@ -27,7 +27,7 @@ const BUCKET_MAX = 2 ** 48;
  * Empty buckets from `end` on, and those of superblock copies that are elsewhere now, become what they were before their first use: free, of generation 0, without a key. So no pointer may lead
  * there, not even a stale one. The transaction has settled.
  * @param most so many at most; the rest is for another transaction
- * @returns how many it were
+ * @returns how many there were
  * @throws CorruptError when one of them holds anything else
  */
 export function forgetBuckets(tx: Transaction, dev: number, end: number, most: number): number {

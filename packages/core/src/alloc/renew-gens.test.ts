@@ -15,7 +15,7 @@ import type { Filesystem } from '../opened/filesystem.ts';
 import { findingText } from '../report/finding.ts';
 import { seededRandom } from '../util/random.ts';
 import { bucketPos } from './bucket-indexes.ts';
-import { bucketStateOf, encodeBucketState, gensBehind, TYPE } from './bucket-state.ts';
+import { bucketStateOf, encodeBucketState, oldestAge, TYPE } from './bucket-state.ts';
 import { entryBytesOf, spacePointers } from './extent-pointers.ts';
 import { NoBucketsError } from './no-space.ts';
 
@@ -23,8 +23,8 @@ beforeAll(loadChecksums);
 
 const text = new TextEncoder();
 const problemsOf = (filesystem: Filesystem): string[] => checkInvariants(filesystem).findings.map(findingText);
-const mostBehind = (filesystem: Filesystem): number =>
-  Math.max(...[...filesystem.btree('alloc').keys()].map(key => gensBehind(bucketStateOf(key))));
+const greatestAge = (filesystem: Filesystem): number =>
+  Math.max(...[...filesystem.btree('alloc').keys()].map(key => oldestAge(bucketStateOf(key))));
 
 test('a full filesystem changed a thousand times', () => {
   const { devices } = formattedImage({ sizeBytes: 8 * MIB });
@@ -45,7 +45,7 @@ test('a full filesystem changed a thousand times', () => {
     const edit = new FileEdit(writer, { ...options, makesRoom: true });
     edit.files.setXattr(edit.files.root(), 'user.nr', text.encode(`${nr}`));
     edit.commit();
-    if (nr % 20 === 0) most = Math.max(most, mostBehind(writer.filesystem));
+    if (nr % 20 === 0) most = Math.max(most, greatestAge(writer.filesystem));
   }
   expect(most).toBeGreaterThan(32);
   expect(most).toBeLessThan(96);
@@ -102,7 +102,7 @@ describe('copies in a cache whose buckets were used again', () => {
 
   const pointersOf = (key: Key) => spacePointers(entryBytesOf(key), key.k.size).pointers.length;
 
-  test('far behind, they are dropped; else their generation is what the bucket notes', () => {
+  test('those that are old are dropped; else their generation is what the bucket notes', () => {
     const { writer, options, oldestGens } = withStaleCopies([70, 20, 16, 3]);
     const edit = new FileEdit(writer, options);
     edit.files.setXattr(edit.files.root(), 'user.a', text.encode('b'));
@@ -112,7 +112,7 @@ describe('copies in a cache whose buckets were used again', () => {
     expect([...writer.filesystem.btree('extents').keys()].map(pointersOf)).toEqual([1, 1, 2, 2]);
   });
 
-  test('nothing is read and nothing changed where no bucket is far behind', () => {
+  test('nothing is read and nothing changed where no bucket has old pointers', () => {
     const { writer, options, oldestGens } = withStaleCopies([60, 20]);
     const edit = new FileEdit(writer, options);
     expect(edit.tx.size).toBe(0);

@@ -1,6 +1,6 @@
-// Generations have eight bits: of pointers that are more than 127 behind their bucket nobody could say any more whether they are stale. So
-// a bucket notes the oldest generation that a pointer to it may have, and is not used again when that is too far behind. Here the pointers
-// are looked at, and the notes brought up to date. Only copies in a cache may be stale; those that are far behind are dropped.
+// Generations have eight bits: whether a pointer is stale could not be decided any more once it is more than 127 generations older than its
+// bucket. So a bucket notes the oldest generation that a pointer to it may have, and is not used again when that is too old. Here the
+// pointers are looked at, and the notes brought up to date. Only copies in a cache may be stale; old ones are dropped.
 // Source: bch2_gc_gens in btree_gc.c, alloc_data_type in alloc_background.h, v1.13.0.
 
 import type { Transaction } from '../btree/transaction.ts';
@@ -8,7 +8,7 @@ import type { Key } from '../ondisk/bkey.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import type { AllocDevice } from './alloc-devices.ts';
 import { bucketPos, freespacePos } from './bucket-indexes.ts';
-import { bucketStateOf, gensBehind } from './bucket-state.ts';
+import { bucketStateOf, oldestAge } from './bucket-state.ts';
 import { allocKey } from './bucket-table.ts';
 import { entryBytesOf, type SpacePointer, spacePointers, withPointers } from './extent-pointers.ts';
 import type { TriggerContext } from './trigger-context.ts';
@@ -18,13 +18,13 @@ const FREESPACE = btrees.idOf('freespace');
 const NEED_DISCARD = btrees.idOf('need_discard');
 const POINTED_FROM = ['extents', 'reflink'] as const;
 
-/** A bucket that is to be used next and is so far behind asks for it; at 96 it could not be used. */
-const BEHIND_MAX = 64;
-/** Then the others that are so far behind are done too. */
-const BEHIND_MIN = 16;
-/** Pointers further behind are dropped, as the reference does. */
+/** All this is done once a bucket that is to be used next has a note of this age; at 96 it could not be used. */
+const AGE_MAX = 64;
+/** Then the others with a note of this age are renewed too. */
+const AGE_MIN = 16;
+/** Older pointers are dropped, as the reference does. */
 const STALE_MAX = 16;
-/** So many of the buckets that wait for their discard are looked at. */
+/** This many of the buckets that wait for their discard are looked at. */
 const LOOKED_AT = 4096;
 
 interface RenewedBucket {
@@ -36,13 +36,13 @@ interface RenewedBucket {
 type RenewedBuckets = readonly (Map<number, RenewedBucket> | undefined)[];
 
 /**
- * Brings the oldest generations up to date when buckets that may be used next are far behind: that reads all extents. To be called before
+ * Brings the oldest generations up to date when those of buckets that may be used next are old: that reads all extents. To be called before
  * anything else in a transaction.
  * @returns how many buckets have a later one now
  */
 export function renewGens(context: TriggerContext, tx: Transaction): number {
-  if (!context.devices.some(device => device !== undefined && isBehind(tx, device))) return 0;
-  const buckets = context.devices.map(device => (device === undefined ? undefined : bucketsBehind(tx, device)));
+  if (!context.devices.some(device => device !== undefined && isOld(tx, device))) return 0;
+  const buckets = context.devices.map(device => (device === undefined ? undefined : oldBuckets(tx, device)));
   const stale: { readonly btree: number; readonly key: Key }[] = [];
   for (const name of POINTED_FROM) {
     const btree = btrees.idOf(name);
@@ -71,25 +71,25 @@ export function renewGens(context: TriggerContext, tx: Transaction): number {
   return count;
 }
 
-/** Whether a free bucket, or one of the first that become free, is far behind. */
-function isBehind(tx: Transaction, { index: dev, bucketEnd }: AllocDevice): boolean {
-  const range = { from: freespacePos(dev, 0, BEHIND_MAX >> 4), to: freespacePos(dev, 2 ** 53 - 1, 0xff) };
+/** Whether a free bucket, or one of the first that become free, has an old note. */
+function isOld(tx: Transaction, { index: dev, bucketEnd }: AllocDevice): boolean {
+  const range = { from: freespacePos(dev, 0, AGE_MAX >> 4), to: freespacePos(dev, 2 ** 53 - 1, 0xff) };
   for (const _ of tx.btree(FREESPACE).keys(range)) return true;
   let looked = 0;
   for (const { k } of tx.btree(NEED_DISCARD).keys({ from: bucketPos(dev, 0), to: bucketPos(dev, bucketEnd) })) {
     const key = tx.get(ALLOC, k.p);
-    if (key !== undefined && gensBehind(bucketStateOf(key)) >= BEHIND_MAX) return true;
+    if (key !== undefined && oldestAge(bucketStateOf(key)) >= AGE_MAX) return true;
     if (++looked === LOOKED_AT) break;
   }
   return false;
 }
 
 /** Blocks of stripes are left out: other pointers than those of extents lead to them. */
-function bucketsBehind(tx: Transaction, { index: dev, bucketEnd }: AllocDevice): Map<number, RenewedBucket> {
+function oldBuckets(tx: Transaction, { index: dev, bucketEnd }: AllocDevice): Map<number, RenewedBucket> {
   const found = new Map<number, RenewedBucket>();
   for (const key of tx.btree(ALLOC).keys({ from: bucketPos(dev, 0), to: bucketPos(dev, bucketEnd) })) {
     const state = bucketStateOf(key);
-    if (state.stripe !== 0 || gensBehind(state) < BEHIND_MIN) continue;
+    if (state.stripe !== 0 || oldestAge(state) < AGE_MIN) continue;
     found.set(key.k.p[2]! * 2 ** 32 + key.k.p[1]!, { gen: state.gen, oldestGen: state.gen });
   }
   return found;
@@ -103,9 +103,9 @@ function bucketOf(context: TriggerContext, buckets: RenewedBuckets, { dev, offse
 }
 
 const isStale = (bucket: RenewedBucket | undefined, { gen, cached }: PlacedPointer): boolean =>
-  bucket !== undefined && cached && behind(bucket.gen, gen) > STALE_MAX && behind(bucket.gen, gen) < 128;
+  bucket !== undefined && cached && ageOf(bucket.gen, gen) > STALE_MAX && ageOf(bucket.gen, gen) < 128;
 
-const behind = (gen: number, older: number): number => (gen - older) & 255;
+const ageOf = (gen: number, older: number): number => (gen - older) & 255;
 
 /** Notes the generations of a key's pointers. @returns whether some of them are to be dropped, and others are left */
 function noteOldest(context: TriggerContext, buckets: RenewedBuckets, key: Key): boolean {
@@ -115,8 +115,8 @@ function noteOldest(context: TriggerContext, buckets: RenewedBuckets, key: Key):
   for (const pointer of pointers) {
     const bucket = bucketOf(context, buckets, pointer);
     if (bucket === undefined || (isDropped && isStale(bucket, pointer))) continue;
-    const age = behind(bucket.gen, pointer.gen);
-    if (age < 128 && age > behind(bucket.gen, bucket.oldestGen)) bucket.oldestGen = pointer.gen;
+    const age = ageOf(bucket.gen, pointer.gen);
+    if (age < 128 && age > ageOf(bucket.gen, bucket.oldestGen)) bucket.oldestGen = pointer.gen;
   }
   return isDropped;
 }

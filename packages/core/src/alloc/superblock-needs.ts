@@ -1,5 +1,5 @@
 // What the superblock has to say before the changes of a transaction are on disk: which sets of devices data is on, so that a mount can
-// tell whether it has enough of them, where on each device a scan for btree nodes has to look, and which features are in use. All of it
+// see whether it has enough of them, where on each device a scan for btree nodes has to look, and which features are in use. All of it
 // only ever grows here; what is listed too much is legal, and the reference takes it away at its own time.
 // Source: bch2_accounting_update_sb in disk_accounting.c, bch2_mark_replicas in replicas.c, __bch2_dev_btree_bitmap_mark in
 // sb-members.c, v1.13.0.
@@ -82,7 +82,7 @@ export class SuperblockNeeds {
   }
 }
 
-/** 64 bits, each for `1 << shift` sectors: the shift grows when the end is behind what they cover. */
+/** 64 bits, each for `1 << shift` sectors: the shift grows when the end is past what they cover. */
 function withSectors(known: BtreeBitmap, start: number, sectors: number): BtreeBitmap {
   const end = start + sectors;
   let { shift, bitmap } = known;

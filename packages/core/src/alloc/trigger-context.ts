@@ -14,7 +14,7 @@ import { checkWritable } from './write-gate.ts';
 
 export interface TriggerOptions extends ChangeTime {
   /**
-   * Told when what is there contradicts a change, such as a bucket that has less in it than is taken out; the change then goes on as far
+   * Called when what is there contradicts a change, such as a bucket that has less in it than is taken out; the change then goes on as far
    * as it can, as in the reference. Without it this is thrown.
    */
   readonly onDamage?: (damage: CorruptError) => void;

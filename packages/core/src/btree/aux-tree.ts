@@ -29,7 +29,7 @@ export function auxTreeStats(node: BtreeNode): AuxTreeStats {
   return { floats: chosen.length, failed: countFailed(node, chosen, isPacked) };
 }
 
-/** Where the keys would lie in one run behind the node's header, as packed as they are. */
+/** Where the keys would lie in one run after the node's header, as packed as they are. */
 function placesOf(node: BtreeNode) {
   const isPacked: boolean[] = [];
   const offsets: number[] = [];
@@ -43,7 +43,7 @@ function placesOf(node: BtreeNode) {
   return { isPacked, offsets, endAt: at };
 }
 
-/** The first key at or behind the start of each line but the first; undefined where there are not as many. */
+/** The first key at or after the start of each line but the first; undefined where there are not as many. */
 function firstOfLines(offsets: readonly number[], line: (byte: number) => number, size: number): number[] | undefined {
   const chosen: number[] = [];
   let key = 0;

@@ -15,7 +15,7 @@ const VALUE_U64S_MAX = 0xff - BKEY_U64S;
 export interface BsetSource {
   /** The whole node. */
   readonly words: Uint32Array;
-  /** The bset's keys: from and behind the last, as indexes into `words`; an even number of words. */
+  /** The bset's keys: the first and the end of the last, as indexes into `words`; an even number of words. */
   readonly from: number;
   readonly end: number;
   readonly unpacker: KeyUnpacker;
@@ -26,7 +26,7 @@ export interface BsetSource {
 
 /**
  * The keys of a bset, in their order, deletions among them.
- * @param fail told of each faulty key, which is then left out; it may throw to give up instead
+ * @param fail called with each faulty key, which is then left out; it may throw to give up instead
  */
 export function readBsetKeys(source: BsetSource, fail: (problem: KeyProblem) => void): KeyRows {
   const { words, from, end } = source;
@@ -112,11 +112,11 @@ function orderProblem(rows: Uint32Array, previous: number, current: number): Key
   if (order < 0) return undefined;
   if (order === 0 && isDeleted(rows, previous) && !isDeleted(rows, current)) return undefined;
   const before = positionText(rows, previous * ROW_WORDS);
-  const detail = `a key at ${positionText(rows, current * ROW_WORDS)} behind one at ${before}`;
+  const detail = `a key at ${positionText(rows, current * ROW_WORDS)} after one at ${before}`;
   return { error: 'btree_node_bkey_out_of_order', detail };
 }
 
-/** Where the next key begins behind a faulty one: where its length says, else at the next place that looks like one. */
+/** Where the next key begins after a faulty one: where its length says, else at the next place that looks like one. */
 function nextKey(source: BsetSource, at: number, rows: Uint32Array, row: number): number {
   const { words, end } = source;
   const claimed = at + 2 * (words[at]! & 0xff);

@@ -2,7 +2,7 @@
 // goes into the node above. So the memory is one open node for each level, and a pointer for each node that was made, whatever the number
 // of keys. The nodes go where nothing is, and nothing leads to them until the caller makes the root known.
 //
-// What the new nodes mean for alloc, backpointers and counters is not said here: the caller gets the pointers, and tells the triggers of
+// What the new nodes mean for alloc, backpointers and counters is not said here: the caller gets the pointers, and runs the triggers in
 // the transaction that is laid over the new btree. The btree that is made may be one of those that it changes.
 
 import type { Key } from '../ondisk/bkey.ts';

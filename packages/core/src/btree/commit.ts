@@ -51,8 +51,8 @@ const ROUNDS_MAX = 100;
 /** The room of one node of the plan. */
 interface Slot {
   readonly pointers: readonly ExtentPtr[];
-  /** The pointer that the triggers were told of. */
-  told: Key | undefined;
+  /** The pointer that the triggers were run for. */
+  known: Key | undefined;
 }
 
 /** What a commit will write: new nodes, each with its room. */
@@ -60,7 +60,7 @@ export class CommitPlan {
   readonly #rebuilds = new Map<number, BtreeRebuild>();
   /** By btree and level. */
   readonly #slots = new Map<number, Slot[][]>();
-  /** Nodes that go, and that the triggers were told of, by their last positions. */
+  /** Nodes that go, and that the triggers were run for, by their last positions. */
   readonly #replaced = new Map<number, Map<string, Bpos>[]>();
   /** What the leaves of a btree will hold, as far as the plan was made. */
   readonly #leaves = new Map<number, PlannedLeaves>();
@@ -150,16 +150,16 @@ export class CommitPlan {
     for (const [index, node] of nodes.entries()) {
       let slot = ofLevel[index];
       if (slot === undefined) {
-        slot = { pointers: this.#allocator.allocate(), told: undefined };
+        slot = { pointers: this.#allocator.allocate(), known: undefined };
         ofLevel.push(slot);
       }
-      if (slot.told !== undefined && compareBpos(slot.told.k.p, node.maxKey) === 0) continue;
+      if (slot.known !== undefined && compareBpos(slot.known.k.p, node.maxKey) === 0) continue;
       const after = pointerToNode(node, slot.pointers, 0n, 0);
-      this.#tx.runTriggers({ btree, level: level + 1, before: slot.told, after });
-      slot.told = after;
+      this.#tx.runTriggers({ btree, level: level + 1, before: slot.known, after });
+      slot.known = after;
     }
-    for (const { pointers, told } of ofLevel.splice(nodes.length)) {
-      this.#tx.runTriggers({ btree, level: level + 1, before: told, after: undefined });
+    for (const { pointers, known } of ofLevel.splice(nodes.length)) {
+      this.#tx.runTriggers({ btree, level: level + 1, before: known, after: undefined });
       this.#allocator.release(pointers);
     }
   }
@@ -169,7 +169,7 @@ export class CommitPlan {
     const roots = new Map<number, WrittenRoot>();
     for (const [btree, { levels }] of this.#rebuilds) {
       const level = levels.length - 1;
-      const key = this.#slots.get(btree)?.[level]?.[0]?.told;
+      const key = this.#slots.get(btree)?.[level]?.[0]?.known;
       assert(key !== undefined, 'a planned btree has a root with its room');
       roots.set(btree, { level, key });
     }

@@ -146,7 +146,7 @@ describe('walking', () => {
     ]);
   });
 
-  test('stops reading when nobody asks for more', () => {
+  test('stops reading when no more is asked for', () => {
     for (const key of view.keys()) {
       expect(key.k.p[3]).toBe(3);
       break;
@@ -198,15 +198,15 @@ describe('with a journal over it', () => {
 });
 
 describe('lookups', () => {
-  /** What a walk or a lookup comes to: a position and a type, an error, and what was told. */
-  function outcome(look: (onDamage: ((damage: Error) => void) | undefined) => Key | undefined, tells: boolean) {
-    const told: string[] = [];
+  /** What a walk or a lookup comes to: a position and a type, an error, and what was reported. */
+  function outcome(look: (onDamage: ((damage: Error) => void) | undefined) => Key | undefined, reports: boolean) {
+    const reported: string[] = [];
     try {
-      const key = look(tells ? damage => told.push(damage.message) : undefined);
-      return { found: key && [bposText(key.k.p), key.k.type, ...key.value], told };
+      const key = look(reports ? damage => reported.push(damage.message) : undefined);
+      return { found: key && [bposText(key.k.p), key.k.type, ...key.value], reported };
     } catch (thrown) {
       if (!(thrown instanceof CorruptError)) throw thrown;
-      return { error: thrown.message, told };
+      return { error: thrown.message, reported };
     }
   }
 
@@ -234,15 +234,15 @@ describe('lookups', () => {
       for (let i = 0; i < 30; i++) {
         const from = at(random.below(400));
         const to = random.below(2) === 0 ? from : at(from[3]! + random.below(60));
-        const tells = random.below(2) === 0;
+        const reports = random.below(2) === 0;
         const walked = outcome(onDamage => {
           for (const key of tree.view(overlay).keys({ from, to, ...(onDamage && { onDamage }) })) return key;
           return undefined;
-        }, tells);
+        }, reports);
         const lookup = (onDamage: ((damage: Error) => void) | undefined) =>
           onDamage === undefined ? {} : { onDamage };
-        expect(outcome(onDamage => view.first(from, to, lookup(onDamage)), tells)).toEqual(walked);
-        if (to === from) expect(outcome(onDamage => view.get(from, lookup(onDamage)), tells)).toEqual(walked);
+        expect(outcome(onDamage => view.first(from, to, lookup(onDamage)), reports)).toEqual(walked);
+        if (to === from) expect(outcome(onDamage => view.get(from, lookup(onDamage)), reports)).toEqual(walked);
       }
     }
   });
@@ -280,17 +280,17 @@ describe('damage', () => {
     ).toEqual([3, 33, 36]);
   });
 
-  test('is told and passed by, and the journal’s keys stay', () => {
+  test('is reported and passed by, and the journal’s keys stay', () => {
     for (const backward of [false, true]) {
-      const told: string[] = [];
+      const reported: string[] = [];
       const view = broken().view(overlayOf([set(64)]));
-      const found = inodes(view.keys({ backward, onDamage: damage => told.push(damage.message.slice(0, 30)) }));
+      const found = inodes(view.keys({ backward, onDamage: damage => reported.push(damage.message.slice(0, 30)) }));
       expect(backward ? found.reverse() : found).toEqual([3, 33, 36, 64, 93, 96, 99, 102, 123]);
-      expect(told).toEqual(['lru 69:0:0 level 0, memory sec']);
+      expect(reported).toEqual(['lru 69:0:0 level 0, memory sec']);
     }
   });
 
-  test('a pointer that is not there is told', () => {
+  test('a pointer that is not there is reported', () => {
     const leaves = someLeaves(5);
     const whole = new TestTree(leaves);
     const without = (drop: number) => {
@@ -299,18 +299,18 @@ describe('damage', () => {
       return tree.view(overlayOf([{ ...pointers[drop]!, k: { ...pointers[drop]!.k, type: 0 } }], 1));
     };
     for (const backward of [false, true]) {
-      const toldOf = (drop: number, between: { from?: Bpos; to?: Bpos } = {}) => {
-        const told: string[] = [];
-        const keys = without(drop).keys({ backward, ...between, onDamage: damage => told.push(damage.message) });
-        return [[...keys].length, ...told];
+      const reportedOf = (drop: number, between: { from?: Bpos; to?: Bpos } = {}) => {
+        const reported: string[] = [];
+        const keys = without(drop).keys({ backward, ...between, onDamage: damage => reported.push(damage.message) });
+        return [[...keys].length, ...reported];
       };
       const gap = 'lru: no node holds the positions from';
-      expect(toldOf(0)).toEqual([10, `${gap} POS_MIN to 3:0:0`]);
-      expect(toldOf(2)).toEqual([8, `${gap} 36:0:1 to 69:0:0`]);
-      expect(toldOf(4)).toEqual([10, `${gap} 102:0:1 to SPOS_MAX`]);
-      expect(toldOf(2, { from: at(40), to: at(50) })).toEqual([0, `${gap} 40:0:0 to 50:0:0`]);
-      expect(toldOf(2, { from: at(70) })).toEqual([5]);
-      expect(toldOf(2, { to: at(36) })).toEqual([3]);
+      expect(reportedOf(0)).toEqual([10, `${gap} POS_MIN to 3:0:0`]);
+      expect(reportedOf(2)).toEqual([8, `${gap} 36:0:1 to 69:0:0`]);
+      expect(reportedOf(4)).toEqual([10, `${gap} 102:0:1 to SPOS_MAX`]);
+      expect(reportedOf(2, { from: at(40), to: at(50) })).toEqual([0, `${gap} 40:0:0 to 50:0:0`]);
+      expect(reportedOf(2, { from: at(70) })).toEqual([5]);
+      expect(reportedOf(2, { to: at(36) })).toEqual([3]);
     }
   });
 
@@ -322,8 +322,8 @@ describe('damage', () => {
       NO_OVERLAY,
     );
     expect(() => [...view.keys()]).toThrow('lru: its root cannot be used');
-    const told: string[] = [];
-    expect([...view.keys({ onDamage: damage => told.push(damage.message) })]).toEqual([]);
-    expect(told).toEqual(['lru: its root cannot be used']);
+    const reported: string[] = [];
+    expect([...view.keys({ onDamage: damage => reported.push(damage.message) })]).toEqual([]);
+    expect(reported).toEqual(['lru: its root cannot be used']);
   });
 });

@@ -31,14 +31,14 @@ export interface WalkOptions {
   readonly backward?: boolean;
   /** 0 for keys, 1 and above for the pointers in interior nodes. */
   readonly level?: number;
-  /** Told of each loss; the walk then goes on with what is left. Without it the first loss is thrown. */
+  /** Called with each loss; the walk then goes on with what is left. Without it the first loss is thrown. */
   readonly onDamage?: (damage: Damage) => void;
-  /** Told of each node that keys are taken from, before they are. */
+  /** Called with each node that keys are taken from, before they are. */
   readonly onNode?: (node: BtreeNode) => void;
 }
 
 export interface NodeWalkOptions extends WalkOptions {
-  /** Each interior node too, behind the last node below it: the order in which the reference walks nodes. */
+  /** Each interior node too, after the last node below it: the order in which the reference walks nodes. */
   readonly parents?: boolean;
 }
 
@@ -109,7 +109,7 @@ export class BtreeView {
 
   /**
    * The first key between two positions, both included: what the walk `keys` gives first. Most lookups end in one leaf that is sound and
-   * whose way down is plain, often the leaf of the lookup before; the others are left to the walk, which knows what to tell.
+   * whose way down is plain, often the leaf of the lookup before; the others are left to the walk, which knows what to report.
    * @throws as `keys` does
    */
   first(from: Bpos, to: Bpos, options: KeyLookupOptions = {}): Key | undefined {
@@ -142,7 +142,7 @@ export class BtreeView {
       try {
         node = this.#reader.read(this.id, level, ptr, { salvage });
       } catch (thrown) {
-        // The walk meets it again, and tells it or throws it.
+        // The walk meets it again, and reports or throws it.
         if (thrown instanceof CorruptError || thrown instanceof DeviceError) return undefined;
         throw thrown;
       }
@@ -174,7 +174,7 @@ export class BtreeView {
     if (root.key === undefined || root.level >= BTREE_MAX_DEPTH) {
       const detail =
         root.key === undefined ? 'its root cannot be used' : `its root is at level ${root.level}, expected at most 3`;
-      tell(new CorruptError('btree_root_bkey_invalid', { btree: this.name }, detail), options);
+      report(new CorruptError('btree_root_bkey_invalid', { btree: this.name }, detail), options);
       yield { node: undefined, min: POS_MIN, max: SPOS_MAX };
       return;
     }
@@ -191,7 +191,7 @@ export class BtreeView {
       while (next === undefined) {
         const above = stack.at(-1);
         if (above === undefined) {
-          if (!isAtEnd) this.#tellGap(later(floor, from), earlier(ceiling, to), options);
+          if (!isAtEnd) this.#reportGap(later(floor, from), earlier(ceiling, to), options);
           return;
         }
         const { done, value } = isAtEnd ? { done: true } : above.pointers.next();
@@ -214,24 +214,24 @@ export class BtreeView {
       if (depth === level || node === undefined) {
         const [first, last] = [later(floor, from), earlier(ceiling, to)];
         if (backward) {
-          if (compareBpos(max, last) < 0) this.#tellGap(later(bposSuccessor(max), first), last, options);
-        } else if (compareBpos(min, first) > 0) this.#tellGap(first, earlier(bposPredecessor(min), last), options);
+          if (compareBpos(max, last) < 0) this.#reportGap(later(bposSuccessor(max), first), last, options);
+        } else if (compareBpos(min, first) > 0) this.#reportGap(first, earlier(bposPredecessor(min), last), options);
         if (!isOutside) yield { node: depth === level ? node : undefined, min, max };
         isAtEnd = backward ? compareBpos(min, from) <= 0 : compareBpos(max, to) >= 0;
         if (isAtEnd) continue;
         if (backward) ceiling = bposPredecessor(min);
         else floor = bposSuccessor(max);
       } else {
-        // Pointers stand at their nodes' ends: the one that holds `to` is at or behind it.
+        // Pointers stand at their nodes' ends: the one that holds `to` is at or after it.
         stack.push({ node, min, max, pointers: this.#keysOf(node, depth, later(from, min), max, backward) });
       }
     }
   }
 
-  /** Told when no node answers for these positions: there was one, or the btree would not be whole. */
-  #tellGap(start: Bpos, end: Bpos, options: WalkOptions): void {
+  /** For positions that no node holds: there was one, or the btree would not be whole. */
+  #reportGap(start: Bpos, end: Bpos, options: WalkOptions): void {
     const detail = `no node holds the positions from ${bposText(start)} to ${bposText(end)}`;
-    tell(new CorruptError('btree_node_topology_gap_between_nodes', { btree: this.name }, detail), options);
+    report(new CorruptError('btree_node_topology_gap_between_nodes', { btree: this.name }, detail), options);
   }
 
   #read(level: number, ptr: Key, options: WalkOptions): BtreeNode | undefined {
@@ -243,10 +243,10 @@ export class BtreeView {
       node = this.#reader.read(this.id, level, ptr, { salvage, keep });
     } catch (thrown) {
       if (!(thrown instanceof CorruptError || thrown instanceof DeviceError)) throw thrown;
-      tell(thrown, options);
+      report(thrown, options);
       return undefined;
     }
-    for (const damage of node.facts.damage) tell(damage, options);
+    for (const damage of node.facts.damage) report(damage, options);
     return node;
   }
 
@@ -340,8 +340,8 @@ interface Interior extends Visit {
   readonly pointers: Iterator<Key>;
 }
 
-/** @throws the damage when nobody wants to hear of it */
-function tell(damage: Damage, { onDamage }: WalkOptions): void {
+/** @throws the damage when there is no listener */
+function report(damage: Damage, { onDamage }: WalkOptions): void {
   if (onDamage === undefined) throw damage;
   onDamage(damage);
 }
@@ -361,7 +361,7 @@ const isWithin = (pos: Bpos, min: Bpos, max: Bpos): boolean => compareBpos(pos, 
 const later = (a: Bpos, b: Bpos): Bpos => (compareBpos(a, b) > 0 ? a : b);
 const earlier = (a: Bpos, b: Bpos): Bpos => (compareBpos(a, b) < 0 ? a : b);
 
-/** The number of keys of the node that are not behind `pos`, from the start. */
+/** The number of keys of the node that are not after `pos`, from the start. */
 function endOf(node: BtreeNode, pos: Bpos): number {
   const index = node.indexOf(pos);
   return index < node.count && compareBpos(node.position(index), pos) === 0 ? index + 1 : index;
@@ -373,14 +373,14 @@ function endIndex(over: readonly OverlayKey[], pos: Bpos): number {
   return key !== undefined && compareBpos(key.key.k.p, pos) === 0 ? index + 1 : index;
 }
 
-/** The position right behind this one. Mirrors bpos_successor. */
+/** The position right after this one. Mirrors bpos_successor. */
 export function bposSuccessor(pos: Bpos): Bpos {
   const next = pos.slice();
   for (let i = 0; i < next.length; i++) {
     next[i]!++;
     if (next[i] !== 0) return next;
   }
-  throw new CorruptError('btree_node_bad_max_key', { pos: bposText(pos) }, 'nothing comes behind this position');
+  throw new CorruptError('btree_node_bad_max_key', { pos: bposText(pos) }, 'no position follows this one');
 }
 
 /** The position right before this one. Mirrors bpos_predecessor. */

@@ -47,7 +47,7 @@ export class KeyMap {
     this.#logFrom = this.#changes;
   }
 
-  /** Where the changes were since there were so many, in no order, some of them several times; undefined when nobody noted it. */
+  /** Where the changes were since there were so many, in no order, some of them several times; undefined when it was not noted. */
   changedSince(changes: number): readonly Bpos[] | undefined {
     return this.#log === undefined || changes < this.#logFrom ? undefined : this.#log.slice(changes - this.#logFrom);
   }
@@ -111,12 +111,12 @@ export class KeyMap {
     this.#size = 0;
   }
 
-  /** The first key at `pos` or behind it; the last at it or before it when going backward. */
+  /** The first key at `pos` or after it; the last at it or before it when going backward. */
   seek(pos: Bpos, { backward = false }: Pick<KeyRange, 'backward'> = {}): Key | undefined {
     return this.#neighbour(pos, backward, true);
   }
 
-  /** The first key behind `pos`; the last before it when going backward. */
+  /** The first key after `pos`; the last before it when going backward. */
   next(pos: Bpos, { backward = false }: Pick<KeyRange, 'backward'> = {}): Key | undefined {
     return this.#neighbour(pos, backward, false);
   }
@@ -203,7 +203,7 @@ function insert(page: Page, index: number, key: Key): void {
   page.keys.splice(index, 0, key);
 }
 
-/** The number of the first key at `pos` or behind it. */
+/** The number of the first key at `pos` or after it. */
 function indexIn(page: Page, pos: Bpos): number {
   let low = 0;
   let high = page.keys.length;

@@ -1,4 +1,4 @@
-// Changing nodes in their bytes: values, positions and the order of keys in several bsets, encrypted ones too; what is behind or damaged
+// Changing nodes in their bytes: values, positions and the order of keys in several bsets, encrypted ones too; what comes after them or is damaged
 // becomes zeroes; and no bytes whatever make it throw.
 
 import { describe, expect, test } from 'vitest';
@@ -77,7 +77,7 @@ describe('editing', () => {
     expect(editNode(bytes.slice(), 0, context, () => undefined).damage?.error).toBe('bset_unknown_csum');
   });
 
-  test('what is behind what counts, or damaged, becomes zeroes', () => {
+  test('what comes after what counts, or is damaged, becomes zeroes', () => {
     const short = twoBsets();
     expect(editNode(short, 1, context, () => undefined)).toEqual({ sectors: 1, damage: undefined });
     expect(short.subarray(512).every(byte => byte === 0)).toBe(true);

@@ -1,6 +1,6 @@
 // Changes keys of a node in its bytes, bset by bset, for dumps: each bset is checked, decrypted, handed over, encrypted again under the
-// same nonce and sealed. Keys keep their sizes, so that bsets stay where they are, and pointers stay right. Everything behind the
-// last sound bset becomes zeroes: what nobody checked is not passed on.
+// same nonce and sealed. Keys keep their sizes, so that bsets stay where they are, and pointers stay right. Everything after the
+// last sound bset becomes zeroes: what was not checked is not passed on.
 // Source: bch2_btree_node_read_done in btree/read.c, v1.36.1, for where bsets are.
 
 import { canChecksum, sealVstruct, verifyVstruct } from '../checksum/checksum.ts';
@@ -50,7 +50,7 @@ export interface EditableBset {
 export type BsetEdit = (bset: EditableBset) => readonly StoredKey[] | undefined;
 
 export interface NodeEdit {
-  /** How much of the node is sound, in sectors: what is behind is zeroes now. */
+  /** How much of the node is sound, in sectors: what follows is zeroes now. */
   readonly sectors: number;
   /** Why it ended early: something that looks like part of the node is damaged. */
   readonly damage: CorruptError | undefined;

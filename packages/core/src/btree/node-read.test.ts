@@ -185,7 +185,7 @@ describe('a replica that is not what the pointer says', () => {
     expect(errorOf(() => read({ damage }))).toBe(error);
   });
 
-  test('a pointer that is none', () => {
+  test('a key that is not a pointer', () => {
     const reader = new NodeReader(base);
     expect(errorOf(() => reader.read(LRU, 0, set(1)))).toBe('bkey_invalid_type_for_btree');
     expect(errorOf(() => reader.read(LRU, 0, testKey('btree_ptr_v2', [1, 0], new Uint8Array(8))))).toBe(
@@ -221,7 +221,7 @@ describe('replicas', () => {
     expect(node.facts).toMatchObject({ device: 'dev2.img', damage: [] });
   });
 
-  test('when none can be read, the error tells of each', () => {
+  test('when none can be read, the error names each', () => {
     expect(() => readerOf(bad, undefined, bad).read(LRU, 0, ptr)).toThrow(
       /^lru SPOS_MAX level 0, dev0.img sector 8: the bset at sector 0 has checksum .*; other replicas: member 1: .* given; .*dev2.img/,
     );

@@ -177,7 +177,7 @@ function expectation(
 /**
  * Where the replicas of a node are, and what its pointer says about it: all that can be known of it without reading it.
  * @param level the node's own
- * @throws CorruptError when the key is no pointer to a node
+ * @throws CorruptError when the key is not a pointer to a node
  */
 export function btreePtrPlaces(
   btree: number,

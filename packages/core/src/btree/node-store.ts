@@ -30,7 +30,7 @@ export interface NodeStoreSettings extends NodeTarget {
   device(index: number): BlockDevice | undefined;
   /** A random u64, for the seq of a node. */
   readonly randomU64: () => bigint;
-  /** The numbers may be those of nodes that were in the same places before: what is behind a node's end is looked at. */
+  /** The numbers may be those of nodes that were in the same places before: what is past a node's end is looked at. */
   readonly mayRepeatSeqs: boolean;
 }
 

@@ -27,8 +27,8 @@ export interface NodeFill {
   readonly maxU64s: number;
   readonly packed: number;
   readonly unpacked: number;
-  /** What a merge with the node before or behind would look at, in u64s. */
-  readonly siblingU64s: readonly [before: number, behind: number];
+  /** What a merge with the node before or after it would look at, in u64s. */
+  readonly siblingU64s: readonly [before: number, after: number];
   readonly tree: AuxTreeStats;
 }
 
@@ -100,9 +100,9 @@ export function nodeFillText(fill: NodeFill, ptr: Key, context: KeyTextContext):
   out.print(`\n    format: ${bkeyFormatText(fill.format)}    unpack fn len: 0\n`);
   const percent = Math.floor((fill.usedU64s * 100) / fill.maxU64s);
   out.print(`    bytes used ${8 * fill.usedU64s}/${8 * fill.maxU64s} (${percent}% full)\n`);
-  const [before, behind] = fill.siblingU64s;
+  const [before, after] = fill.siblingU64s;
   const threshold = Math.floor(fill.maxU64s / 3) & 0xffff;
-  out.print(`    sib u64s: ${before}, ${behind} (merge threshold ${threshold})\n`);
+  out.print(`    sib u64s: ${before}, ${after} (merge threshold ${threshold})\n`);
   out.print(`    nr packed keys ${fill.packed}\n    nr unpacked keys ${fill.unpacked}\n`);
   out.print(`    floats ${fill.tree.floats}\n    failed unpacked ${fill.tree.failed}\n`);
   return out.toString();

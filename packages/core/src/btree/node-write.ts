@@ -28,7 +28,7 @@ export interface NodeContents {
   readonly maxKey: Bpos;
   /** In order, one a position, none deleted. Above level 0: pointers. */
   readonly keys: readonly Key[];
-  /** Random, and never twice in a filesystem: it is what tells an old node in the same bucket from this one. */
+  /** Random, and never twice in a filesystem: it distinguishes this node from an old one in the same bucket. */
   readonly seq: bigint;
   /** See btreeNodeGeneration. */
   readonly generation?: number;
@@ -49,7 +49,7 @@ export interface NodeTarget {
   readonly key: Uint8Array | undefined;
   readonly blockSectors: number;
   readonly nodeSectors: number;
-  /** Where the bytes are made: whoever gives one node away before he makes the next need not have memory for each. A new one when left out. */
+  /** Where the bytes are made: a caller that is done with one node before it makes the next saves memory. A new one when left out. */
   readonly scratch?: NodeScratch;
 }
 
@@ -64,7 +64,7 @@ export class NodeScratch {
 }
 
 export interface EncodedNode {
-  /** Whole blocks; what lies behind them in the node's bucket is not looked at. */
+  /** Whole blocks; what lies after them in the node's bucket is not looked at. */
   readonly bytes: Uint8Array;
   /** For the pointer. */
   readonly sectorsWritten: number;
@@ -136,7 +136,7 @@ export function encodeNode(contents: NodeContents, target: NodeTarget): EncodedN
   return { bytes: bytes.subarray(0, sectorsWritten * SECTOR_BYTES), sectorsWritten, u64s, format, unpacked };
 }
 
-/** Encrypts where the type is an encrypting one, then seals. @param node header and first bset, nothing behind */
+/** Encrypts where the type is an encrypting one, then seals. @param node header and first bset, nothing after them */
 function sealNode(node: Uint8Array, bset: Bset, csumType: number, key: Uint8Array | undefined): void {
   const isEncrypted = checksumTypes.byId(csumType)?.isEncryption === true;
   assert(!isEncrypted || key !== undefined, 'there is a key for an encrypted node');
@@ -151,7 +151,7 @@ function sealNode(node: Uint8Array, bset: Bset, csumType: number, key: Uint8Arra
   sealVstruct(csumType, node, { key, nonce });
 }
 
-/** One key behind the other from NODE_KEYS_AT on. */
+/** One key after the other from NODE_KEYS_AT on. */
 function putKeys(bytes: Uint8Array, keys: readonly Key[], format: BkeyFormat, end: number) {
   const packer = new KeyPacker(format);
   const view = viewOf(bytes);

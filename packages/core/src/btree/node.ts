@@ -119,7 +119,7 @@ export class BtreeNode {
     return (this.#rows[index * ROW_WORDS]! >>> 16) & 0xff;
   }
 
-  /** The number of the first key at `pos` or behind it; `count` if there is none. */
+  /** The number of the first key at `pos` or after it; `count` if there is none. */
   indexOf(pos: Bpos): number {
     let low = 0;
     let high = this.count;

@@ -1,6 +1,6 @@
 // What the leaves of a btree will hold: those on disk with the changes of a transaction. A plan is made several times, since room for nodes
 // changes where room is, and between two rounds few keys change. So leaves are merged once, and later changes are put into what is known; runs of
-// leaves in which nothing changed are the same object as before, and whoever divided one need not do it again.
+// leaves in which nothing changed are the same object as before, so that a run that was divided need not be divided again.
 
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposText, compareBpos } from '../ondisk/bpos.ts';
@@ -113,7 +113,7 @@ export class PlannedLeaves {
   }
 }
 
-/** The first of sorted positions that is at `pos` or behind it. */
+/** The first of sorted positions that is at `pos` or after it. */
 function firstFrom(positions: readonly Bpos[], pos: Bpos): number {
   let low = 0;
   let high = positions.length;

@@ -298,5 +298,5 @@ function groupsOf(places: readonly NodePlace[]): NodePlace[][] {
   return groups;
 }
 
-/** Undefined behind the last position. */
+/** Undefined after the last position. */
 const successor = (pos: Bpos): Bpos | undefined => (compareBpos(pos, SPOS_MAX) === 0 ? undefined : bposSuccessor(pos));

@@ -8,7 +8,7 @@ import { ENTRY_BSET_AT } from '../ondisk/btree-node.ts';
 import { viewOf } from '../ondisk/layout.ts';
 
 /**
- * Clears the blocks behind a new node's end that look like bsets of it. A kernel goes on reading there when it has appended to the node
+ * Clears the blocks past a new node's end that look like bsets of it. A kernel goes on reading there when it has appended to the node
  * since, and complains of such a block when it has not.
  * @param seq of the node
  * @throws DeviceError

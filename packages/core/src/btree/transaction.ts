@@ -1,5 +1,5 @@
 // A transaction: changes to the btrees that are not written yet. It holds, for each btree, the changed keys in order over what is on
-// disk, so that whoever reads through it sees its own updates. Each change runs the triggers of its key types first, which add
+// disk, so that a reader of the transaction sees its own updates. Each change runs the triggers of its key types first, which add
 // the changes that must follow from it (alloc, backpointers, accounting, …); so what is committed is consistent by construction.
 // Counters are added up beside the keys and become keys when they are asked for. Nothing here touches a device: that is commit's.
 //
@@ -266,7 +266,7 @@ export class ChangedBtree implements KeyReader {
     let last: Bpos | undefined;
     let seen = -1;
     for (;;) {
-      // Changes made by whoever reads are seen when they lie ahead.
+      // Changes that the reader itself makes are seen when they lie ahead.
       if (seen !== this.#changed.changes) {
         seen = this.#changed.changes;
         if (last === undefined) newer = this.#changed.seek(backward ? to : from, { backward });

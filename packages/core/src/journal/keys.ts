@@ -12,7 +12,7 @@ import { viewOf } from '../ondisk/layout.ts';
 /**
  * The keys that are sound.
  * @param place where they are judged to be: a root's level is one above the root itself
- * @param refuse is told of each that is not, and why
+ * @param refuse called with each that is not, and why
  */
 export function journalKeys(
   entry: JsetEntry,

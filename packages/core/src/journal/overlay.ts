@@ -67,7 +67,7 @@ export function overlayWithout(overlay: JournalOverlay, without: number): Journa
 }
 
 /**
- * Index of the first key at `pos` or behind it, `keys.length` if there is none. From there, a reader goes up or down the list.
+ * Index of the first key at `pos` or after it, `keys.length` if there is none. From there, a reader goes up or down the list.
  * Above level 0, `pos` is compared with the keys' positions as in a node: a pointer's position is its node's greatest.
  */
 export function overlayIndex(keys: readonly OverlayKey[], pos: Bpos): number {

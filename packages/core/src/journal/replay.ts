@@ -206,7 +206,7 @@ class Replay {
             'the journal is being rewound; let a kernel finish that',
           );
       }
-      // write_buffer_keys are btree_keys by the time that an entry is written; overwrite, log and the others are no updates.
+      // write_buffer_keys are btree_keys by the time that an entry is written; overwrite, log and the others are not updates.
     }
   }
 

@@ -1,6 +1,6 @@
-// Looks for journal entries in the journal buckets of one member: entries stand one behind another from the start of a bucket, each from
+// Looks for journal entries in the journal buckets of one member: entries follow one another from the start of a bucket, each from
 // a block's start, until something else than an entry, or an entry older than the one before it (left from the bucket's earlier use).
-// Behind an entry with a wrong checksum, whose length cannot be believed, every block is looked at. Only what an index needs is kept
+// After an entry with a wrong checksum, whose length cannot be believed, every block is looked at. Only what an index needs is kept
 // of an entry; memory is bounded by one bucket. Mirrors journal_read_bucket and jset_validate_early (journal_io.c, v1.13.0).
 
 import { canChecksum, checksum, verifyVstruct } from '../checksum/checksum.ts';
@@ -39,7 +39,7 @@ export interface FoundJset {
   readonly flags: number;
   /** Of the whole entry; cut to what is left of the bucket. */
   readonly sizeBytes: number;
-  /** As stored: above `seq` or meaningless in entries that are no flush. */
+  /** As stored: above `seq` or meaningless in entries that are not flushes. */
   readonly lastSeq: bigint;
   /** Two whole copies of one entry have the same one. */
   readonly digest: Csum;
@@ -57,7 +57,7 @@ export interface ScanSource {
   readonly problems: JournalProblems;
 }
 
-/** What is read at once, behind the first block: most buckets are small or end early. */
+/** What is read at once, after the first block: most buckets are small or end early. */
 const READ_BYTES = 64 * 1024;
 
 /** What a checksum of no checksum stands in for, to compare copies with. */
@@ -164,7 +164,7 @@ function* scanBucket(source: ScanSource, bucket: number, bucketIndex: number): G
 }
 
 /**
- * Whether an entry can begin like this. Behind something bad, what is of an unknown version is not an entry: to look for its checksum
+ * Whether an entry can begin like this. After something bad, what is of an unknown version is not an entry: to look for its checksum
  * at every block could take hours.
  */
 function isPossible(header: DataView, isBadSeen: boolean): boolean {

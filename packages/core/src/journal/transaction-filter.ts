@@ -101,7 +101,7 @@ function matchesBtrees(filter: Signed<number> | undefined, entry: JsetEntry): bo
   );
 }
 
-/** Whether the sub-entry updates, or tells the old state of, one of the positions. */
+/** Whether the sub-entry updates, or records the old state of, one of the positions. */
 export function touches(filter: Signed<PosRange> | undefined, entry: JsetEntry): boolean {
   if (filter === undefined || entry.level !== 0) return false;
   if (entry.type !== TYPE.btreeKeys && entry.type !== TYPE.overwrite) return false;

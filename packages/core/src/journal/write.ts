@@ -1,5 +1,5 @@
 // Makes a journal entry and finds a place for it. Between commits the journal holds one entry that counts: it names the roots of all
-// btrees, and nothing behind it is to be replayed. A new one goes into another bucket than any entry that the old state needs, so that
+// btrees, and nothing after it is to be replayed. A new one goes into another bucket than any entry that the old state needs, so that
 // a torn write loses nothing; once it is whole on a device, it is the new state.
 // Source: bch2_journal_write_prep in journal_io.c, bch2_journal_super_entries_add_common in sb-clean.c, v1.13.0.
 
@@ -41,7 +41,7 @@ export function stateEntries(roots: Iterable<BtreeRoot>, clocks: JournalClocks):
   return entries;
 }
 
-/** Which usage an entry tells, in the place of a btree. */
+/** Which usage an entry records, in the place of a btree. */
 const USAGE_KEY_VERSION = fsUsageTypes.idOf('key_version');
 
 /** When an entry was written, for people. */
