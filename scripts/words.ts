@@ -22,7 +22,7 @@ const rules: readonly Rule[] = [
   },
   // What is left or lags behind is English. `behind_end` is a name in JSON, which stays.
   {
-    pattern: /(?<!\b(left|leaves?|leaving|fall(s|ing)?|fell|lag(s|ging)?)( \S+){0,3} )(?<!look)behind(?![a-z_])/i,
+    pattern: /(?<!\b(left|leaves?|leaving|fall(s|ing)?|fell|lag(s|ging)?)( \S+){0,6} )(?<!look)behind(?![a-z_])/i,
     better: 'after, following, past the end of',
   },
   { pattern: /[Bb]ehind[A-Z]/, better: 'after…' },

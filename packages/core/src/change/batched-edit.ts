@@ -1,5 +1,5 @@
 // A change of files that is too large for one transaction: it is made in parts. Either each part is a commit that leaves a consistent
-// filesystem, and whoever wants all or nothing has to see to it (by holding back the superblocks of a filesystem that is only being made,
+// filesystem, and a caller that wants all or nothing has to see to it (by holding back the superblocks of a filesystem that is only being made,
 // for instance); or the parts are staged, and the last one commits them all.
 
 import { FileEdit, type FileEditOptions } from './file-edit.ts';

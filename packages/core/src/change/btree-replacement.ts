@@ -1,10 +1,10 @@
 // Puts btrees that are built from their keys in the place of those that are there, several in one commit: what was lost or mostly wrong is
-// made anew, whatever its nodes are worth. The keys come in order from a generator, so the memory does not go by their number.
+// made anew, whatever its nodes are worth. The keys come in order from a generator, so the memory does not grow with their number.
 //
 // The new nodes are themselves something that alloc, backpointers and counters have to say, and those may be among the btrees that are
 // built. So the keys say what is true without the new nodes; they are written first, where nothing is, and the transaction on top says
 // what the nodes mean: that the new ones are there, and the old ones not. The commit merges it into what was just built, as into any
-// btree. Where many nodes lie far from each other, that would be most of the leaves of the backpointers at once; so the nodes are told of
+// btree. Where many nodes lie far from each other, that would be most of the leaves of the backpointers at once; so the nodes are announced
 // in the order in which they lie on the devices, in parts that are staged.
 //
 // Nothing leads to what was written until the commit: a crash, an error or a full disk before it leaves the old state.
@@ -53,14 +53,14 @@ export interface ReplaceOptions {
   readonly allocator?: NodeAllocator;
   /** See TriggerOptions. */
   readonly onDamage?: (damage: CorruptError) => void;
-  /** How many leaves of the backpointers a part may change, which is what its memory goes by. */
+  /** How many leaves of the backpointers a part may change, which is what its memory depends on. */
   readonly leavesPerPart?: number;
-  /** And how many nodes it tells of. */
+  /** And how many nodes it announces. */
   readonly nodesPerPart?: number;
 }
 
 export interface ReplaceReport extends CommitReport {
-  /** In how many parts the nodes that come and go were told of; the last one is the commit. */
+  /** In how many parts the nodes that come and go were announced; the last one is the commit. */
   readonly parts: number;
 }
 
@@ -91,20 +91,20 @@ export function replaceBtrees(
     room.take(nodes);
   }
   changes.sort((a, b) => a.dev - b.dev || a.sector - b.sector);
-  const untold = new Untold(changes);
+  const pending = new PendingNodes(changes);
   for (let parts = 1; ; parts++) {
-    const part = untold.take(writer.filesystem, options);
-    const request = room.request(part, untold, parts === 1);
-    // What a part's plan replaces need not be told of any more, so that fewer may be left than there were.
-    if (untold.isEmpty) return { ...writer.commit(request), parts };
+    const part = pending.take(writer.filesystem, options);
+    const request = room.request(part, pending, parts === 1);
+    // What a part's plan replaces need not be announced any more, so that fewer may be left than there were.
+    if (pending.isEmpty) return { ...writer.commit(request), parts };
     writer.stage(request);
-    if (untold.isEmpty) return { ...writer.commit(room.request([], untold, false)), parts: parts + 1 };
+    if (pending.isEmpty) return { ...writer.commit(room.request([], pending, false)), parts: parts + 1 };
   }
 }
 
 /**
  * All nodes of a btree, by the pointers to them.
- * @throws CorruptError, DeviceError when a node above the leaves cannot be read, and nobody is told
+ * @throws CorruptError, DeviceError when a node above the leaves cannot be read, and there is no listener
  */
 export function* nodePointers(
   view: BtreeView,
@@ -206,12 +206,12 @@ class Room {
   }
 
   /** A transaction that says what some nodes mean. */
-  request(changes: readonly NodeChange[], untold: Untold, isFirst: boolean): StageRequest {
+  request(changes: readonly NodeChange[], pending: PendingNodes, isFirst: boolean): StageRequest {
     const triggers = this.triggers();
     const tx = this.#writer.begin({
       run: (to, change) => {
         const { level, before, after } = change;
-        if (level > 0 && before !== undefined && untold.forget(before)) {
+        if (level > 0 && before !== undefined && pending.forget(before)) {
           assert(after === undefined, 'a node is replaced by others');
           return after;
         }
@@ -237,7 +237,7 @@ const LEAVES_PER_PART = 16;
 const NODES_PER_PART = 1000;
 
 /** Nodes of which the triggers do not know yet that they come or go. */
-class Untold {
+class PendingNodes {
   readonly #changes: NodeChange[];
   /** New ones by their place. */
   readonly #coming = new Map<string, NodeChange>();
@@ -254,7 +254,7 @@ class Untold {
     return this.#at === this.#changes.length;
   }
 
-  /** Those that come next, as many as are to be told of in one part: all that are left in most cases. */
+  /** Those that come next, as many as are to be announced in one part: all that are left in most cases. */
   take(
     filesystem: Filesystem,
     { leavesPerPart = LEAVES_PER_PART, nodesPerPart = NODES_PER_PART }: ReplaceOptions,
@@ -275,7 +275,7 @@ class Untold {
     return part;
   }
 
-  /** A node goes: whether it was one that nobody was told had come. Nobody is, then. */
+  /** A node goes: whether it was one that had not been announced. Then it never is. */
   forget(ptr: Key): boolean {
     const [place] = placesOf(ptr);
     return place !== undefined && this.#coming.delete(placeText({ dev: place.dev, sector: place.offset }));

@@ -22,7 +22,7 @@ import { FilesystemTriggers } from './triggers.ts';
 import type { CommitReport, CommitRequest, FilesystemWriter, StageRequest } from './writer.ts';
 
 export interface ChangeOptions extends Pick<AllocatorOptions, 'usesReserve' | 'ends'> {
-  /** Told when what is there contradicts the change, which then goes on as far as it can; without it this is thrown. */
+  /** Called when what is there contradicts the change, which then goes on as far as it can; without it this is thrown. */
   readonly onDamage?: ((damage: CorruptError) => void) | undefined;
   /** The part of the same change that was staged before this one. Without it, what has been staged is given up. */
   readonly after?: ChangeParts | undefined;
@@ -93,7 +93,7 @@ const edited =
   (sb: Superblock): Superblock =>
     needs.applyTo(sb);
 
-/** A change that nobody can commit: what it would do is looked at (a check that only reports, a test). @param seq of the journal entry that it would be */
+/** A change that cannot be committed: what it would do is looked at (a check that only reports, a test). @param seq of the journal entry that it would be */
 export function beginTrial(filesystem: Filesystem, seq = filesystem.replay.lastSeq + 1): ChangeParts {
   const triggers = triggersOf(filesystem, seq, {});
   const tx = new Transaction(filesystem, triggers);

@@ -20,7 +20,7 @@ export interface FileEditOptions extends FileWriterOptions, FileContentOptions {
   readonly makesRoom?: boolean;
   /** See ChangeOptions. */
   readonly releasesEmptied?: boolean;
-  /** Told when what is there contradicts a change, which then goes on as far as it can; without it this is thrown. */
+  /** Called when what is there contradicts a change, which then goes on as far as it can; without it this is thrown. */
   readonly onDamage?: ((damage: CorruptError) => void) | undefined;
 }
 
@@ -76,7 +76,7 @@ export class FileEdit implements ChangeParts {
 
   /**
    * Lets go of the memory that the changes so far take: they are written as a part of what a later commit commits, and nothing counts yet.
-   * What is known of files by their FileRef stays true; nobody may be in the middle of reading.
+   * What is known of files by their FileRef stays true; nothing may be in the middle of a read.
    * @returns the edit to go on with; this one is used up
    * @throws as `commit` does
    */

@@ -7,7 +7,7 @@
 //      Every member is flushed, and with the superblock its nodes.
 //   3. One journal entry with all roots is written to another bucket than the old one. Flush: this is the commit.
 //   4. The superblock says clean again, with the same roots.
-// A crash before 3 leaves the old state, a crash behind it the new one, and every kernel mounts either.
+// A crash before 3 leaves the old state, a crash after it the new one, and every kernel mounts either.
 //
 // A change that is too large for memory is staged: its parts are written as in 1, one after the other, and each is what the next begins
 // with; but nothing on the devices leads to them before the commit, which is one as any other. What the committed state holds is not
@@ -260,7 +260,7 @@ export class FilesystemWriter {
    * Writes a transaction, and with it what has been staged. Its base is `filesystem`; afterwards there is a new one, and the transaction
    * is used up.
    * @throws NoSpaceError, CorruptError before anything was written that counts; DeviceError at any point: the filesystem is then in the
-   * old state or in the new one, which opening it anew tells, and this writer takes no more
+   * old state or in the new one, which opening it anew shows, and this writer takes no more
    */
   commit(request: CommitRequest): CommitReport {
     const unbuilt = this.#toBuild.filter(btree => !this.#staged.built.includes(btree)).map(btrees.nameOf);
@@ -359,7 +359,7 @@ export class FilesystemWriter {
   }
 
   /**
-   * After a failed flush nobody knows what the devices hold; and where the failure came behind the journal entry, going on from the old
+   * After a failed flush it is not known what the devices hold; and where the failure came after the journal entry, going on from the old
    * state would write over the new one.
    */
   #refuseUnfinished(): void {
@@ -415,7 +415,7 @@ export class FilesystemWriter {
   #writeEntry(places: readonly JournalPlace[], roots: Iterable<BtreeRoot>, clocks: JournalClocks, seq: number): void {
     const jset = this.#entry(roots, clocks, seq);
     // Of an entry whose checksum is wrong, a kernel believes the number of the oldest entry that is needed, and forgets those before it
-    // (journal_entry_add in journal_io.c, v1.13.0): the old state with the rest, if this one were torn behind its header.
+    // (journal_entry_add in journal_io.c, v1.13.0): the old state with the rest, if this one were torn after its header.
     for (const { device, sector } of places) writeHeadLast(device, sectorsToBytes(sector), jset);
     for (const { device } of places) device.flush();
   }
@@ -556,7 +556,7 @@ function markedDirty(sb: Superblock, skipped: SeqRange | undefined): Superblock 
   return withSection(dirty, 'journal_seq_blacklist', payload);
 }
 
-/** A superblock that says where a filesystem stands, and that nobody was changing it. */
+/** A superblock that says where a filesystem stands, and that it was not being changed. */
 export function markedClean(
   sb: Superblock,
   roots: readonly BtreeRoot[],

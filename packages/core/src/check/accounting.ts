@@ -45,7 +45,7 @@ export class Counters {
     for (const [i, value] of values.entries()) counter.values[i] = (counter.values[i] ?? 0) + value;
   }
 
-  /** Devices are sorted here, as their order is no matter. */
+  /** Devices are sorted here, as their order does not matter. */
   addReplicas(data_type: number, nr_required: number, devs: readonly number[], sectors: number): void {
     // A position holds no more than 16 of them.
     const entry = { data_type, nr_required, devs: [...devs].sort((a, b) => a - b).slice(0, 16) };

@@ -132,7 +132,7 @@ export function markSuperblocks(context: InvariantContext, buckets: AllBuckets):
 function markPresent(context: InvariantContext, own: DeviceBuckets, device: CheckedDevice, sb: Superblock): void {
   const { bucketSizeSectors } = device;
   const mark = (bucket: number, type: number, sectors: number) => {
-    // A backup may lie behind the last bucket.
+    // A backup may lie after the last bucket.
     if (!own.has(bucket)) return;
     const page = own.page(bucket);
     const row = rowOf(bucket);
@@ -173,7 +173,7 @@ export function* journalBucketsOf(device: CheckedDevice, sb: Superblock): Genera
   }
 }
 
-/** Where a missing member's superblocks and journal are nobody knows but its alloc keys. */
+/** Only its alloc keys say where a missing member's superblocks and journal are. */
 function markMissing(own: DeviceBuckets): void {
   for (const { page, row } of own.rows()) {
     const type = page.dataType[row]!;
@@ -243,7 +243,7 @@ function checkNeedDiscard(context: InvariantContext, buckets: AllBuckets): void 
 /** Generation bits of a bucket's freespace position. Mirrors alloc_freespace_genbits, shifted down. */
 const genBits = (page: BucketPage, row: number): number => ((page.gen[row]! - page.oldestGen[row]!) & 255) >> 4;
 
-/** Runs of free buckets; those whose oldest pointers are 16 generations or more behind come later, by how far they are. */
+/** Runs of free buckets; those whose oldest pointers are 16 generations old or more come later, by their age. */
 function checkFreespace(context: InvariantContext, buckets: AllBuckets): void {
   const { report } = context;
   const FREESPACE = btrees.idOf('freespace');

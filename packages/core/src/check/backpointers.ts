@@ -1,5 +1,5 @@
 // Backpointers: one for each pointer, and no others. Both sides are added up as hashes, by bucket, with opposite signs: what is left
-// over when both walks are done tells which buckets differ, at 12 bytes a bucket. Only for those, both sides are then walked
+// over when both walks are done shows which buckets differ, at 12 bytes a bucket. Only for those, both sides are then walked
 // again, to say which backpointers are missing or too many.
 // Source: __bch2_extent_ptr_to_bp and bucket_pos_to_bp in backpointers.h, v1.13.0; bucket_gen since 1.14.
 
@@ -102,21 +102,24 @@ function* backpointersIn(context: InvariantContext, buckets: AllBuckets) {
   }
 }
 
-/** So many buckets are looked into at once; the others are only counted. */
-const BUCKETS_TOLD = 256;
+/** This many buckets are looked into at once; the others are only counted. */
+const BUCKETS_LISTED = 256;
 
 /** Buckets whose sums are not zero, by device. */
-export function differingBuckets(buckets: AllBuckets): { readonly told: ReadonlySet<string>; readonly untold: number } {
-  const told = new Set<string>();
-  let untold = 0;
+export function differingBuckets(buckets: AllBuckets): {
+  readonly listed: ReadonlySet<string>;
+  readonly unlisted: number;
+} {
+  const listed = new Set<string>();
+  let unlisted = 0;
   for (const [dev, own] of buckets) {
     for (const { bucket, page, row } of own.rows()) {
       if (page.backpointers[row] === 0 && page.backpointersLo[row] === 0 && page.backpointersHi[row] === 0) continue;
-      if (told.size < BUCKETS_TOLD) told.add(`${dev}:${bucket}`);
-      else untold++;
+      if (listed.size < BUCKETS_LISTED) listed.add(`${dev}:${bucket}`);
+      else unlisted++;
     }
   }
-  return { told, untold };
+  return { listed, unlisted };
 }
 
 /** Collects what both sides have for the buckets that differ, and says what does not match. */
@@ -136,7 +139,7 @@ export class BackpointerDifference {
     else known.count++;
   }
 
-  tell(context: InvariantContext, buckets: AllBuckets): void {
+  report(context: InvariantContext, buckets: AllBuckets): void {
     const { report } = context;
     for (const { key, own, bucket } of backpointersIn(context, buckets)) {
       if (!this.#buckets.has(`${own.device.index}:${bucket}`)) continue;

@@ -82,7 +82,7 @@ export class DeviceBuckets {
     return page;
   }
 
-  /** The first bucket at this one or behind it whose page was made; infinity if there is none. */
+  /** The first bucket at this one or after it whose page was made; infinity if there is none. */
   nextTouched(bucket: number): number {
     if (this.#sorted === undefined) this.#sorted = [...this.#pages.keys()].sort((a, b) => a - b);
     const nr = Math.floor(bucket / PAGE_BUCKETS);
@@ -139,7 +139,7 @@ export const TYPE = {
   unstriped: id('unstriped'),
 } as const;
 
-/** BUCKET_GC_GEN_MAX: so many generations behind, the oldest pointers have to be looked for. */
+/** BUCKET_GC_GEN_MAX: once the oldest pointers may be this many generations old, they have to be looked for. */
 export const GC_GEN_MAX = 96;
 
 /** The difference of two generations, which wrap around. Mirrors gen_cmp. */

@@ -26,7 +26,7 @@ import { SnapshotLinks } from './snapshots.ts';
 import { Stripes } from './stripes.ts';
 
 export interface CheckInvariantsOptions {
-  /** Told of each finding as it is made; past the thousandth of an error they are only counted. */
+  /** Called with each finding as it is made; past the thousandth of an error they are only counted. */
   readonly onFinding?: (finding: Finding) => void;
 }
 
@@ -112,9 +112,9 @@ function checkLoggedOps(context: InvariantContext): void {
 
 function checkBackpointers(context: InvariantContext, buckets: AllBuckets, marks: Marks): void {
   subtractBackpointers(context, buckets);
-  const { told, untold } = differingBuckets(buckets);
-  if (told.size === 0) return;
-  const difference = new BackpointerDifference(told);
+  const { listed, unlisted } = differingBuckets(buckets);
+  if (listed.size === 0) return;
+  const difference = new BackpointerDifference(listed);
   const shape = new BtreeShape(context);
   for (const id of context.source.replay.roots.keys()) {
     shape.walk(id, (level, key) => {
@@ -123,8 +123,8 @@ function checkBackpointers(context: InvariantContext, buckets: AllBuckets, marks
   }
   for (const key of context.keys('reflink')) marks.expectBackpointers(REFLINK, 0, key, difference);
   for (const key of context.keys('extents')) marks.expectBackpointers(EXTENTS, 0, key, difference);
-  difference.tell(context, buckets);
-  if (untold > 0) {
-    context.report.add('ptr_to_missing_backpointer', {}, { buckets: untold });
+  difference.report(context, buckets);
+  if (unlisted > 0) {
+    context.report.add('ptr_to_missing_backpointer', {}, { buckets: unlisted });
   }
 }

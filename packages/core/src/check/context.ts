@@ -30,8 +30,8 @@ export interface CheckedDevice {
 export class InvariantContext {
   readonly devices: ReadonlyMap<number, CheckedDevice>;
   readonly nodeSectors: number;
-  /** Nodes read by each walk are told only once. */
-  readonly #told = new Set<string>();
+  /** Nodes read by each walk are reported only once. */
+  readonly #reported = new Set<string>();
 
   constructor(
     readonly source: FilesystemState,
@@ -66,8 +66,8 @@ export class InvariantContext {
 
   damaged(damage: Damage): void {
     const text = damage.message;
-    if (this.#told.has(text)) return;
-    this.#told.add(text);
+    if (this.#reported.has(text)) return;
+    this.#reported.add(text);
     this.report.damaged(damage);
   }
 }

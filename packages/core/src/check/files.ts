@@ -100,7 +100,7 @@ export class Files {
     }
   }
 
-  /** The extents of each file. @param visit told of each key */
+  /** The extents of each file. @param visit called with each key */
   walkExtents(visit: (key: Key) => void): void {
     const { report } = this.#context;
     const { columns } = this.rows;
@@ -267,7 +267,7 @@ export class Files {
     if (this.rows.has(row, IS_DIRECTORY)) {
       report.compare('inode_dir_wrong_nlink', where, nlink, links);
     } else if (this.rows.has(row, IS_UNLINKED)) {
-      return; // names that lead to it are told where they stand
+      return; // names that lead to it are reported where they are
     } else if (nlink !== 0) {
       // What every file has is not counted.
       report.compare('inode_wrong_nlink', where, nlink + 1, links);
@@ -365,9 +365,9 @@ export class Files {
   #checkSnapshot(btree: 'inodes' | 'extents' | 'dirents' | 'xattrs', p: Bpos): void {
     const id = p[0]!;
     if (this.#table.node(id) !== undefined) return;
-    const told = `${btree} ${id}`;
-    if (this.#missingSnapshots.has(told)) return;
-    this.#missingSnapshots.add(told);
+    const missing = `${btree} ${id}`;
+    if (this.#missingSnapshots.has(missing)) return;
+    this.#missingSnapshots.add(missing);
     this.#context.report.add('bkey_in_missing_snapshot', keyPlace(btrees.idOf(btree), p), { snapshot: id });
   }
 }
@@ -393,7 +393,7 @@ class DeletedList {
   }
 
   visit(pos: Bpos, isGoing: boolean): void {
-    while (this.#next !== undefined && compareBpos(this.#next.k.p, pos) < 0) this.#tellNext();
+    while (this.#next !== undefined && compareBpos(this.#next.k.p, pos) < 0) this.#reportNext();
     const isListed = this.#next !== undefined && compareBpos(this.#next.k.p, pos) === 0;
     if (isListed && isGoing) this.#advance();
     else if (isGoing) {
@@ -402,10 +402,10 @@ class DeletedList {
   }
 
   finish(): void {
-    while (this.#next !== undefined) this.#tellNext();
+    while (this.#next !== undefined) this.#reportNext();
   }
 
-  #tellNext(): void {
+  #reportNext(): void {
     if (this.#next !== undefined) {
       const where = keyPlace(DELETED_INODES, this.#next.k.p);
       this.#context.report.add('deleted_inode_not_unlinked', where, {});

@@ -1,5 +1,5 @@
 // Counters by inode: how many extents an inode has in all snapshots, how long they are together, and what they take on disk. Extents come
-// in the order of inodes, so rows are only ever added behind the last one: 33 bytes for each inode that has extents.
+// in the order of inodes, so rows are only ever added after the last one: 33 bytes for each inode that has extents.
 
 const START_ROWS = 256;
 const VALUES = 3;

@@ -153,12 +153,12 @@ export class Marks {
 
   #judgeGens(where: Location, ptr: ExtentPtr, bucket: number, gen: number, oldestGen: number): void {
     const { report } = this.#context;
-    const behind = genDifference(gen, ptr.gen);
+    const age = genDifference(gen, ptr.gen);
     const wrong = (rule: 'ptr_gen_newer_than_bucket_gen' | 'ptr_too_stale' | 'stale_dirty_ptr') =>
       report.add(rule, where, { pointer: pointerFact(ptr, bucket), bucketGen: gen });
-    if (behind < 0) wrong('ptr_gen_newer_than_bucket_gen');
-    else if (behind > GC_GEN_MAX) wrong('ptr_too_stale');
-    else if (behind > 0 && !ptr.cached) wrong('stale_dirty_ptr');
+    if (age < 0) wrong('ptr_gen_newer_than_bucket_gen');
+    else if (age > GC_GEN_MAX) wrong('ptr_too_stale');
+    else if (age > 0 && !ptr.cached) wrong('stale_dirty_ptr');
     if (genDifference(oldestGen, ptr.gen) > 0) {
       const facts = { found: oldestGen, most: ptr.gen, pointer: pointerFact(ptr, bucket) };
       report.add('alloc_key_oldest_gen_wrong', where, facts);

@@ -1,4 +1,4 @@
-// Dirents and xattrs stand at the hash of their name, or behind it without a gap, as their own snapshot sees it.
+// Dirents and xattrs are at the hash of their name, or after it without a gap, as their own snapshot sees it.
 // Source: hash_check_key in fsck.c and str_hash.h, v1.13.0.
 
 import { StrHash } from '../fs/str-hash.ts';

@@ -120,14 +120,14 @@ export class RebalanceWork {
   }
 
   finish(): void {
-    while (this.#next !== undefined) this.#tellNext();
+    while (this.#next !== undefined) this.#reportNext();
   }
 
   #passTo(pos: Bpos): void {
-    while (this.#next !== undefined && compareBpos(this.#next.k.p, pos) < 0) this.#tellNext();
+    while (this.#next !== undefined && compareBpos(this.#next.k.p, pos) < 0) this.#reportNext();
   }
 
-  #tellNext(): void {
+  #reportNext(): void {
     if (this.#next !== undefined) {
       const where = keyPlace(REBALANCE_WORK, this.#next.k.p);
       this.#context.report.add('rebalance_work_bad', where, {});

@@ -34,7 +34,7 @@ export class ReflinkReferences {
     const { idx, front_pad, back_pad } = reflinkP.decode(value);
     const end = Number(idx) + k.size + back_pad;
     let at = Number(idx) - front_pad;
-    for (let i = this.#firstEndingBehind(at); at < end; i++) {
+    for (let i = this.#firstEndingAfter(at); at < end; i++) {
       const extentEnd = this.#ends[i];
       if (extentEnd === undefined || extentEnd - this.#sizes[i]! > at) {
         const gapEnd = extentEnd === undefined ? end : Math.min(end, extentEnd - this.#sizes[i]!);
@@ -56,7 +56,7 @@ export class ReflinkReferences {
     }
   }
 
-  #firstEndingBehind(offset: number): number {
+  #firstEndingAfter(offset: number): number {
     let low = 0;
     let high = this.#ends.length;
     while (low < high) {

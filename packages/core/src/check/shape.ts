@@ -24,13 +24,13 @@ export class BtreeShape {
 
   /**
    * Walks the pointers of a btree to its nodes, the root's first.
-   * @param visit told of each, with the level of the key: that of the node and one
+   * @param visit called with each, and the level of the key: that of the node and one
    */
   walk(btree: number, visit: (level: number, key: Key) => void): void {
     const view = this.#context.source.btree(btree);
     const root = view.root?.key;
     if (root === undefined || view.root === undefined) {
-      // Its damage is told by the walk of its keys.
+      // Its damage is reported by the walk of its keys.
       return;
     }
     const { level: rootLevel } = view.root;

@@ -1,10 +1,10 @@
 // An earlier life of a device. A kernel knows journal entries and btree nodes of a filesystem by its internal UUID, and that a bset belongs to a
 // node by the node's random number. When both come from a seed, a device may hold entries, nodes and bsets of a filesystem that was made from the
-// same seed before, whatever was on it in between: they would be replayed after a crash, read behind the end of a node, or found by a search
+// same seed before, whatever was on it in between: they would be replayed after a crash, read past the end of a node, or found by a search
 // for lost nodes.
 //
 // What is cleared is what could be taken for a part of the filesystem, no more: journal buckets, and the places where a search looks for
-// nodes. What lies behind the end of nodes is looked at when they are written (btree/stale-bsets.ts).
+// nodes. What lies past the end of nodes is looked at when they are written (btree/stale-bsets.ts).
 // Source: journal_read_bucket in journal_io.c, read_btree_nodes_worker in btree_node_scan.c, v1.13.0.
 
 import type { DeviceGeometry } from '../alloc/geometry.ts';

@@ -51,7 +51,7 @@ export function* formatSteps(
   assert(plan.superblocks.length === targets.length, 'one superblock for each device');
   const wiped = targets.map(({ device, signatures }) => {
     const ranges = wipeSignatures(device, signatures);
-    // Boot sectors and partition tables: nothing of ours is here, and what stays would confuse whoever looks.
+    // Boot sectors and partition tables: nothing of ours is here, and what stays would confuse other tools.
     device.write(0, new Uint8Array(sectorsToBytes(SB_LAYOUT_SECTOR)));
     device.flush();
     return ranges;

@@ -37,7 +37,7 @@ export class BucketGens {
   readonly #runs = new Map<string, Run>();
   readonly #members: readonly { readonly bucket_size: number; readonly nbuckets: number }[];
 
-  /** @param onDamage told of parts of the alloc btree that are lost */
+  /** @param onDamage called with parts of the alloc btree that are lost */
   constructor(source: FilesystemSource, onDamage?: (damage: Damage) => void) {
     this.#source = source;
     this.#onDamage = onDamage;

@@ -1,6 +1,6 @@
 // Decompression on other cores. A reader that knows which extents it will want posts them ahead of itself, and worker threads verify and
 // decompress them while it reads and writes. Everything stays synchronous for the reader: it takes what is ready, waits for what a
-// worker has begun, and does itself what nobody has begun. Workers answer only for extents that are right; one that is not, one that takes
+// worker has begun, and does itself what no worker has begun. Workers answer only for extents that are right; one that is not, one that takes
 // too long and everything unusual is left to the reader, so that errors are the same with workers and without. docs/adr/0022.
 
 import { existsSync } from 'node:fs';
@@ -91,7 +91,7 @@ export class DecodePool {
     return isGood;
   }
 
-  /** Ends a job that nobody wants. */
+  /** Ends a job that is not wanted any more. */
   drop(job: number): void {
     this.take(job, () => {});
   }

@@ -1,6 +1,6 @@
 // The memory that a reader and its decoding workers share: a ring of slots, each for one compressed extent, as it is on disk and as it
-// comes out. A job's number says its slot. The reader posts jobs in order, workers claim them in order, and whoever wants one that nobody
-// has begun takes it back. All waiting and waking goes through the words of `control`.
+// comes out. A job's number says its slot. The reader posts jobs in order, workers claim them in order, and the reader takes back
+// what it needs and no worker has begun. All waiting and waking goes through the words of `control`.
 
 import { assert } from '../ondisk/errors.ts';
 

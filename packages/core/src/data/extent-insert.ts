@@ -63,7 +63,7 @@ export function deleteExtents(
   { inum, snapshot, start, end }: ExtentRange,
   which: BtreeName = 'extents',
 ): ExtentChange {
-  assert(start <= end, 'a range ends behind its start');
+  assert(start <= end, 'a range ends after its start');
   if (start === end) return { sectors: 0 };
   return { sectors: 0 - clearRange(tx, table, which, { pos: makeBpos(inum, 0n, snapshot), start, end }) };
 }
@@ -79,7 +79,7 @@ interface Cleared {
 function clearRange(tx: Transaction, table: SnapshotTable, which: BtreeName, range: Cleared): number {
   const { pos, start, end } = range;
   const overlapping: Key[] = [];
-  // Keys stand at their ends: the first that ends behind the start may overlap.
+  // Keys stand at their ends: the first that ends after the start may overlap.
   for (const key of visibleIn(tx, table, which, range)) {
     if (extentStart(key) >= end) break;
     if (key.k.size > 0) overlapping.push(key);

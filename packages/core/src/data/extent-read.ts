@@ -1,4 +1,4 @@
-// From the key of an extent to its bytes. Entries stand in order: a checksum entry applies to the pointers behind it, a stripe pointer
+// From the key of an extent to its bytes. Entries stand in order: a checksum entry applies to the pointers after it, a stripe pointer
 // to the next one. Each pointer is a copy of the same data, possibly encoded in another way. What one checksum covers, the encoded
 // extent, is read, verified, decrypted and decompressed as a whole, whichever part of it is wanted; the key may show only a part (the
 // live part) of it. Copies are tried from the most to the least trustworthy, blocks of stripes are rebuilt where they cannot be read;
@@ -43,7 +43,7 @@ export interface ExtentReadOptions {
   /** The btree that the key is from, for messages. */
   readonly btree?: string;
   /**
-   * Told of each copy that fails while others are left to try, and of the last one. Members that are missing count as a failure only
+   * Called with each copy that fails while others are left to try, and of the last one. Members that are missing count as a failure only
    * when no other copy is good.
    */
   readonly onReplicaFailure?: ((failure: ReplicaFailure) => void) | undefined;
@@ -164,7 +164,7 @@ const NO_BYTES = new Uint8Array(0);
 const INCOMPRESSIBLE = compressionTypes.idOf('incompressible');
 
 export interface DataReaderOptions {
-  /** Told of parts of the alloc btree that are lost, where generations stand. */
+  /** Called with parts of the alloc btree that are lost, where generations stand. */
   readonly onDamage?: ((damage: Damage) => void) | undefined;
   /** Uses other cores once much was decompressed; `close` then ends them. */
   readonly parallel?: boolean | undefined;
@@ -322,15 +322,15 @@ export class DataReader {
       want.into.fill(0);
       return poison;
     }
-    const told: ReplicaFailure[] = [];
+    const failed: ReplicaFailure[] = [];
     for (const attempt of attempts) {
       try {
-        this.#attempt(attempt, want, true, told);
+        this.#attempt(attempt, want, true, failed);
         return poison;
       } catch (thrown) {
         const failure = { error: asDataError(thrown, want.where), device: attempt.ptr.dev };
         failures.push(failure);
-        told.push(failure);
+        failed.push(failure);
         options.onReplicaFailure?.(failure);
       }
     }
@@ -593,7 +593,7 @@ function isSameEncoded(ptr: ExtentPtr, encoding: Encoding, decoded: Pick<Decoded
 const missingMember = (device: number) =>
   new DeviceError('missing', `member ${device}`, 'it is not among the devices that were given');
 
-/** @throws what is no fault of the data */
+/** @throws what is not a fault of the data */
 function asDataError(thrown: unknown, where: Location): DataError {
   if (thrown instanceof CorruptError) {
     return thrown.where.pos === undefined

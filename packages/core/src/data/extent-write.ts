@@ -95,7 +95,7 @@ export class ExtentWriter {
 
   /**
    * Writes a run of a file. What the keys overlap is not looked at: they are to be put in place with insertExtent.
-   * @param pos the inode and the snapshot; its offset is not minded
+   * @param pos the inode and the snapshot; its offset does not matter
    * @param startSector where the run begins in the file, at a block
    * @param bytes whole blocks
    * @throws NoSpaceError, DeviceError

@@ -22,7 +22,7 @@ export const CHUNK_BYTES: number = 2 ** 20;
 
 export interface FileReadOptions {
   /**
-   * Told of everything that is wrong; reading then goes on, lost ranges are chunks of their own (zeroes for `readFile`). Without it
+   * Called with everything that is wrong; reading then goes on, lost ranges are chunks of their own (zeroes for `readFile`). Without it
    * what is lost is thrown, and copies that failed while another was good go without a word.
    */
   readonly onFinding?: ((finding: FileFinding) => void) | undefined;
@@ -63,7 +63,7 @@ export function* fileChunks(
   assert(chunkBytes > 0, 'a chunk has a length');
   const buffer = new Uint8Array(Math.max(0, Math.min(chunkBytes, file.sizeBytes - from, to - from)));
   const reading = new FileReading(reader, options);
-  // Data gathered in the buffer, and zeroes behind each other: one of the two at most.
+  // Data gathered in the buffer, and zeroes in a row: one of the two at most.
   let gathered = 0;
   let gatheredAt = 0;
   let hole: { readonly offset: number; length: number } | undefined;
@@ -124,7 +124,7 @@ export function* fileChunks(
 /**
  * Fills a buffer from a file.
  * @param offset bytes from the start of the file
- * @returns how many bytes there are: less than `into` at the end of the file, 0 behind it
+ * @returns how many bytes there are: less than `into` at the end of the file, 0 past it
  * @throws CorruptError, DeviceError for what is lost, without `onFinding`; with it, lost ranges are zeroes
  */
 export function readFile(
@@ -182,7 +182,7 @@ function* scouted(
   }
 }
 
-/** The same segments, up to the first that cannot be had: what is wrong there is told by the walk that follows. */
+/** The same segments, up to the first that cannot be read: the walk that follows reports what is wrong there. */
 function* scoutSegments(
   reader: DataReader,
   table: SnapshotTable,
@@ -218,14 +218,14 @@ class FileReading {
     return scouted(segments, this.#reader, table, file, to);
   }
 
-  /** @throws the error when nobody wants to hear of it */
+  /** @throws the error when there is no listener */
   lost(error: DataError, offset: number, length: number): void {
     const { onFinding } = this.#options;
     if (onFinding === undefined) throw error;
     onFinding(new FileFinding('lost', error, offset, length));
   }
 
-  /** Reads a part of a segment. @returns why it is lost, after it was told */
+  /** Reads a part of a segment. @returns why it is lost, after it was reported */
   read(segment: StoredSegment, skip: number, into: Uint8Array): DataError | undefined {
     const { onFinding, ignoreErrors } = this.#options;
     const offset = segment.offset + skip;

@@ -1,8 +1,8 @@
 // Moves what lies in a bucket into others of the same device, as it is: encoded bytes do not depend on where they are (the nonce of what
 // is encrypted is made of the key's version), so nothing is decrypted, decompressed or checked, and damage stays as visible as it was.
 //
-// Sectors that several keys share, such as a checksummed extent of which parts were written over, move once and stay shared. Where the
-// keys are is told by the backpointers.
+// Sectors that several keys share, such as a checksummed extent of which parts were written over, move once and stay shared. The
+// backpointers say where the keys are.
 // Source: the purpose of bch2_evacuate_bucket in move.c; extent_nonce in checksum.h; __bch2_extent_ptr_to_bp in backpointers.h, v1.13.0.
 
 import type { AllocDevice } from '../alloc/alloc-devices.ts';

@@ -1,6 +1,6 @@
 // A file as a row of segments, as the reference reads it: at each offset the answer is the first key in the order of the btree that ends
-// behind it and that the file's snapshot sees; up to where that key begins there is a hole. Keys that overlap what was given already
-// lose their front: in one snapshot that does not happen, across snapshots it does. What lies behind the file's size is cut.
+// after it and that the file's snapshot sees; up to where that key begins there is a hole. Keys that overlap what was given already
+// lose their front: in one snapshot that does not happen, across snapshots it does. What lies past the file's size is cut.
 //
 // reflink_p keys are followed into the reflink btree, where several keys may serve one; nothing there points any further. The pads of a
 // reflink_p say what it holds a reference to and do not change what is read.
@@ -70,7 +70,7 @@ export interface FileSegmentsOptions {
   /** Its end. */
   readonly to?: number | undefined;
   /**
-   * Told of nodes that are lost or damaged; the walk goes on, and what they may have held is `lost`. Without it the first such loss is
+   * Called with nodes that are lost or damaged; the walk goes on, and what they may have held is `lost`. Without it the first such loss is
    * thrown. What the keys themselves say is lost is never thrown.
    */
   readonly onDamage?: ((damage: Damage) => void) | undefined;
@@ -107,7 +107,7 @@ export function* fileSegments(
   const doubts = new Doubts(view, file, onDamage);
   const reflinks = options.reflinks ?? new IndirectExtents(source);
   const walk = {
-    // The first key that ends behind the sector that holds the cursor.
+    // The first key that ends after the sector that holds the cursor.
     from: makeBpos(file.inum, BigInt(Math.floor(cursor / SECTOR_BYTES)) + 1n, 0),
     to: makeBpos(file.inum, 0xffff_ffff_ffff_ffffn, 0xffff_ffff),
     ...(onDamage === undefined ? {} : { onDamage: (damage: Damage) => doubts.add(damage) }),
@@ -374,7 +374,7 @@ class Doubts {
 
   /**
    * A gap between keys, as a hole as far as that can be believed.
-   * @param next where the key behind it begins, which may be behind `end`; infinite when there is none
+   * @param next where the key after it begins, which may be past `end`; infinite when there is none
    */
   *gap(start: number, end: number, next: number): Generator<FileSegment> {
     if (start >= end) return;
@@ -394,7 +394,7 @@ class Doubts {
     const first = makeBpos(inum, 0n, 0);
     const last = makeBpos(inum, 0xffff_ffff_ffff_ffffn, 0xffff_ffff);
     const ranges: { readonly min: Bpos; max: Bpos }[] = [];
-    // What is lost was told in the first walk.
+    // What is lost was reported in the first walk.
     for (const { facts } of this.#view.nodes({ from: first, to: last, onDamage() {} })) {
       if (facts.damage.length > 0) continue;
       const before = ranges.at(-1);
@@ -408,7 +408,7 @@ class Doubts {
   }
 }
 
-/** Leaves of one file that are told apart: behind them everything is doubtful. */
+/** Leaves of one file that are kept apart: after them everything is doubtful. */
 const RANGES_MAX = 100_000;
 
 /** Positions of keys, in sectors, both included. Ranges neither touch nor overlap. */
@@ -418,7 +418,7 @@ interface SoundRange {
 }
 
 /**
- * The last position, up to the key behind a gap, where a key may have been lost. Such a key ends there and may begin anywhere before:
+ * The last position, up to the key after a gap, where a key may have been lost. Such a key ends there and may begin anywhere before:
  * nothing in front of it can be believed to be a hole.
  */
 function lastDoubtfulSector(sound: readonly SoundRange[], next: number): number {

@@ -30,10 +30,10 @@ const PIECE_SECTORS = 128;
 /** Stripes that are kept decoded. */
 const STRIPES_MAX = 64;
 
-/** What is to be had without reading it. */
+/** What is to be rebuilt without reading it. */
 export interface RebuildRequest {
   readonly stripePtr: ExtentStripePtr;
-  /** The pointer behind it. */
+  /** The pointer after it. */
   readonly ptr: ExtentPtr;
   /** From the pointer on. */
   readonly skipSectors: number;

@@ -12,7 +12,7 @@ export type Acl = readonly AclEntryValue[];
 /** POSIX_ACL_XATTR_VERSION and BCH_ACL_VERSION. */
 const SYSTEM_VERSION = 2;
 const DISK_VERSION = 1;
-/** Of entries that name nobody. */
+/** The id of entries that name no one. */
 const UNDEFINED_ID = 0xffff_ffff;
 const NAMED: readonly string[] = aclTags.rows.filter(({ id_name }) => id_name !== null).map(({ name }) => name);
 

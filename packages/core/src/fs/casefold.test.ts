@@ -47,6 +47,6 @@ test.each([
   expect(fold(...from)).toEqual(to);
 });
 
-test('a name that is no UTF-8 stays as it is', () => {
+test('a name that is not UTF-8 stays as it is', () => {
   expect(foldName(Uint8Array.of(0x41, 0xff))).toEqual(Uint8Array.of(0x41, 0xff));
 });

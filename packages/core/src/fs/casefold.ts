@@ -4,7 +4,7 @@
 // for what is assigned; what a later Unicode has assigned is kept away from it.
 //
 // Source: bch2_casefold in dirent.c, v1.36.1; utf8nfdicf of fs/unicode in Linux: each code point is folded, else decomposed, before marks are
-// put in order, and names that are no UTF-8 stay as they are.
+// put in order, and names that are not UTF-8 stay as they are.
 
 import { utf8Text } from '../util/byte-text.ts';
 import { ASSIGNED, FOLDED_ALONE, FOLDED_RUNS, IGNORED } from './casefold-table.ts';

@@ -1,6 +1,6 @@
 // The entries of a directory: dirents at DIRECTORY:HASH OF THE NAME, seen through a snapshot. A dirent that leads to a subvolume shows up
-// only in the subvolume that made it: snapshots of that one do not have it at all. Names that stand where no lookup finds them, and
-// names that are there twice, are told and given all the same.
+// only in the subvolume that made it: snapshots of that one do not have it at all. Names that no lookup finds where they are, and
+// names that are there twice, are reported and given all the same.
 // Sources: bch2_readdir, bch2_dirent_lookup and dirent_is_visible in dirent.c, v1.13.0; str_hash.h; hash_check_key in fsck.c.
 
 import type { KeyReader } from '../btree/source.ts';
@@ -45,7 +45,7 @@ export interface DirentView {
 export interface ReadDirectoryOptions extends DamageOptions {
   /** Checks where names stand. */
   readonly hash?: StrHash | undefined;
-  /** Goes on behind the entry at this position. */
+  /** Goes on after the entry at this position. */
   readonly after?: Bpos | undefined;
 }
 
@@ -62,7 +62,7 @@ export function* readDirectory(
   inum: Words64,
   { hash, after, onDamage }: ReadDirectoryOptions = {},
 ): Generator<DirectoryEntry> {
-  const from = after === undefined ? Uint32Array.of(0, 0, 0, inum.lo, inum.hi) : behind(after);
+  const from = after === undefined ? Uint32Array.of(0, 0, 0, inum.lo, inum.hi) : nextOffset(after);
   if (from === undefined) return;
   const chain = hash?.isKnown ? new Chain(hash, onDamage, after) : undefined;
   for (const key of visibleKeys(view.dirents, view.table, view.snapshot, rangeOf(from, onDamage))) {
@@ -89,9 +89,9 @@ export function findDirent(
   const start = hash.dirent(name);
   let expected: Bpos | undefined = Uint32Array.of(0, start.lo, start.hi, inum.lo, inum.hi);
   for (const key of visibleKeys(view.dirents, view.table, view.snapshot, rangeOf(expected, onDamage))) {
-    // Behind a free position the name cannot be.
+    // The name cannot come after a free position.
     if (expected === undefined || !isSameOffset(key.k.p, expected)) return undefined;
-    expected = behind(key.k.p);
+    expected = nextOffset(key.k.p);
     if (key.k.type !== DIRENT) continue;
     const entry = entryOf(key, onDamage);
     if (entry === undefined || !isVisible(entry.target, view.subvolume)) continue;
@@ -103,7 +103,7 @@ export function findDirent(
 /** What the name of an entry is compared by. */
 export const lookupName = ({ casefoldedName, name }: DirectoryEntry): Uint8Array => casefoldedName ?? name;
 
-/** The entry in a key of type dirent; undefined for one that is too short, which is told. */
+/** The entry in a key of type dirent; undefined for one that is too short, which is reported. */
 export function entryOf(key: Key, onDamage: OnDamage | undefined): DirectoryEntry | undefined {
   if (key.value.length < dirent.minBytes) {
     const where = { btree: 'dirents', pos: bposText(key.k.p) };
@@ -132,7 +132,7 @@ function rangeOf(from: Bpos, onDamage: OnDamage | undefined) {
 }
 
 /** The next offset in the same directory. */
-function behind(pos: Bpos): Bpos | undefined {
+function nextOffset(pos: Bpos): Bpos | undefined {
   const next = Uint32Array.of(0, pos[1]! + 1, pos[2]!, pos[3]!, pos[4]!);
   if (next[1] === 0) next[2]!++;
   return next[1] === 0 && next[2] === 0 ? undefined : next;
@@ -144,7 +144,7 @@ export function areEqual(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
-/** Keys at neighbouring positions: a name stands at its hash, or behind it with no position free between. */
+/** Keys at neighbouring positions: a name is at its hash, or after it with no position free between. */
 class Chain {
   readonly #hash: StrHash;
   readonly #onDamage: OnDamage | undefined;
@@ -164,7 +164,7 @@ class Chain {
   }
 
   extend(pos: Bpos): void {
-    const next = this.#last === undefined ? undefined : behind(this.#last);
+    const next = this.#last === undefined ? undefined : nextOffset(this.#last);
     if (next === undefined || !isSameOffset(next, pos)) {
       this.#startLo = pos[1]!;
       this.#startHi = pos[2]!;
@@ -178,10 +178,10 @@ class Chain {
   judge(entry: DirectoryEntry): boolean {
     const { pos } = entry;
     const { lo, hi } = this.#hash.dirent(lookupName(entry));
-    const isBehindStart = compareWords(lo, hi, this.#startLo, this.#startHi) >= 0;
-    if (!isBehindStart || compareWords(lo, hi, pos[1]!, pos[2]!) > 0) {
+    const isInChain = compareWords(lo, hi, this.#startLo, this.#startHi) >= 0;
+    if (!isInChain || compareWords(lo, hi, pos[1]!, pos[2]!) > 0) {
       const detail = `${printableBytes(entry.name)} hashes to ${(BigInt(hi) << 32n) | BigInt(lo)}: no lookup finds it here`;
-      this.#tell('hash_table_key_wrong_offset', pos, detail);
+      this.#report('hash_table_key_wrong_offset', pos, detail);
     }
     if (this.#first === undefined) {
       this.#first = lookupName(entry);
@@ -190,14 +190,14 @@ class Chain {
     if (this.#names.size === 0) this.#names.add(latin1Text(this.#first));
     const name = latin1Text(lookupName(entry));
     if (this.#names.has(name)) {
-      this.#tell('hash_table_key_duplicate', pos, `a second ${printableBytes(entry.name)}: lookups find the first`);
+      this.#report('hash_table_key_duplicate', pos, `a second ${printableBytes(entry.name)}: lookups find the first`);
       return true;
     }
     if (this.#names.size < CHAIN_MAX) this.#names.add(name);
     return false;
   }
 
-  #tell(error: FaultName, pos: Bpos, detail: string): void {
+  #report(error: FaultName, pos: Bpos, detail: string): void {
     reportDamage(new CorruptError(error, { btree: 'dirents', pos: bposText(pos) }, detail), this.#onDamage);
   }
 }

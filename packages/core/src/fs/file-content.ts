@@ -21,7 +21,7 @@ import type { CachedInode } from './inode-cache.ts';
 const INLINE_DATA = keyTypes.idOf('inline_data');
 /** More is kept in no key. */
 const INLINE_MAX = 1024;
-/** So many zeroes behind each other become a hole. */
+/** This many zeroes in a row become a hole. */
 const HOLE_BYTES = 4096;
 /** What is written in one go. */
 const PART_BYTES = 2 ** 20;
@@ -92,7 +92,7 @@ export class FileContent {
     this.#files.touchChanged(cached);
   }
 
-  /** Bytes from anywhere in a file, as they are by now; what lies behind its end is left alone. */
+  /** Bytes from anywhere in a file, as they are by now; what lies past its end is left alone. */
   read(file: FileRef, offset: number, into: Uint8Array): void {
     this.#read(this.#files.cached(file), offset, into);
   }
@@ -134,7 +134,7 @@ export class FileContent {
     this.#insert(cached, makeKey(INLINE_DATA, Uint32Array.of(snapshot, size, 0, words.lo, words.hi), value, { size }));
   }
 
-  /** @param sizeBytes of the file when it is done: behind it all is zero */
+  /** @param sizeBytes of the file when it is done: past it all is zero */
   #writeBlocks(cached: CachedInode, offset: number, bytes: Uint8Array, sizeBytes: number): void {
     const block = this.#blockBytes;
     let at = offset;

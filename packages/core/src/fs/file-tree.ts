@@ -1,8 +1,8 @@
-// The files of one subvolume, or of one snapshot, as a person sees them: a tree of names with an inode behind each. Directory entries
+// The files of one subvolume, or of one snapshot, as a person sees them: a tree of names, each with an inode. Directory entries
 // that lead to subvolumes are crossed: from there on, the other subvolume's snapshot decides what is seen.
 //
 // Whatever the image says, every walk ends: directories are entered once each, lists from disk are read in batches. What is lost or
-// contradicts itself is told with the path where it was met, and work goes on with the rest.
+// contradicts itself is reported with the path where it was met, and work goes on with the rest.
 // Sources: bch2_lookup and bch2_vfs_inode_get in fs.c, dirent.c, subvolume.c, v1.13.0.
 
 import type { FilesystemSource } from '../btree/source.ts';
@@ -52,7 +52,7 @@ export interface FileTreeOptions {
   readonly subvolume?: number | string | Uint8Array | undefined;
   /** Instead of a subvolume: what keys of this snapshot and its ancestors say. */
   readonly snapshot?: number | undefined;
-  /** Told once of each loss, with the path where it was met. Without it the first is thrown. */
+  /** Called once with each loss, and the path where it was met. Without it the first is thrown. */
   readonly onDamage?: OnDamage | undefined;
   /** If it was read already. */
   readonly table?: SnapshotTable | undefined;
@@ -77,7 +77,7 @@ export interface WalkItem {
 export interface WalkTreeOptions {
   /** The root. */
   readonly from?: FileNode | undefined;
-  /** Where `from` is: what paths begin with, those of items and those that are told; nothing. */
+  /** Where `from` is: what paths begin with, those of items and those that are reported; nothing. */
   readonly path?: Uint8Array | undefined;
   /** Whether to go into a directory that was just given: always. */
   descend?(item: WalkItem): boolean;
@@ -201,7 +201,7 @@ export class FileTree {
     return this.#read(this.subvolume, this.snapshot, inum, undefined);
   }
 
-  /** A listener for losses at a path, which are told once; undefined where nobody listens. */
+  /** A listener for losses at a path, each reported once; undefined where there is none. */
   onDamageAt(path: Uint8Array | undefined): OnDamage | undefined {
     return this.#reporter.at(path);
   }
@@ -211,11 +211,11 @@ export class FileTree {
     yield* this.#entries(directory, options.path, undefined);
   }
 
-  /** What an entry leads to; undefined when it is lost, which is told. */
+  /** What an entry leads to; undefined when it is lost, which is reported. */
   open(entry: FileEntry, options: { readonly path?: Uint8Array | undefined } = {}): FileNode | undefined {
     const { directory, target } = entry;
     const onDamage = this.#reporter.at(options.path);
-    const tell = (error: FaultName, detail: string) =>
+    const report = (error: FaultName, detail: string) =>
       reportDamage(new CorruptError(error, { btree: 'dirents', pos: bposText(entry.pos) }, detail), onDamage);
     let { subvolume, snapshot } = directory;
     let inum: bigint;
@@ -224,7 +224,7 @@ export class FileTree {
     } else {
       const child = this.table.subvolume(target.child_subvol);
       if (child === undefined) {
-        tell('dirent_to_missing_subvol', `leads to subvolume ${target.child_subvol}, which is missing`);
+        report('dirent_to_missing_subvol', `leads to subvolume ${target.child_subvol}, which is missing`);
         return undefined;
       }
       subvolume = child.id;
@@ -233,14 +233,14 @@ export class FileTree {
     }
     const node = this.#read(subvolume, snapshot, inum, options.path);
     if (node === undefined) {
-      if ('inum' in target) tell('dirent_to_missing_inode', `leads to inode ${inum}, which is missing`);
-      else tell('subvol_to_missing_root', `the root ${inum} of subvolume ${subvolume} is missing`);
+      if ('inum' in target) report('dirent_to_missing_inode', `leads to inode ${inum}, which is missing`);
+      else report('subvol_to_missing_root', `the root ${inum} of subvolume ${subvolume} is missing`);
       return undefined;
     }
     const type = modeType(node.inode.bi_mode);
     const expected = entry.type === FILE_TYPE_SUBVOL ? FILE_TYPE_DIR : entry.type;
     if (type !== expected) {
-      tell(
+      report(
         'dirent_d_type_wrong',
         `says ${fileTypes.nameOf(entry.type)}, the inode is of type ${fileTypes.nameOf(type)}`,
       );

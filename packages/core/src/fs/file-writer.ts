@@ -1,9 +1,9 @@
 // Changes to a tree of files, inside of one transaction: what the system calls do to names, inodes and attributes, as a kernel of 6.12
 // does it. Contents are file-content.ts's, subvolumes subvolumes.ts's. Each operation checks first and changes then: one that
-// is refused has changed nothing. Files whose last name goes are deleted at once, with all that they had, since nobody has them open.
+// is refused has changed nothing. Files whose last name goes are deleted at once, with all that they had, since no process has them open.
 //
 // Numbers of inodes are given upwards from the highest that is taken, 4096 at the least. Times are the writer's clock, unless they are set.
-// Permissions are not looked at: whoever has the devices may do everything. A subvolume that is read-only is respected.
+// Permissions are not looked at: anyone who has the devices may do everything. A subvolume that is read-only is respected.
 // Source: fs-common.c (bch2_create_trans, bch2_link_trans, bch2_unlink_trans, bch2_rename_trans), inode.c, dirent.c, xattr.c, v1.13.0.
 
 import { makeKey, type Transaction } from '../btree/transaction.ts';
@@ -350,7 +350,7 @@ export class FileWriter {
   /**
    * Sets an extended attribute, as setxattr takes it: ACLs in the form of the system call, which may change the mode; `bcachefs.NAME`
    * is setOption's.
-   * @throws UsageError for a namespace that cannot be stored, or not of such a file, a value that is too large for a key, and what is no ACL
+   * @throws UsageError for a namespace that cannot be stored, or not of such a file, a value that is too large for a key, and what is not an ACL
    */
   setXattr(file: FileRef, fullName: string | Uint8Array, value: Uint8Array): void {
     this.cache.trim();
@@ -479,13 +479,13 @@ export class FileWriter {
     return hashFind(this.tx, this.#table, this.dirents(dir), hashOf(dir).dirent(name), isDirentOf(name));
   }
 
-  /** @throws FileError for a name that is none, or taken */
+  /** @throws FileError for a name that is not valid, or taken */
   checkNew(dir: CachedInode, name: Uint8Array): void {
     checkName(name);
     if (this.findName(dir, name) !== undefined) throw new FileError('EEXIST', printableBytes(name));
   }
 
-  /** @throws FileError when there is no such name, or nothing behind it */
+  /** @throws FileError when there is no such name, or it leads nowhere */
   entry(dir: CachedInode, name: Uint8Array) {
     const key = this.findName(dir, name);
     if (key === undefined) throw new FileError('ENOENT', printableBytes(name));
@@ -627,7 +627,7 @@ export class FileWriter {
 
   #reparentSubvolume(id: number, parent: number): void {
     writeSubvolume(this.tx, id, { ...readSubvolume(this.tx, id), fs_path_parent: parent });
-    // Who asks what is inside of a subvolume is told of the move.
+    // Readers of what is inside of a subvolume notice the move.
     this.#table = SnapshotTable.read(this.tx);
   }
 

@@ -1,4 +1,4 @@
-// The hash tables of dirents and xattrs as they are changed: a name stands at its hash, or at the next position behind it that is free,
+// The hash tables of dirents and xattrs as they are changed: a name is at its hash, or at the next position after it that is free,
 // in the snapshot of its subvolume. What is taken away leaves a hash_whiteout where a later name of the same row would not be found any
 // more; what only an ancestor has is hidden. Of dirents to subvolumes only those are seen that the subvolume itself made.
 //
@@ -174,7 +174,7 @@ export function hashDelete(tx: Transaction, snapshots: SnapshotTable, table: Has
   else deleteInSnapshot(tx, table.btree, snapshots, at);
 }
 
-/** Whether a name behind it, in the same row, would not be found without it. */
+/** Whether a name after it, in the same row, would not be found without it. */
 function needsWhiteout(tx: Transaction, snapshots: SnapshotTable, table: HashTable, at: Bpos): boolean {
   for (let pos = nextPos(at); ; pos = nextPos(pos)) {
     const key = slotAt(tx, snapshots, table, pos);

@@ -1,5 +1,5 @@
 // Inodes while they are being changed. A directory that gets ten thousand names is written once, not ten thousand times: changes are
-// kept here and put into the transaction when room is needed, when snapshots are made, and at the end. Whoever looks into the
+// kept here and put into the transaction when room is needed, when snapshots are made, and at the end. Code that reads the
 // transaction itself flushes first.
 // Source: bch2_inode_peek and bch2_inode_write in inode.c, v1.13.0.
 
@@ -82,7 +82,7 @@ export class InodeCache {
     }
   }
 
-  /** Makes room between two operations: whoever holds an inode from here must let go of it. */
+  /** Makes room between two operations: an inode from here must not be used afterwards. */
   trim(): void {
     if (this.#count < KEPT_MAX) return;
     this.flush();

@@ -57,7 +57,7 @@ export function inodeTrigger(context: InodeTriggerContext, tx: Transaction, chan
 
 const isInode = (key: Key | undefined): boolean => key !== undefined && FLAGS_AT.has(key.k.type);
 
-/** The flags that the file has; 0 for what is no inode. */
+/** The flags that the file has; 0 for what is not an inode. */
 function flagsOf(key: Key | undefined): number {
   const at = key === undefined ? undefined : FLAGS_AT.get(key.k.type);
   return key === undefined || at === undefined || at + 4 > key.value.length ? 0 : viewOf(key.value).getUint32(at, true);
@@ -65,7 +65,7 @@ function flagsOf(key: Key | undefined): number {
 
 const isToBeDeleted = (key: Key | undefined): boolean => (flagsOf(key) & (UNLINKED | HAS_CHILD_SNAPSHOT)) === UNLINKED;
 
-/** A kernel that is not told of them at the mount stops with a BUG when it comes to compress the file's data. */
+/** A kernel that does not know of them at the mount stops with a BUG when it comes to compress the file's data. */
 function needFeatures({ needs }: InodeTriggerContext, { value }: Key): void {
   if (value.length < BchInodeV3.size) return;
   const inode = unpackInodeV3(value);

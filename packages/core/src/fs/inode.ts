@@ -26,7 +26,7 @@ export interface FoundInode {
 
 /**
  * The inode in a key of the inodes btree; undefined for a key of another type (inode_generation) and a value that is too short, which is
- * told. Fields that cannot be unpacked are told, and zero.
+ * reported. Fields that cannot be unpacked are reported, and zero.
  * @throws CorruptError inode_unpack_error, bkey_val_size_too_small, unless `onDamage` is given
  */
 export function inodeOfKey(key: Key, onDamage: OnDamage | undefined): Inode | undefined {
@@ -41,7 +41,7 @@ export function inodeOfKey(key: Key, onDamage: OnDamage | undefined): Inode | un
   }
   const inode = unpack(key.value);
   if (inode.unpack_error !== undefined) {
-    const detail = `its field ${inode.unpack_error} cannot be read: it and all behind it count as zero`;
+    const detail = `its field ${inode.unpack_error} cannot be read: it and all after it count as zero`;
     reportDamage(new CorruptError('inode_unpack_error', where, detail), onDamage);
   }
   return inode;

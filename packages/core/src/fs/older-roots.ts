@@ -1,4 +1,4 @@
-// Older versions of the root directory of a subvolume, in snapshots that nobody lives in any more. Nobody sees them, but they say which
+// Older versions of the root directory of a subvolume, in snapshots in which no subvolume lives any more. They are not seen, but they say which
 // subvolume they are the root of and where its name is, and fsck wants that to be true of every version: so they follow when the name
 // moves, and are handed on to a snapshot of it when the subvolume goes. A kernel of 6.12 leaves them, and its fsck complains.
 // Source: check_inode and check_inode_dirent_inode in fsck.c, v1.13.0.

@@ -22,7 +22,7 @@ export interface Orphan {
 /**
  * The inodes of the tree's own subvolume (not of those inside of it) that no name in it leads to, in the order of their numbers; loops
  * of directories come last.
- * @throws as FileTree.walk, unless the tree tells damage
+ * @throws as FileTree.walk, unless the tree reports damage
  */
 export function* orphans(tree: FileTree): Generator<Orphan> {
   const reached = new InumSet();

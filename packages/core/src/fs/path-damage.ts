@@ -5,12 +5,12 @@ import type { Damage } from '../report/finding.ts';
 import type { OnDamage } from '../snapshots/damage.ts';
 import { printableBytes } from '../util/byte-text.ts';
 
-/** How many losses are remembered; behind that some may be told again. */
-const TOLD_MAX = 10_000;
+/** How many losses are remembered; after that, some may be reported again. */
+const REPORTED_MAX = 10_000;
 
 export class DamageReporter {
   readonly #onDamage: OnDamage | undefined;
-  readonly #told = new Set<string>();
+  readonly #reported = new Set<string>();
   #count = 0;
   #missing: DeviceError | undefined;
 
@@ -18,7 +18,7 @@ export class DamageReporter {
     this.#onDamage = onDamage;
   }
 
-  /** How often something was met that is lost, also where it was told before: whether an absence can be believed. */
+  /** How often something was met that is lost, also where it was reported before: whether an absence can be believed. */
   get count(): number {
     return this.#count;
   }
@@ -34,7 +34,7 @@ export class DamageReporter {
     return new DeviceError('missing', missing.device, detail, { cause: missing });
   }
 
-  /** A listener for what is met at a path, from the root; undefined where nobody listens. */
+  /** A listener for what is met at a path, from the root; undefined where there is none. */
   at(path: Uint8Array | undefined): OnDamage | undefined {
     const listener = this.#onDamage;
     if (listener === undefined) return undefined;
@@ -42,9 +42,9 @@ export class DamageReporter {
       this.#count++;
       if (damage instanceof DeviceError && damage.kind === 'missing') this.#missing ??= damage;
       const { message } = damage;
-      if (this.#told.has(message)) return;
-      if (this.#told.size >= TOLD_MAX) this.#told.clear();
-      this.#told.add(message);
+      if (this.#reported.has(message)) return;
+      if (this.#reported.size >= REPORTED_MAX) this.#reported.clear();
+      this.#reported.add(message);
       listener(path === undefined ? damage : withPath(damage, path));
     };
   }

@@ -29,7 +29,7 @@ const NO_BYTES = new Uint8Array(0);
  * The paths of an inode of the tree's own subvolume.
  * @param options `search`: `none` for what backpointers say, one path; `fallback` searches when they say nothing; `all` searches for every
  * hard link. A search reads the whole btree of dirents.
- * @throws as BtreeView.keys, unless the tree tells damage
+ * @throws as BtreeView.keys, unless the tree reports damage
  */
 export function pathsOf(
   tree: FileTree,

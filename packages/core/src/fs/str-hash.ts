@@ -1,5 +1,5 @@
-// Hashes of names: where a dirent or an xattr stands in its btree. Each inode has a seed and the type of its hash; a name goes to the
-// first free position at its hash or behind it. Names of directories that ignore case are hashed in their folded form.
+// Hashes of names: where a dirent or an xattr is in its btree. Each inode has a seed and the type of its hash; a name goes to the
+// first free position at its hash or after it. Names of directories that ignore case are hashed in their folded form.
 // Sources: str_hash.h, dirent.c and xattr.c, v1.13.0; fs/str_hash.h and fs/dirent.c (31-bit offsets, case folding), v1.39.2.
 
 import { createHash } from 'node:crypto';

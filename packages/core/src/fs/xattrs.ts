@@ -35,7 +35,7 @@ const encoder = new TextEncoder();
 
 /**
  * The attributes of an inode in the order of their hashes, as listxattr gives them.
- * @throws as KeyReader.keys; CorruptError for values that are cut off, ACLs that are none, and names where no lookup finds
+ * @throws as KeyReader.keys; CorruptError for values that are cut off, values that are not ACLs, and names where no lookup finds
  * them (hash_table_key_wrong_offset), unless `onDamage` is given
  */
 export function* readXattrs(
@@ -59,32 +59,32 @@ export function* readXattrs(
     nextLo = (lo + 1) >>> 0;
     nextHi = nextLo === 0 ? hi + 1 : hi;
     if (k.type !== XATTR) continue;
-    const tell = (error: FaultName, detail: string) =>
+    const report = (error: FaultName, detail: string) =>
       reportDamage(new CorruptError(error, { btree: 'xattrs', pos: bposText(k.p) }, detail), onDamage);
     if (value.length < xattr.minBytes) {
-      tell('bkey_val_size_too_small', `an xattr of ${value.length} bytes, expected ${xattr.minBytes} or more`);
+      report('bkey_val_size_too_small', `an xattr of ${value.length} bytes, expected ${xattr.minBytes} or more`);
       continue;
     }
     const decoded = xattr.decode(value);
     const row = xattrTypes.byId(decoded.type);
     if (row === undefined) {
-      tell('xattr_invalid_type', `type ${decoded.type}, expected 0 to 4`);
+      report('xattr_invalid_type', `type ${decoded.type}, expected 0 to 4`);
       continue;
     }
     const { name, value: stored, valueLength } = decoded;
     if (stored.length < valueLength) {
-      tell('xattr_val_size_too_small', `a value of ${valueLength} bytes, only ${stored.length} are there`);
+      report('xattr_val_size_too_small', `a value of ${valueLength} bytes, only ${stored.length} are there`);
     }
     if (hash?.isKnown) {
       const words = hash.xattr(decoded.type, name);
       const isPlaced =
         compareWords(words.lo, words.hi, startLo, startHi) >= 0 && compareWords(words.lo, words.hi, lo, hi) <= 0;
       if (!isPlaced)
-        tell('hash_table_key_wrong_offset', `${row.prefix}${printableBytes(name)}: no lookup finds it here`);
+        report('hash_table_key_wrong_offset', `${row.prefix}${printableBytes(name)}: no lookup finds it here`);
     }
     if (row.name === 'posix_acl_access' || row.name === 'posix_acl_default') {
       const acl = decodeAcl(stored);
-      if (acl === undefined) tell('xattr_val_size_too_small', `${row.prefix}: not a whole ACL`);
+      if (acl === undefined) report('xattr_val_size_too_small', `${row.prefix}: not a whole ACL`);
       else yield { name: encoder.encode(row.prefix), value: aclForSystemCall(acl) };
       continue;
     }

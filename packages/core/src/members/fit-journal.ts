@@ -1,6 +1,6 @@
 // A filesystem that is only being made is filled on a device with more than enough room, whose journal is as long as the device asks for.
-// Before the device is cut to what the files need, the journal becomes as long as that asks for. Nobody knows of the filesystem yet, so
-// nothing here has to stand a crash: the buckets are given back first, the superblocks say so then.
+// Before the device is cut to what the files need, the journal becomes as long as that asks for. The filesystem is not known yet, so
+// nothing here has to survive a crash: the buckets are given back first, the superblocks say so then.
 // Source: bch2_dev_journal_alloc in journal.c, v1.13.0, for how long a journal is.
 
 import { journalBucketCount } from '../alloc/journal-buckets.ts';
@@ -32,7 +32,7 @@ export function fitJournal(writer: FilesystemWriter, writeTime: bigint): boolean
     count = wanted;
   }
   if (count === buckets.length) return false;
-  // The next entry goes into the bucket behind the last one's: the ring is kept from there on.
+  // The next entry goes into the bucket after the last one's: the ring is kept from there on.
   const next = members(member.sb)[0]!.last_journal_bucket + 1;
   const ring = buckets.map((_, i) => buckets[(next + i) % buckets.length]!);
   const change = beginBelow(writer, 0, device.bucketEnd);

@@ -25,7 +25,7 @@ export interface MemberUse {
   readonly member: OpenMember;
   /** Buckets with something in them that stays, superblocks left out. */
   readonly taken: number;
-  /** Behind the last bucket whose place is fixed: of the journal, of stripes, of superblock copies but the last. */
+  /** After the last bucket whose place is fixed: of the journal, of stripes, of superblock copies but the last. */
   readonly fixedEnd: number;
 }
 
@@ -76,7 +76,7 @@ export function uncountedBuckets(filesystem: Filesystem, { index: dev, firstBuck
 export const beginBelow = (writer: FilesystemWriter, dev: number, end: number): Change =>
   beginChange(writer, { usesReserve: true, ends: new Map([[dev, end]]) });
 
-/** Copies that nobody keeps up to date any more are not to be found by those who look for superblocks. */
+/** Copies that are not kept up to date any more must not be found by a search for superblocks. */
 export function wipeCopies({ device, sb }: OpenMember, layout: BchSbLayout): void {
   const copySectors = 2 ** layout.sb_max_size_bits;
   const kept = layout.sb_offset.slice(0, layout.nr_superblocks).map(Number);

@@ -3,7 +3,7 @@
 //
 // A crash leaves a filesystem with all its files at any time, of the old size or of the new one. While things are moved, nothing else is to
 // be said. Then the last superblock copy gets its new place, and the last commit takes the buckets away, its journal entry first, the
-// superblock with the smaller number of buckets then. Cut off behind the first, the old copy's buckets are taken although nothing is
+// superblock with the smaller number of buckets then. Cut off after the first, the old copy's buckets are taken although nothing is
 // there; cut off between the two, the buckets that go are in no list of free ones. Nothing is put there then, and a mount goes on with
 // the rest; fsck gives them back, and asking for the same size or a smaller one once more finishes what was begun. With the
 // superblock first, lists would name buckets that are not there, and a kernel that comes upon one of those stops.
@@ -193,7 +193,7 @@ class Shrinking {
     }
   }
 
-  /** The copies that would be behind the end. A mount marks the buckets that a layout names by itself, but miscounts them, so they come first. */
+  /** The copies that would be past the end. A mount marks the buckets that a layout names by itself, but miscounts them, so they come first. */
   moveSuperblocks(): void {
     const { device, member } = this.#use;
     const old = member.sb.layout;
@@ -267,7 +267,7 @@ function refuseLost(filesystem: Filesystem, device: AllocDevice, count: number):
   throw new CorruptError('accounting_mismatch', { field: `members[${device.index}]` }, detail);
 }
 
-/** The layout with the copies that would lie behind the end as near to it as they can, and not over where they are. */
+/** The layout with the copies that would lie past the end as near to it as they can, and not over where they are. */
 function layoutWithin(layout: BchSbLayout, { bucketSizeSectors }: AllocDevice, bucketCount: number): BchSbLayout {
   const copySectors = 2 ** layout.sb_max_size_bits;
   const sb_offset = [...layout.sb_offset];
