@@ -10,8 +10,8 @@ import { type AllocatorOptions, BucketAllocator, type NodePlacement } from '../a
 import { releaseEmptied } from '../alloc/release-emptied.ts';
 import { renewGens } from '../alloc/renew-gens.ts';
 import type { SuperblockNeeds } from '../alloc/superblock-needs.ts';
+import type { WrittenNodes } from '../btree/commit.ts';
 import { Transaction } from '../btree/transaction.ts';
-import type { BtreeRoot } from '../journal/overlay.ts';
 import { getBits } from '../ondisk/bits.ts';
 import type { CorruptError } from '../ondisk/errors.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
@@ -77,12 +77,12 @@ export function beginChange(writer: FilesystemWriter, options: ChangeOptions = {
     ...(after === undefined ? {} : { isHeld, after: after.allocator }),
   });
   const superblock = edited(triggers.needs);
-  const beforeEntry = (roots: readonly BtreeRoot[]) => assertRootsLive(tx, filesystem.sb, roots);
+  const checkRoots = (roots: WrittenNodes['roots']) => assertRootsLive(tx, filesystem.sb, roots.values());
   return {
     tx,
     triggers,
     allocator,
-    commit: extras => writer.commit({ tx, allocator, superblock, beforeEntry, ...extras }),
+    commit: extras => writer.commit({ tx, allocator, superblock, checkRoots, ...extras }),
     stage: extras => writer.stage({ tx, allocator, superblock, ...extras }),
   };
 }

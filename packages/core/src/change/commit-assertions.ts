@@ -1,22 +1,22 @@
-// What has to hold at the last moment before a commit: right before the journal entry is written that makes the new state the filesystem. What
-// is wrong here is our own fault, and until now nothing counts, so stopping costs nothing.
+// What has to hold for a commit: before anything is written, every new root is in a live bucket; right before the journal entry is written that
+// makes the new state the filesystem, it overwrites none that is kept. What is wrong here is our own fault, and nothing counts yet.
 
 import { bucketPos } from '../alloc/bucket-indexes.ts';
 import { bucketStateOf, TYPE } from '../alloc/bucket-state.ts';
 import { entryBytesOf, spacePointers } from '../alloc/extent-pointers.ts';
 import type { Transaction } from '../btree/transaction.ts';
 import type { JournalReading } from '../journal/journal.ts';
-import type { BtreeRoot } from '../journal/overlay.ts';
 import type { JournalPlace } from '../journal/write.ts';
+import type { Key } from '../ondisk/bkey.ts';
 import { assert } from '../ondisk/errors.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 
 /**
- * Every root is in a bucket that the new state knows as one of btree nodes, in that bucket's generation.
+ * Every new root is in a bucket that the new state knows as one of btree nodes, in that bucket's generation.
  * @param tx settled, with all that the commit changes
  */
-export function assertRootsLive(tx: Transaction, sb: Superblock, roots: readonly BtreeRoot[]): void {
+export function assertRootsLive(tx: Transaction, sb: Superblock, roots: Iterable<{ readonly key: Key }>): void {
   const known = members(sb);
   const alloc = tx.btree('alloc');
   for (const { key } of roots) {

@@ -95,8 +95,8 @@ export interface CommitRequest extends StageRequest {
   readonly superblockAfter?: (sb: Superblock) => Superblock;
   /** Where a member's superblock copies are once the new state counts, by its index. */
   readonly layoutsAfter?: ReadonlyMap<number, BchSbLayout>;
-  /** Called with the new roots right before the journal entry is written that commits them: what it throws leaves the old state. */
-  readonly beforeEntry?: (roots: readonly BtreeRoot[]) => void;
+  /** Called with the new roots when the plan stands and nothing is written yet. */
+  readonly checkRoots?: (roots: WrittenNodes['roots']) => void;
   /** Nodes that get a new place although nothing in them changes. */
   readonly rewrite?: NodesToRewrite;
 }
@@ -287,7 +287,9 @@ export class FilesystemWriter {
       const clean = markedClean(old, roots, clocks, seq, places);
       return request.superblockAfter?.(clean) ?? clean;
     };
-    const planned = sortedRoots(withRoots(replay, plan.roots(), seq));
+    const plannedRoots = plan.roots();
+    request.checkRoots?.(plannedRoots);
+    const planned = sortedRoots(withRoots(replay, plannedRoots, seq));
     this.#entry(planned, clocks, seq);
     this.#refuseEdit(markDirty);
     this.#refuseEdit(old => markClean(markDirty(old), planned, firstPlaces), request.layoutsAfter);
@@ -306,7 +308,6 @@ export class FilesystemWriter {
     this.#edit(markDirty);
     const roots = sortedRoots(withRoots(replay, newRoots, seq));
     const places = this.#places(this.#journal(), keepFrom);
-    request.beforeEntry?.(roots);
     assertEntriesKept(places, this.#journal(), keepFrom);
     this.#writeEntry(places, roots, clocks, seq);
     this.#reading = undefined;
