@@ -31,7 +31,7 @@ const oneByOne: Way = writer => {
   for (const name of [...DERIVED, ...INDEPENDENT]) replaceBtrees(writer, madeAgain(writer.filesystem, [name]));
 };
 const inParts: Way = writer => {
-  const { parts } = replaceBtrees(writer, madeAgain(writer.filesystem, ALL), { nodesPerPart: 40 });
+  const { parts } = replaceBtrees(writer, madeAgain(writer.filesystem, ALL), { nodesPerPart: 8 });
   expect(parts).toBeGreaterThan(2);
 };
 const uncounted: Way = writer => {
