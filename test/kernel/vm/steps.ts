@@ -82,8 +82,11 @@ interface StepFields {
   fillUp: { percent: number; at?: string; seed?: number; limitBytes?: number };
   /** Deletes everything but lost+found, subvolumes and snapshots too. */
   deleteAll: { at?: string };
-  /** So many random operations on what there is, and more until those in `each` were done; `counts` has how many of each. */
-  change: { operations: number; at?: string; seed?: number; without?: readonly string[]; each?: readonly string[] };
+  /**
+   * So many random operations on what there is, of all kinds or of those in `among`, and more until those in `each` were done; `counts` has how
+   * many of each. Half of the filesystem stays free.
+   */
+  change: { operations: number; at?: string; seed?: number; among?: readonly string[]; each?: readonly string[] };
 
   /**
    * Random operations by several processes at once, each below a directory p0, p1 …, for so long and until each has done so many;

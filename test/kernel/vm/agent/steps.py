@@ -351,8 +351,8 @@ def delete_all(context, at=MNT):
 
 
 @step('change')
-def change(context, operations, at=MNT, seed=1, without=(), each=()):
-    return {'counts': random_changes.Changes(below_mnt(at), seed, without).run(operations, each)}
+def change(context, operations, at=MNT, seed=1, among=(), each=()):
+    return {'counts': random_changes.Changes(below_mnt(at), seed, among).run(operations, each)}
 
 
 @step('stress')
