@@ -16,25 +16,27 @@ export interface Ran {
   /** By the clock, the start of the process included. */
   readonly seconds: number;
   readonly peakMegabytes: number;
+  /** Empty unless it was asked for. */
+  readonly stdout: string;
 }
 
-/** Runs a command once. What it prints goes nowhere. */
-export function runOnce(words: readonly string[]): Ran {
+/** Runs a command once. What it prints goes nowhere, unless it is asked for. */
+export function runOnce(words: readonly string[], { keepsOutput = false } = {}): Ran {
   const started = performance.now();
-  const { status, stderr } = spawnSync(process.execPath, ['--require', memoryProbe, program, ...words], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--require', memoryProbe, program, ...words], {
     encoding: 'utf8',
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', keepsOutput ? 'pipe' : 'ignore', 'pipe'],
     env: { ...process.env, NO_COLOR: '1' },
   });
   const seconds = (performance.now() - started) / 1000;
   const kilobytes = /maxrss (\d+)\n$/.exec(stderr)?.[1];
   if (status !== 0 || kilobytes === undefined)
     throw new Error(`bcachefs ${words.join(' ')}: exit code ${status}\n${stderr}`);
-  return { seconds, peakMegabytes: Number(kilobytes) / 1024 };
+  return { seconds, peakMegabytes: Number(kilobytes) / 1024, stdout: stdout ?? '' };
 }
 
 /** The fastest of several processes, start included, and the most memory of all. */
-export function best(words: readonly string[], before: () => void): Ran {
+export function best(words: readonly string[], before: () => void): Omit<Ran, 'stdout'> {
   let seconds = Number.POSITIVE_INFINITY;
   let peakMegabytes = 0;
   for (let nr = 0; nr < RUNS; nr++) {

@@ -65,6 +65,8 @@ interface Removal {
 interface Directory {
   readonly node: FileNode;
   readonly path: Uint8Array;
+  /** Its name in the directory that it is in; undefined for the one that was named. */
+  readonly from: { readonly above: FileRef; readonly entry: FileEntry } | undefined;
 }
 
 /** @returns how many names went */
@@ -74,7 +76,7 @@ function removePath(change: Change, tree: FileTree, place: Place, { recursive, c
   if (isSubvolume) throw new UsageError(`${path}: is a subvolume; remove it with \`subvolume delete\``);
   if (isDirectory(node.inode) && !recursive)
     throw new UsageError(`${path}: is a directory; give -r to remove it with all that is in it`, undefined, 'EISDIR');
-  const directories = isDirectory(node.inode) ? directoriesFrom(tree, { node, path: encoder.encode(path) }) : [];
+  const directories = isDirectory(node.inode) ? directoriesFrom(tree, node, encoder.encode(path)) : [];
   let removed = 0;
   const remove = (above: FileRef, last: Uint8Array) => {
     const { inode, isGone } = change.edit.files.remove(above, last);
@@ -87,19 +89,22 @@ function removePath(change: Change, tree: FileTree, place: Place, { recursive, c
     removed++;
     change.step();
   };
-  // What is in a directory goes before it.
-  for (const { node: above, path: at } of directories.toReversed()) {
-    for (const entry of byNumber(change.tree().entries(above, { path: at }))) {
-      const entryPath = joined(at, entry.name);
-      try {
-        remove(above, entry.name);
-      } catch (thrown) {
-        if (!(thrown instanceof FileError)) throw thrown;
-        // A name that leads nowhere is damage, which this reports.
-        if (thrown.code === 'ENOENT') change.tree().open(entry, { path: entryPath });
-        throw new FileError(thrown.code, pathText(entryPath));
-      }
+  const removeEntry = (above: FileRef, entry: FileEntry, entryPath: Uint8Array) => {
+    try {
+      remove(above, entry.name);
+    } catch (thrown) {
+      if (!(thrown instanceof FileError)) throw thrown;
+      // A name that leads nowhere is damage, which this reports.
+      if (thrown.code === 'ENOENT') change.tree().open(entry, { path: entryPath });
+      throw new FileError(thrown.code, pathText(entryPath));
     }
+  };
+  // What is in a directory goes before it, and it goes at once: its number is near those of its files.
+  for (const { node: above, path: at, from } of directories.toReversed()) {
+    for (const entry of byNumber(change.tree().entries(above, { path: at }))) {
+      removeEntry(above, entry, joined(at, entry.name));
+    }
+    if (from !== undefined) removeEntry(from.above, from.entry, at);
   }
   atPath(path, () => remove(directory, name));
   return removed;
@@ -112,24 +117,30 @@ const byNumber = (entries: Iterable<FileEntry>): readonly FileEntry[] =>
 const numberOf = ({ target }: FileEntry): bigint => ('inum' in target ? target.inum : 0n);
 
 /**
- * A directory and those below it, each before those that are in it. Files are not looked at.
+ * A directory and those below it, each before those that are in it, and otherwise in the order of their numbers: what was made together has
+ * numbers near each other, and where it lies near each other, a part of the change has few nodes. Files are not looked at.
  * @throws UsageError when the name of a subvolume is among what is in them: before anything is changed
  */
-function directoriesFrom(tree: FileTree, first: Directory): readonly Directory[] {
-  const found = [first];
-  const entered = new Set([first.node.inum]);
-  for (const { node, path } of found) {
-    for (const entry of tree.entries(node, { path })) {
+function directoriesFrom(tree: FileTree, top: FileNode, topPath: Uint8Array): readonly Directory[] {
+  const found: Directory[] = [];
+  const entered = new Set([top.inum]);
+  const waiting: Directory[] = [{ node: top, path: topPath, from: undefined }];
+  for (let above = waiting.pop(); above !== undefined; above = waiting.pop()) {
+    found.push(above);
+    const inside: Directory[] = [];
+    for (const entry of tree.entries(above.node, { path: above.path })) {
       const type = typeOf(entry.type);
       if (type !== 'dir' && type !== 'subvol') continue;
-      const at = joined(path, entry.name);
+      const path = joined(above.path, entry.name);
       if (type === 'subvol')
-        throw new UsageError(`${pathText(at)}: is a subvolume; remove it with \`subvolume delete\` first`);
-      const below = tree.open(entry, { path: at });
-      if (below === undefined || entered.has(below.inum)) continue;
-      entered.add(below.inum);
-      found.push({ node: below, path: at });
+        throw new UsageError(`${pathText(path)}: is a subvolume; remove it with \`subvolume delete\` first`);
+      const node = tree.open(entry, { path });
+      if (node === undefined || entered.has(node.inum)) continue;
+      entered.add(node.inum);
+      inside.push({ node, path, from: { above: above.node, entry } });
     }
+    // The last one that waits is the next.
+    waiting.push(...inside.sort((a, b) => Number(b.node.inum - a.node.inum)));
   }
   return found;
 }
