@@ -86,6 +86,9 @@ kernelSuite('btrees built from their keys', () => {
     filled = await inKernel((one, nr) => [
       { do: 'mount', disks: one.disks, ...keyOf(one) },
       { do: 'fill', seed: nr, sizeBytes: 6 * MIB },
+      { do: 'umount' },
+      // As it is on the disks: 6.12 may show another ctime of a file that has lost a link until it is read again.
+      { do: 'mount', disks: one.disks, ...keyOf(one) },
       { do: 'manifest', as: 'filled' },
       { do: 'umount' },
     ]);
