@@ -172,7 +172,8 @@ kernelSuite('what we write is what the kernel reads', () => {
         expect(problemsOf(writer.filesystem)).toEqual([]);
         expect(treeText(writer.filesystem, top)).toEqual(model.text());
       }
-      expect(countDone()).toBe(OPERATIONS);
+      // More, where some kind was not drawn.
+      expect(countDone()).toBeGreaterThanOrEqual(OPERATIONS);
       for (const kind of MODEL_KINDS) expect(model.done[kind], kind).toBeGreaterThan(0);
     } finally {
       for (const device of devices) device.close();
@@ -236,7 +237,7 @@ kernelSuite('what we write is what the kernel reads', () => {
       test.each(all)(`$name: ${OPERATIONS} operations were done`, ({ name }) => {
         if (changes === undefined) throw new Error('the kernel has not changed it');
         const { counts } = resultOf(caseNamed(changes, name), 'change');
-        expect(Object.values(counts).reduce((sum, count) => sum + count, 0)).toBe(OPERATIONS);
+        expect(Object.values(counts).reduce((sum, count) => sum + count, 0)).toBeGreaterThanOrEqual(OPERATIONS);
         for (const kind of KERNEL_KINDS) expect(counts[kind], kind).toBeGreaterThan(0);
       });
       test.each(all)('$name: no complaint', one => noComplaint(one, round, 'theirs'));
