@@ -76,7 +76,9 @@ export function parseOwner(text: string): Owner {
   const match = /^(\d{1,10}):(\d{1,10})$/.exec(text);
   const [uid, gid] = [Number(match?.[1] ?? Number.NaN), Number(match?.[2] ?? Number.NaN)];
   if (uid <= ID_MAX && gid <= ID_MAX) return { uid, gid };
-  throw new UsageError(`found ${JSON.stringify(text)}, expected two numbers up to ${ID_MAX} such as 1000:1000`);
+  throw new UsageError(
+    `found ${JSON.stringify(text)}, expected UID:GID, two numbers up to ${ID_MAX} such as 1000:1000`,
+  );
 }
 
 /** @throws UsageError */
