@@ -88,7 +88,7 @@ test('the list of commands', async () => {
 
     Making filesystems:
       format, mkfs  Make a new filesystem on one or more devices or image files
-      image         Make images
+      image         Make images, and bring them up to date
 
     Superblock:
       show-super      Print the superblock of a device or image

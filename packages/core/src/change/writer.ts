@@ -293,8 +293,8 @@ export class FilesystemWriter {
     this.#entry(planned, clocks, seq);
     this.#refuseEdit(markDirty);
     this.#refuseEdit(old => markClean(markDirty(old), planned, firstPlaces), request.layoutsAfter);
-    const { roots: newRoots, nodeCount, sizeBytes } = plan.write();
     this.#isUnfinished = true;
+    const { roots: newRoots, nodeCount, sizeBytes } = plan.write();
     if (isClean && !hasState(this.#journal(), replay.lastSeq)) {
       const places = this.#places(this.#journal(), 0);
       if (this.#isEncrypted) {
