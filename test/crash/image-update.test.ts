@@ -11,14 +11,14 @@ import { compareManifests, type ManifestEntry } from '../kernel/vm/manifest.ts';
 import { run, succeed } from '../support/cli.ts';
 import { copySparse } from '../support/fixtures.ts';
 import { runUntil } from '../support/killed-process.ts';
-import { isLong } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 
 const seed = testSeed();
 console.info(`image update killed: TEST_SEED=${seed}`);
-const KILLS = isLong ? 60 : 8;
+const KILLS = sized(8, 20, 60);
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
 
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-update-kills-'));
