@@ -146,7 +146,7 @@ function checkDeadExports(): void {
   }
 }
 
-if (process.argv.includes('--dead')) checkDeadExports();
+checkDeadExports();
 for (const violation of violations) console.error(violation);
 console.error(violations.length === 0 ? 'imports: clean' : `imports: ${violations.length} violations`);
 process.exitCode = violations.length === 0 ? 0 : 1;

@@ -22,15 +22,22 @@ import { join } from 'node:path';
 import {
   checkInvariants,
   decodeExtentEntries,
+  FileEdit,
+  FilesystemWriter,
   FileTree,
   findingText,
   keyTypes,
   loadChecksums,
   loadCompression,
+  makeBpos,
   members,
+  openDevice,
   openFilesystem,
+  openMembers,
   roundDown,
   sectorsToBytes,
+  seededRandom,
+  viewOf,
 } from '@bcachefs-ts/core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { validator } from '../json/schemas.ts';
@@ -43,6 +50,7 @@ import { patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
 import { whyNoPython } from '../support/read-tar.ts';
 import { makeSourceTree } from '../support/source-tree.ts';
+import { copySparse } from '../support/sparse.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 
 const FIXED = { env: { SOURCE_DATE_EPOCH: '1600000000' } };
@@ -189,6 +197,68 @@ describe.runIf(whyNoPython === undefined)(`random changes (seed ${seed})`, () =>
       expect([again.commit, again.written_bytes, again.size], what).toEqual([null, 0, result.size]);
       expect(hashOf(image), what).toBe(bytes);
     }
+  });
+});
+
+describe('directories that go', () => {
+  /** Changes the files of an image without a look at what files may be. */
+  function changed(image: string, change: (edit: FileEdit) => void): void {
+    const device = openDevice(image, { write: true });
+    try {
+      const random = seededRandom('image');
+      const writer = new FilesystemWriter(openMembers([device]), { random, now: () => 1_700_000_000n });
+      const edit = new FileEdit(writer, { random, now: () => 1_700_000_000_000_000_000n });
+      change(edit);
+      edit.commit();
+    } finally {
+      device.close();
+    }
+  }
+  const bytesOf = (text: string) => new TextEncoder().encode(text);
+  const DIRECTORY = { mode: 0o040755 };
+
+  test('however deep they are', async () => {
+    const [source, image] = [at('source'), at('image')];
+    mkdirSync(source);
+    writeFileSync(join(source, 'kept'), 'kept');
+    await succeed('image create', ['--fs_size=64M', `--source=${source}`, image]);
+    changed(image, ({ files }) => {
+      let directory = files.create(files.root(), bytesOf('deep'), DIRECTORY);
+      for (let level = 0; level < 3000; level++) directory = files.create(directory, bytesOf('d'), DIRECTORY);
+    });
+    copySparse(image, at('other'));
+    expect(ofCounts((await update([`--source=${source}`, image])).removed)).toEqual({ directories: 3001 });
+    expect(contentsOf(image).map(({ path }) => path)).not.toContain('deep');
+    await succeed('rm', ['-r', at('other'), '/deep']);
+    expect(contentsOf(at('other')).map(({ path }) => path)).not.toContain('deep');
+  });
+
+  test('one that is inside of itself stops it, and the old files stay', async () => {
+    const [source, image] = [at('source'), at('image')];
+    mkdirSync(source);
+    writeFileSync(join(source, 'kept'), 'kept');
+    await succeed('image create', [`--source=${source}`, image]);
+    changed(image, edit => {
+      const { files, tx } = edit;
+      const outer = files.create(files.root(), bytesOf('outer'), DIRECTORY);
+      const inner = files.create(outer, bytesOf('inner'), DIRECTORY);
+      files.create(inner, bytesOf('loop'), DIRECTORY);
+      files.flush();
+      const [entry] = tx.btree('dirents').keys({
+        from: makeBpos(inner.inum, 0n, 0),
+        to: makeBpos(inner.inum, 2n ** 64n - 1n, 2 ** 32 - 1),
+      });
+      const value = entry!.value.slice();
+      // bch_dirent begins with the number of the inode that it leads to.
+      viewOf(value).setBigUint64(0, outer.inum, true);
+      tx.update('dirents', { ...entry!, value });
+    });
+    writeFileSync(join(source, 'new'), 'new');
+    const names = async () => (await run('ls', [image])).stdout;
+    const before = await names();
+    const { exitCode, stderr } = await run('image update', [`--source=${source}`, image]);
+    expect([exitCode, stderr]).toEqual([3, 'update: outer/inner/loop: leads back to a directory that it is in\n']);
+    expect(await names()).toBe(before);
   });
 });
 

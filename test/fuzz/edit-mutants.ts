@@ -45,6 +45,7 @@ import {
   withOption,
   withPassphrase,
 } from '@bcachefs-ts/core';
+import { type SourceEntry, type UpdateOptions, updateFiles } from '@bcachefs-ts/sources';
 import { journalRanges } from '../support/commits.ts';
 import { type Random, randomFrom } from '../support/random.ts';
 import { mutant, originals } from './mutants.ts';
@@ -252,6 +253,32 @@ function filesIn({ tx }: FileEdit): readonly Found[] {
   return found;
 }
 
+const UPDATE: UpdateOptions = {
+  subvolumes: [],
+  fixedTimeNs: undefined,
+  trustsTimes: false,
+  linkPaths: () => [],
+  onBytes: () => {},
+  onCopiedLink: () => {},
+};
+
+/** What an update leaves: a directory with a file in it, and nothing else. */
+function fewEntries(): readonly SourceEntry[] {
+  const attributes = { mode: 0o755, uid: 0, gid: 0, mtimeNs: 1n, atimeNs: 1n, ctimeNs: 1n, btimeNs: 1n, xattrs: [] };
+  const bytes = new Uint8Array(5000).fill(1);
+  const chunks = () => [{ kind: 'data', offset: 0, length: bytes.length, bytes } as const];
+  const place = (path: string, depth: number) => ({
+    path: text.encode(path),
+    name: text.encode(path.split('/').at(-1)),
+    depth,
+  });
+  return [
+    { type: 'dir', ...place('', 0), ...attributes },
+    { type: 'dir', ...place('d', 1), ...attributes },
+    { type: 'file', ...place('d/f', 2), ...attributes, linkId: undefined, sizeBytes: bytes.length, chunks },
+  ];
+}
+
 const FILE_CHANGES: readonly FileChange[] = [
   fileChange('new names', ({ files, content }, random, found) => {
     const directory = random.below(2) === 0 || found.length === 0 ? files.root() : random.pick(found).directory;
@@ -306,6 +333,17 @@ const FILE_CHANGES: readonly FileChange[] = [
         if (random.below(2) === 0) content.truncate(ref, random.below(Math.min(Number(bi_size), 2 ** 30) + 1));
         else content.write(ref, random.below(20_000), text.encode('in between'));
       }
+    },
+    true,
+  ),
+  fileChange(
+    'an update',
+    (edit, _random, found) => {
+      // An update refuses to take one away; those inside of others go first.
+      const volumes = found.filter(({ directory, ref }) => directory.subvolume !== ref.subvolume).toReversed();
+      for (const { directory, name } of volumes) deleteSubvolume(edit.files, directory, name);
+      const session = { edit, change: () => edit, step: () => {}, isDryRun: false };
+      for (const _ of updateFiles(session, fewEntries(), UPDATE));
     },
     true,
   ),

@@ -1,29 +1,15 @@
 // Btrees that are built from their keys, judged by a real kernel: Linux fills filesystems, each of their btrees is put in the place of
 // itself, one commit after the other and all in one; then Linux checks and reads them, writes, and checks again.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import {
-  FilesystemWriter,
-  loadChecksums,
-  loadCompression,
-  loadCompressors,
-  masterKey,
-  openDevice,
-  openMembers,
-  replaceBtrees,
-  seededRandom,
-} from '@bcachefs-ts/core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { FilesystemWriter, replaceBtrees, seededRandom } from '@bcachefs-ts/core';
+import { beforeAll, expect, test } from 'vitest';
 import { ALL, DERIVED, INDEPENDENT, madeAgain, madeUncounted } from '../support/btree-replacement.ts';
-import { succeed } from '../support/cli.ts';
 import { patient } from '../support/patience.ts';
-import { caseNamed, compareManifests, resultOf, runInKernel, type Step, unlockKey } from './vm/index.ts';
+import { FormattedKinds } from './formatted-kinds.ts';
+import { caseNamed, compareManifests, type RunResult, resultOf } from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
 
 const MIB = 2 ** 20;
-const PASSPHRASE = 'correct horse';
 
 type Way = (writer: FilesystemWriter) => void;
 
@@ -54,65 +40,45 @@ const kinds: readonly Kind[] = [
 ];
 
 kernelSuite('btrees built from their keys', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-replacement-'));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  const all = kinds.map(kind => {
-    const disks = Array.from({ length: kind.devices ?? 1 }, (_, i) => `${kind.name}.${i}`);
-    return { ...kind, disks, images: disks.map(disk => join(folder, `${disk}.img`)) };
-  });
+  const made = new FormattedKinds('replacement', kinds);
+  const { all } = made;
   type One = (typeof all)[number];
-  const keyOf = ({ isEncrypted, images }: One) => (isEncrypted ? { key: unlockKey(images[0]!, PASSPHRASE) } : {});
-  const disks = all.flatMap(one => one.disks.map((name, i) => ({ name, path: one.images[i]! })));
-  const inKernel = (stepsOf: (one: One, nr: number) => readonly Step[]) =>
-    runInKernel({
-      disks,
-      cases: all.map((one, nr) => ({ name: one.name, steps: stepsOf(one, nr) })),
-      timeoutSeconds: 900,
-    });
-  let filled: Awaited<ReturnType<typeof inKernel>>;
+  const keyOf = (one: One) => made.keyOf(one);
+  let filled: RunResult;
 
   beforeAll(async () => {
-    await loadChecksums();
-    await loadCompression();
-    await loadCompressors();
-    const passphraseFile = join(folder, 'passphrase');
-    writeFileSync(passphraseFile, PASSPHRASE);
-    for (const { format, images } of all) {
-      const words = format.map(word =>
-        word.replace('PASSPHRASE', passphraseFile).replace(/^DEV(\d)$/, (_, nr: string) => images[Number(nr)]!),
-      );
-      await succeed('format', words);
-    }
-    filled = await inKernel((one, nr) => [
-      { do: 'mount', disks: one.disks, ...keyOf(one) },
-      { do: 'fill', seed: nr, sizeBytes: 6 * MIB },
-      { do: 'umount' },
-      // As it is on the disks: 6.12 may show another ctime of a file that has lost a link until it is read again.
-      { do: 'mount', disks: one.disks, ...keyOf(one) },
-      { do: 'manifest', as: 'filled' },
-      { do: 'umount' },
-    ]);
+    await made.format();
+    filled = await made.run(
+      (one, nr) => [
+        { do: 'mount', disks: one.disks, ...keyOf(one) },
+        { do: 'fill', seed: nr, sizeBytes: 6 * MIB },
+        { do: 'umount' },
+        // As it is on the disks: 6.12 may show another ctime of a file that has lost a link until it is read again.
+        { do: 'mount', disks: one.disks, ...keyOf(one) },
+        { do: 'manifest', as: 'filled' },
+        { do: 'umount' },
+      ],
+      true,
+    );
   }, patient(600_000));
 
   test('are what they were to a kernel, which goes on with them', { timeout: patient(600_000) }, async () => {
     for (const one of all) {
-      const devices = one.images.map(path => openDevice(path, { write: true }));
-      try {
-        const set = openMembers(devices);
-        const key = one.isEncrypted ? masterKey(set.newest.sb, new TextEncoder().encode(PASSPHRASE)) : undefined;
+      made.open(one, (set, key) => {
         one.way(new FilesystemWriter(set, { key, random: seededRandom(one.name), now: () => 1_800_000_000n }));
-      } finally {
-        for (const device of devices) device.close();
-      }
+      });
     }
-    const seen = await inKernel((one, nr) => [
-      { do: 'fsck', disks: one.disks, as: 'fsck', timeoutSeconds: 200, ...keyOf(one) },
-      { do: 'mount', disks: one.disks, ...keyOf(one) },
-      { do: 'manifest', as: 'seen' },
-      { do: 'write', path: 'another', pattern: { kind: 'random', seed: nr }, sizeBytes: 2 * MIB, fsync: true },
-      { do: 'umount' },
-      { do: 'fsck', disks: one.disks, as: 'written', timeoutSeconds: 200, ...keyOf(one) },
-    ]);
+    const seen = await made.run(
+      (one, nr) => [
+        { do: 'fsck', disks: one.disks, as: 'fsck', timeoutSeconds: 200, ...keyOf(one) },
+        { do: 'mount', disks: one.disks, ...keyOf(one) },
+        { do: 'manifest', as: 'seen' },
+        { do: 'write', path: 'another', pattern: { kind: 'random', seed: nr }, sizeBytes: 2 * MIB, fsync: true },
+        { do: 'umount' },
+        { do: 'fsck', disks: one.disks, as: 'written', timeoutSeconds: 200, ...keyOf(one) },
+      ],
+      true,
+    );
     for (const { name } of all) {
       const one = caseNamed(seen, name);
       expect(resultOf(one, 'fsck').fsck!.complaints, name).toEqual([]);

@@ -2,25 +2,20 @@
 // since; then Linux checks and reads them, writes more than there was room for before, and checks once more. And what a power cut leaves
 // of a growing is mounted, written to, repaired, and grown after all.
 
-import { mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   checkInvariants,
   FilesystemWriter,
   findingText,
   growMember,
-  loadChecksums,
-  loadCompression,
-  loadCompressors,
-  masterKey,
   members,
   openDevice,
   openMembers,
   sectorsToBytes,
   seededRandom,
 } from '@bcachefs-ts/core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { writerOn } from '../support/commits.ts';
 import { isLong, sampleOf } from '../support/long.ts';
@@ -28,10 +23,9 @@ import { loadImage, MIB, saveImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText, type PowerCut, PowerCuts } from '../support/power-cuts.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
-import { caseNamed, compareManifests, resultOf, runInKernel, type Step, unlockKey } from './vm/index.ts';
+import { FormattedKinds } from './formatted-kinds.ts';
+import { caseNamed, compareManifests, type RunResult, resultOf, runInKernel } from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
-
-const PASSPHRASE = 'correct horse';
 
 interface Kind {
   readonly name: string;
@@ -60,46 +54,15 @@ const seed = testSeed();
 console.info(`members made larger: TEST_SEED=${seed}`);
 
 kernelSuite('members made larger', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-grow-'));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  const all = kinds.map(kind => {
-    const disks = Array.from({ length: kind.devices ?? 1 }, (_, i) => `${kind.name}.${i}`);
-    return { ...kind, disks, images: disks.map(disk => join(folder, `${disk}.img`)) };
-  });
+  const made = new FormattedKinds('grow', kinds);
+  const { all, folder } = made;
   type One = (typeof all)[number];
-  const keyOf = ({ isEncrypted, images }: One) => (isEncrypted ? { key: unlockKey(images[0]!, PASSPHRASE) } : {});
-  const inKernel = (stepsOf: (one: One, nr: number) => readonly Step[], throwaway: boolean) =>
-    runInKernel({
-      disks: all.flatMap(one => one.disks.map((name, i) => ({ name, path: one.images[i]!, throwaway }))),
-      cases: all.map((one, nr) => ({ name: one.name, steps: stepsOf(one, nr) })),
-      timeoutSeconds: 900,
-    });
-  type Seen = Awaited<ReturnType<typeof inKernel>>;
-  const seen: { before?: Seen; after?: Seen; written?: Seen } = {};
-  const look = () =>
-    inKernel(
-      one => [
-        { do: 'fsck', disks: one.disks, as: 'fsck', timeoutSeconds: 200, ...keyOf(one) },
-        { do: 'mount', disks: one.disks, readOnly: true, options: 'nochanges', ...keyOf(one) },
-        { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
-        { do: 'umount' },
-      ],
-      true,
-    );
+  const keyOf = (one: One) => made.keyOf(one);
+  const seen: { before?: RunResult; after?: RunResult; written?: RunResult } = {};
 
   beforeAll(async () => {
-    await loadChecksums();
-    await loadCompression();
-    await loadCompressors();
-    const passphraseFile = join(folder, 'passphrase');
-    writeFileSync(passphraseFile, PASSPHRASE);
-    for (const { format, images } of all) {
-      const words = format.map(word =>
-        word.replace('PASSPHRASE', passphraseFile).replace(/^DEV(\d)$/, (_, nr: string) => images[Number(nr)]!),
-      );
-      await succeed('format', words);
-    }
-    await inKernel(
+    await made.format();
+    await made.run(
       (one, nr) => [
         { do: 'mount', disks: one.disks, ...keyOf(one) },
         { do: 'fill', seed: nr, sizeBytes: MIB, subvolumes: true, timeoutSeconds: 200 },
@@ -110,9 +73,9 @@ kernelSuite('members made larger', () => {
         },
         { do: 'umount' },
       ],
-      false,
+      true,
     );
-    seen.before = await look();
+    seen.before = await made.look();
   }, patient(1_000_000));
 
   /** Half of what came: with what is there already, more than there was room for. */
@@ -122,24 +85,23 @@ kernelSuite('members made larger', () => {
   test.each(all)('$name: grown', one => {
     const { images, name, member = 0, times } = one;
     truncateSync(images[member]!, Math.floor(statSync(images[member]!).size * times));
-    const devices = images.map(path => openDevice(path, { write: true }));
-    try {
-      const set = openMembers(devices);
-      const key = one.isEncrypted ? masterKey(set.newest.sb, new TextEncoder().encode(PASSPHRASE)) : undefined;
+    made.open(one, (set, key) => {
       const writer = new FilesystemWriter(set, { key, random: seededRandom(name), now: () => 1_800_000_000n });
       const { bucket_size } = members(writer.filesystem.sb)[member]!;
-      const report = growMember(writer, member, Math.floor(devices[member]!.sizeBytes / sectorsToBytes(bucket_size)));
+      const report = growMember(
+        writer,
+        member,
+        Math.floor(set.members[member]!.device.sizeBytes / sectorsToBytes(bucket_size)),
+      );
       console.info(`${name}: ${JSON.stringify(report)}`);
       expect(report.commits).toBe(3);
       expect(checkInvariants(writer.filesystem).findings.map(findingText)).toEqual([]);
-    } finally {
-      for (const device of devices) device.close();
-    }
+    });
   });
 
   test('the kernel has looked, written, and looked again', { timeout: patient(1_000_000) }, async () => {
-    seen.after = await look();
-    await inKernel(
+    seen.after = await made.look();
+    await made.run(
       one => [
         { do: 'mount', disks: one.disks, ...keyOf(one) },
         {
@@ -149,9 +111,9 @@ kernelSuite('members made larger', () => {
         },
         { do: 'umount' },
       ],
-      false,
+      true,
     );
-    seen.written = await look();
+    seen.written = await made.look();
   });
 
   describe.each(all)('$name', one => {

@@ -1,8 +1,7 @@
 // Members made smaller, against a real kernel: Linux fills filesystems and lets holes in them, our engine shrinks a member as far as it
 // goes and its file is cut off; then Linux checks and reads them, mounts them for writing, writes a little, and checks once more.
 
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type BlockDevice,
@@ -11,10 +10,6 @@ import {
   FaultyDevice,
   FilesystemWriter,
   findingText,
-  loadChecksums,
-  loadCompression,
-  loadCompressors,
-  masterKey,
   members,
   OverlayDevice,
   openDevice,
@@ -23,15 +18,15 @@ import {
   seededRandom,
   shrinkMember,
 } from '@bcachefs-ts/core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
-import { caseNamed, compareManifests, resultOf, runInKernel, type Step, unlockKey } from './vm/index.ts';
+import { FormattedKinds } from './formatted-kinds.ts';
+import { caseNamed, compareManifests, type RunResult, resultOf, runInKernel, type Step } from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
 
 const MIB = 2 ** 20;
-const PASSPHRASE = 'correct horse';
 
 interface Kind {
   readonly name: string;
@@ -59,64 +54,29 @@ const FEW = ['full', 'two'];
 const kinds = sampleOf('members that get smaller', allKinds, FEW);
 
 kernelSuite('members made smaller', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-shrink-'));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  const all = kinds.map(kind => {
-    const disks = Array.from({ length: kind.devices ?? 1 }, (_, i) => `${kind.name}.${i}`);
-    return { ...kind, disks, images: disks.map(disk => join(folder, `${disk}.img`)) };
-  });
+  const made = new FormattedKinds('shrink', kinds);
+  const { all, folder } = made;
   type One = (typeof all)[number];
-  const keyOf = ({ isEncrypted, images }: One) => (isEncrypted ? { key: unlockKey(images[0]!, PASSPHRASE) } : {});
-  const disks = all.flatMap(one => one.disks.map((name, i) => ({ name, path: one.images[i]! })));
-  const inKernel = (stepsOf: (one: One, nr: number) => readonly Step[], throwaway: boolean) =>
-    runInKernel({
-      disks: disks.map(disk => ({ ...disk, throwaway })),
-      cases: all.map((one, nr) => ({ name: one.name, steps: stepsOf(one, nr) })),
-      timeoutSeconds: 900,
-    });
-  type Seen = Awaited<ReturnType<typeof inKernel>>;
-  const seen: { before?: Seen; after?: Seen; written?: Seen } = {};
+  const keyOf = (one: One) => made.keyOf(one);
+  const seen: { before?: RunResult; after?: RunResult; written?: RunResult } = {};
   const reports = new Map<string, ShrinkReport>();
-  const look = () =>
-    inKernel(
-      one => [
-        { do: 'fsck', disks: one.disks, as: 'fsck', timeoutSeconds: 200, ...keyOf(one) },
-        { do: 'mount', disks: one.disks, readOnly: true, options: 'nochanges', ...keyOf(one) },
-        { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
-        { do: 'umount' },
-      ],
-      true,
-    );
 
   beforeAll(async () => {
-    await loadChecksums();
-    await loadCompression();
-    await loadCompressors();
-    const passphraseFile = join(folder, 'passphrase');
-    writeFileSync(passphraseFile, PASSPHRASE);
-    for (const { format, images } of all) {
-      const words = format.map(word =>
-        word.replace('PASSPHRASE', passphraseFile).replace(/^DEV(\d)$/, (_, nr: string) => images[Number(nr)]!),
-      );
-      await succeed('format', words);
-    }
-    await inKernel(
+    await made.format();
+    await made.run(
       (one, nr) => [
         { do: 'mount', disks: one.disks, ...keyOf(one) },
         ...(one.fillBytes === 0 ? [] : fillWithHoles(one.fillBytes, nr)),
         { do: 'umount' },
       ],
-      false,
+      true,
     );
-    seen.before = await look();
+    seen.before = await made.look();
   }, patient(1_000_000));
 
   test.each(all)('$name: shrunk', one => {
     const { images, name, member = 0 } = one;
-    const devices = images.map(path => openDevice(path, { write: true }));
-    try {
-      const set = openMembers(devices);
-      const key = one.isEncrypted ? masterKey(set.newest.sb, new TextEncoder().encode(PASSPHRASE)) : undefined;
+    made.open(one, (set, key) => {
       const writer = new FilesystemWriter(set, { key, random: seededRandom(name), now: () => 1_800_000_000n });
       const { nbuckets } = members(writer.filesystem.sb)[member]!;
       const report = shrinkMember(writer, member, 'min');
@@ -125,15 +85,13 @@ kernelSuite('members made smaller', () => {
       expect(report.bucketCount).toBeLessThan(nbuckets);
       if (one.isMoved) expect(report.movedBytes).toBeGreaterThan(MIB);
       expect(checkInvariants(writer.filesystem).findings.map(findingText)).toEqual([]);
-    } finally {
-      for (const device of devices) device.close();
-    }
+    });
     truncateSync(images[member]!, reports.get(name)!.sizeBytes);
   });
 
   test('the kernel has looked, written, and looked again', { timeout: patient(1_000_000) }, async () => {
-    seen.after = await look();
-    await inKernel(
+    seen.after = await made.look();
+    await made.run(
       (one, nr) => [
         { do: 'mount', disks: one.disks, ...keyOf(one) },
         { do: 'write', path: 'small file', content: 'there is room for this\n', fsync: true },
@@ -144,9 +102,9 @@ kernelSuite('members made smaller', () => {
         { do: 'unlink', path: 'another' },
         { do: 'umount' },
       ],
-      false,
+      true,
     );
-    seen.written = await look();
+    seen.written = await made.look();
   });
 
   describe.each(all)('$name', one => {

@@ -1,29 +1,20 @@
 // A random workload by the kernel, as fsstress does it: several processes at once make, write, cut, punch, clone, link, rename, snapshot and
 // delete on filesystems that we made and filled. Afterwards the kernel's own check is silent, and what we read is what it reads.
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  checkInvariants,
-  findingText,
-  loadChecksums,
-  loadCompression,
-  loadCompressors,
-  openFilesystem,
-} from '@bcachefs-ts/core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { succeed } from '../support/cli.ts';
+import { checkInvariants, findingText, openFilesystem } from '@bcachefs-ts/core';
+import { beforeAll, expect, test } from 'vitest';
 import { sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
+import { type Formatted, FormattedKinds } from './formatted-kinds.ts';
 import { withoutFalseAlarms } from './vm/false-alarms.ts';
-import { caseNamed, compareManifests, type RunResult, resultOf, runInKernel, unlockKey } from './vm/index.ts';
+import { caseNamed, compareManifests, type RunResult, resultOf } from './vm/index.ts';
 import { entryKey } from './vm/manifest.ts';
 import { kernelSuite } from './vm/suite.ts';
 
-const PASSPHRASE = 'correct horse';
 const PROCESSES = 3;
 /** Operations of each process, however slow the machine is. */
 const EACH = 30;
@@ -31,24 +22,20 @@ const EACH = 30;
 const SECONDS = sized(5, 15, 30);
 
 // biome-ignore format: a table
-const kinds = [
+const kinds: readonly Formatted[] = [
   { name: 'compressed, in small nodes', devices: 1, format: ['--compression=zstd', '--btree_node_size=16k', '--block_size=512', '--fs_size=512M', 'DEV0'] },
-  { name: 'encrypted', devices: 1, format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--compression=lz4', '--fs_size=512M', 'DEV0'] },
+  { name: 'encrypted', devices: 1, isEncrypted: true, format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--compression=lz4', '--fs_size=512M', 'DEV0'] },
   { name: 'two copies on three', devices: 3, format: ['--replicas=2', '--fs_size=512M', 'DEV0', '--fs_size=512M', 'DEV1', '--fs_size=512M', 'DEV2'] },
   { name: 'other hashes and checksums', devices: 1, format: ['--str_hash=crc64', '--data_checksum=xxhash', '--metadata_checksum=crc64', '--compression=gzip', '--fs_size=512M', 'DEV0'] },
   { name: 'quotas, large buckets', devices: 1, format: ['--usrquota', '--grpquota', '--prjquota', '--bucket_size=512k', '--fs_size=512M', 'DEV0'] },
-] as const;
+];
 
 kernelSuite('a random workload by the kernel', () => {
   const seed = testSeed();
-  const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-stress-'));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  const all = kinds.map((kind, nr) => {
-    const disks = Array.from({ length: kind.devices }, (_, i) => `disk${nr}.${i}`);
-    return { ...kind, disks, images: disks.map(disk => join(folder, disk)), isEncrypted: kind.name === 'encrypted' };
-  });
+  const made = new FormattedKinds('stress', kinds);
+  const { all, folder } = made;
   type One = (typeof all)[number];
-  const keyOf = ({ isEncrypted, images }: One) => (isEncrypted ? { key: unlockKey(images[0]!, PASSPHRASE) } : {});
+  const keyOf = (one: One) => made.keyOf(one);
   let run: RunResult | undefined;
   const caseOf = ({ name }: One) => {
     if (run === undefined) throw new Error('the kernel has not worked: a test before this one has failed');
@@ -56,48 +43,31 @@ kernelSuite('a random workload by the kernel', () => {
   };
 
   beforeAll(async () => {
-    await loadChecksums();
-    await loadCompression();
-    await loadCompressors();
-    const passphraseFile = join(folder, 'passphrase');
-    writeFileSync(passphraseFile, PASSPHRASE);
     const source = join(folder, 'source');
     fillSource(source, seed);
-    for (const { format, images } of all) {
-      const words = format.map(word =>
-        word.replace('PASSPHRASE', passphraseFile).replace(/^DEV(\d)$/, (_, nr: string) => images[Number(nr)]!),
-      );
-      await succeed('format', [`--source=${source}`, ...words]);
-    }
+    await made.format(`--source=${source}`);
   }, patient(300_000));
 
   test(`${SECONDS} seconds, then a check and a look`, { timeout: patient(900_000) }, async () => {
     const seeds = all.map((_, nr) => (seed + 100 * nr) % 2 ** 31);
     console.info(`a random workload by the kernel: TEST_SEED=${seed}, seeds of the filesystems ${seeds.join(', ')}`);
-    run = await runInKernel({
-      disks: all.flatMap(one => one.disks.map((name, i) => ({ name, path: one.images[i]! }))),
-      cases: all.map((one, nr) => ({
-        name: one.name,
-        steps: [
-          { do: 'mount', disks: one.disks, ...keyOf(one) },
-          {
-            do: 'stress',
-            as: 'stress',
-            seconds: SECONDS / all.length,
-            atLeast: EACH,
-            processes: PROCESSES,
-            seed: seeds[nr]!,
-            timeoutSeconds: 240,
-          },
-          { do: 'umount', timeoutSeconds: 120 },
-          { do: 'fsck', disks: one.disks, as: 'fsck', timeoutSeconds: 200, ...keyOf(one) },
-          { do: 'mount', disks: one.disks, readOnly: true, options: 'nochanges', ...keyOf(one) },
-          { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
-          { do: 'umount' },
-        ],
-      })),
-      timeoutSeconds: 800,
-    });
+    run = await made.run(
+      (one, nr) => [
+        { do: 'mount', disks: one.disks, ...keyOf(one) },
+        {
+          do: 'stress',
+          as: 'stress',
+          seconds: SECONDS / all.length,
+          atLeast: EACH,
+          processes: PROCESSES,
+          seed: seeds[nr]!,
+          timeoutSeconds: 240,
+        },
+        { do: 'umount', timeoutSeconds: 120 },
+        ...made.lookSteps(one),
+      ],
+      true,
+    );
   });
 
   test.each(all)('$name: work was done, and the kernel has no complaint', one => {
@@ -114,8 +84,7 @@ kernelSuite('a random workload by the kernel', () => {
   test.each(all)('$name: everything is as we read it', { timeout: patient(120_000) }, one => {
     const expected = resultOf(caseOf(one), 'seen').manifest ?? [];
     const data = new Map(expected.map(entry => [entryKey(entry), entry.data]));
-    const passphrase = one.isEncrypted ? { passphrase: new TextEncoder().encode(PASSPHRASE) } : {};
-    const filesystem = openFilesystem(one.images, passphrase);
+    const filesystem = openFilesystem(one.images, made.passphraseOf(one));
     try {
       const { entries, complaints } = treeManifest(filesystem, key => data.get(key));
       expect(complaints).toEqual([]);

@@ -252,9 +252,10 @@ kernelSuite('filesystems that a kernel has upgraded', () => {
       expect(problemsOf(one)).toEqual([]);
     });
 
-    test.skipIf(one.operations === 0)(`${one.operations} random changes in ${COMMITS} commits`, () => {
-      changeAtRandom(one);
-    });
+    if (one.operations > 0)
+      test(`${one.operations} random changes in ${COMMITS} commits`, () => {
+        changeAtRandom(one);
+      });
   });
 
   /** Paths of files that were there before, and may be changed. */

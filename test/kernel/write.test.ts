@@ -2,47 +2,29 @@
 // model, the kernel's in place), then Linux checks and reads them: no complaint, everything as we read it. Then Linux changes as much in
 // turn, ours and its own, and we read and check what it has left. There and back twice: the second time on top of the first.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import {
   checkInvariants,
   FileEdit,
   type Filesystem,
   FilesystemWriter,
   findingText,
-  loadChecksums,
-  loadCompression,
-  loadCompressors,
-  masterKey,
-  openDevice,
   openFilesystem,
-  openMembers,
   seededRandom,
 } from '@bcachefs-ts/core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { changeTheirs, dropTheirs } from '../support/change-theirs.ts';
-import { succeed } from '../support/cli.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
 import { sampleOf, sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
+import { FormattedKinds } from './formatted-kinds.ts';
 import { withoutFalseAlarms } from './vm/false-alarms.ts';
-import {
-  caseNamed,
-  compareManifests,
-  type RunResult,
-  resultOf,
-  runInKernel,
-  type Step,
-  unlockKey,
-} from './vm/index.ts';
+import { caseNamed, compareManifests, type RunResult, resultOf } from './vm/index.ts';
 import { entryKey } from './vm/manifest.ts';
 import { kernelSuite } from './vm/suite.ts';
 
 const MIB = 2 ** 20;
-const PASSPHRASE = 'correct horse';
 
 const problemsOf = (filesystem: Filesystem): string[] => checkInvariants(filesystem).findings.map(findingText);
 
@@ -108,22 +90,10 @@ const text = new TextEncoder();
 kernelSuite('what we write is what the kernel reads', () => {
   const seed = testSeed();
   console.info(`kernel writes: TEST_SEED=${seed}`);
-  const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-write-'));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  const all = kinds.map(kind => {
-    const disks = Array.from({ length: kind.devices ?? 1 }, (_, i) => `${kind.name}.${i}`);
-    return { ...kind, disks, images: disks.map(disk => join(folder, `${disk}.img`)) };
-  });
+  const made = new FormattedKinds('write', kinds);
+  const { all } = made;
   type One = (typeof all)[number];
-  const keyOf = ({ isEncrypted, images }: One) => (isEncrypted ? { key: unlockKey(images[0]!, PASSPHRASE) } : {});
-  const passphraseOf = ({ isEncrypted }: One) => (isEncrypted ? { passphrase: text.encode(PASSPHRASE) } : {});
-  const disks = all.flatMap(one => one.disks.map((name, i) => ({ name, path: one.images[i]! })));
-  const inKernel = (stepsOf: (one: One, nr: number) => readonly Step[], throwaway: boolean) =>
-    runInKernel({
-      disks: disks.map(disk => ({ ...disk, throwaway })),
-      cases: all.map((one, nr) => ({ name: one.name, steps: stepsOf(one, nr) })),
-      timeoutSeconds: 900,
-    });
+  const keyOf = (one: One) => made.keyOf(one);
   const looks = new Map<string, RunResult>();
   const looksOf = (round: Round, whose: 'ours' | 'theirs') => {
     const found = looks.get(`${whose} ${round}`);
@@ -131,26 +101,14 @@ kernelSuite('what we write is what the kernel reads', () => {
     return found;
   };
   const look = async (round: Round, whose: 'ours' | 'theirs') => {
-    const result = await inKernel(
-      one => [
-        { do: 'fsck', disks: one.disks, as: 'fsck', timeoutSeconds: 200, ...keyOf(one) },
-        { do: 'mount', disks: one.disks, readOnly: true, options: 'nochanges', ...keyOf(one) },
-        { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
-        { do: 'umount' },
-      ],
-      true,
-    );
-    looks.set(`${whose} ${round}`, result);
+    looks.set(`${whose} ${round}`, await made.look());
   };
 
   function changeByEngine(one: One, round: Round): void {
-    const devices = one.images.map(path => openDevice(path, { write: true }));
-    try {
+    made.open(one, (set, key) => {
       const random = randomFrom(seed + round);
       let clock = (1_800_000_000n + BigInt(round) * 1_000_000n) * 10n ** 9n;
       const now = () => (clock += 1_000_003n);
-      const set = openMembers(devices);
-      const key = one.isEncrypted ? masterKey(set.newest.sb, text.encode(PASSPHRASE)) : undefined;
       const options = { random: seededRandom(`${seed} ${round}`), now };
       const writer = new FilesystemWriter(set, { key, random: options.random, now: () => clock / 10n ** 9n });
       const model = new FileModel(random);
@@ -175,30 +133,18 @@ kernelSuite('what we write is what the kernel reads', () => {
       // More, where some kind was not drawn.
       expect(countDone()).toBeGreaterThanOrEqual(OPERATIONS);
       for (const kind of MODEL_KINDS) expect(model.done[kind], kind).toBeGreaterThan(0);
-    } finally {
-      for (const device of devices) device.close();
-    }
+    });
   }
 
   beforeAll(async () => {
-    await loadChecksums();
-    await loadCompression();
-    await loadCompressors();
-    const passphraseFile = join(folder, 'passphrase');
-    writeFileSync(passphraseFile, PASSPHRASE);
-    for (const { format, images } of all) {
-      const words = format.map(word =>
-        word.replace('PASSPHRASE', passphraseFile).replace(/^DEV(\d)$/, (_, nr: string) => images[Number(nr)]!),
-      );
-      await succeed('format', words);
-    }
-    await inKernel(
+    await made.format();
+    await made.run(
       (one, nr) => [
         { do: 'mount', disks: one.disks, ...keyOf(one) },
         { do: 'fill', seed: nr, sizeBytes: 4 * MIB, subvolumes: true, timeoutSeconds: 200 },
         { do: 'umount' },
       ],
-      false,
+      true,
     );
   }, patient(1_000_000));
 
@@ -217,7 +163,7 @@ kernelSuite('what we write is what the kernel reads', () => {
     describe('after the kernel has changed it in turn', () => {
       let changes: RunResult | undefined;
       test('the kernel has changed and looked', { timeout: patient(2_000_000) }, async () => {
-        changes = await inKernel(
+        changes = await made.run(
           (one, nr) => [
             { do: 'mount', disks: one.disks, ...keyOf(one) },
             {
@@ -230,7 +176,7 @@ kernelSuite('what we write is what the kernel reads', () => {
             },
             { do: 'umount', timeoutSeconds: 120 },
           ],
-          false,
+          true,
         );
         await look(round, 'theirs');
       });
@@ -258,7 +204,7 @@ kernelSuite('what we write is what the kernel reads', () => {
   function compareWithUs(one: One, round: Round, whose: 'ours' | 'theirs'): void {
     const expected = resultOf(caseNamed(looksOf(round, whose), one.name), 'seen').manifest ?? [];
     const data = new Map(expected.map(entry => [entryKey(entry), entry.data]));
-    const filesystem = openFilesystem(one.images, passphraseOf(one));
+    const filesystem = openFilesystem(one.images, made.passphraseOf(one));
     try {
       const { entries, complaints } = treeManifest(filesystem, key => data.get(key));
       expect(complaints).toEqual([]);

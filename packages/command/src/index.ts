@@ -27,7 +27,7 @@ export {
   withDevice,
   withMembers,
 } from './filesystem-argument.ts';
-export { limitGarbage } from './host/garbage.ts';
+export { GarbageLimit } from './host/garbage.ts';
 export { KeptHoles } from './host/kept-holes.ts';
 export { type AddKey, type KeyringName, keyringNames, loadAddKey } from './host/keyring.ts';
 export { type CallTarget, HostCallError, loadNativeCalls, type NativeCalls } from './host/native-calls.ts';

@@ -13,7 +13,7 @@ import {
   creationTime,
   defineCommand,
   type FileCounts,
-  limitGarbage,
+  GarbageLimit,
   type Out,
   openForWriting,
   passphraseOption,
@@ -113,11 +113,6 @@ export const imageUpdateCommand = defineCommand({
   text: printUpdated,
   json: updatedJson,
 });
-
-/** Changed keys that are kept in memory: see ADR 17. */
-const CHANGES_MAX = 20_000;
-/** So many files make garbage that is worth collecting early. */
-const MANY = 1000;
 
 async function updateImage(context: Context, args: ImageUpdateArgs): Promise<ImageUpdated> {
   if (args.source === '-') context.prompt.claimInput('the archive of --source');
@@ -227,7 +222,7 @@ class Image {
 
   batches(): BatchedEdit {
     const { random, nowNs } = this;
-    return new BatchedEdit(this.writer, { random, now: () => nowNs, isOneCommit: true, changesMax: CHANGES_MAX });
+    return new BatchedEdit(this.writer, { random, now: () => nowNs, isOneCommit: true });
   }
 
   /** Room for all of the source beside what is there, whatever of it will be needed. */
@@ -293,7 +288,7 @@ class Session implements UpdateSession {
   readonly #size: SourceSize;
   readonly #reading: FileEdit;
   #batches: BatchedEdit | undefined;
-  #steps = 0;
+  readonly #garbage = new GarbageLimit();
 
   constructor(image: Image, size: SourceSize, isDryRun: boolean) {
     this.#image = image;
@@ -315,7 +310,7 @@ class Session implements UpdateSession {
   }
 
   step(): void {
-    if (++this.#steps === MANY) limitGarbage();
+    this.#garbage.step();
     // A dry run keeps all of it in memory, since nothing is to be written.
     if (!this.isDryRun) this.#batches?.step();
   }
@@ -327,7 +322,7 @@ class Session implements UpdateSession {
 
 const isNothing = (counts: FileCounts): boolean => Object.values(counts).every(count => count === 0);
 
-export function printUpdated(updated: ImageUpdated, out: Out): void {
+function printUpdated(updated: ImageUpdated, out: Out): void {
   const { image, isDryRun, added, changed, removed, unchanged, writtenBytes, sizeBefore, sizeAfter } = updated;
   const isSame = [added, changed, removed].every(isNothing);
   const first = isDryRun ? 'Dry run, nothing was written: would update' : 'Updated';
@@ -341,7 +336,7 @@ export function printUpdated(updated: ImageUpdated, out: Out): void {
 }
 
 /** docs/json/image-update.md */
-export function updatedJson(updated: ImageUpdated): object {
+function updatedJson(updated: ImageUpdated): object {
   const { uuid, image, isDryRun, added, changed, removed, unchanged, writtenBytes, sizeBefore, sizeAfter, commit } =
     updated;
   return {

@@ -75,3 +75,8 @@ function isZeroBlock(bytes: Uint8Array, at: number): boolean {
   const end = Math.min(at + HOLE_BYTES, bytes.length);
   return Buffer.compare(bytes.subarray(at, end), ZEROES.subarray(0, end - at)) === 0;
 }
+
+export function isZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at += HOLE_BYTES) if (!isZeroBlock(bytes, at)) return false;
+  return true;
+}

@@ -7,4 +7,4 @@ export { exclusion, ownerMapper, parseSubvolumes, SubvolumeFinder } from './owne
 export { type PopulateOptions, populate } from './populate.ts';
 export type { SourceEntry, SourceFile, SourceTree } from './source.ts';
 export { openTar } from './tar.ts';
-export { type UpdateReport, type UpdateSession, updateFiles } from './update.ts';
+export { type UpdateOptions, type UpdateReport, type UpdateSession, updateFiles } from './update.ts';

@@ -4,6 +4,7 @@
 // come out as if they had just been made.
 
 import { type FileEdit, type FileRef, fileSegments } from '@bcachefs-ts/core';
+import { isZero } from './file-chunks.ts';
 import type { SourceFile } from './source.ts';
 
 /** What contents are changed in: see UpdateSession. */
@@ -166,5 +167,3 @@ class Comparison {
     return into;
   }
 }
-
-const isZero = (bytes: Uint8Array): boolean => bytes.every(byte => byte === 0);

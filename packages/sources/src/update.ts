@@ -13,6 +13,7 @@ import { countFile, type FileCounts, noCounts } from '@bcachefs-ts/command';
 import {
   areEqual,
   atPath,
+  CorruptError,
   compareBytes,
   createSubvolume,
   type ExtendedAttribute,
@@ -21,6 +22,7 @@ import {
   type FileRef,
   fileTypes,
   isDirectory,
+  joinPath,
   modeType,
   readDirectory,
   readXattrs,
@@ -103,6 +105,16 @@ interface OpenDirectory {
   readonly left: Map<string, Found>;
   /** Of subvolumes: whether it is read-only when it is left. */
   readonly isReadOnly: boolean | undefined;
+}
+
+/** A name that goes, and what is below it goes first. */
+interface Removal {
+  readonly directory: FileRef;
+  readonly found: Found;
+  /** For messages. */
+  readonly path: string;
+  /** The next is the last. */
+  readonly left: Found[];
 }
 
 interface LinkTarget {
@@ -212,7 +224,7 @@ class Updater implements ContentSession {
     const { file, entry, isNew, left, isReadOnly } = this.#open.at(-1)!; // callers look first
     for (const [name, found] of left) {
       if (entry.depth === 0 && name === LOST_AND_FOUND) continue;
-      yield* this.#remove(file, found, pathText(joined(entry.path, found.name)));
+      yield* this.#remove(file, found, pathText(entry.depth === 0 ? found.name : joinPath([entry.path, found.name])));
     }
     this.#open.pop();
     atPath(pathText(entry.path), () => {
@@ -361,18 +373,45 @@ class Updater implements ContentSession {
     else target.files.push(file);
   }
 
-  /** With all that is below it. @throws UsageError when that is or has a subvolume */
-  *#remove(directory: FileRef, { file, name, isSubvolume }: Found, path: string): Generator<void> {
-    if (isSubvolume) {
+  /**
+   * With all that is below it, however deep that is.
+   * @throws UsageError when that is or has a subvolume; CorruptError dir_loop for a directory that is inside of itself
+   */
+  *#remove(directory: FileRef, found: Found, path: string): Generator<void> {
+    const way = [this.#removal(directory, found, path)];
+    const entered = new Set([identityOf(found.file)]);
+    for (let last = way[0]; last !== undefined; last = way.at(-1)) {
+      const below = last.left.pop();
+      if (below === undefined) {
+        way.pop();
+        entered.delete(identityOf(last.found.file));
+        this.#removeName(last);
+        this.step();
+        yield;
+        continue;
+      }
+      const at = `${last.path}/${pathText(below.name)}`;
+      const identity = identityOf(below.file);
+      if (entered.has(identity))
+        throw new CorruptError('dir_loop', { path: at }, 'leads back to a directory that it is in');
+      entered.add(identity);
+      way.push(this.#removal(last.found.file, below, at));
+    }
+  }
+
+  #removal(directory: FileRef, found: Found, path: string): Removal {
+    if (found.isSubvolume) {
       throw new UsageError(
         `${path} is a subvolume in the image, and no directory of the source; \`subvolume delete\` removes it`,
       );
     }
-    if (isDirectory(this.edit.files.inode(file))) {
-      for (const below of this.#namesIn(file).values())
-        yield* this.#remove(file, below, `${path}/${pathText(below.name)}`);
-    }
-    const { inode, isGone } = atPath(path, () => this.change(directory).files.remove(directory, name));
+    const isFull = atPath(path, () => isDirectory(this.edit.files.inode(found.file)));
+    const left = isFull ? [...this.#namesIn(found.file).values()].reverse() : [];
+    return { directory, found, path, left };
+  }
+
+  #removeName({ directory, found, path }: Removal): void {
+    const { inode, isGone } = atPath(path, () => this.change(directory).files.remove(directory, found.name));
     const { removed } = this.#counts;
     const type = fileTypes.byId(modeType(inode.bi_mode))?.name ?? 'unknown';
     if (!isGone) removed.links++;
@@ -380,8 +419,6 @@ class Updater implements ContentSession {
       countFile(removed, type);
       if (type === 'reg') removed.data_bytes += Number(inode.bi_size);
     }
-    this.step();
-    yield;
   }
 
   #namesIn(file: FileRef): Map<string, Found> {
@@ -461,6 +498,3 @@ function take({ left }: OpenDirectory, name: Uint8Array): Found | undefined {
 const identityOf = ({ subvolume, inum }: FileRef): string => `${subvolume}:${inum}`;
 
 const isSameFile = (a: FileRef, b: FileRef): boolean => a.subvolume === b.subvolume && a.inum === b.inum;
-
-const joined = (path: Uint8Array, name: Uint8Array): Uint8Array =>
-  path.length === 0 ? name : Uint8Array.from([...path, 0x2f, ...name]);

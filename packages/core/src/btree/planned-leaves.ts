@@ -93,7 +93,7 @@ export class PlannedLeaves {
   #patch(keys: Key[], pos: Bpos): void {
     const changed = this.#changes.get(pos) ?? this.#view.get(pos);
     const key = changed?.k.type === DELETED ? undefined : changed;
-    const index = indexOf(keys, pos);
+    const index = firstFrom(keys, pos, ({ k }) => k.p);
     const isThere = index < keys.length && compareBpos(keys[index]!.k.p, pos) === 0;
     if (key === undefined) keys.splice(index, isThere ? 1 : 0);
     else keys.splice(index, isThere ? 1 : 0, key);
@@ -106,31 +106,20 @@ export class PlannedLeaves {
     }
     const all = this.#changed.get(seen);
     if (all === undefined) return undefined;
-    let end = firstFrom(all, min);
+    let end = firstFrom(all, min, one => one);
     const start = end;
     while (end < all.length && compareBpos(all[end]!, max) <= 0) end++;
     return all.slice(start, end);
   }
 }
 
-/** The first of sorted positions that is at `pos` or after it. */
-function firstFrom(positions: readonly Bpos[], pos: Bpos): number {
+/** The index of the first of sorted things that is at `pos` or after it. */
+function firstFrom<T>(sorted: readonly T[], pos: Bpos, posOf: (one: T) => Bpos): number {
   let low = 0;
-  let high = positions.length;
+  let high = sorted.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (compareBpos(positions[middle]!, pos) < 0) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-function indexOf(keys: readonly Key[], pos: Bpos): number {
-  let low = 0;
-  let high = keys.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (compareBpos(keys[middle]!.k.p, pos) < 0) low = middle + 1;
+    if (compareBpos(posOf(sorted[middle]!), pos) < 0) low = middle + 1;
     else high = middle;
   }
   return low;

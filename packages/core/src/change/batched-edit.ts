@@ -7,6 +7,8 @@ import type { CommitReport, FilesystemWriter } from './writer.ts';
 
 /** The memory that a part takes goes by its changed keys, and so does the time that is saved by making fewer parts. */
 const CHANGES_MAX = 60_000;
+/** Of a part of one commit, on a filesystem that exists: a small machine has room for it (ADR 17). */
+const CHANGES_STAGED_MAX = 20_000;
 
 export interface BatchedEditOptions extends FileEditOptions {
   /** Changed keys that make a part. */
@@ -38,8 +40,9 @@ export class BatchedEdit {
 
   /** Between two operations: ends the part when enough has changed. @throws as FileEdit.commit does */
   step(): void {
-    if (this.#edit.tx.size < (this.#options.changesMax ?? CHANGES_MAX)) return;
-    if (this.#options.isOneCommit) {
+    const { isOneCommit = false, changesMax = isOneCommit ? CHANGES_STAGED_MAX : CHANGES_MAX } = this.#options;
+    if (this.#edit.tx.size < changesMax) return;
+    if (isOneCommit) {
       this.#edit = this.#edit.stage();
       return;
     }

@@ -16,17 +16,17 @@ import { releaseEmptied } from '../alloc/release-emptied.ts';
 import type { NodePointer } from '../btree/build.ts';
 import type { BtreeView } from '../btree/iterate.ts';
 import type { NodeAllocator } from '../btree/node-store.ts';
-import { getBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposText, SPOS_MAX } from '../ondisk/bpos.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { assert, CorruptError, DeviceError } from '../ondisk/errors.ts';
 import { rulesOf } from '../ondisk/format-rules.ts';
 import { BchBackpointer, backpointerBpos } from '../ondisk/keys/backpointer.ts';
-import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
-import { FilesystemTriggers } from './triggers.ts';
-import type { CommitReport, FilesystemWriter, StageRequest } from './writer.ts';
+import { editFor, nodePlacement, triggersOf } from './change.ts';
+import { assertRootsLive } from './commit-assertions.ts';
+import type { FilesystemTriggers } from './triggers.ts';
+import type { CommitReport, CommitRequest, FilesystemWriter } from './writer.ts';
 
 export interface BtreeReplacement {
   readonly btree: BtreeName;
@@ -175,27 +175,13 @@ class Room {
   }
 
   triggers(): FilesystemTriggers {
-    const { sb, replay } = this.#writer.filesystem;
-    const { clocks } = replay;
-    const { onDamage } = this.#options;
-    return new FilesystemTriggers(sb, {
-      journalSeq: this.#writer.nextSeq,
-      // 0 says never.
-      readClock: clocks.read > 0n ? clocks.read : 1n,
-      writeClock: clocks.write > 0n ? clocks.write : 1n,
-      ...(onDamage === undefined ? {} : { onDamage }),
-    });
+    return triggersOf(this.#writer.filesystem, this.#writer.nextSeq, this.#options);
   }
 
   allocator(triggers: FilesystemTriggers): NodeAllocator {
     const { filesystem } = this.#writer;
-    const { flags } = filesystem.sb;
-    const nodes = {
-      replicas: getBits(flags, sbBits.META_REPLICAS_WANT),
-      target: getBits(flags, sbBits.METADATA_TARGET),
-    };
-    const { allocator } = this.#options;
-    return allocator ?? new BucketAllocator(filesystem, triggers, nodes, { usesReserve: true, isHeld: this.#isHeld });
+    const options = { usesReserve: true, isHeld: this.#isHeld };
+    return this.#options.allocator ?? new BucketAllocator(filesystem, triggers, nodePlacement(filesystem.sb), options);
   }
 
   take(nodes: readonly NodePointer[]): void {
@@ -206,7 +192,7 @@ class Room {
   }
 
   /** A transaction that says what some nodes mean. */
-  request(changes: readonly NodeChange[], pending: PendingNodes, isFirst: boolean): StageRequest {
+  request(changes: readonly NodeChange[], pending: PendingNodes, isFirst: boolean): CommitRequest {
     const triggers = this.triggers();
     const tx = this.#writer.begin({
       run: (to, change) => {
@@ -226,7 +212,13 @@ class Room {
       const [before, after] = isNew ? [undefined, ptr] : [ptr, undefined];
       tx.runTriggers({ btree, level: level + 1, before, after });
     }
-    return { tx, allocator, superblock: sb => triggers.needs.applyTo(sb) };
+    const { sb } = this.#writer.filesystem;
+    return {
+      tx,
+      allocator,
+      superblock: editFor(triggers.needs),
+      checkRoots: roots => assertRootsLive(tx, sb, roots.values()),
+    };
   }
 
   readonly #isHeld: IsHeld = (dev, bucket) => this.#taken.has(`${dev}:${bucket}`) || this.#writer.isHeld(dev, bucket);

@@ -76,7 +76,7 @@ export function beginChange(writer: FilesystemWriter, options: ChangeOptions = {
     ...(ends === undefined ? {} : { ends }),
     ...(after === undefined ? {} : { isHeld, after: after.allocator }),
   });
-  const superblock = edited(triggers.needs);
+  const superblock = editFor(triggers.needs);
   const checkRoots = (roots: WrittenNodes['roots']) => assertRootsLive(tx, filesystem.sb, roots.values());
   return {
     tx,
@@ -87,8 +87,8 @@ export function beginChange(writer: FilesystemWriter, options: ChangeOptions = {
   };
 }
 
-/** A function of its own, since the writer keeps it until the commit, and it would keep whatever is around it: parts that have been staged. */
-const edited =
+/** What the superblock has to say for what triggers have met. A function of its own, since the writer keeps it until the commit, and it would keep whatever is around it: parts that have been staged. */
+export const editFor =
   (needs: SuperblockNeeds) =>
   (sb: Superblock): Superblock =>
     needs.applyTo(sb);
@@ -100,7 +100,12 @@ export function beginTrial(filesystem: Filesystem, seq = filesystem.replay.lastS
   return { tx, triggers, allocator: new BucketAllocator(filesystem, triggers, nodePlacement(filesystem.sb)) };
 }
 
-function triggersOf({ sb, replay: { clocks } }: Filesystem, journalSeq: number, { onDamage }: ChangeOptions) {
+/** All triggers of a change. @param journalSeq of the journal entry that it will be */
+export function triggersOf(
+  { sb, replay: { clocks } }: Filesystem,
+  journalSeq: number,
+  { onDamage }: Pick<ChangeOptions, 'onDamage'>,
+): FilesystemTriggers {
   return new FilesystemTriggers(sb, {
     journalSeq,
     // 0 says never.

@@ -9,8 +9,8 @@ import {
   creationTime,
   type FileCounts,
   type FilesystemArgs,
+  GarbageLimit,
   KeptHoles,
-  limitGarbage,
   noCounts,
   type Out,
   openForWriting,
@@ -77,14 +77,8 @@ export interface ChangeResult {
   readonly commit: CommitReport | undefined;
 }
 
-/** Changed keys that are kept in memory: see ADR 17. */
-const CHANGES_MAX = 20_000;
-
 /** What a command that writes no files may write without a look at the image's holes: some nodes of btrees. */
 const SMALL_BYTES = 4 << 20;
-
-/** So many files make garbage that is worth collecting early. */
-const MANY = 1000;
 
 export interface ChangeOptions extends Pick<FileEditOptions, 'makesRoom'> {
   /** Data are written, which may have to be compressed. */
@@ -126,11 +120,10 @@ export async function changeFiles(
       now: () => nowNs,
       onDamage,
       isOneCommit: true,
-      changesMax: CHANGES_MAX,
       ...options,
     });
     const isDryRun = args.dry_run;
-    let steps = 0;
+    const garbage = new GarbageLimit();
     const done = await work({
       get edit() {
         return batches.edit;
@@ -146,7 +139,7 @@ export async function changeFiles(
       },
       // A dry run keeps all of it in memory, since nothing is to be written.
       step() {
-        if (++steps === MANY) limitGarbage();
+        garbage.step();
         if (!isDryRun) batches.step();
       },
     });

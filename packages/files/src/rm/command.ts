@@ -11,6 +11,7 @@ import {
   type FileTree,
   fileTypes,
   isDirectory,
+  joinPath,
   modeType,
   pathText,
   UsageError,
@@ -64,9 +65,8 @@ interface Removal {
 
 interface Directory {
   readonly node: FileNode;
-  readonly path: Uint8Array;
   /** Its name in the directory that it is in; undefined for the one that was named. */
-  readonly from: { readonly above: FileRef; readonly entry: FileEntry } | undefined;
+  readonly from: { readonly above: Directory; readonly entry: FileEntry } | undefined;
 }
 
 /** @returns how many names went */
@@ -76,7 +76,8 @@ function removePath(change: Change, tree: FileTree, place: Place, { recursive, c
   if (isSubvolume) throw new UsageError(`${path}: is a subvolume; remove it with \`subvolume delete\``);
   if (isDirectory(node.inode) && !recursive)
     throw new UsageError(`${path}: is a directory; give -r to remove it with all that is in it`, undefined, 'EISDIR');
-  const directories = isDirectory(node.inode) ? directoriesFrom(tree, node, encoder.encode(path)) : [];
+  const topPath = new TextEncoder().encode(path);
+  const directories = isDirectory(node.inode) ? directoriesFrom(tree, node, topPath) : [];
   let removed = 0;
   const remove = (above: FileRef, last: Uint8Array) => {
     const { inode, isGone } = change.edit.files.remove(above, last);
@@ -100,11 +101,13 @@ function removePath(change: Change, tree: FileTree, place: Place, { recursive, c
     }
   };
   // What is in a directory goes before it, and it goes at once: its number is near those of its files.
-  for (const { node: above, path: at, from } of directories.toReversed()) {
+  for (const directory of directories.toReversed()) {
+    const { node: above, from } = directory;
+    const at = pathOf(directory, topPath);
     for (const entry of byNumber(change.tree().entries(above, { path: at }))) {
-      removeEntry(above, entry, joined(at, entry.name));
+      removeEntry(above, entry, joinPath([at, entry.name]));
     }
-    if (from !== undefined) removeEntry(from.above, from.entry, at);
+    if (from !== undefined) removeEntry(from.above.node, from.entry, at);
   }
   atPath(path, () => remove(directory, name));
   return removed;
@@ -124,20 +127,21 @@ const numberOf = ({ target }: FileEntry): bigint => ('inum' in target ? target.i
 function directoriesFrom(tree: FileTree, top: FileNode, topPath: Uint8Array): readonly Directory[] {
   const found: Directory[] = [];
   const entered = new Set([top.inum]);
-  const waiting: Directory[] = [{ node: top, path: topPath, from: undefined }];
+  const waiting: Directory[] = [{ node: top, from: undefined }];
   for (let above = waiting.pop(); above !== undefined; above = waiting.pop()) {
     found.push(above);
     const inside: Directory[] = [];
-    for (const entry of tree.entries(above.node, { path: above.path })) {
+    const at = pathOf(above, topPath);
+    for (const entry of tree.entries(above.node, { path: at })) {
       const type = typeOf(entry.type);
       if (type !== 'dir' && type !== 'subvol') continue;
-      const path = joined(above.path, entry.name);
+      const path = joinPath([at, entry.name]);
       if (type === 'subvol')
         throw new UsageError(`${pathText(path)}: is a subvolume; remove it with \`subvolume delete\` first`);
       const node = tree.open(entry, { path });
       if (node === undefined || entered.has(node.inum)) continue;
       entered.add(node.inum);
-      inside.push({ node, path, from: { above: above.node, entry } });
+      inside.push({ node, from: { above, entry } });
     }
     // The last one that waits is the next.
     waiting.push(...inside.sort((a, b) => Number(b.node.inum - a.node.inum)));
@@ -145,12 +149,9 @@ function directoriesFrom(tree: FileTree, top: FileNode, topPath: Uint8Array): re
   return found;
 }
 
-const encoder = new TextEncoder();
-
-function joined(path: Uint8Array, name: Uint8Array): Uint8Array {
-  const at = new Uint8Array(path.length + 1 + name.length);
-  at.set(path);
-  at[path.length] = 0x2f;
-  at.set(name, path.length + 1);
-  return at;
+/** Not kept for each: in a deep tree, all paths together would be much longer than what is there. */
+function pathOf({ from }: Directory, topPath: Uint8Array): Uint8Array {
+  const names: Uint8Array[] = [];
+  for (let at = from; at !== undefined; at = at.above.from) names.push(at.entry.name);
+  return joinPath([topPath, ...names.reverse()]);
 }

@@ -1,0 +1,110 @@
+// Filesystems that our format makes, of several kinds, and what a kernel does with all of them in one boot: what the suites share that change
+// such a filesystem and have a kernel look at it before and after.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  type BlockDevice,
+  loadChecksums,
+  loadCompression,
+  loadCompressors,
+  type MemberSet,
+  masterKey,
+  openDevice,
+  openMembers,
+} from '@bcachefs-ts/core';
+import { afterAll } from 'vitest';
+import { succeed } from '../support/cli.ts';
+import { type RunResult, runInKernel, type Step, unlockKey } from './vm/index.ts';
+
+const PASSPHRASE = new TextEncoder().encode('correct horse');
+
+export interface Formatted {
+  readonly name: string;
+  /** Words of `format`: DEV0, DEV1 … stand for the images, PASSPHRASE for a file with one. */
+  readonly format: readonly string[];
+  readonly devices?: number;
+  readonly isEncrypted?: boolean;
+}
+
+/** One of them, with its images. */
+export type Placed<K extends Formatted> = K & { readonly disks: readonly string[]; readonly images: readonly string[] };
+
+export class FormattedKinds<K extends Formatted> {
+  readonly folder: string;
+  readonly all: readonly Placed<K>[];
+
+  /** Inside of a suite: the images go when it ends. @param what a word for the folder that they are in */
+  constructor(what: string, kinds: readonly K[]) {
+    const folder = mkdtempSync(join(tmpdir(), `bcachefs-ts-${what}-`));
+    afterAll(() => rmSync(folder, { recursive: true, force: true }));
+    this.folder = folder;
+    this.all = kinds.map((kind, nr) => {
+      const disks = Array.from({ length: kind.devices ?? 1 }, (_, i) => `disk${nr}.${i}`);
+      return { ...kind, disks, images: disks.map(disk => join(folder, `${disk}.img`)) };
+    });
+  }
+
+  /** @param more words that all of them get */
+  async format(...more: readonly string[]): Promise<void> {
+    await loadChecksums();
+    await loadCompression();
+    await loadCompressors();
+    const passphraseFile = join(this.folder, 'passphrase');
+    writeFileSync(passphraseFile, PASSPHRASE);
+    for (const { format, images } of this.all) {
+      const words = format.map(word =>
+        word.replace('PASSPHRASE', passphraseFile).replace(/^DEV(\d)$/, (_, nr: string) => images[Number(nr)]!),
+      );
+      await succeed('format', [...more, ...words]);
+    }
+  }
+
+  /** What a step needs to unlock one. */
+  keyOf({ isEncrypted, images }: Placed<K>): { readonly key?: ReturnType<typeof unlockKey> } {
+    return isEncrypted ? { key: unlockKey(images[0]!, new TextDecoder().decode(PASSPHRASE)) } : {};
+  }
+
+  /** What opening one takes. */
+  passphraseOf({ isEncrypted }: Placed<K>): { readonly passphrase?: Uint8Array } {
+    return isEncrypted ? { passphrase: PASSPHRASE } : {};
+  }
+
+  /** Runs `use` with the members of one open for writing, and its master key. */
+  open<T>({ images, isEncrypted }: Placed<K>, use: (set: MemberSet, key: Uint8Array | undefined) => T): T {
+    const devices: BlockDevice[] = [];
+    try {
+      for (const path of images) devices.push(openDevice(path, { write: true }));
+      const set = openMembers(devices);
+      return use(set, isEncrypted ? masterKey(set.newest.sb, PASSPHRASE) : undefined);
+    } finally {
+      for (const device of devices) device.close();
+    }
+  }
+
+  /** @param isKept whether the images keep what the kernel writes */
+  run(stepsOf: (one: Placed<K>, nr: number) => readonly Step[], isKept: boolean): Promise<RunResult> {
+    return runInKernel({
+      disks: this.all.flatMap(({ disks, images }) =>
+        disks.map((name, i) => ({ name, path: images[i]!, throwaway: !isKept })),
+      ),
+      cases: this.all.map((one, nr) => ({ name: one.name, steps: stepsOf(one, nr) })),
+      timeoutSeconds: 900,
+    });
+  }
+
+  /** Steps named `fsck` and `seen`: the kernel's check, and a manifest of what it sees, without anything that it writes. */
+  lookSteps(one: Placed<K>): readonly Step[] {
+    return [
+      { do: 'fsck', disks: one.disks, as: 'fsck', timeoutSeconds: 200, ...this.keyOf(one) },
+      { do: 'mount', disks: one.disks, readOnly: true, options: 'nochanges', ...this.keyOf(one) },
+      { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
+      { do: 'umount' },
+    ];
+  }
+
+  look(): Promise<RunResult> {
+    return this.run(one => this.lookSteps(one), false);
+  }
+}
