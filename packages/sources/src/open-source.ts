@@ -1,12 +1,17 @@
 // `--source=DIR|TAR|-`: a directory, an archive, or an archive on standard input.
 
 import { statSync } from 'node:fs';
+import { DeviceError } from '@bcachefs-ts/core';
 import { type DirectoryOptions, openDirectory } from './directory.ts';
 import type { SourceTree } from './source.ts';
 import { openTar, type TarOptions } from './tar.ts';
 
-/** @throws as openDirectory and openTar do */
+/** @throws DeviceError when it is not there; as openDirectory and openTar do */
 export async function openSource(path: string, options: DirectoryOptions & TarOptions = {}): Promise<SourceTree> {
-  const isDirectory = path !== '-' && statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
-  return isDirectory ? openDirectory(path, options) : openTar(path, options);
+  if (path === '-') return openTar(path, options);
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) {
+    throw new DeviceError('missing', path, 'there is no such directory or archive; check the path of --source');
+  }
+  return stat.isDirectory() ? openDirectory(path, options) : openTar(path, options);
 }
