@@ -24,8 +24,11 @@ import type { CommitReport, CommitRequest, FilesystemWriter, StageRequest } from
 export interface ChangeOptions extends Pick<AllocatorOptions, 'usesReserve' | 'ends'> {
   /** Called when what is there contradicts the change, which then goes on as far as it can; without it this is thrown. */
   readonly onDamage?: ((damage: CorruptError) => void) | undefined;
-  /** The part of the same change that was staged before this one. Without it, what has been staged is given up. */
-  readonly after?: ChangeParts | undefined;
+  /**
+   * The part of the same change that was staged before this one, or `staged` for parts of which nothing else is known. Without it, what
+   * has been staged is given up.
+   */
+  readonly after?: ChangeParts | 'staged' | undefined;
   /**
    * Buckets that earlier commits have emptied become free first, as a kernel's discards do it: else each commit of many would leave the
    * nodes that it replaced behind, and a small filesystem would be full of them.
@@ -74,7 +77,8 @@ export function beginChange(writer: FilesystemWriter, options: ChangeOptions = {
   const allocator = new BucketAllocator(filesystem, triggers, nodePlacement(filesystem.sb), {
     ...(usesReserve === undefined ? {} : { usesReserve }),
     ...(ends === undefined ? {} : { ends }),
-    ...(after === undefined ? {} : { isHeld, after: after.allocator }),
+    ...(after === undefined ? {} : { isHeld }),
+    ...(after === undefined || after === 'staged' ? {} : { after: after.allocator }),
   });
   const superblock = editFor(triggers.needs);
   const checkRoots = (roots: WrittenNodes['roots']) => assertRootsLive(tx, filesystem.sb, roots.values());
