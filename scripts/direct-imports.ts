@@ -11,8 +11,14 @@ import { build, type Plugin } from 'esbuild';
 /** The file that each value comes from, by its name; types have none. */
 type Door = ReadonlyMap<string, string>;
 
-/** `import { a, type B, c as d } from '@bcachefs-ts/core';`, as biome writes it; the same with `export`. */
-const THROUGH_A_DOOR = /^(import|export) \{([^{}]*)\} from '@bcachefs-ts\/([a-z-]+)';$/gm;
+/** `import { a, type B, c as d } from '@bcachefs-ts/core/engine';`, as biome writes it; the same with `export`. */
+const THROUGH_A_DOOR = /^(import|export) \{([^{}]*)\} from '@bcachefs-ts\/([a-z-]+(?:\/engine)?)';$/gm;
+
+/** The file of a door: `core/engine` is packages/core/src/engine.ts. */
+function doorFile(root: string, name: string): string {
+  const [folder = '', entry = 'index'] = name.split('/');
+  return join(root, 'packages', folder, `src/${entry}.ts`);
+}
 
 /** @param root of the workspace */
 export function directImports(root: string): Plugin {
@@ -21,7 +27,7 @@ export function directImports(root: string): Plugin {
     setup({ onLoad }) {
       const doors = new Map<string, Promise<Door>>();
       const doorOf = (name: string): Promise<Door> => {
-        const door = doors.get(name) ?? readDoor(join(root, 'packages', name, 'src/index.ts'));
+        const door = doors.get(name) ?? readDoor(doorFile(root, name));
         doors.set(name, door);
         return door;
       };

@@ -2,7 +2,7 @@
 // core's encoders made, so that the hex and what is said about it cannot part. What an example claims is compared with what core
 // decodes; an example that does not agree throws, and then `npm run docs` and its --check fail.
 
-import * as core from '@bcachefs-ts/core';
+import * as core from '@bcachefs-ts/core/engine';
 import { chacha20 } from '../packages/core/src/crypto/chacha20.ts';
 import { deriveKey } from '../packages/core/src/crypto/keys.ts';
 import { btreeNonce, journalNonce, type Nonce, sbKeyNonce } from '../packages/core/src/crypto/nonce.ts';

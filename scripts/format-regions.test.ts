@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { loadCompression } from '@bcachefs-ts/core';
+import { loadCompression } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { anchorOf, filledPages, formatProblems, type Pages } from './format-regions.ts';
 import { allLayouts, layoutDocs } from './layouts.ts';

@@ -10,7 +10,7 @@
 // What the pages must describe is checked here as well: every struct in exactly one page, and a heading or a table row of somebody's own
 // words for every key type, btree, superblock section, journal sub-entry and extent entry. So are the links between pages.
 
-import * as core from '@bcachefs-ts/core';
+import * as core from '@bcachefs-ts/core/engine';
 import { compressionTypes } from '../packages/core/src/ondisk/compression-types.ts';
 import { extentEntryTypes, extentFlags, reconcileOptions } from '../packages/core/src/ondisk/extent-entries.ts';
 import { keyErrorReasons } from '../packages/core/src/ondisk/keys/error.ts';

@@ -2,7 +2,7 @@
 // reads with. Without --as it lists the structs. (`bcachefs explain --hex` finds out by itself what lies at a byte of a filesystem.)
 
 import { parseSize } from '@bcachefs-ts/command';
-import * as core from '@bcachefs-ts/core';
+import * as core from '@bcachefs-ts/core/engine';
 import { allLayouts } from './layouts.ts';
 
 const words = process.argv.slice(2);

@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import * as core from '@bcachefs-ts/core';
+import * as core from '@bcachefs-ts/core/engine';
 
 export interface AnyLayout extends core.Codec<unknown> {
   readonly fields: Readonly<Record<string, core.FieldAt<unknown>>>;

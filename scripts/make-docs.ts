@@ -10,7 +10,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { commandToMarkdown, listedEntries } from '@bcachefs-ts/command';
-import * as core from '@bcachefs-ts/core';
+import * as core from '@bcachefs-ts/core/engine';
 import { bcachefs } from '../packages/bcachefs/src/programs/bcachefs.ts';
 import { filledPages, formatProblems } from './format-regions.ts';
 

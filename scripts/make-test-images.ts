@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import { loadChecksums, loadCompression } from '@bcachefs-ts/core';
+import { loadChecksums, loadCompression } from '@bcachefs-ts/core/engine';
 import { runInKernel, type Step, unlockKey } from '../test/kernel/vm/index.ts';
 import { succeed } from '../test/support/cli.ts';
 import { testImages } from '../test/support/images.ts';

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { btrees } from '@bcachefs-ts/core';
+import { btrees } from '@bcachefs-ts/core/engine';
 import { copySparse, fixture, whyNoFixtures } from '../../test/support/fixtures.ts';
 import type { Measurement } from './measurement.ts';
 import { runOnce } from './run-program.ts';

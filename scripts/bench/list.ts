@@ -10,7 +10,7 @@ import {
   openFilesystem,
   openMembers,
   PrintBuffer,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { fixture, whyNoFixtures } from '../../test/support/fixtures.ts';
 import { testImageContents } from '../../test/support/images.ts';
 import type { Measurement } from './measurement.ts';

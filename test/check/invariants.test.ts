@@ -30,7 +30,7 @@ import {
   viewOf,
   withMember,
   withSection,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fixture, fixtureNames, whyNoFixtures } from '../support/fixtures.ts';
 import { testImages, withTestImage } from '../support/images.ts';

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AddKey, HostCallError, loadAddKey, runCli } from '@bcachefs-ts/command';
-import { keyringKey, openDevice, readSuperblock } from '@bcachefs-ts/core';
+import { keyringKey, openDevice, readSuperblock } from '@bcachefs-ts/core/engine';
 import { unlockCommand, unlockCommandOn } from '@bcachefs-ts/show-super';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';

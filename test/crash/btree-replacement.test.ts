@@ -1,7 +1,7 @@
 // Btrees put in the place of others, cut off at every write: the filesystem is what it was or what it was to be, whole by every rule of the
 // checker, and its files are the same in both.
 
-import { loadChecksums, loadCompression, loadCompressors, replaceBtrees } from '@bcachefs-ts/core';
+import { loadChecksums, loadCompression, loadCompressors, replaceBtrees } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { ALL, DERIVED, madeAgain, madeUncounted } from '../support/btree-replacement.ts';
 import { writerOn } from '../support/commits.ts';

@@ -12,7 +12,7 @@ import {
   NO_TRIGGERS,
   openMembers,
   seededRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { sized } from '../support/long.ts';
 import { grown, PastTheEnd, xattrKey } from '../support/past-the-end.ts';

@@ -1,7 +1,14 @@
 // Changes of files with all that follows from them, cut off anywhere: a reader finds the filesystem as it was or as it was to be, down to
 // the last byte of every file, and the checker of everything derived finds nothing.
 
-import { FaultyDevice, FileEdit, loadChecksums, loadCompression, loadCompressors, readBytes } from '@bcachefs-ts/core';
+import {
+  FaultyDevice,
+  FileEdit,
+  loadChecksums,
+  loadCompression,
+  loadCompressors,
+  readBytes,
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { commitsOf, wornImage, writerOn } from '../support/commits.ts';
 import { type Milestone, openOn, stateOf, statesOf, tryCuts } from '../support/cut-states.ts';

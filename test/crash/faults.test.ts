@@ -11,7 +11,7 @@ import {
   loadCompression,
   loadCompressors,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { commitsOf, writerOn } from '../support/commits.ts';
 import { statesOf } from '../support/cut-states.ts';

@@ -14,7 +14,7 @@ import {
   members,
   NoSpaceError,
   sbBits,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type CommitOptions, writerOn } from '../support/commits.ts';
 import { FileModel, treeText } from '../support/file-model.ts';

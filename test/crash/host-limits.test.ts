@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CorruptError, loadChecksums, loadCompression, openMembers } from '@bcachefs-ts/core';
+import { CorruptError, loadChecksums, loadCompression, openMembers } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { built, shell } from '../cli/built.ts';
 import { succeed } from '../support/cli.ts';

@@ -4,7 +4,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadChecksums } from '@bcachefs-ts/core';
+import { loadChecksums } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { built } from '../cli/built.ts';
 import { statesOf } from '../support/cut-states.ts';

@@ -11,7 +11,7 @@ import {
   loadCompression,
   openDevice,
   readSuperblock,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { built } from '../cli/built.ts';
 import { type CommandName, run, succeed } from '../support/cli.ts';

@@ -1,7 +1,7 @@
 // Power cuts while a filesystem is made and filled, in several commits and cut to size at the end: the devices hold no filesystem, or what
 // was there before, until the new one is there with every file.
 
-import type { BlockDevice } from '@bcachefs-ts/core';
+import type { BlockDevice } from '@bcachefs-ts/core/engine';
 import {
   CorruptError,
   DeviceError,
@@ -21,7 +21,7 @@ import {
   shrinkMember,
   VERSION_CURRENT_WRITTEN,
   writeFormat,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openOn, stateOf } from '../support/cut-states.ts';
 import { sized } from '../support/long.ts';

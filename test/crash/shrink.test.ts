@@ -11,7 +11,7 @@ import {
   members,
   sbBits,
   shrinkMember,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { writerOn } from '../support/commits.ts';
 import { FileModel, treeText } from '../support/file-model.ts';

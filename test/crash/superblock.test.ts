@@ -19,7 +19,7 @@ import {
   withNewUuid,
   withOption,
   writeSuperblocks,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import { readBackProblems } from '../support/cut-states.ts';
 

@@ -22,7 +22,7 @@ import {
   openMembers,
   readFile,
   seededRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { members } from '../../packages/core/src/ondisk/sb-fields/members.ts';
 import { succeed } from '../support/cli.ts';

@@ -21,7 +21,7 @@ import {
   OverlayDevice,
   openDevice,
   openMembers,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { DecodePool } from '../../packages/core/src/data/decode-pool.ts';
 import { DecodeSlots, SLOT, SLOT_COUNT } from '../../packages/core/src/data/decode-slots.ts';

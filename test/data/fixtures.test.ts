@@ -13,7 +13,7 @@ import {
   loadCompression,
   openFilesystem,
   readFile,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { SnapshotTable } from '../../packages/core/src/snapshots/snapshot-table.ts';
 import { type Fixture, fixture, fixtureNames, whyNoFixtures } from '../support/fixtures.ts';

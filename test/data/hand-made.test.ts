@@ -10,7 +10,7 @@ import {
   type Key,
   MemoryDevice,
   readFile,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import { SnapshotTable } from '../../packages/core/src/snapshots/snapshot-table.ts';
 import { testKey } from '../support/nodes.ts';

@@ -12,7 +12,7 @@ import {
   openFilesystem,
   openMembers,
   readFile,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import { SnapshotTable } from '../../packages/core/src/snapshots/snapshot-table.ts';
 import { fixture, whyNoFixtures } from '../support/fixtures.ts';

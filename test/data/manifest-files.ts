@@ -1,7 +1,7 @@
 // The files of a reference image as its manifest lists them, each with the inode that the image has for it. Directories are read here
 // from end to end, without hashes; the manifest's own inode numbers are rounded in the newest images.
 
-import type { FileExtents, Filesystem } from '@bcachefs-ts/core';
+import type { FileExtents, Filesystem } from '@bcachefs-ts/core/engine';
 import { fileSize } from '../../packages/core/src/data/segments.ts';
 import { bposText, makeBpos } from '../../packages/core/src/ondisk/bpos.ts';
 import type { Inode } from '../../packages/core/src/ondisk/inode-unpack.ts';

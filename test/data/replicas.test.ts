@@ -14,7 +14,7 @@ import {
   makeBpos,
   OverlayDevice,
   openFilesystem,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { decodeExtentEntries } from '../../packages/core/src/ondisk/extent-entries.ts';
 import { stripe } from '../../packages/core/src/ondisk/keys/stripe.ts';

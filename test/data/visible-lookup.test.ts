@@ -1,6 +1,6 @@
 // The key that a snapshot sees at one position: looked up, and found by the walk over all that it sees.
 
-import { filesystemOf, loadChecksums, MemoryDevice, openMembers, SnapshotTable, visibleKeyAt, visibleKeys } from '@bcachefs-ts/core'; // biome-ignore format: one line of names
+import { filesystemOf, loadChecksums, MemoryDevice, openMembers, SnapshotTable, visibleKeyAt, visibleKeys } from '@bcachefs-ts/core/engine'; // biome-ignore format: one line of names
 import { expect, test } from 'vitest';
 import { testImageContents } from '../support/images.ts';
 

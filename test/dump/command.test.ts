@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { openFilesystem } from '@bcachefs-ts/core';
+import { openFilesystem } from '@bcachefs-ts/core/engine';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
 import { withTestImage } from '../support/images.ts';

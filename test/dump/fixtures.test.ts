@@ -13,7 +13,7 @@ import {
   openFilesystem,
   POS_MIN,
   SPOS_MAX,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { listItems } from '@bcachefs-ts/dump';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';

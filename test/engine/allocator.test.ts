@@ -10,7 +10,7 @@ import {
   loadChecksums,
   memberAt,
   NoBucketsError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openFixture, trialOf } from '../support/engine.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';

@@ -35,7 +35,7 @@ import {
   sectionPayload,
   seededRandom,
   withSection,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { ALL, DERIVED, INDEPENDENT, madeAgain, madeUncounted } from '../support/btree-replacement.ts';
 import { writerOn } from '../support/commits.ts';

@@ -15,7 +15,7 @@ import {
   seededRandom,
   type Transaction,
   type Triggers,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { grown, PastTheEnd, xattrKey } from '../support/past-the-end.ts';
 import { randomFrom, testSeed } from '../support/random.ts';

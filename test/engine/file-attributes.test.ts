@@ -19,7 +19,7 @@ import {
   printableBytes,
   type Superblock,
   seededRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { cookie } from '../../packages/core/src/ondisk/keys/cookie.ts';
 import { openFixture } from '../support/engine.ts';

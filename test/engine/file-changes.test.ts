@@ -13,7 +13,7 @@ import {
   OverlayDevice,
   openMembers,
   seededRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { findingsOf, openFixture, writableFixtures } from '../support/engine.ts';
 import { FileModel, treeText } from '../support/file-model.ts';

@@ -19,7 +19,7 @@ import {
   type Superblock,
   sectionPayload,
   Transaction,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openFixture } from '../support/engine.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';

@@ -18,7 +18,7 @@ import {
   sectorsToBytes,
   shrinkMember,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { ManifestEntry } from '../kernel/vm/manifest.ts';
 import { writerOn } from '../support/commits.ts';

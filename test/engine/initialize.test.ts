@@ -15,7 +15,7 @@ import {
   seededRandom,
   Transaction,
   unpackInodeV3,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openFixture } from '../support/engine.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';

@@ -9,7 +9,7 @@ import {
   loadChecksums,
   makeBpos,
   makeKey,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { journalRanges, writerOn } from '../support/commits.ts';
 import { CountingDevice } from '../support/counting-device.ts';

@@ -18,7 +18,7 @@ import {
   openMembers,
   replaceBtrees,
   seededRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { cpuMs } from '../support/patience.ts';
 
 export interface BuiltBackpointers {

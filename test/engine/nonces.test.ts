@@ -17,7 +17,7 @@ import {
   type RecordedEvent,
   RecordingDevice,
   readJournal,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { journalRanges, writerOn } from '../support/commits.ts';
 import { formattedImage, type MemoryImage, MIB } from '../support/memory-images.ts';

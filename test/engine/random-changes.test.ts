@@ -20,7 +20,7 @@ import {
   sbBits,
   seededRandom,
   type Transaction,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Change, findingsIn, findingsOf, openFixture, writableFixtures } from '../support/engine.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';

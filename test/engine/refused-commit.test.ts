@@ -7,7 +7,7 @@ import {
   loadChecksums,
   RecordingDevice,
   type Superblock,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, expect, test } from 'vitest';
 import { writerOn } from '../support/commits.ts';
 import { formattedImage } from '../support/memory-images.ts';

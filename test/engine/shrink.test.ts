@@ -33,7 +33,7 @@ import {
   shrinkMember,
   smallestBucketCount,
   viewOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { ManifestEntry } from '../kernel/vm/manifest.ts';
 import { type CommitOptions, writerOn } from '../support/commits.ts';

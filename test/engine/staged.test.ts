@@ -13,7 +13,7 @@ import {
   type MemoryDevice,
   members,
   RecordingDevice,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { writerOn } from '../support/commits.ts';
 import { openOn } from '../support/cut-states.ts';

@@ -16,7 +16,7 @@ import {
   loadChecksums,
   makeKey,
   type Transaction,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Change, findingsOf, openFixture, trialOf, writableFixtures } from '../support/engine.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';

@@ -16,7 +16,7 @@ import {
   loadChecksums,
   snapshot,
   subvolume,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, expect, test } from 'vitest';
 import { writerOn } from '../support/commits.ts';
 import { MIB, testImage } from '../support/memory-images.ts';

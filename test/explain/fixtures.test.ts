@@ -18,7 +18,7 @@ import {
   readJournal,
   superblockBytes,
   viewOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fixture, whyNoFixtures } from '../support/fixtures.ts';
 import { cpuMs } from '../support/patience.ts';

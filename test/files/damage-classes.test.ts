@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import {
   BchMember, BchSb, FileEdit, FilesystemWriter, loadChecksums, type MemoryDevice, openMembers, sbBits, sealVstruct,
   seededRandom, superblockBytes, viewOf,
-} from '@bcachefs-ts/core'; // biome-ignore format: one line of names
+} from '@bcachefs-ts/core/engine'; // biome-ignore format: one line of names
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeKey } from '../../packages/core/src/btree/transaction.ts';
 import { packInode } from '../../packages/core/src/fs/inode-pack.ts';

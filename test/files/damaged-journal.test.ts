@@ -2,7 +2,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadChecksums, loadCompression, openFilesystem } from '@bcachefs-ts/core';
+import { loadChecksums, loadCompression, openFilesystem } from '@bcachefs-ts/core/engine';
 import { beforeAll, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
 import { damageJournal } from '../support/damaged-journal.ts';

@@ -26,7 +26,7 @@ import {
   openMembers,
   readFile,
   seededRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type CommandName, run, succeed } from '../support/cli.ts';

@@ -1,7 +1,7 @@
 // Trees that no kernel would make and no image could hold, to be restored.
 
 import { HostCallError, loadNativeCalls, type NativeCalls } from '@bcachefs-ts/command';
-import type { ExtendedAttribute, FileChunk, FileStat } from '@bcachefs-ts/core';
+import type { ExtendedAttribute, FileChunk, FileStat } from '@bcachefs-ts/core/engine';
 import { PathFilter } from '../../packages/files/src/filter.ts';
 import { Destination } from '../../packages/files/src/restore/destination.ts';
 import { OpenFolders } from '../../packages/files/src/restore/folder.ts';

@@ -4,7 +4,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { checkInvariants, FileTree, findingText, loadChecksums, openFilesystem } from '@bcachefs-ts/core';
+import { checkInvariants, FileTree, findingText, loadChecksums, openFilesystem } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runOnce } from '../../scripts/bench/run-program.ts';
 import { built } from '../cli/built.ts';

@@ -8,7 +8,7 @@ import {
   loadChecksums,
   MemoryDevice,
   openMembers,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { expect, test } from 'vitest';
 import { sortedDirectories, sortedWalk } from '../../packages/files/src/sorted-walk.ts';
 import { testImageContents } from '../support/images.ts';

@@ -8,7 +8,7 @@ import {
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runCli } from '@bcachefs-ts/command';
-import { openFilesystem } from '@bcachefs-ts/core';
+import { openFilesystem } from '@bcachefs-ts/core/engine';
 import { restoreCommand } from '@bcachefs-ts/files';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';

@@ -8,7 +8,7 @@ import {
 import { join } from 'node:path';
 import {
   type BlockDevice, DeviceError, editSuperblock, FilesystemWriter, type MemoryDevice, openMembers, readBytes, seededRandom, withCountersReset,
-} from '@bcachefs-ts/core'; // biome-ignore format: one line of names
+} from '@bcachefs-ts/core/engine'; // biome-ignore format: one line of names
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type CommandName, run, succeed } from '../support/cli.ts';
 import { formattedImage, MIB } from '../support/memory-images.ts';

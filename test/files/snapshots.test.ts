@@ -1,7 +1,7 @@
 // Snapshots by themselves: ancestry in trees that a test made up, sound and not, and what a snapshot sees of a btree, against the plain way:
 // for each position, walk up from the snapshot until a key is found.
 
-import { bposText, type Key, makeBpos, type SnapshotNode, SnapshotTable, visibleKeyAt, visibleKeys } from '@bcachefs-ts/core'; // biome-ignore format: one line of names
+import { bposText, type Key, makeBpos, type SnapshotNode, SnapshotTable, visibleKeyAt, visibleKeys } from '@bcachefs-ts/core/engine'; // biome-ignore format: one line of names
 import { describe, expect, test } from 'vitest';
 import { handMadeBtree, key } from '../support/hand-made-btrees.ts';
 import { randomFrom } from '../support/random.ts';

@@ -13,7 +13,7 @@ import {
   pathsOf,
   StrHash,
   type WalkItem,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { fixture, fixtureNames, fixturesDir, whyNoFixtures } from '../support/fixtures.ts';
 

@@ -19,7 +19,7 @@ import {
   type Superblock,
   sortedByName,
   unpackInodeV3,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { handMadeSource, key } from '../support/hand-made-btrees.ts';
 import { testImages, withTestImage } from '../support/images.ts';

@@ -38,7 +38,7 @@ import {
   superblockProblems,
   VERSION_CURRENT_WRITTEN,
   writeFormat,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { openFixture } from '../support/engine.ts';

@@ -3,7 +3,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { masterKey, openDevice, openMembers } from '@bcachefs-ts/core';
+import { masterKey, openDevice, openMembers } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
 

@@ -38,7 +38,7 @@ import {
   sectorsToBytes,
   seededRandom,
   viewOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { validator } from '../json/schemas.ts';
 import { compareManifests, type ManifestEntry } from '../kernel/vm/manifest.ts';

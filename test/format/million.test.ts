@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DataReader, FileTree, loadChecksums, openFilesystem, readFile } from '@bcachefs-ts/core';
+import { DataReader, FileTree, loadChecksums, openFilesystem, readFile } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { padded, tarHeader } from '../../packages/files/src/tar/header.ts';
 import { built } from '../cli/built.ts';

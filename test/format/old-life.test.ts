@@ -14,7 +14,7 @@ import {
   openMembers,
   readBytes,
   readJournal,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { formatAnew, liveOn, nodePlaces } from '../support/old-life.ts';

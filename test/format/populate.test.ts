@@ -22,7 +22,7 @@ import {
   loadCompression,
   openFilesystem,
   superblockProblems,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { validator } from '../json/schemas.ts';
 import type { ManifestEntry } from '../kernel/vm/manifest.ts';

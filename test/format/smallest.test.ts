@@ -20,7 +20,7 @@ import {
   shrinkMember,
   smallestBucketCount,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { patient } from '../support/patience.ts';

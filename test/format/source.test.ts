@@ -33,7 +33,7 @@ import {
   option,
   parseOptionValue,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { encodeRecords, padded, tarHeader } from '../../packages/files/src/tar/header.ts';
 import { type DirectoryOptions, openDirectory } from '../../packages/sources/src/directory.ts';

@@ -7,7 +7,7 @@ import {
   nameAt,
   replicasEntryText,
   type UsageCounter,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /** As Linux 6.12 does. */
 export function counterLine({ counted, values }: UsageCounter): string {

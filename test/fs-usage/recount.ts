@@ -22,7 +22,7 @@ import {
   releaseForVersion,
   sbBits,
   stripe,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { bpos, bposInode, bposOffset } from '../../packages/core/src/ondisk/bpos.ts';
 import { btreePtr } from '../../packages/core/src/ondisk/keys/btree-ptr.ts';
 import { btreePtrV2 } from '../../packages/core/src/ondisk/keys/btree-ptr-v2.ts';

@@ -4,7 +4,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { runCli } from '@bcachefs-ts/command';
-import { type Filesystem, type FsUsage, loadChecksums, openFilesystem, readUsage } from '@bcachefs-ts/core';
+import { type Filesystem, type FsUsage, loadChecksums, openFilesystem, readUsage } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
 import { run, succeed } from '../support/cli.ts';

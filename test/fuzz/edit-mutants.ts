@@ -44,7 +44,7 @@ import {
   withFilesystemOption,
   withOption,
   withPassphrase,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { type SourceEntry, type UpdateOptions, updateFiles } from '@bcachefs-ts/sources';
 import { journalRanges } from '../support/commits.ts';
 import { type Random, randomFrom } from '../support/random.ts';

@@ -1,7 +1,7 @@
 // Changes to filesystems that open although something in them is not as it should be: see edit-mutants.ts for what may come of them. In a
 // process of their own, which is watched.
 
-import { loadChecksums, loadCompression, loadCompressors } from '@bcachefs-ts/core';
+import { loadChecksums, loadCompression, loadCompressors } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';

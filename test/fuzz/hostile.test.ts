@@ -1,7 +1,7 @@
 // Filesystems made to keep a reader busy for ever (see hostile.ts): reading everything in them ends soon, in bounded memory, without a
 // word that is not meant.
 
-import { loadChecksums } from '@bcachefs-ts/core';
+import { loadChecksums } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { patient } from '../support/patience.ts';
 import { hostileImages } from './hostile.ts';

@@ -21,7 +21,7 @@ import {
   superblockCopyBytes,
   unpackInodeV3,
   viewOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { crc32, pattern, ptr, words } from '../data/hand-made.ts';
 import { type MadeEntry, MadeJournal, subEntry } from '../list-journal/hand-made.ts';
 import { key } from '../support/hand-made-btrees.ts';

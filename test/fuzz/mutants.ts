@@ -19,7 +19,7 @@ import {
   readReplayState,
   type Superblock,
   viewOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { editNode, type StoredKey } from '../../packages/core/src/btree/node-edit.ts';
 import { editJournalBucket } from '../../packages/core/src/journal/jset-edit.ts';
 import { decodeExtentEntries } from '../../packages/core/src/ondisk/extent-entries.ts';

@@ -20,7 +20,7 @@ import {
   SPOS_MAX,
   sealVstruct,
   viewOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { type ListRequest, listItems } from '@bcachefs-ts/dump';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { testImageContents } from '../support/images.ts';

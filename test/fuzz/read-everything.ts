@@ -25,7 +25,7 @@ import {
   readUsage,
   SPOS_MAX,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { type ListRequest, listItems, usageFields, usageText } from '@bcachefs-ts/dump';
 import type { Random } from '../support/random.ts';
 

@@ -1,7 +1,7 @@
 // The process in which mutants and hostile images are read, and changed, so that one that does not end can be ended, and that the most memory it ever used is known. Says
 // of each mutant that it begins, and with what it ended.
 
-import { loadChecksums, loadCompression, loadCompressors } from '@bcachefs-ts/core';
+import { loadChecksums, loadCompression, loadCompressors } from '@bcachefs-ts/core/engine';
 import { cpuMs } from '../support/patience.ts';
 import { randomFrom } from '../support/random.ts';
 import { type Changed, changeMutant } from './edit-mutants.ts';

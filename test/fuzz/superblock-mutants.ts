@@ -1,7 +1,15 @@
 // Superblocks with a few changes, at random or at fields that mean something. Those that change fields are sealed again: only they get past
 // the checksum.
 
-import { BchMember, BchSb, checksumTypes, sbBits, sealVstruct, superblockBytes, viewOf } from '@bcachefs-ts/core';
+import {
+  BchMember,
+  BchSb,
+  checksumTypes,
+  sbBits,
+  sealVstruct,
+  superblockBytes,
+  viewOf,
+} from '@bcachefs-ts/core/engine';
 import type { Random } from '../support/random.ts';
 
 const EXTREMES = [

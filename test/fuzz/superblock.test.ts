@@ -34,7 +34,7 @@ import {
   withFilesystemOption,
   withOption,
   withPassphrase,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import { fixture, fixtureNames } from '../support/fixtures.ts';
 import { testImageContents, testImages } from '../support/images.ts';

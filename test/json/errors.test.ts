@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CommandFailed, describeError, runCli } from '@bcachefs-ts/command';
-import { CorruptError, DeviceError } from '@bcachefs-ts/core';
+import { CorruptError, DeviceError } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
 import { validator } from './schemas.ts';

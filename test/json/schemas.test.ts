@@ -2,7 +2,7 @@
 // out breaks this; then the schema and its page change too, and the version where readers could have relied on it.
 
 import { runCli } from '@bcachefs-ts/command';
-import { btrees, keyTypes } from '@bcachefs-ts/core';
+import { btrees, keyTypes } from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
 import { fixture, whyNoFixtures } from '../support/fixtures.ts';

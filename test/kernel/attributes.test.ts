@@ -22,7 +22,7 @@ import {
   openFilesystem,
   openMembers,
   seededRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { decodeExtentEntries } from '../../packages/core/src/ondisk/extent-entries.ts';
 import { succeed } from '../support/cli.ts';

@@ -1,7 +1,7 @@
 // Btrees that are built from their keys, judged by a real kernel: Linux fills filesystems, each of their btrees is put in the place of
 // itself, one commit after the other and all in one; then Linux checks and reads them, writes, and checks again.
 
-import { FilesystemWriter, replaceBtrees, seededRandom } from '@bcachefs-ts/core';
+import { FilesystemWriter, replaceBtrees, seededRandom } from '@bcachefs-ts/core/engine';
 import { beforeAll, expect, test } from 'vitest';
 import { ALL, DERIVED, INDEPENDENT, madeAgain, madeUncounted } from '../support/btree-replacement.ts';
 import { patient } from '../support/patience.ts';

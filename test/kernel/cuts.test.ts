@@ -4,7 +4,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ByteRange, loadChecksums, loadCompression, loadCompressors, type MemoryDevice } from '@bcachefs-ts/core';
+import {
+  type ByteRange,
+  loadChecksums,
+  loadCompression,
+  loadCompressors,
+  type MemoryDevice,
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { commitsOf, journalRanges, wornImage, writerOn } from '../support/commits.ts';
 import { type Milestone, openOn, statesOf, tryCuts } from '../support/cut-states.ts';

@@ -4,7 +4,7 @@
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadChecksums, loadCompression } from '@bcachefs-ts/core';
+import { loadChecksums, loadCompression } from '@bcachefs-ts/core/engine';
 import { afterAll, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { damageJournal } from '../support/damaged-journal.ts';

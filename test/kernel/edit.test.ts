@@ -17,7 +17,7 @@ import {
   openFilesystem,
   openMembers,
   systemRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { patient } from '../support/patience.ts';

@@ -13,7 +13,7 @@ import {
   masterKey,
   openDevice,
   openMembers,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { type RunResult, runInKernel, type Step, unlockKey } from './vm/index.ts';

@@ -20,7 +20,7 @@ import {
   openFilesystem,
   openMembers,
   seededRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { isLong } from '../support/long.ts';

@@ -14,7 +14,7 @@ import {
   openMembers,
   sectorsToBytes,
   seededRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { writerOn } from '../support/commits.ts';

@@ -4,7 +4,7 @@
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadChecksums, loadCompression } from '@bcachefs-ts/core';
+import { loadChecksums, loadCompression } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ChangingTree } from '../support/changing-tree.ts';
 import { succeed } from '../support/cli.ts';

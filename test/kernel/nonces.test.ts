@@ -14,7 +14,7 @@ import {
   loadCompression,
   openDevice,
   openFilesystem,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { writerOn } from '../support/commits.ts';
 import { formattedImage, PASSPHRASE, saveImage } from '../support/memory-images.ts';

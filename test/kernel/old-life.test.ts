@@ -4,7 +4,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadChecksums, loadCompression, MemoryDevice } from '@bcachefs-ts/core';
+import { loadChecksums, loadCompression, MemoryDevice } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { saveImage } from '../support/memory-images.ts';
 import { formatAnew, liveOn } from '../support/old-life.ts';

@@ -6,7 +6,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCli } from '@bcachefs-ts/command';
-import { loadChecksums, loadCompression, openFilesystem } from '@bcachefs-ts/core';
+import { loadChecksums, loadCompression, openFilesystem } from '@bcachefs-ts/core/engine';
 import { restoreCommand } from '@bcachefs-ts/files';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { differences, scratchFolder } from '../files/manifest.ts';

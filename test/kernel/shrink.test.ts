@@ -17,7 +17,7 @@ import {
   type ShrinkReport,
   seededRandom,
   shrinkMember,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { sampleOf } from '../support/long.ts';

@@ -3,7 +3,7 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { checkInvariants, findingText, openFilesystem } from '@bcachefs-ts/core';
+import { checkInvariants, findingText, openFilesystem } from '@bcachefs-ts/core/engine';
 import { beforeAll, expect, test } from 'vitest';
 import { sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';

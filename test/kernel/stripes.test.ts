@@ -23,7 +23,7 @@ import {
   openFilesystem,
   openMembers,
   seededRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { BchStripe, stripe } from '../../packages/core/src/ondisk/keys/stripe.ts';
 import { succeed } from '../support/cli.ts';

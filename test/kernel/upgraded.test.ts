@@ -21,7 +21,7 @@ import {
   openMembers,
   seededRandom,
   versionOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { changeTheirs, dropTheirs } from '../support/change-theirs.ts';
 import { type CommandName, run, runForBytes, succeed } from '../support/cli.ts';

@@ -4,7 +4,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadChecksums, openFilesystem, readUsage } from '@bcachefs-ts/core';
+import { loadChecksums, openFilesystem, readUsage } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { counterLine } from '../fs-usage/counters.ts';
 import { succeed } from '../support/cli.ts';

@@ -10,7 +10,7 @@ import {
   findingText,
   openFilesystem,
   seededRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { changeTheirs, dropTheirs } from '../support/change-theirs.ts';
 import { FileModel, treeText } from '../support/file-model.ts';

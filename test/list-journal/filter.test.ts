@@ -13,7 +13,7 @@ import {
   type TransactionFilter,
   UsageError,
   viewOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import {
   parseBtrees,

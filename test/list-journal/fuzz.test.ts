@@ -31,7 +31,7 @@ import {
   sectorsToBytes,
   UsageError,
   viewOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { listJournalCommand } from '@bcachefs-ts/dump';
 import { describe, expect, test } from 'vitest';
 import { testImageContents, testImages } from '../support/images.ts';

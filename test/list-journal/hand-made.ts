@@ -29,7 +29,7 @@ import {
   withBits,
   withMember,
   withSection,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 export const BLOCK_SECTORS = 8;
 const CRC32C_NONZERO = 1;

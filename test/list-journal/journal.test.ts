@@ -19,7 +19,7 @@ import {
   versionOf,
   withBits,
   withSection,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import { BLOCK_SECTORS, keyBytes, logEntry, MadeJournal, type MadeKey, rootEntry, subEntry } from './hand-made.ts';
 

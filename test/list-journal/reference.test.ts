@@ -17,7 +17,7 @@ import {
   readJournal,
   readReplayState,
   versionOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { listJournalCommand } from '@bcachefs-ts/dump';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Fixture, fixture, fixtureNames, fixturesDir, whyNoFixtures } from '../support/fixtures.ts';

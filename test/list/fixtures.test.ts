@@ -11,7 +11,7 @@ import {
   SPOS_MAX,
   versionOf,
   type WalkOptions,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { keyLines, type ListRequest, listItems } from '@bcachefs-ts/dump';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Fixture, fixture, fixtureNames, whyNoFixtures } from '../support/fixtures.ts';

@@ -122,12 +122,19 @@ describe('packed packages', { timeout: patient(300_000) }, () => {
 
   test('give a typed library', () => {
     const program = `
-      import { MemoryDevice, openDevice, readSuperblock, type Superblock, UsageError } from '@bcachefs-ts/core';
+      import { MemoryDevice, openDevice, readSuperblock, type Superblock, UsageError } from '@bcachefs-ts/core/engine';
+      import { Bcachefs, type FilesystemSummary, UsageError as SameError } from '@bcachefs-ts/core';
       const device = openDevice('b.img', { write: false });
       const sb: Superblock = readSuperblock(device).sb;
       const seq: number = sb.seq;
       // @ts-expect-error a UUID is a string
       const wrong: number = sb.user_uuid;
+      const fs = await Bcachefs.open('b.img');
+      const summary: FilesystemSummary = fs.summary;
+      // @ts-expect-error the internals are at the other door
+      const internals: unknown = (await import('@bcachefs-ts/core')).readSuperblock;
+      if (summary.uuid !== sb.user_uuid || internals !== undefined || SameError !== UsageError) throw new Error('the doors differ');
+      fs.close();
       if (!(new UsageError('x') instanceof Error) || new MemoryDevice(1).sizeBytes !== 1) throw new Error('classes are broken');
       console.log(sb.user_uuid.length, seq, typeof wrong);
     `;
@@ -139,20 +146,44 @@ describe('packed packages', { timeout: patient(300_000) }, () => {
   });
 
   test('are imported, required, and imported when they are needed', () => {
-    const use = `core => console.log(core.openFilesystem(['b.img']).sb.nr_devices, typeof core.loadChecksums)`;
-    writeFileSync(join(home, 'static.mjs'), `import * as core from '@bcachefs-ts/core';\n(${use})(core);\n`);
-    writeFileSync(join(home, 'dynamic.cjs'), `import('@bcachefs-ts/core').then(${use});\n`);
-    writeFileSync(join(home, 'require.cjs'), `(${use})(require('@bcachefs-ts/core'));\n`);
-    for (const file of ['static.mjs', 'dynamic.cjs', 'require.cjs']) {
-      expect(sh(home, process.execPath, '--no-warnings', file), file).toBe('1 function\n');
+    const uses = {
+      core: `async core => {
+        const fs = await core.Bcachefs.open('b.img');
+        console.log(fs.summary.members.length, fs.readdir('').map(({ name }) => name).join());
+        fs.close();
+      }`,
+      'core/engine': `core => console.log(core.openFilesystem(['b.img']).sb.nr_devices, typeof core.loadChecksums)`,
+    };
+    const prints = { core: '1 lost+found\n', 'core/engine': '1 function\n' };
+    for (const door of ['core', 'core/engine'] as const) {
+      const [use, name] = [uses[door], `@bcachefs-ts/${door}`];
+      writeFileSync(join(home, 'static.mjs'), `import * as core from '${name}';\n(${use})(core);\n`);
+      writeFileSync(join(home, 'dynamic.cjs'), `import('${name}').then(${use});\n`);
+      writeFileSync(join(home, 'require.cjs'), `(${use})(require('${name}'));\n`);
+      for (const file of ['static.mjs', 'dynamic.cjs', 'require.cjs']) {
+        expect(sh(home, process.execPath, '--no-warnings', file), `${door} by ${file}`).toBe(prints[door]);
+      }
     }
   });
 
   test('have types that resolve, however a strict project resolves them', () => {
-    const program = (how: string) =>
-      `${how}\nconst fs: core.Filesystem = core.openFilesystem(['b.img']);\nconst seq: number = fs.sb.seq;\nvoid seq;\n`;
-    writeFileSync(join(home, 'types.mts'), program("import * as core from '@bcachefs-ts/core';"));
-    writeFileSync(join(home, 'types.cts'), program("import core = require('@bcachefs-ts/core');"));
+    const program = (how: (door: string) => string) =>
+      [
+        how('core'),
+        `const opened: Promise<core.Bcachefs> = core.Bcachefs.open('b.img', { degraded: true });`,
+        `void opened.then(fs => fs.stat('').mode satisfies number);`,
+        how('engine'),
+        `const fs: engine.Filesystem = engine.openFilesystem(['b.img']);\nconst seq: number = fs.sb.seq;\nvoid seq;\n`,
+      ].join('\n');
+    const from = { core: '@bcachefs-ts/core', engine: '@bcachefs-ts/core/engine' };
+    writeFileSync(
+      join(home, 'types.mts'),
+      program(name => `import * as ${name} from '${from[name as 'core']}';`),
+    );
+    writeFileSync(
+      join(home, 'types.cts'),
+      program(name => `import ${name} = require('${from[name as 'core']}');`),
+    );
     const compiler = join(root, 'node_modules/typescript/bin/tsc');
     const strict = [
       '--noEmit',

@@ -1,7 +1,13 @@
 // show-super's text against the reference's own, line for line, for every fixture and device. Where the reference printed an error
 // (encrypted, damaged), the text is held against what an older release or an undamaged sibling says.
 
-import { MemoryDevice, readSuperblock, type SbFieldName, type Superblock, superblockText } from '@bcachefs-ts/core';
+import {
+  MemoryDevice,
+  readSuperblock,
+  type SbFieldName,
+  type Superblock,
+  superblockText,
+} from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { imageHead, whyNoFixtures } from '../support/fixtures.ts';
 import { type ReferenceRun, showSuperFixtures } from './reference-runs.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runCli } from '@bcachefs-ts/command';
-import { BCHFS_MAGIC, BchSb, superblockJson } from '@bcachefs-ts/core';
+import { BCHFS_MAGIC, BchSb, superblockJson } from '@bcachefs-ts/core/engine';
 import { showSuperCommand } from '@bcachefs-ts/show-super';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

@@ -7,7 +7,7 @@ import {
   FilesystemTriggers,
   nodePointers,
   Transaction,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /** Their keys do not go by where nodes are. */
 export const INDEPENDENT: readonly BtreeName[] = [

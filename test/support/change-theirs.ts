@@ -1,6 +1,6 @@
 // Changes of files that a kernel has made, by the engine and at random: for tests that let a kernel judge what has become of them.
 
-import { createSnapshot, deleteSubvolume, type FileEdit, type FileRef, FileTree } from '@bcachefs-ts/core';
+import { createSnapshot, deleteSubvolume, type FileEdit, type FileRef, FileTree } from '@bcachefs-ts/core/engine';
 import type { Random } from './random.ts';
 
 const text = new TextEncoder();

@@ -20,7 +20,7 @@ import {
   sectionPayload,
   sectorsToBytes,
   seededRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { FileModel } from './file-model.ts';
 import { formattedImage, type MemoryImage, MIB } from './memory-images.ts';
 import type { Random } from './random.ts';

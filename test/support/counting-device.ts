@@ -1,6 +1,6 @@
 // Counts what is read from a device: for tests of what a change has to look at, whatever else is on the disk.
 
-import { type BlockDevice, OverlayDevice } from '@bcachefs-ts/core';
+import { type BlockDevice, OverlayDevice } from '@bcachefs-ts/core/engine';
 
 export class CountingDevice extends OverlayDevice {
   bytesRead = 0;

@@ -22,7 +22,7 @@ import {
   SB_SECTOR,
   sectorsToBytes,
   viewOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { KnownReadings } from './known-readings.ts';
 import { isLong } from './long.ts';
 import { cutText, type PowerCut, type PowerCuts } from './power-cuts.ts';

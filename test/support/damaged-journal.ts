@@ -1,7 +1,7 @@
 // A filesystem whose journal lost what it says in one place: an entry that a mount would replay, between others.
 
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
-import { openFilesystem } from '@bcachefs-ts/core';
+import { openFilesystem } from '@bcachefs-ts/core/engine';
 
 /** Flips a byte of such an entry in every copy. @returns its number */
 export function damageJournal(images: readonly string[]): number {

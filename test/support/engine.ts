@@ -11,7 +11,7 @@ import {
   type ReplayState,
   SnapshotTable,
   type Superblock,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { fixture, fixtureNames } from './fixtures.ts';
 import { sampleOf } from './long.ts';
 

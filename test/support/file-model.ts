@@ -16,7 +16,7 @@ import {
   inodeLinkCount,
   readFile,
   SnapshotTable,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { Random } from './random.ts';
 
 interface ModelFile {

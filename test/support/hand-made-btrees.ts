@@ -1,6 +1,6 @@
 // An open filesystem of keys that a test made up: btrees that have no nodes, only what a journal would say over them.
 
-import { type Bpos, type BtreeName, BtreeView, btrees, compareBpos, type FilesystemSource, type Key, keyTypes, type OverlayKey, type Superblock } from '@bcachefs-ts/core'; // biome-ignore format: one line of names
+import { type Bpos, type BtreeName, BtreeView, btrees, compareBpos, type FilesystemSource, type Key, keyTypes, type OverlayKey, type Superblock } from '@bcachefs-ts/core/engine'; // biome-ignore format: one line of names
 
 /** A key as a test writes it. */
 export function key(type: string, p: Bpos, value: Uint8Array = new Uint8Array(0), size = 0): Key {

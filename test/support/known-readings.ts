@@ -3,7 +3,7 @@
 // one is read. The earlier runs are kept as a tree: what is read next, by what was read before.
 
 import { createHash } from 'node:crypto';
-import type { BlockDevice, MemoryDevice } from '@bcachefs-ts/core';
+import type { BlockDevice, MemoryDevice } from '@bcachefs-ts/core/engine';
 
 interface Read {
   readonly device: number;

@@ -15,7 +15,7 @@ import {
   seededRandom,
   VERSION_CURRENT_WRITTEN,
   writeFormat,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { fixture } from './fixtures.ts';
 import { testImageContents, testImages } from './images.ts';
 import { writeSparse } from './sparse.ts';

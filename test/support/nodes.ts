@@ -20,7 +20,7 @@ import {
   sealVstruct,
   versionOf,
   viewOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 export interface BsetSpec {
   readonly keys: readonly Key[];

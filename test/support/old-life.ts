@@ -18,7 +18,7 @@ import {
   VERSION_CURRENT_WRITTEN,
   viewOf,
   writeFormat,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { writerOn } from './commits.ts';
 
 /** @param hasOldLife as `format` says it of a disk, when there is a seed */

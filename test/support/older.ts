@@ -41,7 +41,7 @@ import {
   withBits,
   withSection,
   writeSuperblocks,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { encodeVarint } from '../../packages/core/src/ondisk/varint.ts';
 
 /** The version that it says to be of, and the oldest that it says to hold keys of. */

@@ -16,7 +16,7 @@ import {
   type Superblock,
   sbBits,
   withMember,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { testImageContents } from './images.ts';
 
 const SIZE_BYTES = 2 ** 30;

@@ -5,7 +5,7 @@
 // Give `devices` to the writer, wrapped in anything; a new filesystem begins on empty ones. `tryCuts` (cut-states.ts) then looks
 // at every point.
 
-import type { BlockDevice, MemoryDevice } from '@bcachefs-ts/core';
+import type { BlockDevice, MemoryDevice } from '@bcachefs-ts/core/engine';
 import type { Random } from './random.ts';
 
 const SECTOR_BYTES = 512;

@@ -25,7 +25,7 @@ import {
   unpackInodeV3,
   viewOf,
   visibleKeyAt,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { Change } from './engine.ts';
 import type { Random } from './random.ts';
 

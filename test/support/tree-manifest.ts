@@ -12,7 +12,7 @@ import {
   IndirectExtents,
   readFile,
   type WalkItem,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { ManifestEntry } from '../kernel/vm/manifest.ts';
 
 export interface TreeManifest {

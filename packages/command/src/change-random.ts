@@ -7,7 +7,7 @@ import {
   seededRandom,
   systemRandom,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /**
  * From a seed: another sequence for each state of the filesystem, so that two changes with one seed have different numbers.

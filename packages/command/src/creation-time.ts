@@ -1,7 +1,7 @@
 // The time that everything gets which a command makes: one for the whole command, and one that can be fixed, for results that are equal
 // byte for byte (https://reproducible-builds.org/specs/source-date-epoch/).
 
-import { UsageError } from '@bcachefs-ts/core';
+import { UsageError } from '@bcachefs-ts/core/engine';
 import type { Context } from './context.ts';
 
 export interface CreationTime {

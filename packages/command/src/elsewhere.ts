@@ -1,7 +1,7 @@
 // Commands of the reference that are not here, as rows of a table: each answers in one line what it is and what to use. They are found by
 // their words and named at the end of the list of commands; completions, documentation and `help --json` leave them out.
 
-import { UsageError } from '@bcachefs-ts/core';
+import { UsageError } from '@bcachefs-ts/core/engine';
 import { type CommandEntry, type CommandGroup, isGroup, type Listed } from './program.ts';
 
 export interface ElsewhereRow {

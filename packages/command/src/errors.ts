@@ -10,7 +10,7 @@ import {
   printable,
   UsageError,
   withoutMisleading,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { EXIT } from './exit-codes.ts';
 import { Interrupted } from './host.ts';
 

@@ -1,7 +1,7 @@
 // A complete command, as its author writes it, run the way golden tests run commands.
 
 import { existsSync } from 'node:fs';
-import { UsageError } from '@bcachefs-ts/core';
+import { UsageError } from '@bcachefs-ts/core/engine';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { defineCommand, defineProgram, runCli } from './index.ts';
 

@@ -1,6 +1,6 @@
 // How many files of each kind a command made, or took away.
 
-import type { FileTypeName } from '@bcachefs-ts/core';
+import type { FileTypeName } from '@bcachefs-ts/core/engine';
 import { bytesText } from './progress.ts';
 
 export interface FileCounts {

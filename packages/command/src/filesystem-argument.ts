@@ -28,7 +28,7 @@ import {
   staleMembers,
   UsageError,
   type WriterOptions,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { Context } from './context.ts';
 import { PASSPHRASE_VARIABLE, readPassphrase } from './passphrase.ts';
 

@@ -1,7 +1,7 @@
 // How results become JSON: plain numbers, u64 above 2^53 as strings (never rounded), bytes as hex, keys in the order in
 // which the command builds them. Characters that mislead on a terminal are escaped, which leaves the strings what they are.
 
-import { printableJson } from '@bcachefs-ts/core';
+import { printableJson } from '@bcachefs-ts/core/engine';
 
 /** A document that carries its schema's name and version in front. */
 export function jsonDocument(command: string, version: number, body: object): string {

@@ -3,7 +3,7 @@
 // ending the process cuts nothing off.
 
 import { fstatSync, readSync, writeSync } from 'node:fs';
-import { DeviceError } from '@bcachefs-ts/core';
+import { DeviceError } from '@bcachefs-ts/core/engine';
 import { rawWords } from './host/raw-words.ts';
 import { type Host, type Input, PipeClosed, type Sink, type StopSignal } from './host.ts';
 import type { Program, SingleCommandProgram } from './program.ts';

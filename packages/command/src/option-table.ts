@@ -12,7 +12,7 @@ import {
   parseOptionValue,
   type Release,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { OptionSpec, OptionSpecs } from './option.ts';
 
 export interface TableOptionsRequest {

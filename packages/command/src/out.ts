@@ -1,7 +1,7 @@
 // Where a command's text goes: lines, tables, and colours that are there only when they are wanted. Output is gathered
 // in pieces of 64 KiB and written synchronously, so that nothing is lost when the process ends.
 
-import { withoutMisleading } from '@bcachefs-ts/core';
+import { withoutMisleading } from '@bcachefs-ts/core/engine';
 import type { Palette } from './color.ts';
 import type { Sink } from './host.ts';
 

@@ -1,4 +1,4 @@
-import { InvariantError, UsageError } from '@bcachefs-ts/core';
+import { InvariantError, UsageError } from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import type { CommandDeclaration } from './command.ts';
 import { parseArguments } from './parse.ts';

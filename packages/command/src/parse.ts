@@ -6,7 +6,7 @@
 // What getopt_long(3) takes is taken here, as scripts are written for tools that use it: a long option may be cut short as long
 // as one option begins so, and the word after an option that needs a value is its value, whatever it looks like.
 
-import { assert, hasRawBytes, UsageError } from '@bcachefs-ts/core';
+import { assert, hasRawBytes, UsageError } from '@bcachefs-ts/core/engine';
 import Parser from 'yargs-parser';
 import type { CommandDeclaration } from './command.ts';
 import { commonOptions } from './common-options.ts';

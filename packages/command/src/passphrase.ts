@@ -3,7 +3,7 @@
 // --encrypted` works as with the reference's tools, which read one line there too.
 
 import { readFileSync } from 'node:fs';
-import { DeviceError, UsageError } from '@bcachefs-ts/core';
+import { DeviceError, UsageError } from '@bcachefs-ts/core/engine';
 import type { Context } from './context.ts';
 
 /** Of a filesystem as it is; of one that is made, the one that it gets. */

@@ -2,7 +2,7 @@
 // is run or asked about, so that starting one command costs nothing for the others.
 // `--help` and `--version`, wherever they stand, become the commands `help` and `version`.
 
-import { assert } from '@bcachefs-ts/core';
+import { assert } from '@bcachefs-ts/core/engine';
 import type { Command, CommandDeclaration } from './command.ts';
 import { commonOptions } from './common-options.ts';
 import { type ElsewhereRow, withElsewhere } from './elsewhere.ts';

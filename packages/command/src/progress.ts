@@ -1,7 +1,7 @@
 // Progress on stderr: a line that is redrawn on a terminal, or JSON events one a line, or nothing. A task that takes less
 // than a second never shows on a terminal.
 
-import { printable } from '@bcachefs-ts/core';
+import { printable } from '@bcachefs-ts/core/engine';
 import type { Sink } from './host.ts';
 import { jsonLine } from './json.ts';
 

@@ -1,4 +1,4 @@
-import { UsageError } from '@bcachefs-ts/core';
+import { UsageError } from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import { type Input, Interrupted, type Sink } from './host.ts';
 import { Prompt } from './prompt.ts';

@@ -1,7 +1,7 @@
 // Questions to the person at the terminal. Without a terminal nothing is asked: the error names the option that answers. Passphrases
 // alone may also come as a line of standard input that is not a terminal.
 
-import { printable, UsageError } from '@bcachefs-ts/core';
+import { printable, UsageError } from '@bcachefs-ts/core/engine';
 import { type Input, Interrupted, type Sink } from './host.ts';
 export interface Unattended {
   /** The option that answers the question when there is no terminal: `--force`. */

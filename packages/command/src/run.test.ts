@@ -9,7 +9,7 @@ import {
   InvariantError,
   NoBucketsError,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import {
   type Command,

@@ -1,7 +1,7 @@
 // Runs one command line of a program: finds the command, reads its arguments, lets it work, and turns whatever happens
 // into output and an exit code. Nothing here touches the process; see `host.ts`.
 
-import { printable } from '@bcachefs-ts/core';
+import { printable } from '@bcachefs-ts/core/engine';
 import { loadPalette, wantsColor } from './color.ts';
 import type { Command } from './command.ts';
 import type { CommonArgs } from './common-options.ts';

@@ -1,4 +1,4 @@
-import { UsageError } from '@bcachefs-ts/core';
+import { UsageError } from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import { parseBoolean, parseInteger, parseMode, parseMountOptions, parseOwner, parseSize } from './values.ts';
 

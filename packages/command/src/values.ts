@@ -1,7 +1,7 @@
 // Values as people write them on a command line, read into what a command computes with. Each throws a UsageError that
 // says what was found and what was expected; the parser adds which option it was.
 
-import { parseHuman, UsageError } from '@bcachefs-ts/core';
+import { parseHuman, UsageError } from '@bcachefs-ts/core/engine';
 
 /**
  * A size in bytes, read as the reference does: `4096`, `64k`, `1.5G`, `2TiB` are powers of 1024, `100MB` of 1000; and `0x1000`.

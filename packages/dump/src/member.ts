@@ -1,7 +1,7 @@
 // Which member of a filesystem a command line means.
 
 import { basename } from 'node:path';
-import { type MemberSet, UsageError } from '@bcachefs-ts/core';
+import { type MemberSet, UsageError } from '@bcachefs-ts/core/engine';
 
 /**
  * The index of the member that is meant.

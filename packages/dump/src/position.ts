@@ -1,6 +1,6 @@
 // Positions as people write them.
 
-import { type Bpos, makeBpos, POS_MAX, POS_MIN, SPOS_MAX, UsageError } from '@bcachefs-ts/core';
+import { type Bpos, makeBpos, POS_MAX, POS_MIN, SPOS_MAX, UsageError } from '@bcachefs-ts/core/engine';
 
 const SPECIAL: Readonly<Record<string, Bpos>> = { POS_MIN, POS_MAX, SPOS_MAX };
 

@@ -9,7 +9,7 @@ import {
   fileTypes,
   printableBytes,
   utf8Text,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /** The first letter of `ls -l`. */
 const typeLetters: Readonly<Record<FileTypeName, string>> = {

@@ -3,7 +3,7 @@
 // What patterns mean is path-pattern.ts's, in packages/command.
 
 import { type PathPattern, pathPattern, pathWords } from '@bcachefs-ts/command';
-import { wordOfBytes } from '@bcachefs-ts/core';
+import { wordOfBytes } from '@bcachefs-ts/core/engine';
 
 export interface PathSelection {
   /** Paths from the root; none means everything. */

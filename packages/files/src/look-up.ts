@@ -8,7 +8,7 @@ import {
   isMemberFile,
   type LookupOptions,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 export interface FoundPath {
   readonly node: FileNode;

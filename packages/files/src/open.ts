@@ -11,7 +11,7 @@ import {
   loadChecksums,
   loadCompression,
   type OnDamage,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /** What `filesystemPositional` and `treeOptions` give. */
 export interface TreeArgs extends Omit<FilesystemArgs, 'devices'> {

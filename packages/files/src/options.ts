@@ -2,7 +2,7 @@
 // `--uuid`, `--degraded` and `--passphrase_file` do is the command room's.
 
 import { filesystemOptions, filesystemPositional as oneFilesystem } from '@bcachefs-ts/command';
-import { UsageError } from '@bcachefs-ts/core';
+import { UsageError } from '@bcachefs-ts/core/engine';
 
 export const filesystemPositional = { filesystem: oneFilesystem } as const;
 

@@ -10,7 +10,7 @@ import {
   isDirectory,
   joinPath,
   sortedByName,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 export interface SortedItem {
   readonly path: Uint8Array;

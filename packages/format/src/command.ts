@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs';
 import { defineCommand, tableOptionValues } from '@bcachefs-ts/command';
-import { VERSION_CURRENT_WRITTEN, versionNumber } from '@bcachefs-ts/core';
+import { VERSION_CURRENT_WRITTEN, versionNumber } from '@bcachefs-ts/core/engine';
 import { madeJson, makeFilesystem, printMade } from './make.ts';
 import {
   DEVICE_HEADING,

@@ -3,7 +3,7 @@
 
 import { lstatSync, renameSync, rmSync } from 'node:fs';
 import { CommandFailed, defineCommand, type OptionSpec, tableOptionValues } from '@bcachefs-ts/command';
-import { openDevice, UsageError } from '@bcachefs-ts/core';
+import { openDevice, UsageError } from '@bcachefs-ts/core/engine';
 import { type DeviceArgs, madeJson, makeFilesystem, printMade } from './make.ts';
 import { filesystemOptionSpecs, filesystemRows, MIN, makeOptions, onlyDeviceOptions, parseFsSize } from './options.ts';
 import { sourceOptions } from './source-options.ts';

@@ -42,7 +42,7 @@ import {
   shrinkSteps,
   smallestBucketCount,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { UpdateReport, UpdateSession } from '@bcachefs-ts/sources';
 import { bytesNeeded, FileSource, type SourceArgs, type SourceSize, sourceOptions } from './source-options.ts';
 

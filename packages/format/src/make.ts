@@ -41,7 +41,7 @@ import {
   targetOptions,
   UsageError,
   VERSION_CURRENT_WRITTEN,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { MIN } from './options.ts';
 import { bytesNeeded, checkRoom, FileSource, type SourceArgs, type SourceSize } from './source-options.ts';
 import { printSummary } from './summary.ts';

@@ -18,7 +18,7 @@ import {
   RULES_WRITTEN,
   VERSION_CURRENT_WRITTEN,
   versionNumber,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /** The release whose options count: that of the version that is written. */
 export const RELEASE = RULES_WRITTEN.release;

@@ -8,7 +8,7 @@ import {
   type Owner,
   parseOwner,
 } from '@bcachefs-ts/command';
-import { type BatchedEdit, printable, printableBytes, roundUp, UsageError } from '@bcachefs-ts/core';
+import { type BatchedEdit, printable, printableBytes, roundUp, UsageError } from '@bcachefs-ts/core/engine';
 import type { SourceEntry, SourceFile, SourceTree } from '@bcachefs-ts/sources';
 import {
   exclusion,

@@ -17,7 +17,7 @@ import {
   type Superblock,
   sectorsToBytes,
   versionNumber,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 export interface Summary {
   readonly sb: Superblock;

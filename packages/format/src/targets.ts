@@ -17,7 +17,7 @@ import {
   type Superblock,
   UsageError,
   type WipedRange,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /** A device as the command line names it. */
 export interface ChosenDevice {

@@ -28,7 +28,7 @@ import {
   keyringKey,
   masterKey,
   withPassphrase,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /** Where the passphrase of the filesystem as it is comes from. */
 const current = (file: string | undefined, question: string): PassphraseSource => ({

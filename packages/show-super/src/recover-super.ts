@@ -13,7 +13,7 @@ import {
   superblockJson,
   superblockText,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 const SECTOR_BYTES = 512;
 

@@ -8,7 +8,7 @@ import {
   secondsOf,
   withMembers,
 } from '@bcachefs-ts/command';
-import { type CounterName, counters, editSuperblock, UsageError, withCountersReset } from '@bcachefs-ts/core';
+import { type CounterName, counters, editSuperblock, UsageError, withCountersReset } from '@bcachefs-ts/core/engine';
 
 export const resetCountersCommand = defineCommand({
   name: 'reset-counters',

@@ -34,7 +34,7 @@ import {
   withDeviceOption,
   withFilesystemOption,
   withNewUuid,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 const RELEASES: readonly Release[] = ['1.13', '1.36', '1.39'];
 

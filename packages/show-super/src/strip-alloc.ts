@@ -19,7 +19,7 @@ import {
   sectionPayload,
   sectorsToBytes,
   withoutAllocInfo,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /** What the reference takes for the most that is rebuilt in reasonable time and memory. */
 const CAPACITY_BYTES_MAX = 2 ** 40;

@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, openSync, read, readSync, unlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DeviceError, IncompatibleError, InputError } from '@bcachefs-ts/core';
+import { DeviceError, IncompatibleError, InputError } from '@bcachefs-ts/core/engine';
 import { type Decoder, DecoderError, gunzipped, type SteadyPieces, unxz, unzstd } from './archive-decoders.ts';
 
 /** Read ahead when reading goes on where it ended; else only what is asked for, and a little. */

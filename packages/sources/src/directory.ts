@@ -16,7 +16,7 @@ import {
   printableBytes,
   splitDeviceNumber,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { fileChunks, type Region } from './file-chunks.ts';
 import {
   type EntryAttributes,

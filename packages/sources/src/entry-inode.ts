@@ -1,7 +1,7 @@
 // What an entry of a source becomes: the type and mode of its inode, its times, its extended attributes as a filesystem keeps them.
 
 import { noLaterThan } from '@bcachefs-ts/command';
-import { type Attributes, type ExtendedAttribute, type FileTypeName, printableBytes } from '@bcachefs-ts/core';
+import { type Attributes, type ExtendedAttribute, type FileTypeName, printableBytes } from '@bcachefs-ts/core/engine';
 import { modeOfAcl } from './acl-words.ts';
 import type { SourceEntry, SourceLink } from './source.ts';
 

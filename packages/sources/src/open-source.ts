@@ -1,7 +1,7 @@
 // `--source=DIR|TAR|-`: a directory, an archive, or an archive on standard input.
 
 import { statSync } from 'node:fs';
-import { DeviceError } from '@bcachefs-ts/core';
+import { DeviceError } from '@bcachefs-ts/core/engine';
 import { type DirectoryOptions, openDirectory } from './directory.ts';
 import type { SourceTree } from './source.ts';
 import { openTar, type TarOptions } from './tar.ts';

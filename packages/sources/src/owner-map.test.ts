@@ -1,4 +1,4 @@
-import { UsageError } from '@bcachefs-ts/core';
+import { UsageError } from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import { exclusion, mapId, ownerMapper, parseIdMap, parseSubvolumes, SubvolumeFinder } from './owner-map.ts';
 import type { SourceEntry } from './source.ts';

@@ -2,7 +2,7 @@
 // subvolumes (`--subvol`). Pure: text in, functions of entries out.
 
 import { ID_MAX, isRootPattern, type Owner, pathPattern, pathWords } from '@bcachefs-ts/command';
-import { type ExtendedAttribute, UsageError } from '@bcachefs-ts/core';
+import { type ExtendedAttribute, UsageError } from '@bcachefs-ts/core/engine';
 import type { SourceEntry } from './source.ts';
 
 export interface OwnerRequest {

@@ -2,7 +2,7 @@
 // half, the bytes of all names in one more. A node costs 29 bytes and its name, half as much again while there is room to grow, and 5 to 11
 // bytes of a hash table that is never more than three quarters full. Node 0 is the root.
 
-import { assert, compareBytes } from '@bcachefs-ts/core';
+import { assert, compareBytes } from '@bcachefs-ts/core/engine';
 
 const NONE = 0xffff_ffff;
 

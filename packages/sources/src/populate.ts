@@ -10,7 +10,7 @@ import {
   type FileRef,
   setSubvolumeReadOnly,
   withPath,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { kinds, type OwnEntry, pathText, timesOf } from './entry-inode.ts';
 import { SubvolumeFinder, type SubvolumeRequest } from './owner-map.ts';
 import type { SourceDirectory, SourceEntry, SourceLink } from './source.ts';

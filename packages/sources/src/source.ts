@@ -5,7 +5,7 @@
 // Attributes are as a system call would give them: extended attributes with their namespaces, ACLs in the form of getxattr. The contents
 // of a file do not depend on where its host happens to have holes: see file-chunks.ts.
 
-import type { ExtendedAttribute } from '@bcachefs-ts/core';
+import type { ExtendedAttribute } from '@bcachefs-ts/core/engine';
 
 export interface SourceTree {
   /** For messages: the directory or archive, `standard input`. */

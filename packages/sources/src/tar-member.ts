@@ -2,7 +2,7 @@
 // What an extended header says is stronger than GNU's long names, and those are stronger than the header.
 
 import { ID_MAX } from '@bcachefs-ts/command';
-import { compareBytes, type ExtendedAttribute, isStorableXattr, isXattrOfContents } from '@bcachefs-ts/core';
+import { compareBytes, type ExtendedAttribute, isStorableXattr, isXattrOfContents } from '@bcachefs-ts/core/engine';
 import { aclFromWords, type LookUpName, modeOfAcl } from './acl-words.ts';
 import type { ArchiveBytes } from './archive-bytes.ts';
 import {

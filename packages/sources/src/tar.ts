@@ -17,7 +17,7 @@
 //   no blocks of zeroes at the end  refused: it may be cut off; what follows them is not looked at
 // Source: the manual of GNU tar; pax in POSIX.1-2017.
 
-import { InputError, printableBytes } from '@bcachefs-ts/core';
+import { InputError, printableBytes } from '@bcachefs-ts/core/engine';
 import type { LookUpName } from './acl-words.ts';
 import { type ArchiveBytes, openArchiveBytes, type SpoolOptions } from './archive-bytes.ts';
 import { fileChunks, type RegionReader } from './file-chunks.ts';

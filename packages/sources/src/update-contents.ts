@@ -3,7 +3,7 @@
 // it on the disk, as it would with checksums over the whole or with compression. Files of one piece are written anew as a whole, and so
 // come out as if they had just been made.
 
-import { type FileEdit, type FileRef, fileSegments } from '@bcachefs-ts/core';
+import { type FileEdit, type FileRef, fileSegments } from '@bcachefs-ts/core/engine';
 import { isZero } from './file-chunks.ts';
 import type { SourceFile } from './source.ts';
 

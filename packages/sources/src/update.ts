@@ -30,7 +30,7 @@ import {
   setSubvolumeReadOnly,
   UsageError,
   withPath,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { keptXattrs, kinds, type OwnEntry, pathText, timesOf } from './entry-inode.ts';
 import { SubvolumeFinder, type SubvolumeRequest } from './owner-map.ts';
 import type { SourceDirectory, SourceEntry, SourceLink } from './source.ts';

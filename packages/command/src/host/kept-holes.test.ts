@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openDevice } from '@bcachefs-ts/core';
+import { openDevice } from '@bcachefs-ts/core/engine';
 import { expect, onTestFinished, test } from 'vitest';
 import { KeptHoles } from './kept-holes.ts';
 import { loadNativeCalls } from './native-calls.ts';

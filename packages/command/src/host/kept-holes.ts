@@ -1,7 +1,7 @@
 // An image file whose holes can be restored: what a change wrote to free room before it failed counts for nothing in the filesystem, but keeps
 // blocks of the host's disk. Needs the host calls that know of holes; without them nothing is given back.
 
-import type { BlockDevice, FileDevice } from '@bcachefs-ts/core';
+import type { BlockDevice, FileDevice } from '@bcachefs-ts/core/engine';
 import { loadNativeCalls, type NativeCalls } from './native-calls.ts';
 
 /** What most file systems allocate by: a part of such a block brings all of it. */

@@ -3,7 +3,7 @@
 // Without it, commands report what could not be kept (docs/adr/0008-host-calls.md).
 
 import { createRequire } from 'node:module';
-import { type DeviceNumbers, joinDeviceNumber, printableBytes } from '@bcachefs-ts/core';
+import { type DeviceNumbers, joinDeviceNumber, printableBytes } from '@bcachefs-ts/core/engine';
 
 /** A path, whose last part is not followed when it is a symlink, or the descriptor of an open file. */
 export type CallTarget = Uint8Array | number;

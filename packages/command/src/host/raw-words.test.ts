@@ -1,4 +1,4 @@
-import { bytesOfWord, printable } from '@bcachefs-ts/core';
+import { bytesOfWord, printable } from '@bcachefs-ts/core/engine';
 import { expect, test } from 'vitest';
 import { rawWords } from './raw-words.ts';
 

@@ -2,7 +2,7 @@
 // in /proc/self/cmdline. They are kept as `wordOfBytes` has them, so that a name of any bytes can be given.
 
 import { readFileSync } from 'node:fs';
-import { wordOfBytes, wordOfUnknown } from '@bcachefs-ts/core';
+import { wordOfBytes, wordOfUnknown } from '@bcachefs-ts/core/engine';
 
 const LOST = '\ufffd';
 

@@ -2,7 +2,7 @@
 // change, is checked before and after. It is not followed when it has become a symlink, and not waited for when it has become a fifo.
 
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { DeviceError } from '@bcachefs-ts/core';
+import { DeviceError } from '@bcachefs-ts/core/engine';
 
 /** One file for all of its names. */
 export const hostIdentity = ({ dev, ino }: Pick<BigIntStats, 'dev' | 'ino'>): string => `${dev}:${ino}`;

@@ -4,6 +4,7 @@ import { UsageError } from '../ondisk/errors.ts';
 
 const words = {
   EEXIST: 'file exists',
+  EFBIG: 'too large to be read at once',
   EINVAL: 'invalid argument',
   EISDIR: 'is a directory',
   ELOOP: 'too many symbolic links',
@@ -22,7 +23,7 @@ const words = {
 
 export type FileErrorCode = keyof typeof words;
 
-/** A change that was refused; nothing was changed. */
+/** What was asked of a file is not possible. A change was refused then; nothing was changed. */
 export class FileError extends UsageError {
   declare readonly code: FileErrorCode;
   constructor(code: FileErrorCode, what: string) {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { planFormat } from '../create/plan.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
 import { RecordingDevice } from '../device/recording-device.ts';
-import { SB_SECTOR, VERSION_CURRENT_WRITTEN } from '../index.ts';
+import { SB_SECTOR, VERSION_CURRENT_WRITTEN } from '../engine.ts';
 import { seededRandom } from '../util/random.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import { writeSuperblocks } from './write.ts';

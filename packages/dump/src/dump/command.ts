@@ -30,7 +30,7 @@ import {
   NO_REPLAY,
   sanitiseTransform,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 const SANITIZE_LEVELS = ['data', 'filenames', 'all'] as const;
 type SanitizeLevel = (typeof SANITIZE_LEVELS)[number];

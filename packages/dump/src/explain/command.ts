@@ -18,7 +18,7 @@ import {
   type Region,
   readBytes,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { chosenMember } from '../member.ts';
 import { explanationJson } from './json.ts';
 import { explanationText } from './text.ts';

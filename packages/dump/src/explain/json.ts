@@ -15,7 +15,7 @@ import {
   type NodePlace,
   type Place,
   SECTOR_BYTES,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { Explained } from './command.ts';
 import { filePathText } from './text.ts';
 

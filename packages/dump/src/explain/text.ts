@@ -21,7 +21,7 @@ import {
   PrintBuffer,
   pathText,
   SECTOR_BYTES,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { Explained } from './command.ts';
 
 export function explanationText({ explanation, context, hex, isDecrypted }: Explained): string {

@@ -1,7 +1,7 @@
 // fs usage: how the space of filesystems is used. Reads only, and of filesystems that are not mounted, unlike the reference.
 
 import { defineCommand, devicesPositional, EXIT, filesystemOptions, openEachForReading } from '@bcachefs-ts/command';
-import { type FsUsage, loadChecksums, readUsage, UsageError } from '@bcachefs-ts/core';
+import { type FsUsage, loadChecksums, readUsage, UsageError } from '@bcachefs-ts/core/engine';
 import { usageJson } from './json.ts';
 import { type UsageField, usageFields, usageText } from './text.ts';
 

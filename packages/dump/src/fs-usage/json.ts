@@ -13,7 +13,7 @@ import {
   reconcileAccountingTypes,
   versionNumber,
   versionOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /** Since then, a btree's counter says how many nodes it has; and a snapshot's, how many keys of which btree. */
 const NODES_COUNTED_SINCE = versionOf('btree_node_accounting');

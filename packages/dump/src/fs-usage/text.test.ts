@@ -1,4 +1,4 @@
-import type { FsUsage } from '@bcachefs-ts/core';
+import type { FsUsage } from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import { end, full, GrownTable, left, right } from './grown-table.ts';
 import { usageFields, usageText } from './text.ts';

@@ -19,7 +19,7 @@ import {
   reconcileAccountingTypes,
   releaseForVersion,
   type UsageCounter,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { type Cell, end, full, GrownTable, left, right } from './grown-table.ts';
 
 /** What is asked for with --fields. */

@@ -8,7 +8,7 @@ import {
   type PosRange,
   type Signed,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { parsePosition } from '../position.ts';
 
 /** Sequence numbers from `first` to `last`, both included. */

@@ -42,7 +42,7 @@ import {
   type TransactionFilter,
   touches,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { parseBtrees, parseFunctions, parsePosRanges, parseSeqBounds, type SeqBounds } from './arguments.ts';
 import { headerText, type JournalTextContext, journalEntrySectors, starred, subEntryText } from './text.ts';
 

@@ -18,7 +18,7 @@ import {
   roundUp,
   SECTOR_BYTES,
   type ShownSubEntry,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 export interface JournalTextContext extends JsetEntryTextContext {
   readonly blockSectors: number;

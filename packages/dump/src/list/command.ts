@@ -37,7 +37,7 @@ import {
   UsageError,
   versionNumber,
   type WalkOptions,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { parsePosition } from '../position.ts';
 
 /** One thing to print. */

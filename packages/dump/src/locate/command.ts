@@ -21,7 +21,7 @@ import {
   printable,
   printableBytes,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /** One file. */
 interface LocatedFile {

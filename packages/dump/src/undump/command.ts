@@ -1,7 +1,7 @@
 // undump: the device in a qcow2 file, as a sparse image. Mirrors the second half of c_src/cmd_dump.c, v1.36.1.
 
 import { bytesText, defineCommand, runSteps } from '@bcachefs-ts/command';
-import { NewFile, openFile, Qcow2Device, UsageError, undump } from '@bcachefs-ts/core';
+import { NewFile, openFile, Qcow2Device, UsageError, undump } from '@bcachefs-ts/core/engine';
 
 const SUFFIX = '.qcow2';
 

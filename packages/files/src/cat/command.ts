@@ -10,7 +10,7 @@ import {
   fileSize,
   pathText,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { DamageLog } from '../damage-log.ts';
 import { lookUp } from '../look-up.ts';
 import { type OpenedTree, openTree } from '../open.ts';

@@ -28,7 +28,7 @@ import {
   type MemberSet,
   type RandomSource,
   systemRandom,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /** What `filesystemPositional` and `changeOptions` give. */
 export interface ChangeArgs extends Omit<FilesystemArgs, 'devices' | 'degraded' | 'exclusive'> {

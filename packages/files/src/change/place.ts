@@ -9,7 +9,7 @@ import {
   isDirectory,
   pathText,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { lookUp, unescapedBytes } from '../look-up.ts';
 
 export interface Place {

@@ -1,7 +1,7 @@
 // get-file-option: the options of files in a filesystem that is not mounted, with the lines of the reference (v1.39.2).
 
 import { defineCommand, EXIT, type Out } from '@bcachefs-ts/command';
-import { option, optionFromSuperblock, optionToText, pathText, targetText } from '@bcachefs-ts/core';
+import { option, optionFromSuperblock, optionToText, pathText, targetText } from '@bcachefs-ts/core/engine';
 import { DamageLog } from '../damage-log.ts';
 import { bytesFields } from '../entry-text.ts';
 import { lookUp } from '../look-up.ts';

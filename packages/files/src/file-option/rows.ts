@@ -1,6 +1,6 @@
 // The options that files have of their own: those of the option table that inodes keep, at the version that is written.
 
-import { type InodeOptionName, isOptionKnownTo, type OptionRow, option, RULES_WRITTEN } from '@bcachefs-ts/core';
+import { type InodeOptionName, isOptionKnownTo, type OptionRow, option, RULES_WRITTEN } from '@bcachefs-ts/core/engine';
 
 /** The release whose inodes are written. */
 export const RELEASE = RULES_WRITTEN.release;

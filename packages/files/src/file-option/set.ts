@@ -16,7 +16,7 @@ import {
   resolveTarget,
   type Superblock,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { lookUp } from '../look-up.ts';

@@ -12,7 +12,7 @@ import {
   joinPath,
   UsageError,
   wordOfBytes,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { PathFilter } from '../filter.ts';
 import { lookUp } from '../look-up.ts';
 import { openTree, type TreeArgs } from '../open.ts';

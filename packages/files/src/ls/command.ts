@@ -12,7 +12,7 @@ import {
   humanText,
   isDirectory,
   printableBytes,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { DamageLog } from '../damage-log.ts';
 import { bytesFields, coloredName, modeText, statJson, targetOf, timeText, typeOf } from '../entry-text.ts';
 import { lookUp } from '../look-up.ts';

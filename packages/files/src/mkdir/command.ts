@@ -9,7 +9,7 @@ import {
   type FileTree,
   isDirectory,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions, newDirectoryOptions, UMASK } from '../change/options.ts';
 import { freePlace, shownPath } from '../change/place.ts';

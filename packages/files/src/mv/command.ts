@@ -9,7 +9,7 @@ import {
   isDirectory,
   printableBytes,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { type Change, changeFiles, changeJson, type Done, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { existingPlace, type Place, placeOf, shownPath } from '../change/place.ts';

@@ -13,7 +13,14 @@ import {
   parseMode,
   parseOwner,
 } from '@bcachefs-ts/command';
-import { bytesOfWord, type FileNode, type FileTree, isDirectory, printableBytes, UsageError } from '@bcachefs-ts/core';
+import {
+  bytesOfWord,
+  type FileNode,
+  type FileTree,
+  isDirectory,
+  printableBytes,
+  UsageError,
+} from '@bcachefs-ts/core/engine';
 import { type Change, type ChangeArgs, changeFiles, changeJson, type Done, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { type Place, placeOf, shownPath } from '../change/place.ts';

@@ -3,7 +3,7 @@
 
 import { type BigIntStats, lstatSync, readdirSync } from 'node:fs';
 import { SteadyFile } from '@bcachefs-ts/command';
-import { type FileTypeName, printableBytes } from '@bcachefs-ts/core';
+import { type FileTypeName, printableBytes } from '@bcachefs-ts/core/engine';
 
 const S_IFMT = 0o170000;
 const SLASH = Buffer.from('/');

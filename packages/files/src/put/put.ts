@@ -22,7 +22,7 @@ import {
   printableBytes,
   splitDeviceNumber,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { Change } from '../change/edit.ts';
 import { UMASK } from '../change/options.ts';
 import type { Place } from '../change/place.ts';

@@ -4,7 +4,7 @@
 
 import { fchmodSync, fchownSync, futimesSync, lchownSync, lutimesSync } from 'node:fs';
 import type { NativeCalls } from '@bcachefs-ts/command';
-import { type ExtendedAttribute, type FileStat, printableBytes } from '@bcachefs-ts/core';
+import { type ExtendedAttribute, type FileStat, printableBytes } from '@bcachefs-ts/core/engine';
 import type { Report, UnkeptKind } from './report.ts';
 
 export const NEEDS_NATIVE = 'Node cannot do it, and the package koffi is not installed or does not fit this system';

@@ -2,7 +2,7 @@
 // says of every file whether it is whole. Nothing is written to the filesystem.
 
 import { bytesText, type Context, defineCommand, EXIT, loadNativeCalls, type Out } from '@bcachefs-ts/command';
-import { assert, CorruptError, type Damage, UsageError, wordOfBytes } from '@bcachefs-ts/core';
+import { assert, CorruptError, type Damage, UsageError, wordOfBytes } from '@bcachefs-ts/core/engine';
 import { PathFilter } from '../filter.ts';
 import { type OpenedTree, openTree, type TreeArgs } from '../open.ts';
 import { filesystemPositional, filterOptions, treeOptions } from '../options.ts';

@@ -25,7 +25,7 @@ import {
 } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type { NativeCalls } from '@bcachefs-ts/command';
-import { bytesOfWord, DeviceError, type DeviceNumbers, printableBytes, UsageError } from '@bcachefs-ts/core';
+import { bytesOfWord, DeviceError, type DeviceNumbers, printableBytes, UsageError } from '@bcachefs-ts/core/engine';
 import { type AttributeTarget, hostErrorCode } from './attributes.ts';
 import { Folder, OpenFolders } from './folder.ts';
 import { STATE_FOLDER } from './state.ts';

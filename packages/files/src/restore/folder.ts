@@ -9,7 +9,7 @@
 // their parent, and compared again; fewer still where the system gives us no more of them.
 
 import { closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readdirSync } from 'node:fs';
-import { DeviceError } from '@bcachefs-ts/core';
+import { DeviceError } from '@bcachefs-ts/core/engine';
 import { hostErrorCode } from './attributes.ts';
 import { openWay } from './way.ts';
 

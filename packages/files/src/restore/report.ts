@@ -1,7 +1,7 @@
 // What a restore says at its end: a verdict for each file that is not simply intact, totals, and what of the files' attributes the host
 // did not take. Lists are bounded, counts are not.
 
-import { type FileFinding, printableBytes, utf8Text } from '@bcachefs-ts/core';
+import { type FileFinding, printableBytes, utf8Text } from '@bcachefs-ts/core/engine';
 
 /**
  * intact       all bytes and names are as the filesystem has them, verified wherever it keeps checksums

@@ -16,7 +16,7 @@ import {
   joinPath,
   latin1Text,
   printableBytes,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { PathFilter } from '../filter.ts';
 import { AttributeWriter, NEEDS_NATIVE, refusal } from './attributes.ts';
 import { chmodUnfollowed, type Destination, hostFailure, NotWritten, taking, writeAll } from './destination.ts';

@@ -12,7 +12,7 @@ import {
   type Orphan,
   orphans,
   type WalkItem,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { OpenedTree } from '../open.ts';
 
 /** What tells files apart: hard links share it. */

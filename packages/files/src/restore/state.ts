@@ -10,7 +10,7 @@
 // the host was started anew, files that seemed whole may not have reached its disk, and all are written again.
 
 import { closeSync, constants, lstatSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { printableBytes, UsageError } from '@bcachefs-ts/core';
+import { printableBytes, UsageError } from '@bcachefs-ts/core/engine';
 import type { Folder } from './folder.ts';
 import type { FileVerdict } from './report.ts';
 

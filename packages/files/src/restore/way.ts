@@ -6,7 +6,7 @@
 
 import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { printableBytes, UsageError } from '@bcachefs-ts/core';
+import { printableBytes, UsageError } from '@bcachefs-ts/core/engine';
 
 /** Of Linux; Node has no name for it. No permission to read is needed, and opening has no effect. */
 export const O_PATH = 0o10_000_000;

@@ -15,7 +15,7 @@ import {
   modeType,
   pathText,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { existingPlace, type Place, placeOf } from '../change/place.ts';

@@ -16,7 +16,7 @@ import {
   sectorsToBytes,
   strHashTypes,
   utf8Text,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { DamageLog } from '../damage-log.ts';
 import { bytesFields, modeText, statJson, targetOf, timeText, typeWords } from '../entry-text.ts';
 import { lookUp } from '../look-up.ts';

@@ -9,7 +9,7 @@ import {
   fileSegments,
   fileSize,
   type StoredSegment,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { OpenedTree } from '../open.ts';
 
 /** Bytes of the file; by name, of what is stored as data. */

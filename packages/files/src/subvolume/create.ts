@@ -1,7 +1,7 @@
 // subvolume create: an empty subvolume, in a filesystem that is not mounted.
 
 import { defineCommand, noCounts } from '@bcachefs-ts/command';
-import { atPath, createSubvolume } from '@bcachefs-ts/core';
+import { atPath, createSubvolume } from '@bcachefs-ts/core/engine';
 import { changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions, newDirectoryOptions } from '../change/options.ts';
 import { freePlace } from '../change/place.ts';

@@ -1,7 +1,7 @@
 // subvolume delete: a subvolume or snapshot with all that is in it, from a filesystem that is not mounted.
 
 import { defineCommand, noCounts } from '@bcachefs-ts/command';
-import { atPath, deleteSubvolume, UsageError } from '@bcachefs-ts/core';
+import { atPath, deleteSubvolume, UsageError } from '@bcachefs-ts/core/engine';
 import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { existingPlace } from '../change/place.ts';

@@ -18,7 +18,7 @@ import {
   type SnapshotTable,
   sectorsToBytes,
   versionOf,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { DamageLog } from '../damage-log.ts';
 import { bytesFields } from '../entry-text.ts';
 import { filesystemPositional } from '../options.ts';

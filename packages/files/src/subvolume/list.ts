@@ -10,7 +10,7 @@ import {
   pathsOf,
   pathText,
   type SubvolumeEntry,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { DamageLog } from '../damage-log.ts';
 import { bytesFields, timeText } from '../entry-text.ts';
 import { filesystemPositional } from '../options.ts';

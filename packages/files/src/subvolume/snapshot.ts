@@ -1,7 +1,7 @@
 // subvolume snapshot: a snapshot of a subvolume, in a filesystem that is not mounted.
 
 import { defineCommand, noCounts } from '@bcachefs-ts/command';
-import { atPath, createSnapshot, UsageError } from '@bcachefs-ts/core';
+import { atPath, createSnapshot, UsageError } from '@bcachefs-ts/core/engine';
 import { changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { freePlace, isSubvolumeRoot, shownPath } from '../change/place.ts';

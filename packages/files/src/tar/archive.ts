@@ -10,7 +10,7 @@ import {
   fileSize,
   printableBytes,
   utf8Text,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import type { OpenedTree } from '../open.ts';
 import { aclText } from './acl-text.ts';
 import {

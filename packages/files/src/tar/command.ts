@@ -5,7 +5,7 @@
 // are met in the middle of a file: they become zeroes, are reported at once and again in the summary, and the exit code is 1.
 
 import { bytesText, type Context, defineCommand, EXIT, type Out } from '@bcachefs-ts/command';
-import { bytesOfWord, NewFile, pathText, printableBytes, UsageError } from '@bcachefs-ts/core';
+import { bytesOfWord, NewFile, pathText, printableBytes, UsageError } from '@bcachefs-ts/core/engine';
 import { DamageLog } from '../damage-log.ts';
 import { PathFilter } from '../filter.ts';
 import { type OpenedTree, openTree } from '../open.ts';

@@ -2,7 +2,7 @@
 // padded to blocks. Files with very many regions must not cost memory, so that the regions are gone through once to measure them and
 // once more to write them.
 
-import { type FileExtents, type FileSegment, fileSegments } from '@bcachefs-ts/core';
+import { type FileExtents, type FileSegment, fileSegments } from '@bcachefs-ts/core/engine';
 import type { OpenedTree } from '../open.ts';
 import { paddingOf } from './header.ts';
 

@@ -8,7 +8,7 @@ import {
   printable,
   printableBytes,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 import { DamageLog } from '../damage-log.ts';
 import { bytesFields, coloredName, statJson, targetOf, typeOf } from '../entry-text.ts';
 import { lookUp } from '../look-up.ts';

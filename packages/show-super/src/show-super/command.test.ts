@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { runCli } from '@bcachefs-ts/command';
-import { BCHFS_MAGIC, BchSb, encodeSuperblock, type SbSection, type Superblock } from '@bcachefs-ts/core';
+import { BCHFS_MAGIC, BchSb, encodeSuperblock, type SbSection, type Superblock } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { showSuperCommand } from './command.ts';
 

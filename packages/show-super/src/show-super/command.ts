@@ -20,7 +20,7 @@ import {
   superblockJson,
   superblockText,
   UsageError,
-} from '@bcachefs-ts/core';
+} from '@bcachefs-ts/core/engine';
 
 /** What came of one device. */
 export type Shown =
