@@ -13,7 +13,7 @@ const wait = defineCommand({
       context.onInterrupt(() => context.warn('last registered'));
     }
     context.warn('ready');
-    await new Promise(resolve => setTimeout(resolve, 10_000));
+    await new Promise(resolve => setTimeout(resolve, 600_000));
     return {};
   },
   text: () => {},

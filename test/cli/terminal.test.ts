@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { patient } from '../support/patience.ts';
 import { root } from './built.ts';
 
 const program = [
@@ -27,7 +28,7 @@ class Conversation {
 
   /** Waits until something has been said after what was waited for before. */
   async hear(words: string): Promise<void> {
-    const deadline = Date.now() + 10_000;
+    const deadline = Date.now() + patient(10_000);
     while (!this.heard.includes(words)) {
       if (Date.now() > deadline) throw new Error(`did not hear '${words}', but: ${this.heard}`);
       await new Promise(resolve => setTimeout(resolve, 10));

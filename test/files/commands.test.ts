@@ -85,6 +85,8 @@ describe('ls', () => {
     const options = { isTerminal: true, columns: 30 };
     const { stdout } = await run('ls', [image, 'inline'], options);
     expect(stdout).toBe('f0  f1  f2  f3  f4  f5  f6  f7\n');
+    const oneALine = await run('ls', ['-1', image, 'inline'], options);
+    expect(oneALine.stdout).toBe('f0\nf1\nf2\nf3\nf4\nf5\nf6\nf7\n');
     const root = await run('ls', [image, 'special'], { ...options, env: { TERM: 'xterm' } });
     expect(root.stdout).toContain('\u001b[1m\u001b[33mblock\u001b[39m\u001b[22m');
     expect(columnsFor([3, 3, 3, 3, 10], 20)).toEqual({ columns: 3, widths: [3, 3, 10] });

@@ -82,7 +82,7 @@ function canonicalWords(words: readonly string[], options: OptionSpecs): Canonic
   for (let i = 0; i < words.length; i++) {
     const word = words[i]!;
     if (word === '--') return { canonical, literal: words.slice(i + 1) };
-    if (!word.startsWith('-') || word === '-' || isNegativeNumber(word)) {
+    if (!word.startsWith('-') || word === '-' || isNegativeNumber(word, byLetter)) {
       canonical.push(word);
       continue;
     }
@@ -109,9 +109,9 @@ interface Spelled {
   readonly value: { readonly text: string } | 'next' | undefined;
 }
 
-/** What yargs' parser takes for a value rather than for letters. */
-function isNegativeNumber(word: string): boolean {
-  return /^-(\d+(\.\d+)?|\.\d+)$/.test(word);
+/** What yargs' parser takes for a value rather than for letters, unless the command has an option of that letter: `ls -1`. */
+function isNegativeNumber(word: string, byLetter: ReadonlyMap<string, string>): boolean {
+  return /^-(\d+(\.\d+)?|\.\d+)$/.test(word) && !byLetter.has(word.charAt(1));
 }
 
 function longOption(word: string, options: OptionSpecs): Spelled {
