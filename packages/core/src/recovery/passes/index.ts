@@ -3,6 +3,7 @@
 
 import type { PassName } from '../../ondisk/passes.ts';
 import type { Pass } from '../pass.ts';
+import { checkNlinks } from './check-nlinks.ts';
 
 export const recoveryPasses: { readonly [N in PassName]: Pass | null } = {
   recovery_pass_empty: null,
@@ -49,7 +50,7 @@ export const recoveryPasses: { readonly [N in PassName]: Pass | null } = {
   check_unreachable_inodes: null,
   check_subvolume_structure: null,
   check_directory_structure: null,
-  check_nlinks: null,
+  check_nlinks: checkNlinks,
   resume_logged_ops: null,
   delete_dead_inodes: null,
   // Of later versions than what is written here.

@@ -1,0 +1,82 @@
+// Filesystems whose keys are altered by hand, and what the recovery passes make of them.
+
+import {
+  beginChange,
+  checkInvariants,
+  FileEdit,
+  type FileRef,
+  findingText,
+  type Key,
+  type MemoryDevice,
+  type Policy,
+  Reporter,
+  recover,
+  type Transaction,
+} from '@bcachefs-ts/core/engine';
+import { writerOn } from './commits.ts';
+import { openOn } from './cut-states.ts';
+import { treeText } from './file-model.ts';
+import { formattedImage, MIB } from './memory-images.ts';
+
+const text = new TextEncoder();
+
+/** A small tree: directories in each other, files with one name and with several. */
+export function smallTree(): readonly MemoryDevice[] {
+  const { devices } = formattedImage({ sizeBytes: 16 * MIB });
+  const { writer, options } = writerOn(devices, undefined, 1);
+  const edit = new FileEdit(writer, options);
+  const make = (directory: FileRef, name: string, mode: number) =>
+    edit.files.create(directory, text.encode(name), { mode });
+  const root = edit.files.root();
+  const docs = make(root, 'docs', 0o040755);
+  const deep = make(make(docs, 'sub', 0o040755), 'deep', 0o040755);
+  const file = (directory: FileRef, name: string, length: number) => {
+    const ref = make(directory, name, 0o100644);
+    edit.content.write(ref, 0, text.encode(`${name} `.repeat(length)).subarray(0, length));
+    return ref;
+  };
+  const linked = file(docs, 'linked', 9000);
+  edit.files.link(deep, text.encode('again'), linked);
+  edit.files.link(root, text.encode('and again'), linked);
+  const plain = file(deep, 'plain', 5000);
+  edit.files.setXattr(plain, 'user.note', text.encode('kept'));
+  file(root, 'top', 300);
+  edit.commit();
+  return devices;
+}
+
+/** Alters keys, and commits: what follows from them follows, but what other keys say of them does not. */
+export function tamper(devices: readonly MemoryDevice[], alter: (tx: Transaction) => void): void {
+  const { writer } = writerOn(devices, undefined, 2);
+  const change = beginChange(writer);
+  alter(change.tx);
+  change.commit();
+}
+
+export interface Recovered {
+  /** Each error that was found, and how often. */
+  readonly found: Readonly<Record<string, number>>;
+  /** What the checker says afterwards. */
+  readonly left: readonly string[];
+  /** What another run finds. */
+  readonly again: readonly string[];
+  readonly tree: readonly string[];
+  readonly dropped: readonly { readonly key: Key; readonly reason: string }[];
+}
+
+/** What the passes find, do and leave. */
+export function recovered(devices: readonly MemoryDevice[], policy: Policy = { kind: 'yes' }): Recovered {
+  const run = () => {
+    const reporter = new Reporter({ policy });
+    const dropped: { key: Key; reason: string }[] = [];
+    recover(writerOn(devices, undefined, 3).writer, {
+      reporter,
+      onDropped: (_, key, reason) => dropped.push({ key, reason }),
+    });
+    return { found: Object.fromEntries(reporter.groups().map(({ error, found }) => [error, found])), dropped };
+  };
+  const { found, dropped } = run();
+  const filesystem = openOn(devices);
+  const left = checkInvariants(filesystem).findings.map(findingText);
+  return { found, dropped, left, again: Object.keys(run().found), tree: treeText(filesystem, '') };
+}
