@@ -5,7 +5,6 @@ import {
   bposText,
   checkInvariants,
   compressionOptions,
-  createSubvolume,
   type FeatureName,
   FileEdit,
   FilesystemWriter,
@@ -106,7 +105,7 @@ describe.skipIf(whyNoFixtures !== undefined)('attributes', () => {
         const sub = files.create(dir, text.encode('sub'), { mode: 0o041777 });
         files.setXattr(files.create(sub, text.encode('x'), { mode: 0o100777 }), 'system.posix_acl_access', PLAIN);
         files.setAttributes(files.create(sub, text.encode('chmod'), { mode: 0o100600 }), { mode: 0o4721 });
-        createSubvolume(files, sub, text.encode('volume'));
+        files.createSubvolume(sub, text.encode('volume'));
         files.removeXattr(sub, 'system.posix_acl_default');
         files.create(sub, text.encode('after'), { mode: 0o100666 });
         files.setXattr(sub, 'system.posix_acl_default', PLAIN);

@@ -4,11 +4,11 @@
 import {
   type BlockDevice,
   FileEdit,
-  type FileWriter,
   keyTypes,
   loadChecksums,
   makeBpos,
   makeKey,
+  type TreeEditor,
 } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { journalRanges, writerOn } from '../support/commits.ts';
@@ -34,7 +34,7 @@ function use(edit: FileEdit, inum: number): void {
   edit.tx.update('inodes', makeKey(keyTypes.idOf('inode_generation'), pos, new Uint8Array(8)));
 }
 
-function create(files: FileWriter, name: string): number {
+function create(files: TreeEditor, name: string): number {
   return Number(files.create(files.root(), text.encode(name), { mode: REGULAR }).inum);
 }
 

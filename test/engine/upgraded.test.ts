@@ -3,7 +3,6 @@
 
 import {
   checkInvariants,
-  createSnapshot,
   FileEdit,
   type FileRef,
   type Filesystem,
@@ -55,7 +54,7 @@ test('snapshots and subvolumes get the members that they did not have', () => {
     subvolumes: keysOf(writer.filesystem, 'subvolumes'),
   };
   const edit = new FileEdit(writer, options);
-  createSnapshot(edit.files, edit.files.root(), text.encode('all'), 1);
+  edit.files.createSnapshot(edit.files.root(), text.encode('all'), 1);
   edit.commit();
   expect(checkInvariants(writer.filesystem).findings.map(findingText)).toEqual([]);
 
@@ -130,7 +129,7 @@ test('an inode in which only the flag for a version below it changes becomes ino
   const { writer, options } = begin();
   const before = keysOf(writer.filesystem, 'inodes');
   const edit = new FileEdit(writer, options);
-  createSnapshot(edit.files, edit.files.root(), text.encode('all'), 1);
+  edit.files.createSnapshot(edit.files.root(), text.encode('all'), 1);
   const directory = edit.files.lookup(edit.files.root(), text.encode('directory'))!;
   for (let nr = 9; nr < 24; nr++) {
     const file = edit.files.lookup(directory, text.encode(`file-${nr}`))!;

@@ -4,7 +4,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
-  BchMember, BchSb, FileEdit, FilesystemWriter, loadChecksums, type MemoryDevice, openMembers, sbBits, sealVstruct,
+  BchMember, BchSb, FileEdit, FilesystemWriter, loadChecksums, type MemoryDevice, makeBpos, openMembers, sbBits, sealVstruct,
   seededRandom, superblockBytes, viewOf,
 } from '@bcachefs-ts/core/engine'; // biome-ignore format: one line of names
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -135,13 +135,10 @@ describe('"this is a bug" is not said for what is on disk: keys', () => {
     [
       'a root inode without subvolume',
       ({ files, tx }) => {
-        const root = files.cached(files.root());
-        const inode = packInode({ ...root.inode, bi_subvol: 0 });
-        tx.update(
-          'inodes',
-          makeKey(keyTypes.idOf('inode_v3'), Uint32Array.of(root.snapshot, root.words.lo, root.words.hi, 0, 0), inode),
-        );
-        files.cache.forget(root);
+        const { subvolume, inum } = files.root();
+        const pos = makeBpos(0n, inum, files.table.subvolume(subvolume)!.snapshot);
+        const inode = packInode({ ...files.inode({ subvolume, inum }), bi_subvol: 0 });
+        tx.update('inodes', makeKey(keyTypes.idOf('inode_v3'), pos, inode));
       },
       'inode_bi_subvol_wrong',
     ],

@@ -7,10 +7,7 @@ import {
   type BlockDevice,
   CorruptError,
   checkInvariants,
-  createSnapshot,
-  createSubvolume,
   DeviceError,
-  deleteSubvolume,
   editSuperblock,
   encryptionOf,
   FileEdit,
@@ -301,19 +298,19 @@ const FILE_CHANGES: readonly FileChange[] = [
       files.link(files.root(), text.encode('linked'), other.ref);
   }),
   fileChange('a subvolume and its snapshot', ({ files }) => {
-    const volume = createSubvolume(files, files.root(), text.encode('new volume'));
+    const volume = files.createSubvolume(files.root(), text.encode('new volume'));
     files.create(volume, text.encode('in it'), { mode: 0o100644 });
-    createSnapshot(files, files.root(), text.encode('new snapshot'), volume.subvolume);
+    files.createSnapshot(files.root(), text.encode('new snapshot'), volume.subvolume);
   }),
   fileChange('a snapshot', ({ files }, random) => {
     const ids = files.table.subvolumes().map(({ id }) => id);
-    if (ids.length > 0) createSnapshot(files, files.root(), text.encode('of another'), random.pick(ids));
+    if (ids.length > 0) files.createSnapshot(files.root(), text.encode('of another'), random.pick(ids));
   }),
   fileChange('a subvolume deleted', ({ files }, random, found) => {
     const volumes = found.filter(({ directory, ref }) => directory.subvolume !== ref.subvolume);
     if (volumes.length === 0) return;
     const { directory, name } = random.pick(volumes);
-    deleteSubvolume(files, directory, name);
+    files.deleteSubvolume(directory, name);
   }),
   fileChange(
     'a long file',
@@ -341,7 +338,7 @@ const FILE_CHANGES: readonly FileChange[] = [
     (edit, _random, found) => {
       // An update refuses to take one away; those inside of others go first.
       const volumes = found.filter(({ directory, ref }) => directory.subvolume !== ref.subvolume).toReversed();
-      for (const { directory, name } of volumes) deleteSubvolume(edit.files, directory, name);
+      for (const { directory, name } of volumes) edit.files.deleteSubvolume(directory, name);
       const session = { edit, change: () => edit, step: () => {}, isDryRun: false };
       for (const _ of updateFiles(session, fewEntries(), UPDATE));
     },

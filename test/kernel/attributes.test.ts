@@ -9,7 +9,6 @@ import {
   checkInvariants,
   compressionOptions,
   compressionTypes,
-  createSubvolume,
   FileEdit,
   FileError,
   type FileRef,
@@ -137,7 +136,7 @@ class Doer {
         break;
       }
       case 'subvolumeCreate':
-        createSubvolume(files, above(), name);
+        files.createSubvolume(above(), name);
         break;
       case 'setxattr':
         files.setXattr(

@@ -1,6 +1,6 @@
 // Changes of files that a kernel has made, by the engine and at random: for tests that let a kernel judge what has become of them.
 
-import { createSnapshot, deleteSubvolume, type FileEdit, type FileRef, FileTree } from '@bcachefs-ts/core/engine';
+import { type FileEdit, type FileRef, FileTree } from '@bcachefs-ts/core/engine';
 import type { Random } from './random.ts';
 
 const text = new TextEncoder();
@@ -46,7 +46,7 @@ function changeOne({ files, content }: FileEdit, random: Random, one: Found, ste
   const choice = random.below(6);
   if (type === DT.subvolume) {
     if (choice > 1) return false;
-    createSnapshot(files, files.root(), text.encode(`snapshot-${step}-${ref.subvolume}`), ref.subvolume);
+    files.createSnapshot(files.root(), text.encode(`snapshot-${step}-${ref.subvolume}`), ref.subvolume);
   } else if (choice === 0 && type !== DT.dir) files.remove(directory, name);
   else if (choice === 1 && (type === DT.file || type === DT.dir))
     files.setXattr(ref, 'user.changed', text.encode(`step ${step}`));
@@ -67,7 +67,7 @@ export function dropTheirs(edit: FileEdit, top: string): void {
     if (entry?.type !== 16 || node === undefined || Buffer.from(path).toString().startsWith(top)) continue;
     if (tree.table.subvolumes().some(({ fsPathParent }) => fsPathParent === node.subvolume)) continue;
     if (tree.table.subvolume(entry.directory.subvolume)?.isReadOnly) continue;
-    deleteSubvolume(edit.files, entry.directory, entry.name);
+    edit.files.deleteSubvolume(entry.directory, entry.name);
     return;
   }
 }

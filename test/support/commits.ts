@@ -4,10 +4,7 @@
 import {
   type BlockDevice,
   type ByteRange,
-  createSnapshot,
-  createSubvolume,
   decodeJournalV2,
-  deleteSubvolume,
   FileEdit,
   type FileRef,
   FilesystemWriter,
@@ -128,12 +125,12 @@ export function commitsOf(
     }),
     commit(
       'a subvolume',
-      edit => writeFile(edit, createSubvolume(edit.files, topOf(edit), text.encode('volume')), 'kept', 30_000),
+      edit => writeFile(edit, edit.files.createSubvolume(topOf(edit), text.encode('volume')), 'kept', 30_000),
       edit => writeFile(edit, inTop(edit, 'volume'), 'changed', 30_000),
     ),
     commit(
       'a snapshot',
-      edit => createSnapshot(edit.files, topOf(edit), text.encode('snapshot'), inTop(edit, 'volume').subvolume),
+      edit => edit.files.createSnapshot(topOf(edit), text.encode('snapshot'), inTop(edit, 'volume').subvolume),
       edit => {
         const volume = inTop(edit, 'volume');
         writeFile(edit, volume, 'new', 100);
@@ -143,7 +140,7 @@ export function commitsOf(
     ),
     commit(
       'a subvolume deleted',
-      edit => deleteSubvolume(edit.files, topOf(edit), text.encode('volume')),
+      edit => edit.files.deleteSubvolume(topOf(edit), text.encode('volume')),
       edit => edit.files.rename(topOf(edit), text.encode('snapshot'), edit.files.root(), text.encode('the last')),
     ),
   ];

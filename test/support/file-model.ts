@@ -2,10 +2,7 @@
 // what this says. Nothing of the engine is used here but its doors.
 
 import {
-  createSnapshot,
-  createSubvolume,
   DataReader,
-  deleteSubvolume,
   type FileEdit,
   FileError,
   type FileRef,
@@ -268,7 +265,7 @@ export class FileModel {
   subvolume(edit: FileEdit, place: Place): boolean {
     if (this.#random.below(3) !== 0) return false;
     const name = this.#newName();
-    const ref = createSubvolume(edit.files, place.ref, text.encode(name));
+    const ref = edit.files.createSubvolume(place.ref, text.encode(name));
     place.dir.names.set(name, { ...newFile('dir', 0o755), subvolume: ref.subvolume });
     return true;
   }
@@ -279,7 +276,7 @@ export class FileModel {
     if (homes.length === 0) return false;
     const source = this.#random.pick(homes);
     const name = this.#newName();
-    const ref = createSnapshot(edit.files, place.ref, text.encode(name), source.dir.subvolume);
+    const ref = edit.files.createSnapshot(place.ref, text.encode(name), source.dir.subvolume);
     const copies = new Map<ModelFile, ModelFile>();
     const copy = (file: ModelFile): ModelFile => {
       const known = copies.get(file);
@@ -303,10 +300,10 @@ export class FileModel {
     if (found.length === 0) return false;
     const [name, file] = this.#random.pick(found);
     if (holdsSubvolume(file)) {
-      expectRefusal(['ENOTEMPTY'], () => deleteSubvolume(edit.files, place.ref, text.encode(name)));
+      expectRefusal(['ENOTEMPTY'], () => edit.files.deleteSubvolume(place.ref, text.encode(name)));
       return false;
     }
-    deleteSubvolume(edit.files, place.ref, text.encode(name));
+    edit.files.deleteSubvolume(place.ref, text.encode(name));
     place.dir.names.delete(name);
     return true;
   }

@@ -2,15 +2,7 @@
 // a directory are set when it is left: what is put into it would change its times, and its ACLs would be handed down.
 
 import { countFile, type FileCounts, noCounts } from '@bcachefs-ts/command';
-import {
-  atPath,
-  type BatchedEdit,
-  createSubvolume,
-  FileError,
-  type FileRef,
-  setSubvolumeReadOnly,
-  withPath,
-} from '@bcachefs-ts/core/engine';
+import { atPath, type BatchedEdit, FileError, type FileRef, withPath } from '@bcachefs-ts/core/engine';
 import { kinds, type OwnEntry, pathText, timesOf } from './entry-inode.ts';
 import { SubvolumeFinder, type SubvolumeRequest } from './owner-map.ts';
 import type { SourceDirectory, SourceEntry, SourceLink } from './source.ts';
@@ -101,7 +93,7 @@ class Populator {
       known ??
       (request === undefined
         ? files.create(above.file, entry.name, { mode })
-        : createSubvolume(files, above.file, entry.name, { mode }));
+        : files.createSubvolume(above.file, entry.name, { mode }));
     this.#open.push({ file, entry, isReadOnly: request?.isReadOnly ?? false });
     countFile(this.counts, request === undefined ? 'dir' : 'subvol');
   }
@@ -110,7 +102,7 @@ class Populator {
     const { file, entry, isReadOnly } = this.#open.pop()!; // callers look first
     atPath(pathText(entry.path), () => {
       this.#setAttributes(file, entry);
-      if (isReadOnly) setSubvolumeReadOnly(this.#batches.edit.files, file.subvolume, true);
+      if (isReadOnly) this.#batches.edit.files.setSubvolumeReadOnly(file.subvolume, true);
     });
   }
 

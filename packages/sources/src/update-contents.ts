@@ -3,7 +3,7 @@
 // it on the disk, as it would with checksums over the whole or with compression. Files of one piece are written anew as a whole, and so
 // come out as if they had just been made.
 
-import { type FileEdit, type FileRef, fileSegments } from '@bcachefs-ts/core/engine';
+import type { FileEdit, FileRef } from '@bcachefs-ts/core/engine';
 import { isZero } from './file-chunks.ts';
 import type { SourceFile } from './source.ts';
 
@@ -145,11 +145,7 @@ class Comparison {
 
   /** What is data where the source has a hole, zeroes left out. */
   dataIn(from: number, to: number): readonly { readonly offset: number; readonly length: number }[] {
-    const { edit } = this.#session;
-    const { inum, snapshot, inode } = edit.files.cached(this.#file);
-    edit.content.flush();
-    const file = { inum, snapshot, sizeBytes: Number(inode.bi_size) };
-    const segments = [...fileSegments(edit.tx, edit.files.table, file, { from, to: Math.min(to, file.sizeBytes) })];
+    const segments = this.#session.edit.content.segments(this.#file, from, to);
     return segments.filter(({ kind, offset, length }) => {
       if (kind !== 'data' && kind !== 'inline') return false;
       for (let done = 0; done < length; done += PIECE_BYTES) {

@@ -15,7 +15,6 @@ import {
   atPath,
   CorruptError,
   compareBytes,
-  createSubvolume,
   type ExtendedAttribute,
   type FileEdit,
   FileError,
@@ -24,10 +23,6 @@ import {
   isDirectory,
   joinPath,
   modeType,
-  readDirectory,
-  readXattrs,
-  StrHash,
-  setSubvolumeReadOnly,
   UsageError,
   withPath,
 } from '@bcachefs-ts/core/engine';
@@ -150,7 +145,7 @@ class Updater implements ContentSession {
   /** A subvolume that is read-only can be changed from here on, until its root is left. */
   change({ subvolume }: FileRef): FileEdit {
     const edit = this.#session.change();
-    if (edit.files.table.subvolume(subvolume)?.isReadOnly) setSubvolumeReadOnly(edit.files, subvolume, false);
+    if (edit.files.table.subvolume(subvolume)?.isReadOnly) edit.files.setSubvolumeReadOnly(subvolume, false);
     return edit;
   }
 
@@ -207,7 +202,7 @@ class Updater implements ContentSession {
     const file =
       request === undefined
         ? edit.files.create(above.file, entry.name, { mode, inheritsAcl: false })
-        : createSubvolume(edit.files, above.file, entry.name, { mode, inheritsAcl: false });
+        : edit.files.createSubvolume(above.file, entry.name, { mode, inheritsAcl: false });
     this.#open.push({ file, entry, isNew: true, left: new Map(), isReadOnly: request?.isReadOnly });
     countFile(this.#counts.added, request === undefined ? 'dir' : 'subvol');
   }
@@ -231,7 +226,7 @@ class Updater implements ContentSession {
       if (isNew || this.#differs(file, entry)) this.#setAttributes(file, entry);
       const { files } = this.edit;
       if (isReadOnly === undefined || files.table.subvolume(file.subvolume)?.isReadOnly === isReadOnly) return;
-      setSubvolumeReadOnly(this.#session.change().files, file.subvolume, isReadOnly);
+      this.#session.change().files.setSubvolumeReadOnly(file.subvolume, isReadOnly);
     });
   }
 
@@ -422,15 +417,8 @@ class Updater implements ContentSession {
   }
 
   #namesIn(file: FileRef): Map<string, Found> {
-    const { files, tx } = this.edit;
-    const { subvolume, snapshot, words, inode } = files.directory(file);
-    const view = { dirents: tx.btree('dirents'), table: files.table, snapshot, subvolume };
     const found = new Map<string, Found>();
-    for (const { name, target } of readDirectory(view, words, { hash: new StrHash(inode) })) {
-      const isSubvolume = !('inum' in target);
-      const ref = isSubvolume ? files.root(target.child_subvol) : { subvolume, inum: target.inum };
-      found.set(keyOf(name), { file: ref, name, isSubvolume });
-    }
+    for (const entry of this.edit.files.entries(file)) found.set(keyOf(entry.name), entry);
     return found;
   }
 
@@ -472,9 +460,7 @@ class Updater implements ContentSession {
   }
 
   #otherXattrs(file: FileRef, entry: OwnEntry): { put: readonly ExtendedAttribute[]; drop: readonly Uint8Array[] } {
-    const { files, tx } = this.edit;
-    const { inum, snapshot } = files.cached(file);
-    const there = [...readXattrs(tx.btree('xattrs'), files.table, snapshot, inum)];
+    const there = this.edit.files.xattrs(file);
     const wanted = keptXattrs(entry);
     const put = wanted.filter(({ name, value }) => {
       const known = there.find(other => areEqual(other.name, name));

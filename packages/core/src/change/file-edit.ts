@@ -5,8 +5,9 @@ import type { BucketAllocator } from '../alloc/allocator.ts';
 import type { SuperblockNeeds } from '../alloc/superblock-needs.ts';
 import type { Transaction } from '../btree/transaction.ts';
 import { ExtentWriter } from '../data/extent-write.ts';
+import { EditState, type TreeEditorOptions } from '../fs/edit-state.ts';
 import { FileContent, type FileContentOptions } from '../fs/file-content.ts';
-import { FileWriter, type FileWriterOptions } from '../fs/file-writer.ts';
+import { TreeEditor } from '../fs/tree-editor.ts';
 import { compressionOptions, compressionTypes } from '../ondisk/compression-types.ts';
 import type { CorruptError } from '../ondisk/errors.ts';
 import { type FeatureName, incompatFeatures } from '../ondisk/features.ts';
@@ -15,7 +16,7 @@ import { beginChange, type Change, type ChangeParts, type StageExtras } from './
 import type { FilesystemTriggers } from './triggers.ts';
 import type { CommitReport, FilesystemWriter } from './writer.ts';
 
-export interface FileEditOptions extends FileWriterOptions, FileContentOptions {
+export interface FileEditOptions extends TreeEditorOptions, FileContentOptions {
   /** For edits that remove: they are possible on a full filesystem. */
   readonly makesRoom?: boolean;
   /** See ChangeOptions. */
@@ -27,7 +28,7 @@ export interface FileEditOptions extends FileWriterOptions, FileContentOptions {
 export class FileEdit implements ChangeParts {
   readonly #change: Change;
   /** Names, inodes, attributes. */
-  readonly files: FileWriter;
+  readonly files: TreeEditor;
   readonly content: FileContent;
   readonly #writer: FilesystemWriter;
   readonly #options: FileEditOptions;
@@ -46,12 +47,13 @@ export class FileEdit implements ChangeParts {
       releasesEmptied: options.releasesEmptied ?? false,
       after,
     });
-    this.files = new FileWriter(this.tx, options);
+    const state = new EditState(this.tx, options);
+    this.files = new TreeEditor(state);
     this.#extents = new ExtentWriter(this.tx, this.allocator, {
       versions: writer.keyVersions,
       devices: this.triggers.devices,
     });
-    this.content = new FileContent(this.files, this.#extents, options);
+    this.content = new FileContent(state, this.#extents, options);
   }
 
   get tx(): Transaction {

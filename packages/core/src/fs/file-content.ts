@@ -11,11 +11,12 @@ import { DataReader } from '../data/extent-read.ts';
 import type { ExtentWriter } from '../data/extent-write.ts';
 import { readFile } from '../data/file-read.ts';
 import { ioOptionsOf } from '../data/io-options.ts';
+import { type FileSegment, fileSegments } from '../data/segments.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { assert } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { roundUp, SECTOR_BYTES } from '../util/sizes.ts';
-import type { FileRef, FileWriter } from './file-writer.ts';
+import type { EditState, FileRef } from './edit-state.ts';
 import type { CachedInode } from './inode-cache.ts';
 
 const INLINE_DATA = keyTypes.idOf('inline_data');
@@ -32,17 +33,17 @@ export interface FileContentOptions {
 }
 
 export class FileContent {
-  readonly #files: FileWriter;
+  readonly #state: EditState;
   readonly #extents: ExtentWriter;
   readonly #blockBytes: number;
   readonly #inlineMax: number;
   readonly #padded: Uint8Array;
   #reader: DataReader | undefined;
 
-  constructor(files: FileWriter, extents: ExtentWriter, { inlineData = true }: FileContentOptions = {}) {
-    this.#files = files;
+  constructor(state: EditState, extents: ExtentWriter, { inlineData = true }: FileContentOptions = {}) {
+    this.#state = state;
     this.#extents = extents;
-    this.#blockBytes = files.tx.sb.block_size * SECTOR_BYTES;
+    this.#blockBytes = state.tx.sb.block_size * SECTOR_BYTES;
     this.#inlineMax = inlineData ? Math.min(this.#blockBytes / 2, INLINE_MAX) : 0;
     this.#padded = new Uint8Array(this.#blockBytes);
   }
@@ -56,8 +57,8 @@ export class FileContent {
    */
   write(file: FileRef, offset: number, bytes: Uint8Array): void {
     if (bytes.length === 0) return;
-    this.#files.cache.trim();
-    const cached = this.#files.writable(file);
+    this.#state.cache.trim();
+    const cached = this.#state.writable(file);
     const { inode } = cached;
     const oldSize = Number(inode.bi_size);
     const end = offset + bytes.length;
@@ -65,42 +66,51 @@ export class FileContent {
     if (offset === 0 && end >= oldSize && end <= this.#inlineMax) this.#writeInline(cached, bytes);
     else this.#writeBlocks(cached, offset, bytes, Math.max(oldSize, end));
     if (end > oldSize) inode.bi_size = BigInt(end);
-    inode.bi_mtime = this.#files.time();
-    this.#files.touchChanged(cached);
+    inode.bi_mtime = this.#state.time();
+    this.#state.touchChanged(cached);
   }
 
   /** Makes the file so long; what comes into it is zeroes. */
   truncate(file: FileRef, sizeBytes: number): void {
-    this.#files.cache.trim();
-    const cached = this.#files.writable(file);
+    this.#state.cache.trim();
+    const cached = this.#state.writable(file);
     const { inode } = cached;
     if (BigInt(sizeBytes) < inode.bi_size)
       this.#clear(cached, sizeBytes, roundUp(Number(inode.bi_size), this.#blockBytes));
     inode.bi_size = BigInt(sizeBytes);
-    inode.bi_mtime = this.#files.time();
-    this.#files.touchChanged(cached);
+    inode.bi_mtime = this.#state.time();
+    this.#state.touchChanged(cached);
   }
 
   /** A hole in a file, whose size stays. */
   punch(file: FileRef, from: number, to: number): void {
-    this.#files.cache.trim();
-    const cached = this.#files.writable(file);
+    this.#state.cache.trim();
+    const cached = this.#state.writable(file);
     const size = Number(cached.inode.bi_size);
     const end = to >= size ? roundUp(size, this.#blockBytes) : to;
     if (from < end) this.#clear(cached, from, end);
-    cached.inode.bi_mtime = this.#files.time();
-    this.#files.touchChanged(cached);
+    cached.inode.bi_mtime = this.#state.time();
+    this.#state.touchChanged(cached);
   }
 
   /** Bytes from anywhere in a file, as they are by now; what lies past its end is left alone. */
   read(file: FileRef, offset: number, into: Uint8Array): void {
-    this.#read(this.#files.cached(file), offset, into);
+    this.#read(this.#state.cached(file), offset, into);
+  }
+
+  /** Where a file has data and where holes, as it is by now. */
+  segments(file: FileRef, from: number, to: number): FileSegment[] {
+    const { inum, snapshot, inode } = this.#state.cached(file);
+    this.flush();
+    const sizeBytes = Number(inode.bi_size);
+    const range = { from, to: Math.min(to, sizeBytes) };
+    return [...fileSegments(this.#state.tx, this.#state.table, { inum, snapshot, sizeBytes }, range)];
   }
 
   /** All bytes are on the devices, though they may not have flushed them; inodes are in the transaction. */
   flush(): void {
     this.#extents.flush();
-    this.#files.flush();
+    this.#state.cache.flush();
   }
 
   /** Zeroes between two bytes: whole blocks go, what is left of others is overwritten. */
@@ -183,29 +193,29 @@ export class FileContent {
   #writeExtents(cached: CachedInode, sector: number, bytes: Uint8Array): void {
     const { words, snapshot, inode } = cached;
     const pos = Uint32Array.of(snapshot, 0, 0, words.lo, words.hi);
-    const options = ioOptionsOf(this.#files.tx.sb, inode);
+    const options = ioOptionsOf(this.#state.tx.sb, inode);
     for (const key of this.#extents.write(pos, sector, bytes, options)) this.#insert(cached, key);
   }
 
   #insert(cached: CachedInode, key: Key): void {
-    const { tx, table } = this.#files;
+    const { tx, table } = this.#state;
     const { sectors } = insertExtent(tx, table, key);
     cached.inode.bi_sectors += BigInt(sectors);
   }
 
   #deleteSectors(cached: CachedInode, start: number, end: number): void {
     if (start >= end || (cached.isNew && cached.inode.bi_sectors === 0n)) return;
-    const { tx, table } = this.#files;
+    const { tx, table } = this.#state;
     const { sectors } = deleteExtents(tx, table, { inum: cached.inum, snapshot: cached.snapshot, start, end });
     cached.inode.bi_sectors += BigInt(sectors);
   }
 
   #read(cached: CachedInode, offset: number, into: Uint8Array): void {
     this.#extents.flush();
-    this.#reader ??= new DataReader(this.#files.tx);
+    this.#reader ??= new DataReader(this.#state.tx);
     const { inum, snapshot, inode } = cached;
     const sizeBytes = Number(inode.bi_size);
-    readFile(this.#reader, this.#files.table, { inum, snapshot, sizeBytes }, offset, into);
+    readFile(this.#reader, this.#state.table, { inum, snapshot, sizeBytes }, offset, into);
   }
 }
 

@@ -5,14 +5,16 @@ import type { Transaction } from '../btree/transaction.ts';
 import { ROOT_INODE } from '../ondisk/inode-unpack.ts';
 import { newSnapshotNode, writeSnapshot, writeSnapshotTree, writeSubvolume } from '../snapshots/create-nodes.ts';
 import { ROOT_SUBVOLUME } from '../snapshots/snapshot-table.ts';
-import { FileWriter, type FileWriterOptions } from './file-writer.ts';
+import { EditState, type TreeEditorOptions } from './edit-state.ts';
+import { create } from './names.ts';
+import { newInode } from './new-inodes.ts';
 
 const ROOT_SNAPSHOT = 0xffff_ffff;
 const ROOT_TREE = 1;
 const S_IFDIR = 0o040000;
 
-/** @returns the writer, with all of it in the transaction; to be used for what else is to be in the filesystem */
-export function initializeFiles(tx: Transaction, options: FileWriterOptions): FileWriter {
+/** Puts all of it into the transaction. */
+export function initializeFiles(tx: Transaction, options: TreeEditorOptions): void {
   writeSnapshotTree(tx, ROOT_TREE, { master_subvol: ROOT_SUBVOLUME, root_snapshot: ROOT_SNAPSHOT });
   writeSnapshot(tx, ROOT_SNAPSHOT, newSnapshotNode(ROOT_SUBVOLUME, ROOT_TREE, 0n));
   writeSubvolume(tx, ROOT_SUBVOLUME, {
@@ -27,11 +29,11 @@ export function initializeFiles(tx: Transaction, options: FileWriterOptions): Fi
     sizeBytes: 0, // written whole
     rest: new Uint8Array(0),
   });
-  const files = new FileWriter(tx, options);
+  const state = new EditState(tx, options);
   // The first number that is given is ROOT_INODE.
-  const root = files.newInode(undefined, ROOT_SUBVOLUME, ROOT_SNAPSHOT, { mode: S_IFDIR | 0o755 });
+  const first = { subvolume: ROOT_SUBVOLUME, snapshot: ROOT_SNAPSHOT };
+  const root = newInode(state, undefined, first, { mode: S_IFDIR | 0o755 });
   root.inode.bi_subvol = ROOT_SUBVOLUME;
-  files.create(files.root(), new TextEncoder().encode('lost+found'), { mode: S_IFDIR | 0o700 });
-  files.flush();
-  return files;
+  create(state, state.root(), new TextEncoder().encode('lost+found'), { mode: S_IFDIR | 0o700 });
+  state.cache.flush();
 }

@@ -45,8 +45,17 @@ export function compareBpos(a: Bpos, b: Bpos): number {
   return 0;
 }
 
+/** The same position in another snapshot. */
+export function inSnapshot(pos: Bpos, snapshot: number): Bpos {
+  const copy = pos.slice();
+  copy[0] = snapshot;
+  return copy;
+}
+
 export const bposInode = (pos: Bpos): bigint => (BigInt(pos[4]!) << 32n) | BigInt(pos[3]!);
 export const bposOffset = (pos: Bpos): bigint => (BigInt(pos[2]!) << 32n) | BigInt(pos[1]!);
+/** Where it counts something: exact below 2^53. */
+export const bposOffsetNumber = (pos: Bpos): number => pos[2]! * 2 ** 32 + pos[1]!;
 export const bposSnapshot = (pos: Bpos): number => pos[0]!;
 
 /** `4096:12:U32_MAX`, or the name of one of the three special positions. */

@@ -1,7 +1,7 @@
 // subvolume create: an empty subvolume, in a filesystem that is not mounted.
 
 import { defineCommand, noCounts } from '@bcachefs-ts/command';
-import { atPath, createSubvolume } from '@bcachefs-ts/core/engine';
+import { atPath } from '@bcachefs-ts/core/engine';
 import { changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions, newDirectoryOptions } from '../change/options.ts';
 import { freePlace } from '../change/place.ts';
@@ -20,7 +20,7 @@ export const subvolumeCreateCommand = defineCommand({
       const { directory, name, path } = freePlace(tree(), args.path);
       const { mode, owner } = args;
       const asked = mode === undefined ? {} : { mode };
-      const made = atPath(path, () => createSubvolume(edit.files, directory, name, { ...asked, ...owner }));
+      const made = atPath(path, () => edit.files.createSubvolume(directory, name, { ...asked, ...owner }));
       if (owner !== undefined) edit.files.setAttributes(made, owner);
       return { summary: `made subvolume ${made.subvolume} at ${path}`, counts: { ...noCounts(), subvolumes: 1 } };
     });

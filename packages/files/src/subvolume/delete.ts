@@ -1,7 +1,7 @@
 // subvolume delete: a subvolume or snapshot with all that is in it, from a filesystem that is not mounted.
 
 import { defineCommand, noCounts } from '@bcachefs-ts/command';
-import { atPath, deleteSubvolume, UsageError } from '@bcachefs-ts/core/engine';
+import { atPath, UsageError } from '@bcachefs-ts/core/engine';
 import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { existingPlace } from '../change/place.ts';
@@ -28,7 +28,7 @@ export const subvolumeDeleteCommand = defineCommand({
           `${path}: has subvolumes below it, which have to be deleted first: ${ids} (see \`subvolume list\`)`,
         );
       }
-      atPath(path, () => deleteSubvolume(edit.files, directory, name));
+      atPath(path, () => edit.files.deleteSubvolume(directory, name));
       return { summary: `deleted subvolume ${node.subvolume} at ${path}`, counts: { ...noCounts(), subvolumes: 1 } };
     };
     return changeFiles(context, args, remove, { makesRoom: true });

@@ -1,7 +1,7 @@
 // subvolume snapshot: a snapshot of a subvolume, in a filesystem that is not mounted.
 
 import { defineCommand, noCounts } from '@bcachefs-ts/command';
-import { atPath, createSnapshot, UsageError } from '@bcachefs-ts/core/engine';
+import { atPath, UsageError } from '@bcachefs-ts/core/engine';
 import { changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { freePlace, isSubvolumeRoot, shownPath } from '../change/place.ts';
@@ -36,7 +36,7 @@ export const subvolumeSnapshotCommand = defineCommand({
       if (!isSubvolumeRoot(tree, source)) throw new UsageError(`${from}: is not a subvolume`);
       const { directory, name, path } = freePlace(tree, args.to);
       const isReadOnly = args.read_only;
-      const made = atPath(path, () => createSnapshot(edit.files, directory, name, source.subvolume, { isReadOnly }));
+      const made = atPath(path, () => edit.files.createSnapshot(directory, name, source.subvolume, { isReadOnly }));
       const kind = isReadOnly ? 'read-only snapshot' : 'snapshot';
       return {
         summary: `made ${kind} ${made.subvolume} of ${from} at ${path}`,
