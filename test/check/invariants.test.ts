@@ -83,7 +83,7 @@ const DAMAGED: Readonly<Record<string, Partial<Record<FaultName, number>>>> = {
   'dmg-reflink': { reflink_v_refcount_wrong: 1 },
   'dmg-root': {
     btree_node_bad_magic: 1,
-    btree_node_topology_bad_max_key: 2,
+    btree_node_topology_bad_max_key: 1,
     key_in_missing_inode: 5353,
     dirent_to_missing_inode: 2921,
     subvol_to_missing_root: 1,

@@ -31,7 +31,7 @@ const NO_VALUE = new Uint8Array(0);
 /** KEY_SIZE_MAX. */
 const SIZE_MAX = 0xffff_ffff;
 /** BCH_LRU_FRAGMENTATION_START. */
-const FRAGMENTATION_LRU = 0xffff;
+export const FRAGMENTATION_LRU: number = 0xffff;
 
 /** dev:bucket:0. */
 export const bucketPos = (dev: number, bucket: number): Bpos =>
@@ -78,7 +78,7 @@ function changeLru(tx: Transaction, list: number, dev: number, bucket: number, b
 }
 
 /** Mirrors lru_pos: the list and the time, then the bucket as one number. */
-function lruBpos(list: number, time: bigint, dev: number, bucket: number): Bpos {
+export function lruBpos(list: number, time: bigint, dev: number, bucket: number): Bpos {
   const bounded = time & LRU_TIME_MAX;
   const timeHigh = Number(bounded >> 32n);
   return Uint32Array.of(

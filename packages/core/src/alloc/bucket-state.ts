@@ -154,9 +154,9 @@ export const isEmptyType = (type: number): boolean =>
 
 /** Cached copies, blocks of stripes and other user data may share a bucket. Mirrors bucket_data_type_mismatch. */
 export function isTypeMismatch(bucketType: number, type: number): boolean {
-  return !isEmptyType(bucketType) && familyOf(bucketType) !== familyOf(type);
+  return !isEmptyType(bucketType) && familyOfType(bucketType) !== familyOfType(type);
 }
-const familyOf = (type: number): number => (type === TYPE.cached || type === TYPE.stripe ? TYPE.user : type);
+export const familyOfType = (type: number): number => (type === TYPE.cached || type === TYPE.stripe ? TYPE.user : type);
 
 export const dirtySectorsOf = (state: BucketState): number => state.dirtySectors + state.stripeSectors;
 export const totalSectorsOf = (state: BucketState): number => dirtySectorsOf(state) + state.cachedSectors;

@@ -65,6 +65,18 @@ export interface ReplaceReport extends CommitReport {
 }
 
 /**
+ * Replaces whole btrees as parts of what the next commit commits.
+ * @throws as replaceBtrees does
+ */
+export function stageBtrees(
+  writer: FilesystemWriter,
+  replacements: readonly BtreeReplacement[],
+  options: ReplaceOptions = {},
+): void {
+  new Replacing(writer, replacements, options).stageAll();
+}
+
+/**
  * Replaces whole btrees, and commits. What was staged before is a part of it.
  * @throws NoSpaceError, CorruptError, DeviceError, and what the keys throw, as FilesystemWriter.commit does; what was staged is to be
  * dropped then
@@ -74,31 +86,59 @@ export function replaceBtrees(
   replacements: readonly BtreeReplacement[],
   options: ReplaceOptions = {},
 ): ReplaceReport {
-  const before = writer.filesystem;
-  const replaced = new Set(replacements.map(({ btree }) => btrees.idOf(btree)));
-  const changes: NodeChange[] = [];
-  for (const { btree, gone } of replacements) {
-    const id = btrees.idOf(btree);
-    for (const one of gone ?? nodePointers(before.btree(id))) changes.push(changeOf(id, one, false));
+  return new Replacing(writer, replacements, options).commitAll();
+}
+
+/** The btrees are built; their nodes are to be announced. */
+class Replacing {
+  readonly #writer: FilesystemWriter;
+  readonly #options: ReplaceOptions;
+  readonly #pending: PendingNodes;
+  readonly #room: Room;
+
+  constructor(writer: FilesystemWriter, replacements: readonly BtreeReplacement[], options: ReplaceOptions) {
+    this.#writer = writer;
+    this.#options = options;
+    const before = writer.filesystem;
+    const replaced = new Set(replacements.map(({ btree }) => btrees.idOf(btree)));
+    const changes: NodeChange[] = [];
+    for (const { btree, gone } of replacements) {
+      const id = btrees.idOf(btree);
+      for (const one of gone ?? nodePointers(before.btree(id))) changes.push(changeOf(id, one, false));
+    }
+    this.#room = new Room(writer, options);
+    const allocator = this.#room.allocator(this.#room.triggers());
+    for (const { btree, keys, generation } of replacements) {
+      const id = btrees.idOf(btree);
+      const given = id === BACKPOINTERS ? withoutNodesOf(replaced, keys()) : keys();
+      const { nodes } = writer.build(id, given, allocator, generation ?? generationAfter(before.btree(id)));
+      for (const one of nodes) changes.push(changeOf(id, one, true));
+      this.#room.take(nodes);
+    }
+    changes.sort((a, b) => a.dev - b.dev || a.sector - b.sector);
+    this.#pending = new PendingNodes(changes);
   }
-  const room = new Room(writer, options);
-  const allocator = room.allocator(room.triggers());
-  for (const { btree, keys, generation } of replacements) {
-    const id = btrees.idOf(btree);
-    const given = id === BACKPOINTERS ? withoutNodesOf(replaced, keys()) : keys();
-    const { nodes } = writer.build(id, given, allocator, generation ?? generationAfter(before.btree(id)));
-    for (const one of nodes) changes.push(changeOf(id, one, true));
-    room.take(nodes);
+
+  /** What a part's plan replaces need not be announced any more, so that fewer may be left than there were. */
+  commitAll(): ReplaceReport {
+    for (let parts = 1; ; parts++) {
+      const request = this.#next(parts === 1);
+      if (this.#pending.isEmpty) return { ...this.#writer.commit(request), parts };
+      this.#writer.stage(request);
+      if (!this.#pending.isEmpty) continue;
+      const last = this.#room.request([], this.#pending, false);
+      return { ...this.#writer.commit(last), parts: parts + 1 };
+    }
   }
-  changes.sort((a, b) => a.dev - b.dev || a.sector - b.sector);
-  const pending = new PendingNodes(changes);
-  for (let parts = 1; ; parts++) {
-    const part = pending.take(writer.filesystem, options);
-    const request = room.request(part, pending, parts === 1);
-    // What a part's plan replaces need not be announced any more, so that fewer may be left than there were.
-    if (pending.isEmpty) return { ...writer.commit(request), parts };
-    writer.stage(request);
-    if (pending.isEmpty) return { ...writer.commit(room.request([], pending, false)), parts: parts + 1 };
+
+  stageAll(): void {
+    for (let isFirst = true; isFirst || !this.#pending.isEmpty; isFirst = false)
+      this.#writer.stage(this.#next(isFirst));
+  }
+
+  #next(isFirst: boolean): CommitRequest {
+    const part = this.#pending.take(this.#writer.filesystem, this.#options);
+    return this.#room.request(part, this.#pending, isFirst);
   }
 }
 

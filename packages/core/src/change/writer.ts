@@ -72,6 +72,11 @@ export interface WriterOptions {
   readonly now: () => bigint;
   /** Go on with what a damaged journal still says: the first commit makes its losses final, and the next mount checks everything. */
   readonly allowDamagedJournal?: boolean;
+  /**
+   * For a repair: roots, the journal and what is derived may be lost or wrong, and the first commit makes whole what the next mount needs.
+   * Who repairs sees to it that all of that is built anew before (`build`), and says which buckets are in use (`holdInstead`).
+   */
+  readonly isRepair?: boolean;
   /** It is only being made: nothing was encrypted with its key but what is there, and its numbers go on from one to the next. */
   readonly isNew?: boolean;
   /** They are built anew before the first commit, so that their roots may be lost. */
@@ -116,6 +121,7 @@ export class FilesystemWriter {
   /** Btrees that may not be committed as they are. */
   #toBuild: readonly number[];
   #staged: StagedParts = NOTHING_STAGED;
+  #held: ((dev: number, bucket: number) => boolean) | undefined;
   /** What the journal holds, once it was read. */
   #reading: JournalReading | undefined;
   /** The transaction that the next commit may take. */
@@ -131,11 +137,12 @@ export class FilesystemWriter {
    */
   constructor(set: MemberSet, options: WriterOptions) {
     this.#options = options;
-    refuseUnwritable(set);
+    refuseUnwritable(set, options);
     this.#filesystem = filesystemWith(set, options.key);
     const { replay } = this.#filesystem;
     const rebuilt = (options.rebuilt ?? []).map(name => btrees.idOf(name));
-    refuseDamaged(this.#filesystem, options.allowDamagedJournal ?? false, new Set(rebuilt));
+    if (options.isRepair !== true)
+      refuseDamaged(this.#filesystem, options.allowDamagedJournal ?? false, new Set(rebuilt));
     this.#toBuild = rebuilt;
     this.#committed = this.#filesystem;
     let versionDistance = 1n;
@@ -166,8 +173,14 @@ export class FilesystemWriter {
    * been staged has emptied it.
    */
   isHeld(dev: number, bucket: number): boolean {
+    if (this.#held !== undefined) return this.#held(dev, bucket);
     const key = this.#committed.btree('alloc').get(bucketPos(dev, bucket));
     return key !== undefined && !isUnused(bucketStateOf(key));
+  }
+
+  /** Until the next commit this says what `isHeld` says: for a repair of alloc keys, which cannot be asked. */
+  holdInstead(isHeld: (dev: number, bucket: number) => boolean): void {
+    this.#held = isHeld;
   }
 
   /** The next transaction is over the filesystem on the devices: what has been staged is given up. */
@@ -280,7 +293,8 @@ export class FilesystemWriter {
     const members = firstPlaces.map(({ member }) => member);
     const markDirty = (old: Superblock) => {
       const dirty = markedDirty(superblock(old), isClean ? undefined : { start: replay.lastSeq + 1, end: seq });
-      const judged = replay.problems.length > 0 ? withCheckRequired(dirty) : dirty;
+      const isToCheck = replay.problems.length > 0 && this.#options.isRepair !== true;
+      const judged = isToCheck ? withCheckRequired(dirty) : dirty;
       return withJournalReplicas(judged, members);
     };
     const markClean = (old: Superblock, roots: readonly BtreeRoot[], places: readonly JournalPlace[]) => {
@@ -318,6 +332,7 @@ export class FilesystemWriter {
     this.#committed = this.#filesystem;
     this.#staged = NOTHING_STAGED;
     this.#toBuild = [];
+    this.#held = undefined;
     this.#isUnfinished = false;
     return { seq, nodeCount: staged.nodeCount + nodeCount, sizeBytes: staged.sizeBytes + sizeBytes };
   }
@@ -376,7 +391,8 @@ export class FilesystemWriter {
 
   #nextSeq(journal: JournalReading): number {
     const { replay } = this.#filesystem;
-    if (replay.from === 'clean' && journal.nextSeq > replay.lastSeq + 1) {
+    const isAhead = replay.from === 'clean' && journal.nextSeq > replay.lastSeq + 1;
+    if (isAhead && this.#options.isRepair !== true) {
       const detail = `the superblock is clean at journal entry ${replay.lastSeq}, the journal goes on to ${journal.nextSeq - 1}`;
       throw new CorruptError('clean_but_journal_not_empty', {}, detail);
     }
@@ -462,10 +478,10 @@ const filesystemWith = (set: MemberSet, key: Uint8Array | undefined): Filesystem
 
 /**
  * What is understood well enough to be changed, with all its members, each of which takes what will be written. Asks for no key, and reads no
- * more than the superblocks.
+ * more than the superblocks. A repair makes the allocation info anew.
  * @throws IncompatibleError, UsageError, CorruptError, DeviceError
  */
-export function refuseUnwritable(set: MemberSet): void {
+export function refuseUnwritable(set: MemberSet, { isRepair = false }: Pick<WriterOptions, 'isRepair'> = {}): void {
   const { sb } = set.newest;
   checkWritable(sb);
   if (set.missing.length > 0)
@@ -473,7 +489,7 @@ export function refuseUnwritable(set: MemberSet): void {
   if (getBits(sb.flags, sbBits.INITIALIZED) === 0) {
     throw new UsageError('the filesystem was never initialized: mount it once, or format it anew');
   }
-  if (isAllocInfoStripped(sb)) {
+  if (isAllocInfoStripped(sb) && !isRepair) {
     throw new IncompatibleError(
       'no_alloc_info',
       { device: set.newest.device.name },

@@ -2,7 +2,7 @@
 // sets of devices in use. Counters are kept by position: a few hundred, and one row of 32 bytes for each inode that has extents.
 // Source: __trigger_extent and __trigger_reservation in buckets.c, bch2_trigger_inode in inode.c, disk_accounting.c, replicas.c, v1.13.0.
 
-import type { Bpos } from '../ondisk/bpos.ts';
+import { type Bpos, compareBpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { assert } from '../ondisk/errors.ts';
 import { type AccountingPos, accounting, accountingBpos, accountingPos } from '../ondisk/keys/accounting.ts';
@@ -52,9 +52,9 @@ export class Counters {
     this.add({ type: 'replicas', entry }, [sectors]);
   }
 
-  /** Buckets of each device by type. */
-  addBuckets(dev: number, own: DeviceBuckets): void {
-    const free = this.#types(dev);
+  /** Buckets of each device by type. @param sign -1 to take them away again */
+  addBuckets(dev: number, own: DeviceBuckets, sign: 1 | -1 = 1): void {
+    const free = this.#types(dev, sign);
     free(TYPE.free, own.untouchedCount, 0, 0);
     const { bucketSizeSectors } = own.device;
     for (const { page, row } of own.rows()) {
@@ -64,9 +64,27 @@ export class Counters {
     }
   }
 
-  #types(dev: number) {
+  #types(dev: number, sign: 1 | -1) {
     return (data_type: number, buckets: number, sectors: number, fragmented: number) =>
-      this.add({ type: 'dev_data_type', dev, data_type }, [buckets, sectors, fragmented]);
+      this.add({ type: 'dev_data_type', dev, data_type }, [sign * buckets, sign * sectors, sign * fragmented]);
+  }
+
+  /** All counters that are not zero, in order; those of inodes too, where they are kept. */
+  *positions(hasInums: boolean): Generator<{ readonly pos: Bpos; readonly values: readonly number[] }> {
+    const rows: { readonly pos: Bpos; readonly values: readonly number[] }[] = [];
+    for (const { pos, values } of this.#counters.values()) if (!isSame(values, [])) rows.push({ pos, values });
+    if (hasInums) {
+      for (const { inum, values } of this.inums.all()) {
+        if (isSame(values, [])) continue;
+        rows.push({ pos: accountingBpos({ type: 'inum', inum }, { version: this.#version }), values });
+      }
+    }
+    yield* rows.sort((a, b) => compareBpos(a.pos, b.pos));
+  }
+
+  /** The sets of devices that hold something. */
+  *replicasInUse(): Generator<ReplicasEntry> {
+    for (const [id, entry] of this.#replicas) if (!isSame(this.#counters.get(id)?.values ?? [], [])) yield entry;
   }
 
   check(context: InvariantContext): void {

@@ -13,12 +13,12 @@ import type { Finding } from '../report/finding.ts';
 import { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { Counters } from './accounting.ts';
 import { type AllBuckets, checkAllocKeys, checkDerivedBtrees, markSuperblocks, readAllocKeys } from './alloc.ts';
-import { BackpointerDifference, differingBuckets, subtractBackpointers } from './backpointers.ts';
 import { DeviceBuckets } from './buckets.ts';
 import { InvariantContext, keyPlace } from './context.ts';
 import { Files } from './files.ts';
 import { Marks } from './marks.ts';
 import { RebalanceNeeds, RebalanceWork } from './rebalance.ts';
+import { checkBackpointers } from './recount.ts';
 import { ReflinkReferences } from './reflink.ts';
 import { InvariantReport, type InvariantResult } from './report.ts';
 import { BtreeShape } from './shape.ts';
@@ -41,7 +41,7 @@ const ALLOC_CURSOR = keyTypes.idOf('inode_alloc_cursor');
  * @throws DeviceError, IncompatibleError when a node cannot be read for another reason than damage, which is a finding
  */
 export function checkInvariants(source: FilesystemState, options: CheckInvariantsOptions = {}): InvariantResult {
-  const report = new InvariantReport(source.sb, options.onFinding);
+  const report = new InvariantReport(source.sb, options);
   const context = new InvariantContext(source, report);
   // A filesystem of superblocks only has nothing to contradict itself: the first mount makes the rest.
   if (source.replay.from === 'uninitialized') return report.result();
@@ -107,24 +107,5 @@ function checkLoggedOps(context: InvariantContext): void {
     if (k.type === ALLOC_CURSOR) continue;
     const where = keyPlace(btrees.idOf('logged_ops'), k.p);
     context.report.add('logged_op_but_clean', where, { type: keyTypes.nameOf(k.type) });
-  }
-}
-
-function checkBackpointers(context: InvariantContext, buckets: AllBuckets, marks: Marks): void {
-  subtractBackpointers(context, buckets);
-  const { listed, unlisted } = differingBuckets(buckets);
-  if (listed.size === 0) return;
-  const difference = new BackpointerDifference(listed);
-  const shape = new BtreeShape(context);
-  for (const id of context.source.replay.roots.keys()) {
-    shape.walk(id, (level, key) => {
-      marks.expectBackpointers(id, level, key, difference);
-    });
-  }
-  for (const key of context.keys('reflink')) marks.expectBackpointers(REFLINK, 0, key, difference);
-  for (const key of context.keys('extents')) marks.expectBackpointers(EXTENTS, 0, key, difference);
-  difference.report(context, buckets);
-  if (unlisted > 0) {
-    context.report.add('ptr_to_missing_backpointer', {}, { buckets: unlisted });
   }
 }

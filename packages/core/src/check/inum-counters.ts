@@ -36,6 +36,10 @@ export class InumCounters {
     return this.#row(low);
   }
 
+  *all(): Generator<{ readonly inum: bigint; readonly values: readonly number[] }> {
+    for (let i = 0; i < this.#count; i++) yield { inum: this.#inums[i]!, values: this.#row(i) };
+  }
+
   *left(): Generator<{ readonly inum: bigint; readonly values: readonly number[] }> {
     for (let i = 0; i < this.#count; i++) {
       const values = this.#row(i);

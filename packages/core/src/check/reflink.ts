@@ -56,6 +56,14 @@ export class ReflinkReferences {
     }
   }
 
+  /** Those that count something else than there is. */
+  *wrong(): Generator<{ readonly end: number; readonly count: number }> {
+    for (const [i, end] of this.#ends.entries()) {
+      const count = this.#counts[i]!;
+      if (this.#refcounts[i] !== count) yield { end, count };
+    }
+  }
+
   #firstEndingAfter(offset: number): number {
     let low = 0;
     let high = this.#ends.length;

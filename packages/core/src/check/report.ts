@@ -2,6 +2,7 @@
 
 import type { Location } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
+import type { PassName } from '../ondisk/passes.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import type { FactsOf, ValuesOf } from '../report/facts.ts';
 import { type Damage, type Finding, finding } from '../report/finding.ts';
@@ -29,18 +30,27 @@ type ComparedName = {
   [R in RuleName]: { readonly found: number; readonly expected: number } extends ValuesOf<R> ? R : never;
 }[RuleName];
 
+export interface InvariantReportOptions {
+  readonly onFinding?: ((finding: Finding, pass: PassName | undefined) => void) | undefined;
+  /** All findings are given to `onFinding`, and none is kept. */
+  readonly isStream?: boolean;
+}
+
 export class InvariantReport {
   readonly #reporter: Reporter;
   readonly #findings: Finding[] = [];
   readonly #skipped = new Map<RuleName, string>();
 
-  constructor(sb: Pick<Superblock, 'version' | 'version_min'>, onFinding: ((finding: Finding) => void) | undefined) {
+  constructor(
+    sb: Pick<Superblock, 'version' | 'version_min'>,
+    { onFinding, isStream = false }: InvariantReportOptions = {},
+  ) {
     this.#reporter = new Reporter({
       policy: { kind: 'no' },
-      shownPerError: FINDINGS_PER_ERROR,
-      onFinding: ({ finding: found }) => {
-        this.#findings.push(found);
-        onFinding?.(found);
+      shownPerError: isStream ? Number.POSITIVE_INFINITY : FINDINGS_PER_ERROR,
+      onFinding: ({ finding: found, pass }) => {
+        if (!isStream) this.#findings.push(found);
+        onFinding?.(found, pass);
       },
     });
     for (const rule of invariantRules.rows) {

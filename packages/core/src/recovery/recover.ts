@@ -1,44 +1,324 @@
 // Checks a filesystem and repairs it: plan, decide, commit. Passes look at the state as repaired so far and ask about each repair; what was
 // decided is staged, and one commit at the end makes all of it count. Until then nothing on the devices has changed that anything leads to:
 // a refusal, an error or a second thought leaves the filesystem as it was.
+//
+// The order: the journal; the shape of the btrees, and nodes that are lost (topology.ts); what follows from pointers (allocations.ts); the
+// passes over keys, through triggers, in rounds (run-passes.ts); what follows from pointers once more. While a btree is not wholly
+// readable, nothing is counted anew, and so no bucket becomes free.
+//
+// What is used again during the repair is only what nothing takes: neither an alloc key that can be read, nor a pointer, nor a node that was
+// found.
 
-import { beginChange } from '../change/change.ts';
+import { allocDevices, allowsData } from '../alloc/alloc-devices.ts';
+import { entryBytesOf, spacePointers } from '../alloc/extent-pointers.ts';
+import { type FreeBucket, GivenBuckets } from '../alloc/given-buckets.ts';
+import { type FoundNode, type ScannedDevice, scanForNodes } from '../btree/node-scan.ts';
+import type { NodeAllocator } from '../btree/node-store.ts';
+import { beginChange, editFor } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
+import type { AllBuckets } from '../check/alloc.ts';
+import { rowOf } from '../check/buckets.ts';
+import { checkInvariants } from '../check/check.ts';
+import { Recount } from '../check/recount.ts';
+import { getBits, withBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
+import { bposText } from '../ondisk/bpos.ts';
+import { btreeNodeMagic } from '../ondisk/btree-node.ts';
+import { type BtreeName, btrees } from '../ondisk/btrees.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import type { PassName } from '../ondisk/passes.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
+import { decodeExt, encodeExt } from '../ondisk/sb-fields/ext.ts';
+import { memberAt } from '../ondisk/sb-fields/members.ts';
+import { type Superblock, sectionPayload, withSection } from '../ondisk/superblock.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
+import { type Finding, findingOf } from '../report/finding.ts';
 import type { Reporter } from '../report/reporter.ts';
+import { readGens, repairAllocations } from './allocations.ts';
+import { derivedIds, isGivable } from './derived-keys.ts';
 import { runPasses } from './run-passes.ts';
+import { type BtreeSurvey, fillGaps, keysOfLeaves, type Leaf, surveyBtree } from './topology.ts';
 
 export interface RecoverOptions {
   /** Decides what is repaired. */
   readonly reporter: Reporter;
-  readonly onPass?: (pass: PassName, round: number) => void;
+  readonly onPass?: ((pass: PassName, round: number) => void) | undefined;
+  /** Which passes over keys run; all when left out. */
+  readonly isWanted?: ((pass: PassName) => boolean) | undefined;
   /** Called with each key that is given up, and why. */
-  readonly onDropped?: (btree: number, key: Key, reason: string) => void;
+  readonly onDropped?: ((btree: number, key: Key, reason: string) => void) | undefined;
 }
 
 export interface RecoverReport {
   /** The journal entry of the commit; undefined when there was nothing to commit. */
   readonly seq: number | undefined;
+  /** The filesystem was not clean: the commit has what its journal had to replay. */
+  readonly isReplay: boolean;
   /** How many rounds of passes repaired something. */
   readonly rounds: number;
+  /** What is still wrong after it, by error, as the checker sees it: nothing where all was repaired. */
+  readonly remaining: ReadonlyMap<FaultName, number>;
 }
 
 /**
+ * @param writer opened with `isRepair`
  * @throws NoSpaceError, CorruptError, DeviceError: nothing has changed then that counts, unless the writer says that its commit is
  * unfinished
  */
 export function recover(writer: FilesystemWriter, options: RecoverOptions): RecoverReport {
-  const { reporter, onPass, onDropped } = options;
-  const rounds = runPasses(writer, {
-    reporter,
-    ...(onPass === undefined ? {} : { onPass }),
-    drop: (btree, key, reason) => onDropped?.(btree, key, reason),
-    lostData: new Set(),
-    unreadable: new Set(),
-    onDamage: () => {},
-  });
-  if (reporter.fixedCount === 0) return { seq: undefined, rounds };
-  const { seq } = beginChange(writer, { after: 'staged', usesReserve: true }).commit();
-  return { seq, rounds };
+  return new Recovery(writer, options).run();
+}
+
+/** A kernel counts up by one when it writes a node anew: no node of the old btree comes near. */
+const GENERATION = 2 ** 20;
+/** Repairs of keys uncover what follows from pointers, but not without end. */
+const RECOUNTS_MAX = 3;
+
+class Recovery {
+  readonly #writer: FilesystemWriter;
+  readonly #options: RecoverOptions;
+  readonly #reporter: Reporter;
+  readonly #lostData = new Set<BtreeName>();
+  readonly #unreadable = new Set<BtreeName>();
+  /** Derived btrees that cannot be read. */
+  readonly #lostDerived = new Set<BtreeName>();
+  /** What the superblock has to say with the repairs. */
+  readonly #edits: ((sb: Superblock) => Superblock)[] = [];
+  /** What the filesystem on the devices has something in. */
+  #isHeld: ((dev: number, bucket: number) => boolean) | undefined;
+  /** A repair met something that contradicts what follows from pointers. */
+  #isContradicted = false;
+
+  constructor(writer: FilesystemWriter, options: RecoverOptions) {
+    this.#writer = writer;
+    this.#options = options;
+    this.#reporter = options.reporter;
+  }
+
+  get #filesystem(): Filesystem {
+    return this.#writer.filesystem;
+  }
+
+  run(): RecoverReport {
+    const writer = this.#writer;
+    const { replay } = this.#filesystem;
+    const isReplay = replay.from === 'journal';
+    if (replay.from === 'uninitialized') return { seq: undefined, isReplay: false, rounds: 0, remaining: new Map() };
+    this.#reportOpening();
+    const isRebuilt = this.#repairTopology();
+    this.#recount(isRebuilt);
+    const before = this.#reporter.repairCount;
+    const rounds = this.#runPasses();
+    for (let i = 0; i < RECOUNTS_MAX && (this.#reporter.repairCount > before || this.#isContradicted); i++) {
+      this.#reporter.isRepeated = true;
+      const known = this.#reporter.repairCount;
+      const isForced = this.#isContradicted;
+      this.#isContradicted = false;
+      this.#recount(isForced);
+      if (this.#reporter.repairCount === known && !isForced) break;
+    }
+    if (this.#reporter.repairCount === 0 && !isReplay)
+      return { seq: undefined, isReplay, rounds, remaining: new Map() };
+    if (this.#reporter.stopped === 'quit') {
+      writer.dropStaged();
+      return { seq: undefined, isReplay, rounds, remaining: new Map() };
+    }
+    const isWhole = this.#reporter.leftCount === 0;
+    const change = beginChange(writer, { after: 'staged', usesReserve: true, onDamage: () => {} });
+    const needed = editFor(change.triggers.needs);
+    const { seq } = change.commit({
+      superblock: sb => this.#edits.reduce((edited, edit) => edit(edited), needed(sb)),
+      superblockAfter: sb => (isWhole ? withoutErrors(sb) : sb),
+    });
+    const remaining = checkInvariants(writer.filesystem).counts;
+    return { seq, isReplay, rounds, remaining };
+  }
+
+  /** Superblocks and the journal: any commit repairs them. */
+  #reportOpening(): void {
+    const { set, replay } = this.#filesystem;
+    for (const { reading } of set.members)
+      for (const problem of reading.problems) this.#reporter.found(findingOf(problem, problem.where));
+    for (const problem of replay.problems) this.#reporter.found(problem, { pass: 'journal_replay' });
+  }
+
+  /** @returns whether btrees were built of which the derived ones do not know */
+  #repairTopology(): boolean {
+    this.#options.onPass?.('check_topology', 0);
+    const damaged: BtreeSurvey[] = [];
+    for (const id of [...this.#filesystem.replay.roots.keys()].sort((a, b) => a - b)) {
+      if (btrees.byId(id) === undefined) continue;
+      const survey = surveyBtree(this.#filesystem, id);
+      if (survey.findings.length === 0 && survey.gaps.length === 0) continue;
+      const isAgreed = this.#areAgreed(survey.findings);
+      const name = btrees.nameOf(id) as BtreeName; // of the table
+      if (!isAgreed) this.#unreadable.add(name);
+      else if (derivedIds.has(id)) this.#lostDerived.add(name);
+      else damaged.push(survey);
+    }
+    if (damaged.length === 0) return false;
+    const found = damaged.some(({ gaps }) => gaps.length > 0) ? this.#scan() : [];
+    let isRebuilt = false;
+    const plans = damaged.map(survey => ({ survey, ...fillGaps(this.#filesystem, survey, found) }));
+    const given = this.#given(
+      plans.flatMap(({ leaves, survey }) => leaves.map(leaf => ({ btree: survey.btree, leaf }))),
+    );
+    for (const { survey, leaves, gaps, generation } of plans) {
+      const name = btrees.nameOf(survey.btree) as BtreeName; // of the table
+      const where = { btree: name };
+      if (leaves.length === 0 && survey.gaps.length > 0) {
+        const detail = 'its root cannot be read, and no node of it was found: it is empty from now on';
+        const lost = findingOf({ error: 'btree_root_unreadable_and_scan_found_nothing', detail }, where);
+        if (!this.#areAgreed([lost])) {
+          this.#unreadable.add(name);
+          continue;
+        }
+        this.#lostData.add(name);
+      } else if (gaps.length > 0) {
+        const lost = gaps.map(({ min, max }) => {
+          const detail = `nothing was found for the positions from ${bposText(min)} to ${bposText(max)}`;
+          return findingOf({ error: 'btree_node_unreadable', detail }, { ...where, pos: bposText(max) });
+        });
+        if (!this.#areAgreed(lost)) {
+          this.#unreadable.add(name);
+          continue;
+        }
+        this.#lostData.add(name);
+      }
+      const keys = keysOfLeaves(this.#filesystem, survey.btree, leaves);
+      this.#writer.build(survey.btree, keys, given, Math.min(generation + GENERATION, 2 ** 32 - 1));
+      isRebuilt = true;
+    }
+    return isRebuilt;
+  }
+
+  #areAgreed(findings: readonly Finding[]): boolean {
+    let isAgreed = true;
+    for (const one of findings)
+      if (this.#reporter.found(one, { pass: 'check_topology' }) === 'ignore') isAgreed = false;
+    return isAgreed;
+  }
+
+  #scan(): readonly FoundNode[] {
+    this.#options.onPass?.('scan_for_btree_nodes', 0);
+    const { sb, key } = this.#filesystem;
+    const settings = {
+      magic: btreeNodeMagic(sb.uuid),
+      nodeSectors: getBits(sb.flags, sbBits.BTREE_NODE_SIZE),
+      key,
+    };
+    return scanForNodes(this.#scanned(), settings);
+  }
+
+  #scanned(): readonly ScannedDevice[] {
+    const { sb, set } = this.#filesystem;
+    const devices = allocDevices(sb);
+    return set.members.flatMap(({ device, sb: own }) => {
+      const at = devices[own.dev_idx];
+      const member = memberAt(sb, own.dev_idx);
+      if (at === undefined || member === undefined) return [];
+      const { btree_bitmap_shift: shift, btree_allocated_bitmap: bits } = member;
+      const { index, firstBucket, bucketEnd, bucketSizeSectors } = at;
+      return [
+        { index, device, firstBucket, bucketEnd, bucketSizeSectors, bitmap: bits === 0n ? undefined : { shift, bits } },
+      ];
+    });
+  }
+
+  /** Room that nothing takes, neither on the devices nor in what was staged. @param leaves that are going to be read */
+  #given(leaves: readonly { readonly btree: number; readonly leaf: Leaf }[] = []): NodeAllocator {
+    const filesystem = this.#filesystem;
+    const isAllocLost = this.#lostDerived.has('alloc');
+    const { buckets } = new Recount(filesystem, {
+      ...(isAllocLost ? { correct: (read: AllBuckets) => readGens(filesystem, read) } : {}),
+    });
+    const isTaken = (dev: number, bucket: number) => !isGivable(buckets.get(dev)?.peek(bucket), rowOf(bucket));
+    if (this.#isHeld === undefined) {
+      const taken = new Set<string>();
+      const take = (key: Key) => {
+        for (const { dev, offset } of spacePointers(entryBytesOf(key), key.k.size).pointers) {
+          const size = buckets.get(dev)?.device.bucketSizeSectors;
+          if (size !== undefined && size > 0) taken.add(`${dev}:${Math.floor(offset / size)}`);
+        }
+      };
+      for (const { btree, leaf } of leaves) {
+        take(leaf.ptr);
+        for (const key of keysOfLeaves(filesystem, btree, [leaf])) take(key);
+      }
+      // Without alloc keys, nothing says that a node which is lost is not needed.
+      if (isAllocLost) for (const { ptr } of this.#scan()) take(ptr);
+      this.#isHeld = (dev, bucket) => taken.has(`${dev}:${bucket}`) || isTaken(dev, bucket);
+      this.#writer.holdInstead(this.#isHeld);
+    }
+    const isHeld = this.#isHeld;
+    const { sb } = filesystem;
+    const free = new Map<number, Iterable<FreeBucket>>();
+    for (const device of allocDevices(sb)) {
+      if (device === undefined || !device.isWritable || !allowsData(device, 'btree')) continue;
+      const { index, firstBucket, bucketEnd } = device;
+      if (filesystem.device(index) === undefined || device.durability === 0) continue;
+      const isInUse = (dev: number, bucket: number) => isHeld(dev, bucket) || isTaken(dev, bucket);
+      free.set(index, freeBuckets(buckets, index, firstBucket, bucketEnd, isInUse));
+    }
+    return new GivenBuckets(sb, free);
+  }
+
+  #recount(isForced: boolean): void {
+    if (this.#unreadable.size > 0) return;
+    this.#options.onPass?.('check_allocations', 0);
+    const { onDropped } = this.#options;
+    const edit = repairAllocations(this.#writer, {
+      reporter: this.#reporter,
+      drop: (btree, key, reason) => onDropped?.(btree, key, reason),
+      lost: this.#lostDerived,
+      isForced: isForced || this.#lostDerived.size > 0,
+      allocator: () => this.#given(),
+    });
+    if (edit === undefined) return;
+    this.#edits.push(edit);
+    this.#lostDerived.clear();
+  }
+
+  #runPasses(): number {
+    const { onPass, isWanted, onDropped } = this.#options;
+    return runPasses(this.#writer, {
+      reporter: this.#reporter,
+      ...(onPass === undefined ? {} : { onPass }),
+      ...(isWanted === undefined ? {} : { isWanted }),
+      drop: (btree, key, reason) => onDropped?.(btree, key, reason),
+      lostData: this.#lostData,
+      unreadable: new Set([...this.#unreadable, ...this.#lostDerived]),
+      onDamage: () => {
+        this.#isContradicted = true;
+      },
+    });
+  }
+}
+
+function* freeBuckets(
+  buckets: AllBuckets,
+  dev: number,
+  start: number,
+  end: number,
+  isHeld: (dev: number, bucket: number) => boolean,
+): Generator<FreeBucket> {
+  for (let bucket = start; bucket < end; bucket++) {
+    if (isHeld(dev, bucket)) continue;
+    yield { bucket, gen: buckets.get(dev)?.peek(bucket)?.gen[rowOf(bucket)] ?? 0 };
+  }
+}
+
+/** A superblock that says that nothing is wrong any more. */
+function withoutErrors(sb: Superblock): Superblock {
+  const flags = withBits(withBits(sb.flags, sbBits.HAS_ERRORS, 0), sbBits.HAS_TOPOLOGY_ERRORS, 0);
+  const payload = sectionPayload(sb, 'ext');
+  if (payload === undefined) return { ...sb, flags };
+  const ext = decodeExt(payload);
+  const silent = {
+    ...ext,
+    recovery_passes_required: [0n, 0n],
+    errors_silent: ext.errors_silent.map(() => 0n),
+    btrees_lost_data: 0n,
+  };
+  return withSection({ ...sb, flags }, 'ext', encodeExt(silent));
 }

@@ -38,7 +38,8 @@ export function runPasses(writer: FilesystemWriter, options: PassesOptions): num
   const { reporter, isWanted } = options;
   const order = inOrder(pass => isWanted?.(pass) ?? true);
   for (let round = 0; round < ROUNDS_MAX; round++) {
-    const before = reporter.fixedCount;
+    const before = reporter.repairCount;
+    reporter.isRepeated ||= round > 0;
     for (const pass of order) {
       reporter.pass = pass.name;
       options.onPass?.(pass.name, round);
@@ -47,7 +48,7 @@ export function runPasses(writer: FilesystemWriter, options: PassesOptions): num
       context.finish();
     }
     reporter.pass = undefined;
-    if (reporter.fixedCount === before || reporter.stopped !== undefined) return round;
+    if (reporter.repairCount === before || reporter.stopped !== undefined) return round;
   }
   return ROUNDS_MAX;
 }
@@ -71,6 +72,8 @@ class RunningPass implements PassContext {
   readonly #writer: FilesystemWriter;
   readonly #options: PassesOptions;
   #change: Change;
+  /** Repairs before the transaction was begun. */
+  #repairsBefore = 0;
 
   constructor(writer: FilesystemWriter, options: PassesOptions) {
     this.#writer = writer;
@@ -103,18 +106,23 @@ class RunningPass implements PassContext {
   }
 
   checkpoint(): void {
-    if (this.#change.tx.size < CHANGES_MAX) return;
+    if (this.#change.tx.size < CHANGES_MAX || !this.#isChanged) return;
     this.#change.stage();
     this.#change = this.#begin(this.#change);
   }
 
   /** The pass is at its end. */
   finish(): void {
-    if (this.#change.tx.size > 0) this.#change.stage();
+    if (this.#isChanged) this.#change.stage();
+  }
+
+  get #isChanged(): boolean {
+    return this.reporter.repairCount > this.#repairsBefore && this.#change.tx.size > 0;
   }
 
   #begin(after: ChangeParts | undefined): Change {
-    const { onDamage } = this.#options;
+    const { onDamage, reporter } = this.#options;
+    this.#repairsBefore = reporter.repairCount;
     return beginChange(this.#writer, { after: after ?? 'staged', usesReserve: true, onDamage });
   }
 }

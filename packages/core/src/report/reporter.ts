@@ -30,10 +30,11 @@ export interface Question extends Reported {
  * no     nothing is repaired
  * yes    everything is
  * preen  what is safe is; the first that is not stops the repair
+ * plan   everything would be: the repairs are made where they change nothing, and nothing counts as repaired
  * ask    somebody decides
  */
 export type Policy =
-  | { readonly kind: 'no' | 'yes' | 'preen' }
+  | { readonly kind: 'no' | 'yes' | 'preen' | 'plan' }
   | { readonly kind: 'ask'; ask(question: Question): Answer };
 
 /** What the code that finds something knows besides. */
@@ -88,6 +89,9 @@ export interface ReporterOptions {
   readonly silent?: ReadonlySet<FaultName>;
 }
 
+/** How many findings that are left are told apart. */
+const LEFT_MAX = 10_000;
+
 /** Why the rest stays as it is: somebody quit, or preening met what is not safe. */
 export type StopReason = 'quit' | 'unsafe';
 
@@ -97,6 +101,11 @@ export class Reporter {
   /** Answers that hold for all that follow, by group or error. */
   readonly #latched = new Map<string, Decision>();
   #stopped: StopReason | undefined;
+  #repairs = 0;
+  /** What stays as it is, once `isRepeated` is set. */
+  readonly #left = new Set<string>();
+  /** What was found before is found again, since passes run once more: it is not counted twice. */
+  isRepeated = false;
   /** The pass that is running: what it finds is its. */
   pass: PassName | undefined;
 
@@ -126,8 +135,20 @@ export class Reporter {
       return this.#stopped === undefined ? 'fix' : 'ignore';
     }
     const decision = isRepairable ? this.#decide(reported) : this.#leave(reported);
-    this.#count(reported, decision);
+    if (decision === 'fix') this.#repairs++;
+    else if (this.#isKnown(finding)) return decision;
+    const isPlan = this.#options.policy.kind === 'plan';
+    this.#count(reported, isPlan ? 'ignore' : decision);
     return decision;
+  }
+
+  /** Whether it was left before. */
+  #isKnown(finding: Finding): boolean {
+    if (this.#left.size >= LEFT_MAX) return this.isRepeated;
+    const text = finding.text();
+    if (this.isRepeated && this.#left.has(text)) return true;
+    this.#left.add(text);
+    return false;
   }
 
   #decide(reported: Reported): Decision {
@@ -137,6 +158,7 @@ export class Reporter {
       case 'no':
         return 'ignore';
       case 'yes':
+      case 'plan':
         return 'fix';
       case 'preen':
         return reported.safe ? 'fix' : this.#leave(reported);
@@ -198,6 +220,11 @@ export class Reporter {
 
   get fixedCount(): number {
     return this.#sum(({ fixed }) => fixed);
+  }
+
+  /** How often the answer was to repair: in a plan, what would be. */
+  get repairCount(): number {
+    return this.#repairs;
   }
 
   /** What stays as it is. */

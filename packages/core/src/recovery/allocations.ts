@@ -1,0 +1,306 @@
+// The passes check_allocations, check_alloc_info, check_lrus, check_btree_backpointers, check_backpointers_to_extents,
+// check_extents_to_backpointers and check_alloc_to_lru_refs, together: everything that follows from pointers is counted anew and compared.
+//
+// Needs: btrees whose nodes are where they should be. Errors: those of check/recount.ts. Memory: see there and derived-keys.ts.
+// Repair: generations of buckets follow their pointers where no pointer contradicts; pointers that cannot be right are dropped, the last
+// one of a key with a key of type error in its place; counts of references are set. Then all derived btrees are built anew in one go.
+// Source: bch2_check_fix_ptrs and bch2_gc_write_reflink_key in buckets.c and btree_gc.c, v1.13.0; the repair is our own.
+
+import { familyOfType, TYPE } from '../alloc/bucket-state.ts';
+import { entryBytesOf, type SpacePointer, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
+import { SuperblockNeeds } from '../alloc/superblock-needs.ts';
+import type { NodeAllocator } from '../btree/node-store.ts';
+import { deletedKey, makeKey, NO_TRIGGERS, type Transaction } from '../btree/transaction.ts';
+import { type BtreeReplacement, stageBtrees } from '../change/btree-replacement.ts';
+import type { FilesystemWriter } from '../change/writer.ts';
+import type { AllBuckets } from '../check/alloc.ts';
+import { GC_GEN_MAX, genDifference, HAS_KEY, rowOf } from '../check/buckets.ts';
+import { Recount } from '../check/recount.ts';
+import type { Key } from '../ondisk/bkey.ts';
+import { makeBpos } from '../ondisk/bpos.ts';
+import { type BtreeName, btrees } from '../ondisk/btrees.ts';
+import { CorruptError, DeviceError } from '../ondisk/errors.ts';
+import { type FaultName, faultOf } from '../ondisk/faults.ts';
+import { BUCKET_GENS_PER_KEY } from '../ondisk/keys/bucket-gens.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { viewOf } from '../ondisk/layout.ts';
+import { MEMBER_INVALID } from '../ondisk/member-states.ts';
+import type { Superblock } from '../ondisk/superblock.ts';
+import type { FilesystemState } from '../opened/filesystem.ts';
+import type { Reporter } from '../report/reporter.ts';
+import { DerivedKeys, derivedBtrees, derivedIds, settleBuckets } from './derived-keys.ts';
+import type { PassContext } from './pass.ts';
+
+const REFLINK = btrees.idOf('reflink');
+const ERROR = keyTypes.idOf('error');
+const BUCKET_GENS = keyTypes.idOf('bucket_gens');
+
+/** Above what replaced nodes have: see BuildSettings. */
+const GENERATION = 2 ** 20;
+
+/** Findings about pointers, not about what is derived from them. */
+const POINTER_FAULTS: ReadonlySet<FaultName> = new Set<FaultName>([
+  'ptr_to_invalid_device',
+  'ptr_gen_newer_than_bucket_gen',
+  'ptr_too_stale',
+  'stale_dirty_ptr',
+  'ptr_bucket_data_type_mismatch',
+  'ptr_to_missing_alloc_key',
+  'alloc_key_oldest_gen_wrong',
+]);
+
+export interface AllocationsOptions {
+  readonly reporter: Reporter;
+  readonly drop: PassContext['drop'];
+  /** Derived btrees that cannot be read. */
+  readonly lost: ReadonlySet<BtreeName>;
+  /** Btrees were built or changed, and what follows from that was not said. */
+  readonly isForced: boolean;
+  /** Gives room that nothing takes. */
+  readonly allocator: () => NodeAllocator;
+}
+
+/**
+ * Compares, and stages what was decided to be repaired.
+ * @returns what the superblock has to say with it; undefined when nothing was staged
+ */
+export function repairAllocations(
+  writer: FilesystemWriter,
+  options: AllocationsOptions,
+): ((sb: Superblock) => Superblock) | undefined {
+  const { reporter, lost } = options;
+  const wanted = new Set<FaultName>();
+  const base = lost.has('alloc') ? (buckets: AllBuckets) => readGens(writer.filesystem, buckets) : undefined;
+  const recount = new Recount(writer.filesystem, {
+    ...(base === undefined ? {} : { correct: base }),
+    onFinding(found, pass) {
+      // Nodes were judged before, each with what is to be done about it.
+      if (found instanceof CorruptError || found instanceof DeviceError) return;
+      if (found.error.startsWith('btree_node_topology')) return;
+      // What was built or changed before has made it so: it is repaired without a word.
+      if (options.isForced && faultOf(found.error).severity === 'warning') return;
+      if (reporter.found(found, pass === undefined ? {} : { pass }) === 'fix') wanted.add(found.error);
+    },
+  });
+  recount.compare(lost);
+  if (wanted.size === 0 && !options.isForced) return undefined;
+  const allocator = options.allocator();
+  let correct = base;
+  if (isAnyOf(wanted, POINTER_FAULTS) || options.isForced) {
+    const votes = votesOf(recount);
+    correct = buckets => {
+      base?.(buckets);
+      applyVotes(buckets, votes, recount.buckets);
+    };
+    dropPointers(writer, new Recount(writer.filesystem, { correct }), options, allocator);
+  }
+  if (wanted.has('reflink_v_refcount_wrong')) setReferences(writer, recount, allocator);
+  return rebuildDerived(writer, allocator, correct);
+}
+
+const isAnyOf = (names: ReadonlySet<FaultName>, others: ReadonlySet<FaultName>): boolean =>
+  [...names].some(name => others.has(name));
+
+/** All derived btrees anew. */
+function rebuildDerived(
+  writer: FilesystemWriter,
+  allocator: NodeAllocator,
+  correct: ((buckets: AllBuckets) => void) | undefined,
+): (sb: Superblock) => Superblock {
+  const recount = new Recount(writer.filesystem, {
+    without: derivedIds,
+    ...(correct === undefined ? {} : { correct }),
+  });
+  settleBuckets(recount.buckets);
+  const { sb, replay } = writer.filesystem;
+  const needs = new SuperblockNeeds(sb);
+  for (const entry of recount.counters.replicasInUse()) needs.addReplicas(entry);
+  for (const { index, hasFreespace } of recount.context.devices.values())
+    if (!hasFreespace) needs.addFreespaceReady(index);
+  recount.eachPointing((_, level, key) => {
+    if (level === 0) return;
+    for (const { dev, offset } of spacePointers(entryBytesOf(key), 0).pointers)
+      if (recount.buckets.has(dev)) needs.addNode(dev, offset, recount.context.nodeSectors);
+  });
+  const keys = new DerivedKeys(recount, {
+    journalSeq: writer.nextSeq,
+    readClock: replay.clocks.read > 0n ? replay.clocks.read : 1n,
+  });
+  const generation = newestGeneration(writer.filesystem) + GENERATION;
+  const replacements = derivedBtrees.map(
+    (btree): BtreeReplacement => ({
+      btree,
+      keys: () => keys.keysOf(btree),
+      gone: [],
+      generation: Math.min(generation, 2 ** 32 - 1),
+    }),
+  );
+  stageBtrees(writer, replacements, { allocator });
+  return state => needs.applyTo(state);
+}
+
+function newestGeneration(filesystem: FilesystemWriter['filesystem']): number {
+  let newest = 0;
+  for (const name of derivedBtrees) {
+    const view = filesystem.btree(name);
+    if (view.root?.key === undefined) continue;
+    for (const node of view.nodes({ level: view.root.level, onDamage: () => {} }))
+      newest = Math.max(newest, node.generation);
+  }
+  return newest;
+}
+
+/** Where alloc keys are lost, the generations of buckets are still in bucket_gens. */
+export function readGens(state: FilesystemState, buckets: AllBuckets): void {
+  for (const { k, value } of state.btree('bucket_gens').keys({ onDamage: () => {} })) {
+    const own = buckets.get(k.p[3]!);
+    if (own === undefined || k.type !== BUCKET_GENS || value.length < BUCKET_GENS_PER_KEY) continue;
+    const start = (k.p[2]! * 2 ** 32 + k.p[1]!) * BUCKET_GENS_PER_KEY;
+    for (let i = 0; i < BUCKET_GENS_PER_KEY; i++) {
+      if (value[i] === 0 || !own.has(start + i)) continue;
+      const page = own.page(start + i);
+      const row = rowOf(start + i);
+      if ((page.flags[row]! & HAS_KEY) !== 0) continue;
+      page.flags[row] = page.flags[row]! | HAS_KEY;
+      page.gen[row] = value[i]!;
+      page.oldestGen[row] = value[i]!;
+    }
+  }
+}
+
+/** Generations of pointers into a bucket that are not its own. */
+interface Votes {
+  readonly dev: number;
+  readonly bucket: number;
+  /** The newest of those that are not cached; undefined when all are. */
+  dirty: number | undefined;
+  cached: number | undefined;
+  oldest: number;
+}
+
+function votesOf(recount: Recount): ReadonlyMap<string, Votes> {
+  const votes = new Map<string, Votes>();
+  recount.eachPointing((_, __, key) => {
+    for (const pointer of spacePointers(entryBytesOf(key), key.k.size).pointers) {
+      const place = placeOf(recount.buckets, pointer);
+      if (place === undefined) continue;
+      const { page, row, bucket } = place;
+      const isKnown = (page.flags[row]! & HAS_KEY) !== 0;
+      if (isKnown && page.gen[row] === pointer.gen && genDifference(page.oldestGen[row]!, pointer.gen) <= 0) continue;
+      const id = `${pointer.dev}:${bucket}`;
+      let known = votes.get(id);
+      if (known === undefined) {
+        known = { dev: pointer.dev, bucket, dirty: undefined, cached: undefined, oldest: pointer.gen };
+        votes.set(id, known);
+      }
+      const kind = pointer.cached ? 'cached' : 'dirty';
+      const newest = known[kind];
+      if (newest === undefined || genDifference(pointer.gen, newest) > 0) known[kind] = pointer.gen;
+      if (genDifference(pointer.gen, known.oldest) < 0) known.oldest = pointer.gen;
+    }
+  });
+  return votes;
+}
+
+/** @param counted where pointers of the noted generations were counted */
+function applyVotes(buckets: AllBuckets, votes: ReadonlyMap<string, Votes>, counted: AllBuckets): void {
+  for (const { dev, bucket, dirty, cached, oldest } of votes.values()) {
+    const own = buckets.get(dev);
+    const seen = counted.get(dev)?.page(bucket);
+    if (own === undefined || seen === undefined) continue;
+    const page = own.page(bucket);
+    const row = rowOf(bucket);
+    const isOwned = seen.markDirty[row]! + seen.markStriped[row]! !== 0;
+    const isKnown = (page.flags[row]! & HAS_KEY) !== 0;
+    if (!isOwned && dirty !== undefined) page.gen[row] = dirty;
+    else if (!isOwned && !isKnown && cached !== undefined) page.gen[row] = cached;
+    if (!isKnown) page.oldestGen[row] = page.gen[row]!;
+    page.flags[row] = page.flags[row]! | HAS_KEY;
+    const age = genDifference(page.gen[row]!, oldest);
+    if (age >= 0 && age <= GC_GEN_MAX && genDifference(page.oldestGen[row]!, oldest) > 0) page.oldestGen[row] = oldest;
+    if (genDifference(page.oldestGen[row]!, page.gen[row]!) > 0) page.oldestGen[row] = page.gen[row]!;
+  }
+}
+
+function placeOf(buckets: AllBuckets, { dev, offset }: Pick<SpacePointer, 'dev' | 'offset'>) {
+  const own = buckets.get(dev);
+  if (own === undefined || own.device.bucketSizeSectors === 0) return undefined;
+  const bucket = Math.floor(offset / own.device.bucketSizeSectors);
+  if (!own.has(bucket)) return undefined;
+  return { own, bucket, page: own.page(bucket), row: rowOf(bucket) };
+}
+
+/** Keys that a part holds in memory. */
+const KEYS_PER_PART = 20_000;
+
+/** Pointers that cannot be right. */
+function dropPointers(
+  writer: FilesystemWriter,
+  recount: Recount,
+  { drop }: AllocationsOptions,
+  allocator: NodeAllocator,
+): void {
+  const { buckets } = recount;
+  const changed: { readonly btree: number; readonly key: Key }[] = [];
+  recount.eachPointing((btree, level, key) => {
+    if (level > 0) return;
+    const isBad = (pointer: Pick<SpacePointer, 'dev' | 'offset' | 'gen' | 'cached'>) => badPointer(buckets, pointer);
+    const { pointers } = spacePointers(entryBytesOf(key), key.k.size);
+    if (!pointers.some(isBad)) return;
+    const kept = withPointers(key, pointer => (isBad(pointer) ? undefined : pointer));
+    const hasLeft = spacePointers(entryBytesOf(kept), key.k.size).pointers.some(({ cached }) => !cached);
+    if (!hasLeft) drop(btree, key, 'no pointer of it leads to its data');
+    const p = key.k.p.slice();
+    changed.push({ btree, key: hasLeft ? makeKey(kept.k.type, p, kept.value, kept.k) : errorKey(key) });
+  });
+  stageRaw(writer, allocator, changed);
+}
+
+function errorKey({ k }: Key): Key {
+  return makeKey(ERROR, k.p.slice(), new Uint8Array(0), { size: k.size });
+}
+
+function badPointer(buckets: AllBuckets, pointer: Pick<SpacePointer, 'dev' | 'offset' | 'gen' | 'cached'>): boolean {
+  if (pointer.dev === MEMBER_INVALID) return false;
+  const place = placeOf(buckets, pointer);
+  if (place === undefined) return true;
+  const { page, row } = place;
+  const age = genDifference(page.gen[row]!, pointer.gen);
+  if (age < 0 || (pointer.cached ? age > GC_GEN_MAX : age > 0)) return true;
+  if (age > 0) return false;
+  const type = page.markType[row]!;
+  return (
+    type === TYPE.sb || type === TYPE.journal || type === TYPE.btree || familyOfType(type) !== familyOfType(TYPE.user)
+  );
+}
+
+function setReferences(writer: FilesystemWriter, recount: Recount, allocator: NodeAllocator): void {
+  const changed: { readonly btree: number; readonly key: Key }[] = [];
+  const view = writer.filesystem.btree('reflink');
+  for (const { end, count } of recount.wrongReferences()) {
+    const pos = makeBpos(0n, BigInt(end), 0);
+    const key = view.get(pos, { onDamage: () => {} });
+    if (key === undefined) continue;
+    if (count === 0) {
+      changed.push({ btree: REFLINK, key: deletedKey(pos) });
+      continue;
+    }
+    const value = key.value.slice();
+    viewOf(value).setBigUint64(0, BigInt(count), true);
+    changed.push({ btree: REFLINK, key: makeKey(key.k.type, pos, value, key.k) });
+  }
+  stageRaw(writer, allocator, changed);
+}
+
+/** Keys as they are: what follows from them is counted anew afterwards. */
+function stageRaw(
+  writer: FilesystemWriter,
+  allocator: NodeAllocator,
+  changed: readonly { readonly btree: number; readonly key: Key }[],
+): void {
+  for (let at = 0; at < changed.length; at += KEYS_PER_PART) {
+    const tx: Transaction = writer.begin(NO_TRIGGERS);
+    for (const { btree, key } of changed.slice(at, at + KEYS_PER_PART)) tx.store(btree, key);
+    writer.stage({ tx, allocator, superblock: sb => sb });
+  }
+}

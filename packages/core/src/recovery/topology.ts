@@ -1,0 +1,362 @@
+// The pass check_topology, and scan_for_btree_nodes where it needs that: on each level of a btree, nodes lie end to end from the first
+// position to the last, each is what its pointer says, and all keys in it are sound.
+//
+// Errors: btree_root_bkey_invalid, btree_root_read_error, btree_root_unreadable_and_scan_found_nothing, btree_node_read_error,
+// btree_node_unreadable, btree_node_topology_* and what reading a node finds (node-read.ts).
+// Memory: a pointer for each leaf of one btree, and a record for each node that a scan finds.
+// Repair: the btree is built anew from what can be read of it: its leaves; where one is missing, the newest nodes that a scan finds there;
+// damaged ones key by key. Nothing that is readable loses against what was found. The btrees that are counted anew in any case (recount.ts)
+// are not looked for.
+// Source: bch2_check_topology in btree_gc.c and handle_overwrites in btree_node_scan.c, v1.13.0; the repair is our own.
+
+import { bposPredecessor, bposSuccessor } from '../btree/iterate.ts';
+import type { BtreeNode } from '../btree/node.ts';
+import { DELETED } from '../btree/node.ts';
+import type { FoundNode } from '../btree/node-scan.ts';
+import { addAccounting, type OverlayKey, overlayIndex } from '../journal/overlay.ts';
+import type { Key } from '../ondisk/bkey.ts';
+import { type Bpos, bposText, compareBpos, POS_MIN, SPOS_MAX } from '../ondisk/bpos.ts';
+import { BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
+import { CorruptError, DeviceError, IncompatibleError, type Location } from '../ondisk/errors.ts';
+import type { FaultName } from '../ondisk/faults.ts';
+import { BchBtreePtrV2, btreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { viewOf } from '../ondisk/layout.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
+import { type Finding, finding, findingOf } from '../report/finding.ts';
+
+/** A leaf that answers for a range of positions, as far as it can be read. */
+export interface Leaf {
+  readonly min: Bpos;
+  readonly max: Bpos;
+  readonly ptr: Key;
+  readonly generation: number;
+  readonly journalSeq: number;
+}
+
+/** Positions that nothing readable answers for. */
+export interface Gap {
+  readonly min: Bpos;
+  readonly max: Bpos;
+}
+
+/** What there is of a btree. */
+export interface BtreeSurvey {
+  readonly btree: number;
+  readonly findings: readonly Finding[];
+  /** In order, disjoint. */
+  readonly leaves: readonly Leaf[];
+  readonly gaps: readonly Gap[];
+  /** The newest generation of its nodes. */
+  readonly generation: number;
+}
+
+const BTREE_PTR_V2 = keyTypes.idOf('btree_ptr_v2');
+const UNSUPPORTED = 'btree_node_unsupported_version';
+const BTREE_PTR = keyTypes.idOf('btree_ptr');
+
+/** Reads all nodes of a btree. */
+export function surveyBtree(filesystem: Filesystem, btree: number): BtreeSurvey {
+  return new Survey(filesystem, btree).run();
+}
+
+class Survey {
+  readonly #filesystem: Filesystem;
+  readonly #btree: number;
+  readonly #findings: Finding[] = [];
+  readonly #leaves: Leaf[] = [];
+  readonly #gaps: Gap[] = [];
+  #generation = 0;
+
+  constructor(filesystem: Filesystem, btree: number) {
+    this.#filesystem = filesystem;
+    this.#btree = btree;
+  }
+
+  run(): BtreeSurvey {
+    const root = this.#filesystem.replay.roots.get(this.#btree);
+    if (root !== undefined) {
+      if (root.key === undefined || root.level >= BTREE_MAX_DEPTH) {
+        this.#found('btree_root_bkey_invalid', {}, 'its root cannot be used');
+        this.#gap(POS_MIN, SPOS_MAX);
+      } else {
+        if (compareBpos(root.key.k.p, SPOS_MAX) !== 0) {
+          const facts = { found: root.key.k.p.slice(), expected: SPOS_MAX, of: 'root' as const };
+          this.#findings.push(finding('btree_node_topology_bad_max_key', this.#where(root.level + 1), facts));
+        }
+        const min = minOf(root.key);
+        if (compareBpos(min, POS_MIN) !== 0)
+          this.#found('btree_root_bad_min_key', { level: root.level }, `the root starts at ${bposText(min)}`);
+        this.#visit(root.level, root.key, POS_MIN, SPOS_MAX, true);
+      }
+    }
+    return {
+      btree: this.#btree,
+      findings: this.#findings,
+      leaves: this.#leaves,
+      gaps: this.#gaps,
+      generation: this.#generation,
+    };
+  }
+
+  /** A node that shall answer for a range. */
+  #visit(level: number, ptr: Key, min: Bpos, max: Bpos, isRoot: boolean): void {
+    const node = this.#read(level, ptr, isRoot);
+    if (node === undefined) {
+      this.#gap(min, max);
+      return;
+    }
+    this.#findings.push(...node.facts.damage);
+    this.#generation = Math.max(this.#generation, node.generation);
+    if (level > 0) {
+      this.#visitChildren(node, level, min, max);
+      return;
+    }
+    this.#leaves.push({
+      min,
+      max,
+      ptr: ownCopy(ptr),
+      generation: node.generation,
+      journalSeq: journalSeqOf(node),
+    });
+  }
+
+  #read(level: number, ptr: Key, isRoot: boolean): BtreeNode | undefined {
+    try {
+      return this.#filesystem.reader.read(this.#btree, level, ptr, { salvage: true });
+    } catch (thrown) {
+      if (thrown instanceof IncompatibleError && thrown.error !== UNSUPPORTED) throw thrown;
+      if (!(thrown instanceof CorruptError || thrown instanceof DeviceError || thrown instanceof IncompatibleError))
+        throw thrown;
+      if (!(thrown instanceof IncompatibleError)) this.#findings.push(thrown);
+      else this.#findings.push(findingOf({ error: UNSUPPORTED, detail: thrown.detail }, thrown.where));
+      const error = isRoot ? 'btree_root_read_error' : 'btree_node_read_error';
+      const { detail } = thrown;
+      this.#found(error, { level, pos: bposText(ptr.k.p) }, `${thrown.error}: ${detail}`);
+      return undefined;
+    }
+  }
+
+  #visitChildren(node: BtreeNode, level: number, min: Bpos, max: Bpos): void {
+    let at: Bpos | undefined = min;
+    let last: Bpos | undefined;
+    for (const ptr of this.#childrenOf(node, level, min, max)) {
+      if (ptr.k.type !== BTREE_PTR && ptr.k.type !== BTREE_PTR_V2) continue;
+      const { p: end } = ptr.k;
+      const claimed = ptr.k.type === BTREE_PTR_V2 ? minOf(ptr) : at;
+      if (at === undefined || claimed === undefined || compareBpos(end, at) < 0) continue;
+      let start: Bpos = at;
+      const order = compareBpos(claimed, at);
+      if (order !== 0) {
+        const where = this.#where(level, end);
+        const facts = { found: claimed.slice(), expected: at.slice() };
+        this.#findings.push(finding('btree_node_topology_bad_min_key', where, facts));
+      }
+      if (order > 0 && compareBpos(claimed, max) <= 0) {
+        this.#gap(at, bposPredecessor(claimed));
+        start = claimed;
+      } else if (order < 0 && last !== undefined) this.#settleOverlap(level, ptr, claimed, at);
+      const stop = compareBpos(end, max) > 0 ? max : end;
+      if (compareBpos(start, stop) <= 0) this.#visit(level - 1, ptr, start.slice(), stop.slice(), false);
+      last = end;
+      at = compareBpos(stop, max) === 0 ? undefined : bposSuccessor(stop);
+    }
+    if (at === undefined) return;
+    const where = this.#where(level, max);
+    if (last === undefined)
+      this.#found('btree_node_topology_empty_interior_node', { level, pos: bposText(max) }, 'a node without children');
+    else {
+      const facts = { found: last.slice(), expected: max.slice(), of: 'child' as const };
+      this.#findings.push(finding('btree_node_topology_bad_max_key', where, facts));
+    }
+    this.#gap(at, max);
+  }
+
+  /** A child that begins before the one before it ends: where it is the newer one, what came before is cut. */
+  #settleOverlap(level: number, ptr: Key, claimed: Bpos, at: Bpos): void {
+    if (level !== 1) return;
+    const previous = this.#leaves.at(-1);
+    if (previous === undefined || compareBpos(bposSuccessor(previous.max), at) !== 0) return;
+    const node = this.#peek(level - 1, ptr);
+    if (node === undefined) return;
+    const isNewer =
+      node.generation > previous.generation ||
+      (node.generation === previous.generation && journalSeqOf(node) > previous.journalSeq);
+    const detail = `nodes overlap from ${bposText(claimed)}`;
+    const pos = bposText(ptr.k.p);
+    if (!isNewer) {
+      this.#found('btree_node_topology_overwritten_by_prev_node', { level, pos }, detail);
+      return;
+    }
+    this.#found('btree_node_topology_overwritten_by_next_node', { level, pos }, detail);
+    let from = at;
+    while (this.#leaves.length > 0) {
+      const leaf = this.#leaves.at(-1)!;
+      if (compareBpos(leaf.max, claimed) < 0) break;
+      this.#leaves.pop();
+      from = leaf.min;
+      if (compareBpos(leaf.min, claimed) >= 0) continue;
+      this.#leaves.push({ ...leaf, max: bposPredecessor(claimed) });
+      from = claimed;
+      break;
+    }
+    // What it takes from those before it, as a leaf of its own; the rest follows.
+    this.#leaves.push({
+      min: from,
+      max: bposPredecessor(at),
+      ptr: ownCopy(ptr),
+      generation: node.generation,
+      journalSeq: journalSeqOf(node),
+    });
+  }
+
+  #peek(level: number, ptr: Key): BtreeNode | undefined {
+    try {
+      return this.#filesystem.reader.read(this.#btree, level, ptr, { salvage: true });
+    } catch (thrown) {
+      // The visit meets it again, and reports it.
+      if (thrown instanceof CorruptError || thrown instanceof DeviceError || thrown instanceof IncompatibleError)
+        return undefined;
+      throw thrown;
+    }
+  }
+
+  /** The pointers of an interior node, with what the journal has over them. */
+  #childrenOf(node: BtreeNode, level: number, min: Bpos, max: Bpos): readonly Key[] {
+    return [
+      ...withOverlay(keysOfNode(node, min, max), this.#filesystem.replay.overlay.keysOf(this.#btree, level), min, max),
+    ].map(ownCopy);
+  }
+
+  #gap(min: Bpos, max: Bpos): void {
+    const last = this.#gaps.at(-1);
+    if (last !== undefined && compareBpos(last.max, SPOS_MAX) !== 0 && compareBpos(bposSuccessor(last.max), min) === 0)
+      this.#gaps[this.#gaps.length - 1] = { min: last.min, max: max.slice() };
+    else this.#gaps.push({ min: min.slice(), max: max.slice() });
+  }
+
+  #where(level: number, pos?: Bpos): Location {
+    return { btree: btrees.nameOf(this.#btree), level, ...(pos === undefined ? {} : { pos: bposText(pos) }) };
+  }
+
+  #found(error: FaultName, where: Location, detail: string): void {
+    this.#findings.push(findingOf({ error, detail }, { btree: btrees.nameOf(this.#btree), ...where }));
+  }
+}
+
+/** Nodes for what a btree has lost, each cut to what it answers for. */
+export function fillGaps(
+  filesystem: Filesystem,
+  survey: BtreeSurvey,
+  found: readonly FoundNode[],
+): { readonly leaves: readonly Leaf[]; readonly gaps: readonly Gap[]; readonly generation: number } {
+  const live = new Set(survey.leaves.map(({ ptr }) => seqOf(ptr)));
+  const candidates: Leaf[] = [];
+  let { generation } = survey;
+  for (const { btree, level, min, max, ptr } of found) {
+    if (btree !== survey.btree || level !== 0 || live.has(seqOf(ptr))) continue;
+    if (!survey.gaps.some(gap => compareBpos(min, gap.max) <= 0 && compareBpos(max, gap.min) >= 0)) continue;
+    try {
+      const node = filesystem.reader.read(btree, level, ptr, { salvage: true });
+      candidates.push({ min, max, ptr, generation: node.generation, journalSeq: journalSeqOf(node) });
+      generation = Math.max(generation, node.generation);
+    } catch (thrown) {
+      // What cannot be read is not a node that was found.
+      if (!(thrown instanceof CorruptError || thrown instanceof DeviceError || thrown instanceof IncompatibleError))
+        throw thrown;
+    }
+  }
+  candidates.sort((a, b) => b.generation - a.generation || b.journalSeq - a.journalSeq);
+  const filled: Leaf[] = [];
+  let gaps: readonly Gap[] = survey.gaps;
+  for (const candidate of candidates) {
+    const left: Gap[] = [];
+    for (const gap of gaps) {
+      const min = compareBpos(candidate.min, gap.min) > 0 ? candidate.min : gap.min;
+      const max = compareBpos(candidate.max, gap.max) < 0 ? candidate.max : gap.max;
+      if (compareBpos(min, max) > 0) {
+        left.push(gap);
+        continue;
+      }
+      filled.push({ ...candidate, min, max });
+      if (compareBpos(min, gap.min) > 0) left.push({ min: gap.min, max: bposPredecessor(min) });
+      if (compareBpos(max, gap.max) < 0) left.push({ min: bposSuccessor(max), max: gap.max });
+    }
+    gaps = left;
+  }
+  const leaves = [...survey.leaves, ...filled].sort((a, b) => compareBpos(a.min, b.min));
+  return { leaves, gaps, generation };
+}
+
+/** All keys of some leaves in order, with what the journal has over them. Leaves are read one after the other. */
+export function* keysOfLeaves(
+  filesystem: Filesystem,
+  btree: number,
+  leaves: readonly Leaf[],
+): Generator<Key, void, void> {
+  const over = filesystem.replay.overlay.keysOf(btree, 0);
+  let from = POS_MIN;
+  let isDone = false;
+  for (const { min, max, ptr } of leaves) {
+    if (compareBpos(from, min) < 0) yield* withOverlay([], over, from, bposPredecessor(min));
+    const node = filesystem.reader.read(btree, 0, ptr, { salvage: true });
+    yield* withOverlay(keysOfNode(node, min, max), over, min, max);
+    isDone = compareBpos(max, SPOS_MAX) === 0;
+    if (isDone) break;
+    from = bposSuccessor(max);
+  }
+  if (!isDone) yield* withOverlay([], over, from, SPOS_MAX);
+}
+
+function* keysOfNode(node: BtreeNode, min: Bpos, max: Bpos): Generator<Key> {
+  for (let i = node.indexOf(min); i < node.count && node.compare(i, max) <= 0; i++) {
+    if (node.type(i) !== DELETED) yield node.key(i);
+  }
+}
+
+/** Keys of a range, those of the journal in their places. */
+function* withOverlay(keys: Iterable<Key>, over: readonly OverlayKey[], min: Bpos, max: Bpos): Generator<Key> {
+  let index = overlayIndex(over, min);
+  const next = () => {
+    const entry = over[index];
+    return entry !== undefined && compareBpos(entry.key.k.p, max) <= 0 ? entry : undefined;
+  };
+  for (const key of keys) {
+    let entry = next();
+    while (entry !== undefined && compareBpos(entry.key.k.p, key.k.p) < 0) {
+      index++;
+      const own = keyOf(entry, undefined);
+      if (own.k.type !== DELETED) yield own;
+      entry = next();
+    }
+    if (entry !== undefined && compareBpos(entry.key.k.p, key.k.p) === 0) {
+      index++;
+      const own = keyOf(entry, key);
+      if (own.k.type !== DELETED) yield own;
+    } else yield key;
+  }
+  for (let entry = next(); entry !== undefined; entry = next()) {
+    index++;
+    const own = keyOf(entry, undefined);
+    if (own.k.type !== DELETED) yield own;
+  }
+}
+
+const keyOf = ({ key, deltas }: OverlayKey, base: Key | undefined): Key =>
+  deltas === undefined ? key : addAccounting(base, deltas);
+
+const minOf = (ptr: Key): Bpos =>
+  ptr.k.type === BTREE_PTR_V2 && ptr.value.length >= BchBtreePtrV2.size
+    ? btreePtrV2.decode(ptr.value).min_key
+    : POS_MIN;
+
+const seqOf = ({ value }: Key): bigint =>
+  value.length >= BchBtreePtrV2.size ? viewOf(value).getBigUint64(BchBtreePtrV2.offset.seq, true) : 0n;
+
+const journalSeqOf = (node: BtreeNode): number =>
+  node.facts.bsets.reduce(
+    (newest, { blacklisted, journalSeq }) => (blacklisted ? newest : Math.max(newest, journalSeq)),
+    0,
+  );
+
+const ownCopy = ({ k, value }: Key): Key => ({ k: { ...k, p: k.p.slice() }, value: value.slice() });
