@@ -95,6 +95,7 @@ test('the list of commands', async () => {
       recover-super   Restore a damaged superblock from one of its copies
       set-fs-option   Change options that are stored in the superblock
       reset-counters  Set the counters in the superblock back to zero
+      recovery-pass   List, schedule or cancel recovery passes of the next mount
       strip-alloc     Drop the allocation info of a filesystem that is only read
 
     Looking into filesystems:
@@ -145,8 +146,8 @@ test('the list of commands', async () => {
 
     Not in this version:
       fsck, device add, device remove, device evacuate, device set-state,
-      device resize, device resize-journal, recovery-pass, journal_rewind_info,
-      migrate, migrate-superblock, kill_btree_node, kvdb
+      device resize, device resize-journal, journal_rewind_info, migrate,
+      migrate-superblock, kill_btree_node, kvdb
 
     'bcachefs <command> --help' explains a command and gives examples.
     "

@@ -75,6 +75,7 @@ const cases: readonly Case[] = [
   { command: 'subvolume delete', words: change('/volume') },
   { command: 'set-fs-option', words: images => ['--nocow', ...images] },
   { command: 'reset-counters', words: images => images },
+  { command: 'recovery-pass', words: images => ['--set=check_nlinks', ...images] },
   {
     command: 'set-passphrase',
     words: images => [...key('one'), `--new_passphrase_file=${file('new-pw')}`, ...images],

@@ -67,6 +67,7 @@ kernelSuite('superblock commands', () => {
     ]);
     await succeed('set-fs-option', ['--durability=0', '--label=cache.c', '--dev_idx=1', ...pair]);
     await succeed('reset-counters', pair);
+    await succeed('recovery-pass', ['--set=check_inodes,check_nlinks', ...pair]);
     await succeed('set-passphrase', [
       `--passphrase_file=${file('old')}`,
       `--new_passphrase_file=${file('new')}`,

@@ -164,6 +164,47 @@ describe('identity', () => {
   });
 });
 
+describe('recovery-pass', () => {
+  test('schedules and cancels, and lists what is scheduled', async () => {
+    await withTestImage('multi', async images => {
+      const listed = async (...words: string[]) =>
+        JSON.parse(await succeed('recovery-pass', ['--json', ...words, ...images]));
+      expect(await succeed('recovery-pass', images)).toBe('Scheduled recovery passes: (none)\n');
+      const words = ['--set=check_topology,check_nlinks', '-s', 'set_fs_needs_rebalance'];
+      expect(await listed(...words)).toMatchObject({
+        isChanged: true,
+        scheduled: ['check_topology', 'check_nlinks', 'set_fs_needs_rebalance'],
+      });
+      expect((await shown([images[1]!]))[0]!.superblock.fields.ext).toMatchObject({
+        recovery_passes_required: ['check_topology', 'check_nlinks', 'set_fs_needs_reconcile'],
+      });
+      // Cancelled first, so that a pass in both is scheduled.
+      expect(await listed('-u', 'check_topology,check_nlinks', '-s', 'check_nlinks')).toMatchObject({
+        scheduled: ['check_nlinks', 'set_fs_needs_rebalance'],
+      });
+    });
+  });
+
+  test('writes nothing when nothing changes, and for what does not exist', async () => {
+    await withTestImage('basic', async ([image = '']) => {
+      const before = readFileSync(image);
+      expect(await succeed('recovery-pass', [image])).toBe('Scheduled recovery passes: (none)\n');
+      await succeed('recovery-pass', ['--unset=check_nlinks', image]);
+      const refused = await run('recovery-pass', ['--set=check_nlink', image]);
+      expect([refused.exitCode, refused.stderr]).toEqual([
+        2,
+        expect.stringContaining('there is no recovery pass "check_nlink", expected some of: '),
+      ]);
+      const tooNew = await run('recovery-pass', ['--set=btree_bitmap_gc', image]);
+      expect([tooNew.exitCode, tooNew.stderr]).toEqual([
+        2,
+        expect.stringMatching(/a filesystem of metadata version 1\.\d+ has no recovery pass btree_bitmap_gc/),
+      ]);
+      expect(readFileSync(image).equals(before)).toBe(true);
+    });
+  });
+});
+
 describe('reset-counters', () => {
   test('zeroes all, or those that are named', async () => {
     await withTestImage('basic', async ([image]) => {

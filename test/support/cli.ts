@@ -32,6 +32,7 @@ import {
 import { formatCommand, imageCreateCommand, imageUpdateCommand } from '@bcachefs-ts/format';
 import {
   recoverSuperCommand,
+  recoveryPassCommand,
   removePassphraseCommand,
   resetCountersCommand,
   setFsOptionCommand,
@@ -71,6 +72,7 @@ const commands = {
   locate: locateCommand,
   'recover-super': recoverSuperCommand,
   'remove-passphrase': removePassphraseCommand,
+  'recovery-pass': recoveryPassCommand,
   'reset-counters': resetCountersCommand,
   'set-fs-option': setFsOptionCommand,
   'set-passphrase': setPassphraseCommand,

@@ -156,6 +156,7 @@ export * from './ondisk/sb-field-ids.ts';
 export * from './ondisk/sb-fields/clean.ts';
 export * from './ondisk/sb-fields/devices.ts';
 export * from './ondisk/sb-fields/disk-groups.ts';
+export { extOf, requiredPasses, withPassesRequired } from './ondisk/sb-fields/ext.ts';
 export * from './ondisk/sb-fields/index.ts';
 export * from './ondisk/sb-fields/journal.ts';
 export * from './ondisk/sb-fields/kind.ts';

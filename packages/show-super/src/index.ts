@@ -7,6 +7,7 @@ export {
   unlockCommandOn,
 } from './passphrase-commands.ts';
 export { recoverSuperCommand } from './recover-super.ts';
+export { recoveryPassCommand } from './recovery-pass.ts';
 export { resetCountersCommand } from './reset-counters.ts';
 export { setFsOptionCommand } from './set-fs-option.ts';
 export { type Shown, showSuperCommand } from './show-super/command.ts';

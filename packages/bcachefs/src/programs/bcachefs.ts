@@ -65,6 +65,12 @@ export const bcachefs = defineProgram({
       load: async () => (await import('../commands/reset-counters.ts')).command,
     },
     {
+      name: 'recovery-pass',
+      summary: 'List, schedule or cancel recovery passes of the next mount',
+      heading: superblock,
+      load: async () => (await import('../commands/recovery-pass.ts')).command,
+    },
+    {
       name: 'strip-alloc',
       summary: 'Drop the allocation info of a filesystem that is only read',
       heading: superblock,

@@ -47,7 +47,6 @@ export const elsewhere: readonly ElsewhereRow[] = [
     'cat and explain read it from the devices',
   ),
   kernel('unpoison', 'clears the mark of extents that cannot be read', mounted),
-  unbuilt('recovery-pass', 'schedules recovery passes', 'show-super shows those that are scheduled'),
   unbuilt('journal_rewind_info', 'says how far the journal can go back', 'list_journal prints its entries'),
   unbuilt('device add', 'adds a device', 'add it while the filesystem is mounted, with bcachefs-tools'),
   unbuilt('device remove', 'removes a device', 'remove it while the filesystem is mounted, with bcachefs-tools'),

@@ -14,9 +14,9 @@ import {
 import { isOptionKnownTo, type OptionName, type OptionRow, optionAt, options } from '../ondisk/options.ts';
 import type { Release } from '../ondisk/releases.ts';
 import { diskGroups, encodeDiskGroups, findLabel, withLabel } from '../ondisk/sb-fields/disk-groups.ts';
-import { blankExt, decodeExt, encodeExt } from '../ondisk/sb-fields/ext.ts';
+import { withExt } from '../ondisk/sb-fields/ext.ts';
 import { BchMember, type Member, memberAt, memberBytes, withMember } from '../ondisk/sb-fields/members.ts';
-import { type Superblock, sectionPayload, withSection } from '../ondisk/superblock.ts';
+import { type Superblock, withSection } from '../ondisk/superblock.ts';
 import { encodeTarget, type Target } from '../ondisk/targets.ts';
 
 /** The options that can be changed in the superblock of an existing filesystem. */
@@ -54,9 +54,7 @@ export function withFilesystemOption(
   const { storage } = optionAt(release, row);
   const stored = typeof value === 'string' ? encodeTarget(resolveTarget(sb, row, value, devices)) : value;
   if (storage.in !== 'ext') return withOption(sb, row.name, stored);
-  const payload = sectionPayload(sb, 'ext');
-  const ext = payload === undefined ? blankExt() : decodeExt(payload);
-  return withSection(sb, 'ext', encodeExt({ ...ext, flags0: withExtOption(ext.flags0, row.name, stored) }));
+  return withExt(sb, ({ flags0 }) => ({ flags0: withExtOption(flags0, row.name, stored) }));
 }
 
 /** @throws UsageError when the name is neither a label's nor a device's */

@@ -15,7 +15,7 @@ import { memberBits } from '../ondisk/member-bits.ts';
 import { passMask } from '../ondisk/passes.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { decodeClean, encodeClean } from '../ondisk/sb-fields/clean.ts';
-import { blankExt, decodeExt, encodeExt } from '../ondisk/sb-fields/ext.ts';
+import { withExt, withPassesRequired } from '../ondisk/sb-fields/ext.ts';
 import { memberAlive, members, withMembers } from '../ondisk/sb-fields/members.ts';
 import { type Superblock, sectionPayload, withSection } from '../ondisk/superblock.ts';
 
@@ -86,16 +86,17 @@ const ERRORS: readonly FsckErrorName[] = [
 
 /** So that the next mount for writing rebuilds it without asking. */
 function withRebuildRequired(sb: Superblock): Superblock {
-  const payload = sectionPayload(sb, 'ext');
-  const ext = payload === undefined ? blankExt() : decodeExt(payload);
-  const [first = 0n, second = 0n] = ext.recovery_passes_required;
-  const silent = [...ext.errors_silent];
-  for (const id of ERRORS.map(fsckErrors.idOf)) {
-    const word = Math.floor(id / 64);
-    silent[word] = (silent[word] ?? 0n) | (1n << BigInt(id % 64));
-  }
-  const required = [first | passMask(PASSES), second];
-  return withSection(sb, 'ext', encodeExt({ ...ext, recovery_passes_required: required, errors_silent: silent }));
+  return withExt(
+    withPassesRequired(sb, mask => mask | passMask(PASSES)),
+    ({ errors_silent }) => {
+      const silent = [...errors_silent];
+      for (const id of ERRORS.map(fsckErrors.idOf)) {
+        const word = Math.floor(id / 64);
+        silent[word] = (silent[word] ?? 0n) | (1n << BigInt(id % 64));
+      }
+      return { errors_silent: silent };
+    },
+  );
 }
 
 /** Whether the allocation info was taken out, and no mount for writing has rebuilt it. */

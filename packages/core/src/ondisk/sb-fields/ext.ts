@@ -7,7 +7,7 @@ import { fsckErrors } from '../fsck-errors.ts';
 import { array, at, layout, type Struct, u64, viewOf } from '../layout.ts';
 import { passNames } from '../passes.ts';
 import { nameAt, type Release } from '../releases.ts';
-import { type Superblock, sectionPayload } from '../superblock.ts';
+import { type Superblock, sectionPayload, withSection } from '../superblock.ts';
 import { flagNames, setBits } from './flags.ts';
 import type { SbFieldKind } from './kind.ts';
 
@@ -67,6 +67,25 @@ export function encodeExt(value: Ext): Uint8Array {
   return target;
 }
 
+/** What a superblock has there; all zero where it has no such section. @throws CorruptError invalid_sb_ext */
+export function extOf(sb: Superblock): Ext {
+  const payload = sectionPayload(sb, 'ext');
+  return payload === undefined ? blankExt() : decodeExt(payload);
+}
+
+/** A superblock with other contents of the section, which is made where there is none. */
+export function withExt(sb: Superblock, edit: (ext: Ext) => Partial<Ext>): Superblock {
+  const ext = extOf(sb);
+  return withSection(sb, 'ext', encodeExt({ ...ext, ...edit(ext) }));
+}
+
+/** The same with other passes for the next mount to run. @param edit of a mask of stable ids */
+export function withPassesRequired(sb: Superblock, edit: (mask: bigint) => bigint): Superblock {
+  return withExt(sb, ({ recovery_passes_required: [first = 0n, second = 0n] }) => ({
+    recovery_passes_required: [edit(first), second],
+  }));
+}
+
 /** `flags0`, where options of 1.39 are stored; undefined when the superblock has none. */
 export function extFlags0(sb: Superblock): bigint | undefined {
   const payload = sectionPayload(sb, 'ext');
@@ -82,8 +101,8 @@ function errorNames(words: readonly bigint[], release: Release): string[] {
   });
 }
 
-/** Passes beyond the first word do not exist yet. */
-function requiredPasses(value: Ext, release: Release): string[] {
+/** Names of the passes that the next mount is to run. Passes beyond the first word do not exist yet. */
+export function requiredPasses(value: Ext, release: Release): string[] {
   return passNames((value.recovery_passes_required[1]! << 64n) | value.recovery_passes_required[0]!, release);
 }
 
