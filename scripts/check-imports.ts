@@ -10,7 +10,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 /** Rooms of core, lowest tier first; inside a tier a room may import those to its left. */
 const coreTiers: readonly (readonly string[])[] = [
   // util and ondisk know each other (formatting of disk values); the other rooms of the lowest tier may import both.
-  ['util', 'ondisk', 'crypto', 'checksum', 'compress'],
+  ['platform', 'util', 'ondisk', 'crypto', 'checksum', 'compress'],
   ['report', 'device', 'probe'],
   ['superblock', 'journal', 'btree', 'opened'],
   ['alloc', 'snapshots', 'data', 'fs', 'usage'],
@@ -19,6 +19,10 @@ const coreTiers: readonly (readonly string[])[] = [
   ['everyday'],
 ];
 const coreMutual: readonly (readonly [string, string])[] = [['util', 'ondisk']];
+
+/** Where core knows about Node: what it runs on (through `#platform`), and its files and devices. Everything else of core is only JavaScript. */
+const nodeRooms: readonly string[] = ['platform', 'device'];
+const OF_NODE = /'node:[^']+'|\bprocess\.|\bBuffer\b|\bcreateRequire\b|\brequire\(/;
 
 /** Packages of the command line: siblings never import each other. */
 const packageImports: Readonly<Record<string, readonly string[]>> = {
@@ -113,6 +117,8 @@ function checkFile(file: string): void {
   }
   if (isTest) return;
   const code = withoutComments(text);
+  const ofNode = packageName === 'core' && !nodeRooms.includes(coreRoom(file)) ? OF_NODE.exec(code) : null;
+  if (ofNode !== null) violations.push(`${place}: ${ofNode[0]} belongs into core's ${nodeRooms.join(' or ')}`);
   for (const { what, pattern, home } of onlyIn) {
     if (!place.startsWith(home) && pattern.test(code)) violations.push(`${place}: ${what} belong into ${home}`);
   }

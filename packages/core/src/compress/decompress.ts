@@ -3,6 +3,7 @@
 // last block, and the rest of the block is padding; only zstd writes down where. Types: ondisk/compression-types.ts.
 // Error names are those of 1.39, whose predecessors only had EIO. Source: compress.c, v1.13.0 and v1.39.2.
 
+import { platform } from '#platform';
 import { getBits } from '../ondisk/bits.ts';
 import { compressionOptions, compressionTypes } from '../ondisk/compression-types.ts';
 import { assert, CorruptError, IncompatibleError } from '../ondisk/errors.ts';
@@ -10,7 +11,6 @@ import { incompatFeatures } from '../ondisk/features.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
-import { inflate } from './gzip.ts';
 import { decodeLz4Block } from './lz4.ts';
 import { decodeZstd, loadZstd } from './zstd.ts';
 
@@ -92,8 +92,9 @@ function fromLz4(name: 'lz4_old' | 'lz4', input: Uint8Array, outputBytes: number
   return output;
 }
 
+/** Raw deflate: no header, no checksum, padded to whole blocks. Source: zlib_inflateInit2(-MAX_WBITS) in compress.c, v1.13.0. */
 function fromGzip(input: Uint8Array, outputBytes: number): Uint8Array {
-  const output = inflate(input, outputBytes);
+  const output = platform.inflateRaw(input, outputBytes);
   if (output === undefined) {
     const detail = `deflate stream in ${input.length} bytes is damaged, cut off, or longer than ${outputBytes} bytes`;
     throw new CorruptError('data_decompress_err_gzip', {}, detail);

@@ -17,6 +17,7 @@ import { viewOf } from '../ondisk/layout.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import { bytesToSectors, sectorsToBytes } from '../util/sizes.ts';
+import { isZero } from '../util/zero-bytes.ts';
 
 /** What is read and cleared at once. */
 const PIECE_BYTES = 2 ** 20;
@@ -56,12 +57,10 @@ export function* clearOldLife(
 }
 
 function clearWhereNotZero(device: BlockDevice, offset: number, length: number): void {
-  const piece = Buffer.alloc(Math.min(length, PIECE_BYTES));
-  const zeroes = Buffer.alloc(piece.length);
+  const piece = new Uint8Array(Math.min(length, PIECE_BYTES));
   for (let at = 0; at < length; at += piece.length) {
     const part = piece.subarray(0, Math.min(piece.length, length - at));
     device.read(offset + at, part);
-    if (zeroes.compare(part, 0, part.length, 0, part.length) !== 0)
-      device.write(offset + at, zeroes.subarray(0, part.length));
+    if (!isZero(part)) device.write(offset + at, part.fill(0));
   }
 }

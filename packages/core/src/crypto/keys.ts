@@ -3,7 +3,7 @@
 // all filesystems (seven bytes, the NUL counts), and neither UUID takes part in the derivation; the internal one is the nonce
 // of the seal. Source: c_src/crypto.c, checksum.c and bcachefs_format.h, v1.13.0.
 
-import { scryptSync } from 'node:crypto';
+import { platform } from '#platform';
 import { assert, IncompatibleError } from '../ondisk/errors.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { KDF_SCRYPT, type KdfParameters, KEY_MAGIC } from '../ondisk/sb-fields/crypt.ts';
@@ -42,13 +42,8 @@ export function deriveKey(passphrase: Uint8Array, kdf: KdfParameters): Uint8Arra
       `scrypt with n 2^${n}, r 2^${r}, p 2^${p} is out of bounds`,
     );
   }
-  const derived = scryptSync(passphrase, SALT, KEY_BYTES, {
-    N: 2 ** n,
-    r: 2 ** r,
-    p: 2 ** p,
-    maxmem: 2 ** (memoryLog2 + 2), // a bound, not an allocation; the default of 32 MiB is too tight
-  });
-  return new Uint8Array(derived);
+  const maxMemoryBytes = 2 ** (memoryLog2 + 2);
+  return platform.scrypt(passphrase, SALT, { N: 2 ** n, r: 2 ** r, p: 2 ** p, keyBytes: KEY_BYTES, maxMemoryBytes });
 }
 
 /** The key in the crypt section, as decoded there. */

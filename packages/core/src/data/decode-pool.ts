@@ -3,11 +3,8 @@
 // worker has begun, and does itself what no worker has begun. Workers answer only for extents that are right; one that is not, one that takes
 // too long and everything unusual is left to the reader, so that errors are the same with workers and without. docs/adr/0022.
 
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { availableParallelism } from 'node:os';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import { platform } from '#platform';
+import type { Thread } from '../platform/platform.ts';
 import { type DecodeParameters, DecodeSlots, SLOT, SLOT_BYTES, SLOT_COUNT } from './decode-slots.ts';
 
 /** More would only wait for the reader. */
@@ -17,23 +14,23 @@ const PATIENCE_MS = 5000;
 
 export class DecodePool {
   readonly #slots: DecodeSlots;
-  readonly #workers: readonly Worker[];
+  readonly #workers: readonly Thread[];
   #next = 0;
   #isClosed = false;
 
-  private constructor(slots: DecodeSlots, workers: readonly Worker[]) {
+  private constructor(slots: DecodeSlots, workers: readonly Thread[]) {
     this.#slots = slots;
     this.#workers = workers;
     for (const worker of workers) {
       // A reader does without them; nothing that it waits for would come.
-      worker.on('error', () => this.close());
+      worker.onError(() => this.close());
       worker.unref();
     }
   }
 
-  /** Undefined where there is one core, or where the program was put together without the worker's file. */
-  static start(cores: number = availableParallelism()): DecodePool | undefined {
-    const startWorker = workerStarter();
+  /** Undefined where there is one core, where there are no threads, or where the program was put together without the worker's file. */
+  static start(cores: number = platform.threads?.cores ?? 1): DecodePool | undefined {
+    const startWorker = platform.threads?.starter(workerModule());
     const count = Math.min(cores - 1, WORKERS_MAX);
     if (count < 1 || startWorker === undefined) return undefined;
     const slots = new DecodeSlots(new SharedArrayBuffer(DecodeSlots.memoryBytes));
@@ -105,14 +102,7 @@ export class DecodePool {
   }
 }
 
-/** Starts a worker: its file is beside this one, or beside the bundle that this is in. Undefined where it is not. */
-function workerStarter(): ((memory: SharedArrayBuffer) => Worker) | undefined {
-  const isSource = import.meta.url.endsWith('.ts');
-  const url = new URL(`./decode-worker.${isSource ? 'ts' : 'js'}`, import.meta.url);
-  if (!existsSync(fileURLToPath(url))) return undefined;
-  if (!isSource) return memory => new Worker(url, { workerData: memory });
-  // A worker does not inherit the loader that runs sources, and ignores one in its own arguments.
-  const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx/esm/api')).href;
-  const code = `import('${loader}').then(({ register }) => { register(); return import('${url.href}'); });`;
-  return memory => new Worker(code, { eval: true, workerData: memory, execArgv: [] });
+/** Beside this file, or beside the bundle that this is in. */
+function workerModule(): URL {
+  return new URL(`./decode-worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
 }

@@ -1,7 +1,7 @@
 // A worker thread that verifies and decompresses extents: see decode-pool.ts, which starts it and where its answers are judged. It gives
 // only what is right; whatever is wrong with an extent is found again, and said, by the reader.
 
-import { workerData } from 'node:worker_threads';
+import { platform } from '#platform';
 import { canChecksum, checksum, loadChecksums } from '../checksum/checksum.ts';
 import { csumEquals } from '../checksum/csum.ts';
 import { decompress, loadCompression } from '../compress/decompress.ts';
@@ -30,5 +30,5 @@ async function work(slots: DecodeSlots): Promise<void> {
   for (let slot = slots.claim(); slot !== undefined; slot = slots.claim()) slots.finish(slot, decodeSlot(slots, slot));
 }
 
-const memory: unknown = workerData;
-if (memory instanceof SharedArrayBuffer) await work(new DecodeSlots(memory));
+const memory = platform.threads?.threadMemory();
+if (memory !== undefined) await work(new DecodeSlots(memory));

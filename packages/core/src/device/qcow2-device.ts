@@ -3,7 +3,7 @@
 // name. Nothing in the file is believed: tables are read in pieces, of which a few are kept, so that memory does not depend on what
 // the header claims, and every place is looked for inside the file.
 
-import { inflate } from '../compress/gzip.ts';
+import { platform } from '#platform';
 import { assert, CorruptError, DeviceError, IncompatibleError } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
 import type { IncompatibilityName } from '../ondisk/incompatibilities.ts';
@@ -185,7 +185,7 @@ export class Qcow2Device implements BlockDevice {
   #inflatedAt({ at, lengthBytes }: Place & { readonly kind: 'compressed' }): Uint8Array {
     if (this.#inflated?.at === at) return this.#inflated.bytes;
     const input = readBytes(this.#file, at, Math.min(lengthBytes, this.#file.sizeBytes - at));
-    const bytes = inflate(input, this.clusterBytes);
+    const bytes = platform.inflateRaw(input, this.clusterBytes);
     if (bytes?.length !== this.clusterBytes) {
       throw this.#corrupt('qcow2_bad_compression', `the compressed cluster at byte ${at} cannot be unpacked`);
     }

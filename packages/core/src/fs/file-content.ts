@@ -16,6 +16,7 @@ import type { Key } from '../ondisk/bkey.ts';
 import { assert } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { roundUp, SECTOR_BYTES } from '../util/sizes.ts';
+import { isZero } from '../util/zero-bytes.ts';
 import type { EditState, FileRef } from './edit-state.ts';
 import type { CachedInode } from './inode-cache.ts';
 
@@ -217,16 +218,4 @@ export class FileContent {
     const sizeBytes = Number(inode.bi_size);
     readFile(this.#reader, this.#state.table, { inum, snapshot, sizeBytes }, offset, into);
   }
-}
-
-/** Compared by words where they are aligned. */
-function isZero(bytes: Uint8Array): boolean {
-  let at = 0;
-  if (bytes.byteOffset % 4 === 0) {
-    const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
-    for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
-    at = words.length * 4;
-  }
-  for (; at < bytes.length; at++) if (bytes[at] !== 0) return false;
-  return true;
 }

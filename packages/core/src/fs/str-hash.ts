@@ -2,7 +2,7 @@
 // first free position at its hash or after it. Names of directories that ignore case are hashed in their folded form.
 // Sources: str_hash.h, dirent.c and xattr.c, v1.13.0; fs/str_hash.h and fs/dirent.c (31-bit offsets, case folding), v1.39.2.
 
-import { createHash } from 'node:crypto';
+import { platform } from '#platform';
 import { crc32c } from '../checksum/crc32c.ts';
 import { crc64 } from '../checksum/crc64.ts';
 import { hasInodeFlag, type Inode } from '../ondisk/inode-unpack.ts';
@@ -74,7 +74,7 @@ export class StrHash {
   /** The seed and zeroes; of the old kind, the start of the seed's SHA-256. */
   #siphashKey(): Uint32Array {
     const bytes = new Uint8Array(16);
-    if (this.#type === SIPHASH_OLD) bytes.set(createHash('sha256').update(this.#seed).digest().subarray(0, 16));
+    if (this.#type === SIPHASH_OLD) bytes.set(platform.sha256(this.#seed).subarray(0, 16));
     else bytes.set(this.#seed);
     const view = viewOf(bytes);
     return Uint32Array.from({ length: 4 }, (_, i) => view.getUint32(4 * i, true));

@@ -2,13 +2,13 @@
 // directory, which stands for the members in it. What is found may belong to more than one filesystem: a UUID chooses. A file
 // that is named twice, also through a symbolic link, is one member; two files with the same member are an error.
 
-import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { platform } from '#platform';
 import type { BlockDevice } from '../device/block-device.ts';
 import { openDevice } from '../device/file-device.ts';
 import { CorruptError, DeviceError, IncompatibleError, UsageError } from '../ondisk/errors.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { hasSuperblockMagic, SB_SECTOR } from '../ondisk/superblock.ts';
+import type { HostFiles } from '../platform/platform.ts';
 import { SECTOR_BYTES } from '../util/sizes.ts';
 import {
   filesystemText,
@@ -18,6 +18,8 @@ import {
   type OpenMember,
   openMember,
 } from './member-set.ts';
+
+const { files } = platform;
 
 export interface FindMembersOptions {
   /** The external UUID of the filesystem that is meant, in any case: devices of others are left out. */
@@ -102,7 +104,7 @@ const listText = (groups: readonly (readonly OpenMember[])[]) => groups.map(file
 export function memberPaths(words: readonly string[]): readonly string[] {
   const byFile = new Map<string, string>();
   for (const path of words.flatMap(devicePaths)) {
-    const file = existsSync(path) ? realpathSync(path) : path;
+    const file = files.exists(path) ? files.realPath(path) : path;
     if (!byFile.has(file)) byFile.set(file, path);
   }
   return [...byFile.values()];
@@ -115,18 +117,13 @@ export function memberPaths(words: readonly string[]): readonly string[] {
 export const devicePaths = (word: string): readonly string[] =>
   listedPaths(word).flatMap(path => (isDirectory(path) ? membersInFolder(path) : [path]));
 
-export interface PathHost {
-  readonly platform: string;
-  exists(path: string): boolean;
-}
-
-const thisHost: PathHost = { platform: process.platform, exists: existsSync };
+export type PathHost = Pick<HostFiles, 'platform' | 'exists'>;
 
 /**
  * The paths of a word, a list joined by colons. A file whose name has a colon stands for itself; on Windows the colon after the letter of a
  * drive, with a slash of either kind after it, belongs to the path (`C:\x.img:D:/y.img`, `\\?\C:\x.img`).
  */
-export function listedPaths(word: string, { platform, exists }: PathHost = thisHost): readonly string[] {
+export function listedPaths(word: string, { platform, exists }: PathHost = files): readonly string[] {
   if (!word.includes(':') || exists(word)) return [word];
   const parts = word.split(':');
   if (platform !== 'win32') return parts;
@@ -144,28 +141,28 @@ export function listedPaths(word: string, { platform, exists }: PathHost = thisH
 const DRIVE = /^([\\/]{2}[.?][\\/])?[a-z]$/i;
 
 function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  return files.kind(path) === 'directory';
 }
 
 /** The files in a folder that begin as members of a filesystem do, in the order of their names. */
 function membersInFolder(folder: string): readonly string[] {
-  let names: readonly string[];
+  let paths: readonly string[];
   try {
-    names = readdirSync(folder).toSorted();
+    paths = files.list(folder);
   } catch (cause) {
     throw new DeviceError('io', folder, `cannot be listed: ${cause instanceof Error ? cause.message : String(cause)}`, {
       cause,
     });
   }
-  const found = names.map(name => join(folder, name)).filter(isMemberFile);
+  const found = paths.filter(isMemberFile);
   if (found.length === 0) throw new UsageError(`no member of a bcachefs filesystem is in ${folder}`);
   return found;
 }
 
 /** Whether a path leads to a device or an image that begins as members do. */
 export function isMemberFile(path: string): boolean {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat === undefined || !(stat.isFile() || stat.isBlockDevice())) return false;
+  const kind = files.kind(path);
+  if (kind !== 'file' && kind !== 'block device') return false;
   const device = openIfReadable(path);
   if (device === undefined) return false;
   try {

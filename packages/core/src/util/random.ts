@@ -1,6 +1,6 @@
 // Where random bytes come from: the system, or a seed, so that a filesystem can be made again byte for byte.
 
-import { createHash, randomBytes } from 'node:crypto';
+import { platform } from '#platform';
 
 /** A source of random bytes. */
 export interface RandomSource {
@@ -12,8 +12,8 @@ export interface RandomSource {
 /** The system's generator: for everything that is not asked to be reproducible. */
 export const systemRandom: RandomSource = {
   bytes(length) {
-    if (length > POOL_BYTES / 4) return new Uint8Array(randomBytes(length));
-    if (pool.length < length) pool = randomBytes(POOL_BYTES);
+    if (length > POOL_BYTES / 4) return platform.randomBytes(length);
+    if (pool.length < length) pool = platform.randomBytes(POOL_BYTES);
     const taken = new Uint8Array(pool.subarray(0, length));
     // Nothing is given twice, and keys do not lie about.
     pool.fill(0, 0, length);
@@ -23,7 +23,7 @@ export const systemRandom: RandomSource = {
 };
 /** A call of the system's generator costs as much as a hundred small takings: each new inode wants a few bytes. */
 const POOL_BYTES = 4096;
-let pool = new Uint8Array(0);
+let pool: Uint8Array = new Uint8Array(0);
 
 /**
  * A reproducible source: SHA-256 over the seed and a block counter. Anyone who knows the seed knows every byte, encryption keys
@@ -31,13 +31,14 @@ let pool = new Uint8Array(0);
  */
 export function seededRandom(seed: string): RandomSource {
   let block = 0;
-  let rest = new Uint8Array(0);
+  let rest: Uint8Array = new Uint8Array(0);
+  const encoder = new TextEncoder();
   return {
     isReproducible: true,
     bytes(length) {
       const result = new Uint8Array(length);
       for (let filled = 0; filled < length; ) {
-        if (rest.length === 0) rest = new Uint8Array(createHash('sha256').update(`${block++}\0${seed}`).digest());
+        if (rest.length === 0) rest = platform.sha256(encoder.encode(`${block++}\0${seed}`));
         const taken = rest.subarray(0, length - filled);
         result.set(taken, filled);
         filled += taken.length;

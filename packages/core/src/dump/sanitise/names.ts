@@ -11,12 +11,13 @@
 //
 // Memory: some 400 bytes for each name.
 
-import { createHash } from 'node:crypto';
+import { platform } from '#platform';
 import { StrHash } from '../../fs/str-hash.ts';
 import type { BkeyFormat } from '../../ondisk/bkey-format.ts';
 import { type Bpos, compareBpos, makeBpos } from '../../ondisk/bpos.ts';
 import { assert, IncompatibleError } from '../../ondisk/errors.ts';
 import type { Inode } from '../../ondisk/inode-unpack.ts';
+import { viewOf } from '../../ondisk/layout.ts';
 
 /** Which of the two btrees of names. */
 export type NameSpace = 'dirents' | 'xattrs';
@@ -351,8 +352,8 @@ class Generator {
   readonly #state: Uint32Array;
 
   constructor(secret: Uint8Array, purpose: string) {
-    const digest = createHash('sha256').update(secret).update(purpose, 'latin1').digest();
-    this.#state = Uint32Array.from({ length: 4 }, (_, i) => digest.readUInt32LE(4 * i));
+    const digest = viewOf(platform.sha256(secret, encode(purpose)));
+    this.#state = Uint32Array.from({ length: 4 }, (_, i) => digest.getUint32(4 * i, true));
     this.#state[0]! |= 1;
   }
 
@@ -371,7 +372,13 @@ class Generator {
   }
 }
 
-const encode = (text: string): Uint8Array => Uint8Array.from(text, char => char.charCodeAt(0));
+/** Latin-1. */
+function encode(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
 const FOLDED = encode('abcdefghijklmnopqrstuvwxyz0123456789');
 const USUAL = encode('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_');
 /** What can be printed, without the slash; with the dot, which does not stand alone in what is tried. */
