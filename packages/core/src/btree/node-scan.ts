@@ -99,10 +99,13 @@ function* headersOn(
   { device, firstBucket, bucketEnd, bucketSizeSectors, bitmap }: ScannedDevice,
   { magic, nodeSectors, onDamage }: ScanSettings,
 ): Generator<{ readonly sector: number; readonly header: Uint8Array }> {
-  const isMarked = (sector: number) => {
+  /** Whether a node may be anywhere in a range: on a small device the range has several bits. */
+  const isMarked = (sector: number, end: number) => {
     if (bitmap === undefined) return true;
-    const bit = Math.floor(sector / 2 ** bitmap.shift);
-    return bit < 64 && ((bitmap.bits >> BigInt(bit)) & 1n) === 1n;
+    const last = Math.min(63, Math.floor((end - 1) / 2 ** bitmap.shift));
+    for (let bit = Math.floor(sector / 2 ** bitmap.shift); bit <= last; bit++)
+      if ((bitmap.bits >> BigInt(bit)) & 1n) return true;
+    return false;
   };
   const slots = Math.floor(bucketSizeSectors / nodeSectors);
   const chunkSlots = Math.max(1, Math.floor(CHUNK_BYTES / (nodeSectors * SECTOR_BYTES)));
@@ -112,7 +115,7 @@ function* headersOn(
       const sector = start + slot * nodeSectors;
       const sectors = Math.min(chunkSlots, slots - slot) * nodeSectors;
       if ((sector + sectors) * SECTOR_BYTES > device.sizeBytes) return;
-      if (!isMarked(sector) && !isMarked(sector + sectors - 1)) continue;
+      if (!isMarked(sector, sector + sectors)) continue;
       yield* headersIn(device, sector, sectors, magic, nodeSectors, onDamage);
     }
   }
