@@ -9,12 +9,12 @@ import {
   type Filesystem,
   keyKind,
   keyTypes,
+  listItems,
   loadChecksums,
   openFilesystem,
   POS_MIN,
   SPOS_MAX,
 } from '@bcachefs-ts/core/engine';
-import { listItems } from '@bcachefs-ts/dump';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
 import { type Fixture, fixture, fixtureNames, whyNoFixtures } from '../support/fixtures.ts';

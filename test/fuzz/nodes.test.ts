@@ -10,6 +10,8 @@ import {
   type Filesystem,
   filesystemOf,
   IncompatibleError,
+  type ListRequest,
+  listItems,
   loadChecksums,
   MemoryDevice,
   NODE_BSET_AT,
@@ -21,7 +23,6 @@ import {
   sealVstruct,
   viewOf,
 } from '@bcachefs-ts/core/engine';
-import { type ListRequest, listItems } from '@bcachefs-ts/dump';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { testImageContents } from '../support/images.ts';
 import { sized } from '../support/long.ts';

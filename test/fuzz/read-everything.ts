@@ -15,6 +15,8 @@ import {
   IndirectExtents,
   jsetEntryJson,
   jsetEntryText,
+  type ListRequest,
+  listItems,
   type MemberSet,
   orphans,
   POS_MIN,
@@ -26,7 +28,7 @@ import {
   SPOS_MAX,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import { type ListRequest, listItems, usageFields, usageText } from '@bcachefs-ts/dump';
+import { usageFields, usageText } from '@bcachefs-ts/dump';
 import type { Random } from '../support/random.ts';
 
 /** How far reading came: a fuzz test that reaches nothing tests nothing. */

@@ -4,7 +4,10 @@
 
 import {
   type Filesystem,
+  keyLines,
   keyTypes,
+  type ListRequest,
+  listItems,
   loadChecksums,
   openFilesystem,
   POS_MIN,
@@ -12,7 +15,6 @@ import {
   versionOf,
   type WalkOptions,
 } from '@bcachefs-ts/core/engine';
-import { keyLines, type ListRequest, listItems } from '@bcachefs-ts/dump';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Fixture, fixture, fixtureNames, whyNoFixtures } from '../support/fixtures.ts';
 

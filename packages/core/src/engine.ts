@@ -69,6 +69,7 @@ export * from './dump/undump.ts';
 export * from './everyday/bcachefs.ts';
 export type { FilesystemSummary, MemberSummary, SpaceUsage } from './everyday/summary.ts';
 export * from './explain/annotate.ts';
+export * from './explain/btree-listing.ts';
 export * from './explain/explainer.ts';
 export * from './explain/explanation.ts';
 export * from './explain/locate.ts';
