@@ -96,7 +96,7 @@ describe(`power cuts over changes of files (seed ${seed})`, () => {
       states,
       random,
       lostRounds,
-      percent: Math.min(100, sized(1, 2, 3) * percent),
+      percent: Math.min(100, sized(1, 1.5, 3) * percent),
       onCut,
     });
     expect(tally.wrong).toEqual([]);

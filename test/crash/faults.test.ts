@@ -46,7 +46,7 @@ const kinds: readonly Kind[] = [
 
 const STEPS = 10;
 /** Each with other changes. */
-const rounds = Array.from({ length: sized(1, 2, 4) }, (_, round) => seed + round);
+const rounds = Array.from({ length: sized(1, 1, 4) }, (_, round) => seed + round);
 
 /** What may go wrong with an event, and what the disks then hold. */
 interface Trouble {

@@ -8,11 +8,11 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
-import { isLong, isSoak } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import type { BuiltBackpointers } from './many-backpointers.ts';
 
-const COUNT = isSoak ? 4_000_000 : isLong ? 1_000_000 : 150_000;
+const COUNT = sized(150_000, 500_000, 4_000_000);
 /** Of the whole process. Measured: 110 for four million as for one, of which 56 before it begins. */
 const MEGABYTES_MAX = 150;
 

@@ -57,7 +57,7 @@ const TOP = 'changed here';
 const STEPS = 150;
 const ROUNDS = 3;
 /** With so many, nodes find no room in between, and fewer are moved at once. */
-const EXTENTS = sized(6000, 12_000, 24_000);
+const EXTENTS = sized(6000, 8000, 24_000);
 
 const problemsOf = (filesystem: Filesystem): string[] => checkInvariants(filesystem).findings.map(findingText);
 

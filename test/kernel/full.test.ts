@@ -23,7 +23,7 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
-import { isLong } from '../support/long.ts';
+import { sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { copySparse } from '../support/sparse.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
@@ -58,7 +58,7 @@ const allKinds: readonly Kind[] = [
 ];
 
 const FEW = ['smallest', 'three'];
-const kinds = allKinds.filter(({ name }) => isLong || FEW.includes(name));
+const kinds = sampleOf('filled until nothing fits', allKinds, FEW);
 
 /** Pieces that data is put in as, until even the last has no room. */
 const PIECES = [2048 * KIB, 256 * KIB, 32 * KIB, 4 * KIB];

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
-import { isLong } from '../support/long.ts';
+import { sampleOf } from '../support/long.ts';
 import { caseNamed, resultOf, runInKernel } from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
 
@@ -21,7 +21,7 @@ const allKinds = [
   { name: 'blocks-4k', words: ['--block_size=4k', '--btree_node_size=32k', '--bucket_size=32k'] },
   { name: 'two-copies', words: ['--replicas=2'] },
 ];
-const kinds = isLong ? allKinds : allKinds.filter(({ name }) => !/[12]k/.test(name));
+const kinds = sampleOf('the smallest nodes', allKinds, ['blocks-512', 'blocks-4k', 'two-copies']);
 
 kernelSuite('geometry', () => {
   test('the smallest btree nodes that format takes, and copies that one disk cannot hold', async () => {

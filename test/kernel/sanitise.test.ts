@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
 import { fixture, whyNoFixtures } from '../support/fixtures.ts';
 import { testImageContents, testImages } from '../support/images.ts';
-import { isLong } from '../support/long.ts';
+import { sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import {
   type Case,
@@ -24,11 +24,12 @@ import {
 import { kernelSuite } from './vm/suite.ts';
 
 /** Large directories, snapshots, hard links, encryption, unclean ones, every string hash, and some that are damaged. */
-const FIXTURES = [
-  ...['snapshots', 'encrypted-unclean', 'dmg-hash'],
-  ...(isLong ? ['basic', 'unclean-busy', 'multi3-r2', 'csum-crc64'] : []),
-  ...(isLong ? ['dmg-nlink', 'dmg-orphan', 'dmg-missing-target', 'dmg-dup-dirent'] : []),
-];
+const FEW = ['snapshots', 'encrypted-unclean', 'dmg-hash'];
+const ALL_FIXTURES = [
+  ...[...FEW, 'basic', 'unclean-busy', 'multi3-r2', 'csum-crc64'],
+  ...['dmg-nlink', 'dmg-orphan', 'dmg-missing-target', 'dmg-dup-dirent'],
+].map(name => ({ name }));
+const FIXTURES = sampleOf('reference images sanitised', ALL_FIXTURES, FEW).map(({ name }) => name);
 const DAMAGED = /^fixture\.dmg-/;
 
 interface Sanitised {

@@ -24,7 +24,7 @@ import {
   viewOf,
 } from '@bcachefs-ts/core/engine';
 import { KnownReadings } from './known-readings.ts';
-import { isLong } from './long.ts';
+import { sized } from './long.ts';
 import { cutText, type PowerCut, type PowerCuts } from './power-cuts.ts';
 import type { Random } from './random.ts';
 import { treeManifest } from './tree-manifest.ts';
@@ -109,7 +109,7 @@ export interface CutTally {
 }
 
 /** One in so many cuts is read anew though it is known. */
-const ANEW_EVERY = isLong ? 20 : 100;
+const ANEW_EVERY = sized(100, 60, 20);
 
 /** Looks at what every cut leaves. Nothing is expected here: the caller does. */
 export function tryCuts(trial: CutTrial): CutTally {
