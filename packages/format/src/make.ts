@@ -14,6 +14,7 @@ import {
   BUCKETS_MIN,
   compressionTypeOf,
   DEVICE_BYTES_MIN,
+  type FormatPlan,
   type FormatRequest,
   filledContents,
   loadChecksums,
@@ -87,23 +88,11 @@ export async function makeFilesystem(
   const { options, targets } = filesystemOptions(given, args.replicas);
   checkSizes(args, devices);
   if (args.source === '-') context.prompt.claimInput('the archive of --source');
-  const passphrase =
-    args.encrypted && !args.no_passphrase
-      ? await readNewPassphrase(context, {
-          file: args.passphrase_file,
-          flag: '--passphrase_file',
-          question: 'Enter passphrase',
-        })
-      : undefined;
+  const passphrase = await passphraseOf(context, args);
   const time = creationTime(context);
   await loadChecksums();
   if (args.source !== undefined) await loadCodecs(options);
-  // What is being written to, in case that the source holds it.
-  const paths = devices.flatMap(({ path, shownPath }) => (shownPath === undefined ? [path] : [path, shownPath]));
-  const source =
-    args.source === undefined
-      ? undefined
-      : await FileSource.open(context, args.source, args, { omit: paths, data: devices[0]?.fs_size === MIN });
+  const source = await openSource(context, args, devices);
   try {
     const toFit = source === undefined ? undefined : sizesToFit(devices, source.size, options, args);
     const chosen = devices.map(
@@ -129,36 +118,12 @@ export async function makeFilesystem(
       const request: FormatRequest = { ...asked, random: randomSource(context, args.seed, asked) };
       const plan = planFormat(request);
       warnOfReplicas(context, request);
-      if (plan.geometry.blockBytes > PAGE_BYTES) {
-        context.warn(
-          `blocks of ${plan.geometry.blockBytes} bytes: kernels with pages of ${PAGE_BYTES} bytes refuse to mount it`,
-        );
-      }
+      warnOfBlocks(context, plan);
       if (!args.force) await askBeforeOverwriting(context, found);
-      const blockDevices = found.map(({ device }) => device);
-      let contents = args.no_initialize ? undefined : planContents(plan, blockDevices, request);
-      let filled: FileCounts | undefined;
-      let sizeBytes: number | undefined;
-      if (source !== undefined && contents !== undefined) {
-        contents = filledContents(plan, blockDevices, contents, {
-          random: request.random,
-          now: request.now,
-          willBeCut: toFit !== undefined,
-          *fill(edit) {
-            filled = yield* source.fill(edit, time.isFixed ? time.nowNs : undefined);
-          },
-          *finish(writer) {
-            if (toFit !== undefined) ({ sizeBytes } = yield* shrinkSteps(writer, 0, 'min'));
-          },
-        });
-      }
-      const formatted = await formatTargets(plan, found, contents, args.seed !== undefined);
-      const [only] = blockDevices;
-      if (sizeBytes !== undefined && only?.kind === 'file') only.setSize(sizeBytes);
+      const made = await writeTargets({ plan, found, request, args, source, time, isToFit: toFit !== undefined });
       return {
         plan,
-        ...formatted,
-        filled,
+        ...made,
         devices: found.map(({ path, device }, index) => ({
           path: devices[index]!.shownPath ?? path,
           isCreated: device.created,
@@ -174,6 +139,59 @@ export async function makeFilesystem(
   } finally {
     source?.close();
   }
+}
+
+async function passphraseOf(context: Context, { encrypted, no_passphrase, passphrase_file }: MakeArgs) {
+  if (!encrypted || no_passphrase) return undefined;
+  return await readNewPassphrase(context, {
+    file: passphrase_file,
+    flag: '--passphrase_file',
+    question: 'Enter passphrase',
+  });
+}
+
+async function openSource(context: Context, args: MakeArgs, devices: readonly DeviceArgs[]) {
+  if (args.source === undefined) return undefined;
+  // What is being written to, in case that the source holds it.
+  const omit = devices.flatMap(({ path, shownPath }) => (shownPath === undefined ? [path] : [path, shownPath]));
+  return await FileSource.open(context, args.source, args, { omit, data: devices[0]?.fs_size === MIN });
+}
+
+/** What is to be written, when all has been decided. */
+interface DecidedFilesystem {
+  readonly plan: FormatPlan;
+  readonly found: readonly FormatTarget[];
+  readonly request: FormatRequest;
+  readonly args: MakeArgs;
+  readonly source: FileSource | undefined;
+  readonly time: ReturnType<typeof creationTime>;
+  /** The only device becomes as small as its files allow. */
+  readonly isToFit: boolean;
+}
+
+/** The empty filesystem or one with the source's files in it, all in one go. */
+async function writeTargets({ plan, found, request, args, source, time, isToFit }: DecidedFilesystem) {
+  const blockDevices = found.map(({ device }) => device);
+  let contents = args.no_initialize ? undefined : planContents(plan, blockDevices, request);
+  let filled: FileCounts | undefined;
+  let sizeBytes: number | undefined;
+  if (source !== undefined && contents !== undefined) {
+    contents = filledContents(plan, blockDevices, contents, {
+      random: request.random,
+      now: request.now,
+      willBeCut: isToFit,
+      *fill(edit) {
+        filled = yield* source.fill(edit, time.isFixed ? time.nowNs : undefined);
+      },
+      *finish(writer) {
+        if (isToFit) ({ sizeBytes } = yield* shrinkSteps(writer, 0, 'min'));
+      },
+    });
+  }
+  const formatted = await formatTargets(plan, found, contents, args.seed !== undefined);
+  const [only] = blockDevices;
+  if (sizeBytes !== undefined && only?.kind === 'file') only.setSize(sizeBytes);
+  return { ...formatted, filled };
 }
 
 export type Made = Awaited<ReturnType<typeof makeFilesystem>>;
@@ -380,6 +398,11 @@ function warnOfReplicas(context: Context, request: FormatRequest): void {
         `there will be ${available} until devices are added`,
     );
   }
+}
+
+function warnOfBlocks(context: Context, { geometry: { blockBytes } }: FormatPlan): void {
+  if (blockBytes <= PAGE_BYTES) return;
+  context.warn(`blocks of ${blockBytes} bytes: kernels with pages of ${PAGE_BYTES} bytes refuse to mount it`);
 }
 
 async function askBeforeOverwriting(context: Context, found: readonly FormatTarget[]): Promise<void> {

@@ -4,15 +4,14 @@
 // __bch2_extent_ptr_to_bp in backpointers.h, v1.13.0.
 
 import { deletedKey, type KeyChange, makeKey, type Transaction } from '../btree/transaction.ts';
-import type { Key } from '../ondisk/bkey.ts';
+import type { Bkey, Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposText, compareBpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { dataTypes } from '../ondisk/data-types.ts';
 import { CorruptError } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
-import { type BackpointerOf, BchBackpointer, backpointerBpos, backpointerValue } from '../ondisk/keys/backpointer.ts';
+import { type BackpointerOf, backpointerBpos, backpointerValue, isBackpointerTo } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { viewOf } from '../ondisk/layout.ts';
 import { MEMBER_INVALID } from '../ondisk/member-states.ts';
 import { dataTypeOf, isTypeMismatch, TYPE } from './bucket-state.ts';
 import type { TouchedBucket } from './bucket-table.ts';
@@ -36,14 +35,30 @@ const NO_VALUE = new Uint8Array(0);
 /** 1 for a key that comes, -1 for one that goes. */
 export type Sign = 1 | -1;
 
+/** A key that comes or goes. */
+interface MarkedKey {
+  readonly btree: number;
+  readonly level: number;
+  readonly k: Bkey;
+  readonly sign: Sign;
+}
+
+/** What comes into a bucket, or goes. */
+interface BucketContent {
+  readonly pointer: Pick<SpacePointer, 'gen' | 'cached' | 'stripe'>;
+  readonly dataType: number;
+  readonly sectors: number;
+  readonly sign: Sign;
+}
+
 export function pointerTrigger(context: TriggerContext, tx: Transaction, change: KeyChange): Key | undefined {
   const { btree, level, before, after } = change;
   const bytesBefore = entryBytesOf(before);
   const bytesAfter = entryBytesOf(after);
   if (areSamePointers(before, after) && areEqual(bytesBefore, bytesAfter)) return after;
   const waiting = [0, 0];
-  if (before !== undefined) waiting[0] = markKey(context, tx, btree, level, before, bytesBefore, -1);
-  if (after !== undefined) waiting[1] = markKey(context, tx, btree, level, after, bytesAfter, 1);
+  if (before !== undefined) waiting[0] = markKey(context, tx, { btree, level, k: before.k, sign: -1 }, bytesBefore);
+  if (after !== undefined) waiting[1] = markKey(context, tx, { btree, level, k: after.k, sign: 1 }, bytesAfter);
   const [waited = 0, waits = 0] = waiting;
   if (waited !== waits) context.counters.addRebalanceWork(waits - waited);
   if ((waited === 0) !== (waits === 0)) {
@@ -67,17 +82,9 @@ function areEqual(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 /** @returns sectors that wait to be moved or compressed */
-function markKey(
-  context: TriggerContext,
-  tx: Transaction,
-  btree: number,
-  level: number,
-  key: Key,
-  entryBytes: Uint8Array,
-  sign: Sign,
-): number {
+function markKey(context: TriggerContext, tx: Transaction, marked: MarkedKey, entryBytes: Uint8Array): number {
   const { counters, needs } = context;
-  const { k } = key;
+  const { btree, level, k, sign } = marked;
   const isNode = level > 0;
   const dataType = isNode ? TYPE.btree : TYPE.user;
   const size = isNode ? context.nodeSectors : k.size;
@@ -90,7 +97,7 @@ function markKey(
   let compressed = 0;
   for (const pointer of found.pointers) {
     const onDisk = diskSectorsOf(pointer, size);
-    const isStale = !markPointer(context, tx, btree, level, key, pointer, onDisk, sign);
+    const isStale = !markPointer(context, tx, marked, pointer, onDisk);
     if (pointer.cached) {
       if (isStale) continue;
       counters.addReplicas(TYPE.cached, 1, [pointer.dev], sign * onDisk);
@@ -99,7 +106,7 @@ function markKey(
       devs.push(pointer.dev);
       if (isNode && sign > 0) needs.addNode(pointer.dev, pointer.offset, size);
     } else {
-      markStripePointer(context, tx, placeOf(btree, level, k.p), pointer, dataType, sign * onDisk);
+      markStripePointer(context, tx, placeOf(marked), { pointer, dataType, sectors: sign * onDisk });
       nrRequired = 0;
     }
     // One for each run of pointers of the same compression.
@@ -124,9 +131,9 @@ function markKey(
   return rebalanceSectors(found, context.devices);
 }
 
-const placeOf = (btree: number, level: number, pos: Bpos) => ({
+const placeOf = ({ btree, level, k }: MarkedKey) => ({
   btree: btrees.nameOf(btree),
-  pos: bposText(pos),
+  pos: bposText(k.p),
   ...(level === 0 ? {} : { level }),
 });
 
@@ -134,36 +141,35 @@ const placeOf = (btree: number, level: number, pos: Bpos) => ({
 function markPointer(
   context: TriggerContext,
   tx: Transaction,
-  btree: number,
-  level: number,
-  key: Key,
+  marked: MarkedKey,
   pointer: SpacePointer,
   onDisk: number,
-  sign: Sign,
 ): boolean {
+  const { btree, level, k, sign } = marked;
   const device = context.devices[pointer.dev];
   const touched = device === undefined ? undefined : context.bucketAt(tx, device, pointer.offset);
   if (device === undefined || touched === undefined) {
     // A pointer to a member that was removed is allowed to stay.
     if (pointer.dev === MEMBER_INVALID) return true;
     const detail = `a pointer to ${pointer.dev}:${pointer.offset}, where no bucket of a member is`;
-    const damage = new CorruptError('ptr_to_invalid_device', placeOf(btree, level, key.k.p), detail);
+    const damage = new CorruptError('ptr_to_invalid_device', placeOf(marked), detail);
     if (sign > 0) throw damage;
     context.damaged(damage);
     return true;
   }
-  const type = level > 0 ? TYPE.btree : pointer.stripe === undefined ? TYPE.user : TYPE.stripe;
-  const isFresh = markBucket(context, touched, pointer, type, onDisk, sign, () => placeOf(btree, level, key.k.p));
+  const dataType = level > 0 ? TYPE.btree : pointer.stripe === undefined ? TYPE.user : TYPE.stripe;
+  const content = { pointer, dataType, sectors: onDisk, sign };
+  const isFresh = markBucket(context, touched, content, () => placeOf(marked));
   if (!isFresh) return false;
   if (pointer.cached && !context.rules.hasCachedBackpointers) return true;
   const pos = backpointerBpos(pointer.dev, pointer.offset, pointer.crcOffset, context.rules);
-  if (sign < 0) dropBackpointer(tx, pos, btree, level, key.k.p);
+  if (sign < 0) dropBackpointer(tx, pos, marked);
   else {
     const value: BackpointerOf = {
       btree,
       level,
-      pos: key.k.p,
-      dataType: type,
+      pos: k.p,
+      dataType,
       lengthSectors: onDisk,
       sectorInBucket: pointer.offset % device.bucketSizeSectors,
       gen: pointer.gen,
@@ -182,10 +188,7 @@ function markPointer(
 export function markBucket(
   context: TriggerContext,
   touched: TouchedBucket,
-  pointer: Pick<SpacePointer, 'gen' | 'cached' | 'stripe'>,
-  type: number,
-  sectors: number,
-  sign: Sign,
+  { pointer, dataType, sectors, sign }: BucketContent,
   where: () => CorruptError['where'],
 ): boolean {
   const { now, device, bucket } = touched;
@@ -197,8 +200,8 @@ export function markBucket(
     return true;
   };
   if (pointer.gen !== now.gen) return wrong('stale_dirty_ptr', `generation ${pointer.gen}, expected ${now.gen}`);
-  if (isTypeMismatch(now.dataType, type)) {
-    const names = [now.dataType, type].map(one => dataTypes.nameOf(one));
+  if (isTypeMismatch(now.dataType, dataType)) {
+    const names = [now.dataType, dataType].map(one => dataTypes.nameOf(one));
     return wrong('ptr_bucket_data_type_mismatch', names.join(' and '));
   }
   const counted = pointer.stripe !== undefined ? 'stripeSectors' : pointer.cached ? 'cachedSectors' : 'dirtySectors';
@@ -206,7 +209,7 @@ export function markBucket(
   if (sum < 0 || sum > 0xffff_ffff)
     wrong('bucket_sector_count_overflow', `${now[counted]} sectors and ${sign * sectors} more`);
   now[counted] = Math.max(0, sum);
-  now.dataType = dataTypeOf(now, type);
+  now.dataType = dataTypeOf(now, dataType);
   context.buckets.noteChange(touched);
   return true;
 }
@@ -215,14 +218,10 @@ export function markBucket(
  * The backpointer of a key that goes. When an extent is split, the piece that begins where it began is there before it goes, and has
  * put its own at the same position.
  */
-function dropBackpointer(tx: Transaction, pos: Bpos, btree: number, level: number, target: Bpos): void {
+function dropBackpointer(tx: Transaction, pos: Bpos, { btree, level, k }: MarkedKey): void {
   const known = tx.changesOf(BACKPOINTERS)?.get(pos);
   if (known !== undefined && known.k.type === BACKPOINTER) {
-    const view = viewOf(known.value);
-    const { offset } = BchBackpointer;
-    let isOthers = known.value[offset.btree_id] !== btree || known.value[offset.level] !== level;
-    for (let i = 0; i < target.length; i++) if (view.getUint32(offset.pos + 4 * i, true) !== target[i]) isOthers = true;
-    if (isOthers) return;
+    if (!isBackpointerTo(known.value, btree, level, k.p)) return;
   }
   tx.store(BACKPOINTERS, deletedKey(pos));
 }

@@ -14,14 +14,19 @@ import type { TriggerContext } from './trigger-context.ts';
 const STRIPES = btrees.idOf('stripes');
 const STRIPE = keyTypes.idOf('stripe');
 
-/** @param sectors below zero for a pointer that goes */
+/** A pointer that comes or goes. */
+interface MarkedPointer {
+  readonly pointer: SpacePointer;
+  readonly dataType: number;
+  /** Below zero for one that goes. */
+  readonly sectors: number;
+}
+
 export function markStripePointer(
   context: TriggerContext,
   tx: Transaction,
   where: Location,
-  pointer: SpacePointer,
-  dataType: number,
-  sectors: number,
+  { pointer, dataType, sectors }: MarkedPointer,
 ): void {
   if (pointer.stripe === undefined) return;
   const { idx, block } = pointer.stripe;

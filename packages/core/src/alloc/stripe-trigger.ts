@@ -3,7 +3,7 @@
 // Source: bch2_trigger_stripe, mark_stripe_bucket and __mark_stripe_bucket in ec.c, v1.13.0.
 
 import type { KeyChange, Transaction } from '../btree/transaction.ts';
-import type { Key } from '../ondisk/bkey.ts';
+import type { Bkey, Key } from '../ondisk/bkey.ts';
 import { bposText } from '../ondisk/bpos.ts';
 import { CorruptError } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
@@ -32,10 +32,18 @@ export function stripeTrigger(context: TriggerContext, tx: Transaction, change: 
   for (let block = 0; block < blocks; block++) {
     if (isSameBlock(gone, come, block)) continue;
     // The old one first: a block that moves within the same bucket leaves it before it comes.
-    if (before !== undefined && gone !== undefined) markBlock(context, tx, before, gone, block, -1);
-    if (after !== undefined && come !== undefined) markBlock(context, tx, after, come, block, 1);
+    if (before !== undefined && gone !== undefined)
+      markBlock(context, tx, { k: before.k, value: gone, sign: -1 }, block);
+    if (after !== undefined && come !== undefined) markBlock(context, tx, { k: after.k, value: come, sign: 1 }, block);
   }
   return after;
+}
+
+/** One that comes or goes. */
+interface MarkedStripe {
+  readonly k: Bkey;
+  readonly value: Stripe;
+  readonly sign: Sign;
 }
 
 const stripeOf = (key: Key | undefined): Stripe | undefined =>
@@ -50,14 +58,7 @@ function isSameBlock(a: Stripe | undefined, b: Stripe | undefined, block: number
 const haveSameBlocks = (a: Stripe | undefined, b: Stripe | undefined): boolean =>
   a !== undefined && b !== undefined && a.ptrs.every((_, block) => isSameBlock(a, b, block));
 
-function markBlock(
-  context: TriggerContext,
-  tx: Transaction,
-  { k }: Key,
-  value: Stripe,
-  block: number,
-  sign: Sign,
-): void {
+function markBlock(context: TriggerContext, tx: Transaction, { k, value, sign }: MarkedStripe, block: number): void {
   const ptr = value.ptrs[block];
   if (ptr === undefined || ptr.dev === MEMBER_INVALID) return;
   const where = { btree: 'stripes', pos: bposText(k.p) };
@@ -82,7 +83,7 @@ function markBlock(
   const type = isParity ? TYPE.parity : TYPE.stripe;
   if (isParity) {
     const pointer = { gen: ptr.gen, cached: false, stripe: undefined };
-    markBucket(context, touched, pointer, type, value.sectors, sign, () => where);
+    markBucket(context, touched, { pointer, dataType: type, sectors: value.sectors, sign }, () => where);
   }
   now.stripe = sign > 0 ? nr : 0;
   now.stripeRedundancy = sign > 0 ? value.nr_redundant : 0;

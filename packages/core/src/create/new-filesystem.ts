@@ -82,79 +82,111 @@ export function planContents(
     markDeviceMetadata(triggers, tx, dev, layout, journals[dev]!);
   }
   tx.settle();
-  // The allocator gives what is free before a transaction: here, what superblocks and journals leave.
+  const beforeFiles = withFreeBuckets(nothing, tx);
+  initializeFiles(tx, { random, now: () => now });
+  const allocator = new BucketAllocator(beforeFiles, triggers, nodePlacement(sb));
+  const commit = new CommitPlan(
+    tx,
+    { btree: emptyBtree, overlay: NO_OVERLAY },
+    allocator,
+    nodeSettings(plan, sb, devices, random),
+  );
+  if (journalDevices(sb).length === 0) throw new UsageError('no device may hold the journal', '--data_allowed');
+  return {
+    write: () => writeContents({ plan, sb, devices, journals, commit, needs: triggers.needs, nowNs: now }),
+  };
+}
+
+/** The allocator gives what is free before a transaction: here, what superblocks and journals leave. */
+function withFreeBuckets(nothing: FilesystemSource, tx: Transaction): FilesystemSource {
   const freespace = frozen(tx, 'freespace');
   const accounting = frozen(tx, 'accounting');
-  const beforeFiles: FilesystemSource = {
+  return {
     ...nothing,
     btree: which =>
       [freespace, accounting].find(({ id, name }) => which === id || which === name) ?? nothing.btree(which),
   };
-  initializeFiles(tx, { random, now: () => now });
-  const metadata = nodePlacement(sb);
-  const allocator = new BucketAllocator(beforeFiles, triggers, metadata);
+}
+
+const nodeSettings = (
+  plan: FormatPlan,
+  sb: Superblock,
+  devices: readonly BlockDevice[],
+  random: RandomSource,
+): ConstructorParameters<typeof CommitPlan>[3] => ({
+  device: index => devices[index],
+  magic: btreeNodeMagic(sb.uuid),
+  version: sb.version,
+  csumType: metaChecksumType(sb),
+  key: plan.key,
+  blockSectors: sb.block_size,
+  nodeSectors: getBits(sb.flags, sbBits.BTREE_NODE_SIZE),
+  replicas: nodePlacement(sb).replicas,
+  randomU64: () => viewOf(random.bytes(8)).getBigUint64(0, true),
+  mayRepeatSeqs: random.isReproducible === true,
+});
+
+/** All that is settled before the first write. */
+interface PlannedContents {
+  readonly plan: FormatPlan;
+  readonly sb: Superblock;
+  readonly devices: readonly BlockDevice[];
+  /** Buckets of each device's journal. */
+  readonly journals: readonly (readonly number[])[];
+  readonly commit: CommitPlan;
+  readonly needs: SuperblockNeeds;
+  readonly nowNs: bigint;
+}
+
+/** Nodes, then the journal entry that leads to them, then superblocks. */
+function* writeContents(planned: PlannedContents): ReturnType<NewFilesystem['write']> {
+  const { plan, sb, devices, journals, commit, nowNs } = planned;
+  const { roots: written } = commit.write();
+  flushAll(devices);
+  const roots = [...written]
+    .sort(([a], [b]) => a - b)
+    .map(([btree, root]): BtreeRoot => ({ btree, ...root, seq: FIRST_SEQ }));
   const nodeSectors = getBits(sb.flags, sbBits.BTREE_NODE_SIZE);
-  const commit = new CommitPlan(tx, { btree: emptyBtree, overlay: NO_OVERLAY }, allocator, {
-    device: index => devices[index],
-    magic: btreeNodeMagic(sb.uuid),
-    version: sb.version,
-    csumType: metaChecksumType(sb),
-    key: plan.key,
-    blockSectors: sb.block_size,
-    nodeSectors,
-    replicas: metadata.replicas,
-    randomU64: () => viewOf(random.bytes(8)).getBigUint64(0, true),
-    mayRepeatSeqs: random.isReproducible === true,
+  const clocks: JournalClocks = { keyVersion: 0n, read: 0n, write: BigInt(commit.nodeCount * nodeSectors) };
+  const places = writeFirstEntry(planned, [
+    ...stateEntries(roots, clocks),
+    datetimeEntry(nowNs / NANOSECONDS_PER_SECOND),
+  ]);
+  flushAll(devices);
+
+  const needs = new SuperblockNeeds(sb);
+  const devs = places.map(({ member }) => member);
+  needs.addReplicas({ data_type: dataTypes.idOf('journal'), nr_required: 1, devs });
+  const started = needs.applyTo(planned.needs.applyTo(initialized(sb)));
+  const common = markedClean(started, roots, clocks, FIRST_SEQ, places);
+  const own = plan.superblocks.map((one, dev) => ({
+    device: devices[dev]!,
+    sb: withSection(one, 'journal_v2', encodeJournalV2(journalRanges(journals[dev]!))),
+  }));
+  return nextGeneration(common, own, nowNs / NANOSECONDS_PER_SECOND);
+}
+
+/** The journal of every device that may have one begins with it. */
+function writeFirstEntry(
+  { plan, sb, devices, journals }: PlannedContents,
+  entries: Parameters<typeof encodeJset>[3],
+): readonly JournalPlace[] {
+  const jset = encodeJset(sb, plan.key, FIRST_SEQ, entries);
+  const places = journalDevices(sb).map(({ index, bucketSizeSectors }): JournalPlace => {
+    const sector = journals[index]![0]! * bucketSizeSectors;
+    return {
+      device: devices[index]!,
+      member: index,
+      bucketIndex: 0,
+      sector,
+      endSectors: bytesToSectors(jset.length),
+    };
   });
-  const forJournal = journalDevices(sb);
-  if (forJournal.length === 0) throw new UsageError('no device may hold the journal', '--data_allowed');
-
-  return {
-    *write() {
-      const { roots: written } = commit.write();
-      flushAll(devices);
-      const roots = [...written]
-        .sort(([a], [b]) => a - b)
-        .map(([btree, root]): BtreeRoot => ({ btree, ...root, seq: FIRST_SEQ }));
-      const clocks: JournalClocks = { keyVersion: 0n, read: 0n, write: BigInt(commit.nodeCount * nodeSectors) };
-      const entries = [...stateEntries(roots, clocks), datetimeEntry(now / NANOSECONDS_PER_SECOND)];
-      const jset = encodeJset(sb, plan.key, FIRST_SEQ, entries);
-      const places = forJournal.map(({ index, bucketSizeSectors }): JournalPlace => {
-        const sector = journals[index]![0]! * bucketSizeSectors;
-        return {
-          device: devices[index]!,
-          member: index,
-          bucketIndex: 0,
-          sector,
-          endSectors: bytesToSectors(jset.length),
-        };
-      });
-      for (const { device, sector, member } of places) {
-        assert(jset.length <= plan.geometry.devices[member]!.bucketBytes, 'a journal entry fits into a bucket');
-        device.write(sectorsToBytes(sector), jset);
-      }
-      flushAll(devices);
-
-      const needs = new SuperblockNeeds(sb);
-      needs.addReplicas({
-        data_type: dataTypes.idOf('journal'),
-        nr_required: 1,
-        devs: forJournal.map(({ index }) => index),
-      });
-      const common = markedClean(
-        needs.applyTo(triggers.needs.applyTo(initialized(sb))),
-        roots,
-        clocks,
-        FIRST_SEQ,
-        places,
-      );
-      const own = plan.superblocks.map((planned, dev) => ({
-        device: devices[dev]!,
-        sb: withSection(planned, 'journal_v2', encodeJournalV2(journalRanges(journals[dev]!))),
-      }));
-      return nextGeneration(common, own, now / NANOSECONDS_PER_SECOND);
-    },
-  };
+  for (const { device, sector, member } of places) {
+    assert(jset.length <= plan.geometry.devices[member]!.bucketBytes, 'a journal entry fits into a bucket');
+    device.write(sectorsToBytes(sector), jset);
+  }
+  return places;
 }
 
 const emptyBtree = (id: number): BtreeView => new BtreeView(id, undefined, NO_NODES, NO_OVERLAY);

@@ -108,6 +108,14 @@ export function backpointerValue(of: BackpointerOf, rules: FormatRules): Uint8Ar
   return value;
 }
 
+/** Whether a value leads to the key at a position. In place, as backpointerValue. */
+export function isBackpointerTo(value: Uint8Array, btree: number, level: number, pos: Bpos): boolean {
+  if (value[AT.btree_id] !== btree || value[AT.level] !== level) return false;
+  const view = viewOf(value);
+  for (let i = 0; i < BPOS_WORDS; i++) if (view.getUint32(AT.pos + 4 * i, true) !== pos[i]) return false;
+  return true;
+}
+
 export const backpointer: KeyKind<Backpointer> = {
   name: 'backpointer',
   minBytes: BchBackpointer.size,
