@@ -4,7 +4,7 @@
 
 import type { KeyChange, Transaction } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { bposText } from '../ondisk/bpos.ts';
+import { bposOffsetNumber, bposText } from '../ondisk/bpos.ts';
 import { assert, CorruptError } from '../ondisk/errors.ts';
 import { bucketStateOf, untouchedBucket } from './bucket-state.ts';
 import { allocKey } from './bucket-table.ts';
@@ -14,7 +14,7 @@ import type { TriggerContext } from './trigger-context.ts';
 export function allocTrigger(context: TriggerContext, tx: Transaction, { before, after }: KeyChange): Key | undefined {
   const { p } = (after ?? before)!.k;
   const device = p[4] === 0 ? context.devices[p[3]!] : undefined;
-  const bucket = p[2]! * 2 ** 32 + p[1]!;
+  const bucket = bposOffsetNumber(p);
   if (device === undefined || bucket < device.firstBucket || bucket >= device.bucketEnd) {
     const where = { btree: 'alloc', pos: bposText(p) };
     const damage = new CorruptError('alloc_key_to_missing_dev_bucket', where, 'a key of a bucket that no member has');

@@ -13,6 +13,7 @@
 import type { NodeAllocator } from '../btree/node-store.ts';
 import type { FilesystemSource } from '../btree/source.ts';
 import type { Key } from '../ondisk/bkey.ts';
+import { bposOffsetNumber } from '../ondisk/bpos.ts';
 import { assert, CorruptError } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import { type AllocDevice, allowsData, isInTarget } from './alloc-devices.ts';
@@ -334,7 +335,7 @@ class DeviceFreeSpace {
     const { index: dev } = this.device;
     const needDiscard = this.#base.btree('need_discard');
     for (const { k } of needDiscard.keys({ from: bucketPos(dev, 0), to: bucketPos(dev, this.#end) })) {
-      const bucket = k.p[2]! * 2 ** 32 + k.p[1]!;
+      const bucket = bposOffsetNumber(k.p);
       if (bucket < this.#end && !this.#isHeld?.(dev, bucket)) yield bucket;
     }
   }

@@ -3,6 +3,7 @@
 // Source: bch2_discard_one_bucket in alloc_background.c, v1.13.0.
 
 import type { Transaction } from '../btree/transaction.ts';
+import { bposOffsetNumber } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { bucketPos } from './bucket-indexes.ts';
 import { bucketStateOf, TYPE } from './bucket-state.ts';
@@ -26,7 +27,7 @@ export function releaseEmptied(context: TriggerContext, tx: Transaction, { isHel
   for (const device of context.devices) {
     if (device === undefined) continue;
     const range = { from: bucketPos(device.index, 0), to: bucketPos(device.index, device.bucketEnd) };
-    const buckets = [...tx.btree(NEED_DISCARD).keys(range)].map(({ k }) => k.p[2]! * 2 ** 32 + k.p[1]!);
+    const buckets = [...tx.btree(NEED_DISCARD).keys(range)].map(({ k }) => bposOffsetNumber(k.p));
     for (const bucket of buckets) {
       const key = tx.get(ALLOC, bucketPos(device.index, bucket));
       if (key === undefined || isHeld?.(device.index, bucket)) continue;

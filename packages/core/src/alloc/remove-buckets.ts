@@ -4,7 +4,7 @@
 // reference cannot make a device smaller.
 
 import { deletedKey, type Transaction } from '../btree/transaction.ts';
-import { type Bpos, bposText } from '../ondisk/bpos.ts';
+import { type Bpos, bposOffsetNumber, bposText } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { dataTypes } from '../ondisk/data-types.ts';
 import { CorruptError } from '../ondisk/errors.ts';
@@ -101,10 +101,8 @@ export function releaseSuperblocks(
   const kept = superblockSectors(layout, bucketSizeSectors);
   const left: number[] = [];
   for (const key of tx.btree(ALLOC).keys({ from: bucketPos(dev, 0), to: bucketPos(dev, end) })) {
-    const bucket = bucketOf(key.k.p);
+    const bucket = bposOffsetNumber(key.k.p);
     if (bucket < end && bucketStateOf(key).dataType === TYPE.sb && !kept.has(bucket)) left.push(bucket);
   }
   for (const bucket of left) markMetadataBucket(context, tx, dev, bucket, 'sb', 0);
 }
-
-const bucketOf = (pos: Bpos): number => pos[2]! * 2 ** 32 + pos[1]!;

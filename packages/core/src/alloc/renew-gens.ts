@@ -5,6 +5,7 @@
 
 import type { Transaction } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
+import { bposOffsetNumber } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import type { AllocDevice } from './alloc-devices.ts';
 import { bucketPos, freespacePos } from './bucket-indexes.ts';
@@ -90,7 +91,7 @@ function oldBuckets(tx: Transaction, { index: dev, bucketEnd }: AllocDevice): Ma
   for (const key of tx.btree(ALLOC).keys({ from: bucketPos(dev, 0), to: bucketPos(dev, bucketEnd) })) {
     const state = bucketStateOf(key);
     if (state.stripe !== 0 || oldestAge(state) < AGE_MIN) continue;
-    found.set(key.k.p[2]! * 2 ** 32 + key.k.p[1]!, { gen: state.gen, oldestGen: state.gen });
+    found.set(bposOffsetNumber(key.k.p), { gen: state.gen, oldestGen: state.gen });
   }
   return found;
 }

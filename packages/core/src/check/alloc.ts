@@ -5,7 +5,7 @@
 // Source: bch2_alloc_write_key in btree_gc.c, bch2_check_alloc_key and bch2_trigger_alloc in alloc_background.c, buckets.c, lru.c, v1.13.0.
 
 import type { Key } from '../ondisk/bkey.ts';
-import { type Bpos, bposInode, bposOffset } from '../ondisk/bpos.ts';
+import { type Bpos, bposInode, bposOffset, bposOffsetNumber } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { alloc, allocV2, allocV3 } from '../ondisk/keys/alloc.ts';
 import { type Alloc, NEED_DISCARD, NEED_INC_GEN } from '../ondisk/keys/alloc-bucket.ts';
@@ -48,7 +48,7 @@ function bucketAt(
 ): { readonly device: DeviceBuckets; readonly bucket: number } | undefined {
   if (pos[4] !== 0 || pos[0] !== 0) return undefined;
   const device = buckets.get(pos[3]!);
-  const bucket = pos[2]! * 2 ** 32 + pos[1]!;
+  const bucket = bposOffsetNumber(pos);
   return device?.has(bucket) ? { device, bucket } : undefined;
 }
 

@@ -3,7 +3,7 @@
 // Source: dev_ptr_stale in buckets.h and bucket_gens in alloc_background.c, v1.13.0.
 
 import type { FilesystemSource } from '../btree/source.ts';
-import { makeBpos } from '../ondisk/bpos.ts';
+import { bposOffsetNumber, makeBpos } from '../ondisk/bpos.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import { alloc, allocV2, allocV3 } from '../ondisk/keys/alloc.ts';
 import { allocV4 } from '../ondisk/keys/alloc-v4.ts';
@@ -83,7 +83,7 @@ export class BucketGens {
     for (const { k, value } of this.#source.btree('alloc').keys(walk)) {
       const kind = kinds.get(k.type);
       if (kind === undefined || value.length < kind.minBytes) continue;
-      const index = k.p[2]! * 2 ** 32 + k.p[1]! - first;
+      const index = bposOffsetNumber(k.p) - first;
       gens[index] = kind.decode(value).gen;
       isKnown[index] = 1;
     }

@@ -4,7 +4,7 @@
 
 import { makeKey } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { type Bpos, bposOffset, makeBpos } from '../ondisk/bpos.ts';
+import { type Bpos, bposOffset, bposOffsetNumber, makeBpos } from '../ondisk/bpos.ts';
 import { assert } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { BchReflinkP } from '../ondisk/keys/reflink-p.ts';
@@ -31,7 +31,7 @@ const ENTRIES = [
 ] as const;
 
 /** Where an extent ends, in sectors of its file. */
-export const extentEnd = ({ k }: Key): number => k.p[2]! * 2 ** 32 + k.p[1]!;
+export const extentEnd = ({ k }: Key): number => bposOffsetNumber(k.p);
 export const extentStart = (key: Key): number => extentEnd(key) - key.k.size;
 
 /** A position with another offset, in sectors below 2^53. */

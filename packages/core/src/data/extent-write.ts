@@ -20,10 +20,14 @@ import type { Bpos } from '../ondisk/bpos.ts';
 import { checksumTypes } from '../ondisk/checksum-types.ts';
 import { compressionTypeOf, compressionTypes } from '../ondisk/compression-types.ts';
 import { assert, DeviceError, IncompatibleError } from '../ondisk/errors.ts';
-import { type ExtentPtr, encodeExtentPtr } from '../ondisk/extent-entries.ts';
+import {
+  type ExtentPtr,
+  encodeExtentEntries,
+  narrowestCrc,
+  type WritableExtentEntry,
+} from '../ondisk/extent-entries.ts';
 import { rulesOf } from '../ondisk/format-rules.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { viewOf } from '../ondisk/layout.ts';
 import { optionFromSuperblock } from '../ondisk/option-values.ts';
 import { option } from '../ondisk/options.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
@@ -150,7 +154,6 @@ export class ExtentWriter {
   ): Key {
     const { csumType } = options;
     const size = lengthBytes / SECTOR_BYTES;
-    const compressedSectors = stored.length / SECTOR_BYTES;
     let version = 0n;
     let mac: { readonly key: Uint8Array; readonly nonce: ReturnType<typeof extentNonce> } | undefined;
     let bytes = stored;
@@ -166,24 +169,32 @@ export class ExtentWriter {
       bytes.set(stored);
       chacha20(mac.key, mac.nonce, bytes);
     }
-    const words: bigint[] = [];
+    const entries: WritableExtentEntry[] = [];
     if (csumType !== 0 || compressionType !== 0) {
       this.#compressionTypes.add(compressionType);
       const csum = checksum(csumType, bytes, mac);
-      appendCrc(words, { csumType, compressionType, compressedSectors, size, csum });
+      entries.push(
+        narrowestCrc({
+          compressed_size: stored.length / SECTOR_BYTES,
+          uncompressed_size: size,
+          offset: 0,
+          nonce: 0,
+          csum_type: csumType,
+          compression_type: compressionType,
+          csum_lo: csum.lo,
+          csum_hi: csum.hi,
+        }),
+      );
     }
     for (const pointer of pointers) {
-      words.push(encodeExtentPtr(pointer));
+      entries.push(pointer);
       this.#put(pointer, bytes);
     }
     const rebalance = this.#rebalanceEntry(options, compressionType, pointers);
-    if (rebalance !== undefined) words.push(rebalance);
-    const value = new Uint8Array(8 * words.length);
-    const view = viewOf(value);
-    for (let i = 0; i < words.length; i++) view.setBigUint64(8 * i, words[i]!, true);
+    if (rebalance !== undefined) entries.push(rebalance);
     const end = startSector + size;
     const p = Uint32Array.of(pos[0]!, end >>> 0, Math.floor(end / 2 ** 32), pos[3]!, pos[4]!);
-    return makeKey(EXTENT, p, value, { size, bversion_lo: version });
+    return makeKey(EXTENT, p, encodeExtentEntries(entries), { size, bversion_lo: version });
   }
 
   #put({ dev, offset }: ExtentPtr, bytes: Uint8Array): void {
@@ -199,7 +210,11 @@ export class ExtentWriter {
   }
 
   /** What a kernel is to do with the extent later: compress it otherwise, or move it. */
-  #rebalanceEntry(options: IoOptions, compressionType: number, pointers: readonly ExtentPtr[]): bigint | undefined {
+  #rebalanceEntry(
+    options: IoOptions,
+    compressionType: number,
+    pointers: readonly ExtentPtr[],
+  ): WritableExtentEntry | undefined {
     const { backgroundCompression, backgroundTarget } = options;
     if (backgroundCompression === 0 && backgroundTarget === 0) return undefined;
     const isOther =
@@ -213,7 +228,7 @@ export class ExtentWriter {
         return device !== undefined && !isInTarget(device, backgroundTarget);
       });
     if (!isOther && !isElsewhere) return undefined;
-    return (1n << 5n) | (BigInt(backgroundCompression) << 40n) | (BigInt(backgroundTarget) << 48n);
+    return { ...NO_WISH, background_compression: backgroundCompression, background_target: backgroundTarget };
   }
 
   #accepts(target: number): boolean {
@@ -224,28 +239,20 @@ export class ExtentWriter {
   }
 }
 
-interface NewCrc {
-  readonly csumType: number;
-  readonly compressionType: number;
-  readonly compressedSectors: number;
-  readonly size: number;
-  readonly csum: { readonly lo: bigint; readonly hi: bigint };
-}
-
-/** The narrowest entry that holds it: sizes have 7, 9 or 13 bits, checksums 4, 10 or 16 bytes. Mirrors bch2_extent_crc_append. */
-function appendCrc(words: bigint[], { csumType, compressionType, compressedSectors, size, csum }: NewCrc): void {
-  const sizeBytes = checksumTypes.byId(csumType)?.sizeBytes ?? 0;
-  const types = (at: bigint) => (BigInt(csumType) << at) | (BigInt(compressionType) << (at + 4n));
-  const sizes = (at: bigint, bits: bigint) => (BigInt(compressedSectors - 1) << at) | (BigInt(size - 1) << (at + bits));
-  if (sizeBytes <= 4 && size <= 2 ** 7) {
-    words.push((1n << 1n) | sizes(2n, 7n) | types(24n) | (csum.lo << 32n));
-  } else if (sizeBytes <= 10 && size <= 2 ** 9) {
-    words.push((1n << 2n) | sizes(3n, 9n) | types(40n) | (csum.hi << 48n), csum.lo);
-  } else {
-    assert(size <= 2 ** 13, 'an encoded extent has up to 8192 sectors');
-    words.push((1n << 3n) | sizes(4n, 13n) | types(56n), csum.lo, csum.hi);
-  }
-}
+/** Of an entry that asks for nothing. */
+const NO_WISH = {
+  type: 'rebalance_v1',
+  need_rb: 0,
+  hipri: false,
+  pending: false,
+  data_replicas: 0,
+  data_checksum: 0,
+  erasure_code: 0,
+  background_compression: 0,
+  background_target: 0,
+  promote_target: 0,
+  from_inode: 0,
+} as const;
 
 /** Writes that follow each other on one device become one. */
 class GatheredWrite {

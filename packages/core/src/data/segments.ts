@@ -12,7 +12,7 @@
 import { bposSuccessor } from '../btree/iterate.ts';
 import type { FilesystemSource, KeyReader } from '../btree/source.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { type Bpos, bposText, compareBpos, makeBpos } from '../ondisk/bpos.ts';
+import { type Bpos, bposOffsetNumber, bposText, compareBpos, makeBpos } from '../ondisk/bpos.ts';
 import { assert, CorruptError } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
 import { reflinkP } from '../ondisk/keys/reflink-p.ts';
@@ -113,7 +113,7 @@ export function* fileSegments(
     ...(onDamage === undefined ? {} : { onDamage: (damage: Damage) => doubts.add(damage) }),
   };
   for (const key of visibleKeys(view, table, file.snapshot, walk)) {
-    const keyEnd = sectorOf(key.k.p) * SECTOR_BYTES;
+    const keyEnd = bposOffsetNumber(key.k.p) * SECTOR_BYTES;
     const keyStart = keyEnd - key.k.size * SECTOR_BYTES;
     // Keys without a length, and positions that rounding moved: neither covers anything that can be read.
     if (keyEnd <= cursor) continue;
@@ -132,7 +132,6 @@ export function* fileSegments(
 }
 
 /** Exact below 2^53; above, where nothing is read, rounded. */
-const sectorOf = (p: Bpos): number => p[2]! * 2 ** 32 + p[1]!;
 
 /** The segments that one key of the extents btree stands for: one, or those of the indirect extents that it points to. */
 function* keySegments(
@@ -248,7 +247,7 @@ function* indirectSegments(
       continue;
     }
     const content = extentContent(found, 'reflink');
-    const foundEnd = sectorOf(found.k.p) * SECTOR_BYTES - shift;
+    const foundEnd = bposOffsetNumber(found.k.p) * SECTOR_BYTES - shift;
     const foundStart = foundEnd - found.k.size * SECTOR_BYTES;
     const until = Math.min(end, foundEnd);
     const range = { offset: at, length: until - at };
@@ -318,12 +317,12 @@ export class IndirectExtents {
     let high = keys.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (sectorOf(keys[middle]!.k.p) <= wanted) low = middle + 1;
+      if (bposOffsetNumber(keys[middle]!.k.p) <= wanted) low = middle + 1;
       else high = middle;
     }
     const key = keys[low];
     if (key === undefined) return { found: undefined, next: to, damage };
-    const start = sectorOf(key.k.p) - key.k.size;
+    const start = bposOffsetNumber(key.k.p) - key.k.size;
     return start <= wanted ? { found: key, next: start, damage } : { found: undefined, next: start, damage };
   }
 
@@ -343,9 +342,9 @@ export class IndirectExtents {
           }),
     };
     for (const key of this.#view.keys(walk)) {
-      if (key.k.size === 0 || sectorOf(key.k.p) <= from) continue;
+      if (key.k.size === 0 || bposOffsetNumber(key.k.p) <= from) continue;
       keys.push(key);
-      if (keys.length === BATCH_KEYS) return { keys, from, to: sectorOf(key.k.p), damage };
+      if (keys.length === BATCH_KEYS) return { keys, from, to: bposOffsetNumber(key.k.p), damage };
     }
     return { keys, from, to: Number.POSITIVE_INFINITY, damage };
   }
@@ -402,8 +401,11 @@ class Doubts {
       else if (ranges.length < RANGES_MAX) ranges.push({ min: facts.minKey, max: facts.maxKey });
     }
     return ranges.map(({ min, max }) => ({
-      from: compareBpos(min, first) <= 0 ? 0 : sectorOf(min) + (min[0] === 0 ? 0 : 1),
-      to: compareBpos(max, last) >= 0 ? Number.POSITIVE_INFINITY : sectorOf(max) - (max[0] === 0xffff_ffff ? 0 : 1),
+      from: compareBpos(min, first) <= 0 ? 0 : bposOffsetNumber(min) + (min[0] === 0 ? 0 : 1),
+      to:
+        compareBpos(max, last) >= 0
+          ? Number.POSITIVE_INFINITY
+          : bposOffsetNumber(max) - (max[0] === 0xffff_ffff ? 0 : 1),
     }));
   }
 }

@@ -5,7 +5,7 @@
 import { DataReader } from '../data/extent-read.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { type JournalReading, readJournal } from '../journal/journal.ts';
-import { makeBpos } from '../ondisk/bpos.ts';
+import { bposOffsetNumber, makeBpos } from '../ondisk/bpos.ts';
 import { CorruptError, DeviceError, IncompatibleError, UsageError } from '../ondisk/errors.ts';
 import { alloc, allocV2, allocV3 } from '../ondisk/keys/alloc.ts';
 import type { Alloc } from '../ondisk/keys/alloc-bucket.ts';
@@ -193,7 +193,7 @@ export class Explainer {
       places.push({
         kind: 'stripe',
         key,
-        stripe: key.k.p[2]! * 2 ** 32 + key.k.p[1]!,
+        stripe: bposOffsetNumber(key.k.p),
         block,
         dataBlocks: Math.max(0, nr_blocks - nr_redundant),
         parityBlocks: nr_redundant,

@@ -7,6 +7,7 @@ import { bucketStateOf, dirtySectorsOf, TYPE } from '../alloc/bucket-state.ts';
 import { beginChange, type Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import { getBits } from '../ondisk/bits.ts';
+import { bposOffsetNumber } from '../ondisk/bpos.ts';
 import { dataTypes } from '../ondisk/data-types.ts';
 import { UsageError } from '../ondisk/errors.ts';
 import { accountingBpos } from '../ondisk/keys/accounting.ts';
@@ -42,7 +43,7 @@ export function memberUse(filesystem: Filesystem, dev: number): MemberUse {
   for (const key of filesystem.btree('alloc').keys({ from: bucketPos(dev, 0), to: bucketPos(dev, device.bucketEnd) })) {
     const state = bucketStateOf(key);
     if (state.dataType === TYPE.sb) continue;
-    const bucket = key.k.p[2]! * 2 ** 32 + key.k.p[1]!;
+    const bucket = bposOffsetNumber(key.k.p);
     if (dirtySectorsOf(state) === 0 && state.stripe === 0) continue;
     taken++;
     if (state.stripe !== 0) fixedEnd = bucket + 1;

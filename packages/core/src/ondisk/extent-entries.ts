@@ -214,14 +214,7 @@ const decoders: { readonly [name in ExtentEntryTypeName]: (words: Words) => Exte
     data_replicas: field(words, 36, 4),
     background_compression: field(words, 40, 8),
     background_target: field(words, 48, 16),
-    from_inode: optionMask(words, {
-      promote_target: 9,
-      erasure_code: 10,
-      data_checksum: 11,
-      background_compression: 12,
-      data_replicas: 13,
-      background_target: 14,
-    }),
+    from_inode: optionMask(words, REBALANCE_FROM_INODE),
   }),
   flags: words => ({ type: 'flags', flags: u64(words, 0) >> 7n }),
   reconcile: words => ({
@@ -247,6 +240,16 @@ const decoders: { readonly [name in ExtentEntryTypeName]: (words: Words) => Exte
   reconcile_bp: words => ({ type: 'reconcile_bp', idx: u64(words, 0) >> 9n }),
 };
 
+/** Bits of a rebalance_v1 entry. */
+const REBALANCE_FROM_INODE = {
+  promote_target: 9,
+  erasure_code: 10,
+  data_checksum: 11,
+  background_compression: 12,
+  data_replicas: 13,
+  background_target: 14,
+} as const;
+
 /** Single bits of the first word, gathered into a mask of reconcileOptions. */
 function optionMask(words: Words, positions: Record<string, number>): number {
   let mask = 0;
@@ -268,7 +271,20 @@ export function encodeExtentPtr({ cached, unwritten, offset, dev, gen }: ExtentP
 }
 
 /** Entries that can be written: the others are a later version's. */
-export type WritableExtentEntry = Extract<ExtentEntry, { type: 'ptr' | 'crc32' | 'crc64' | 'crc128' | 'stripe_ptr' }>;
+export type WritableExtentEntry =
+  | Extract<ExtentEntry, { type: 'ptr' | 'crc32' | 'crc64' | 'crc128' | 'stripe_ptr' }>
+  | (ExtentOptions & { readonly type: 'rebalance_v1' });
+
+/**
+ * The narrowest entry that holds it: sizes have 7, 9 or 13 bits, checksums 4, 10 or 16 bytes. Mirrors bch2_extent_crc_append.
+ * @param crc with a size of up to 8192 sectors
+ */
+export function narrowestCrc(crc: Omit<ExtentCrc, 'type'>): ExtentCrc {
+  const sizeBytes = checksumTypes.byId(crc.csum_type)?.sizeBytes ?? 0;
+  const size = crc.uncompressed_size;
+  if (sizeBytes <= 4 && size <= 2 ** 7) return { type: 'crc32', ...crc };
+  return { type: sizeBytes <= 10 && size <= 2 ** 9 ? 'crc64' : 'crc128', ...crc };
+}
 
 /** The bytes of these entries, which an extent's value consists of. */
 export function encodeExtentEntries(entries: readonly WritableExtentEntry[]): Uint8Array {
@@ -328,6 +344,20 @@ function wordsOf(entry: WritableExtentEntry): bigint[] {
           [17, 47, entry.idx],
         ]),
       ];
+    case 'rebalance_v1':
+      return [
+        packed(5, [
+          ...Object.entries(REBALANCE_FROM_INODE).map(
+            ([option, bit]) => [bit, 1, (entry.from_inode >>> reconcileOptions.idOf(option)) & 1] as const,
+          ),
+          [15, 16, entry.promote_target],
+          [31, 1, entry.erasure_code],
+          [32, 4, entry.data_checksum],
+          [36, 4, entry.data_replicas],
+          [40, 8, entry.background_compression],
+          [48, 16, entry.background_target],
+        ]),
+      ];
   }
 }
 
@@ -335,7 +365,9 @@ function wordsOf(entry: WritableExtentEntry): bigint[] {
 function packed(type: number, fields: readonly (readonly [start: number, length: number, value: number])[]): bigint {
   let word = 1n << BigInt(type);
   for (const [start, length, value] of fields) {
-    assert(Number.isInteger(value) && value >= 0 && value < 2 ** length, `${value} fits into ${length} bits`);
+    // Checked first: the words for it take longer than the rest.
+    if (!(Number.isInteger(value) && value >= 0 && value < 2 ** length))
+      assert(false, `${value} fits into ${length} bits`);
     word |= BigInt(value) << BigInt(start);
   }
   return word;

@@ -4,7 +4,7 @@
 // every key of the reference images. Inodes take 1.5 µs instead of 6 (Node 20).
 
 import type { Bkey, Key } from '../bkey.ts';
-import { bposText } from '../bpos.ts';
+import { bposOffsetNumber, bposText } from '../bpos.ts';
 import { btrees } from '../btrees.ts';
 import { checksumTypeText } from '../checksum-types.ts';
 import { compressionTypeText } from '../compression-types.ts';
@@ -228,7 +228,7 @@ class QuickKeyText {
     const isOld = hasBucketOffset(context);
     if (device === undefined || device.bucketSizeSectors === 0 || btree === undefined) return undefined;
     if (!isOld && u32(value, 4) !== 0) return undefined;
-    const offset = p[2]! * 2 ** 32 + p[1]!;
+    const offset = bposOffsetNumber(p);
     const sector = Math.floor(offset / 2 ** shift);
     const { bucketSizeSectors } = device;
     const pos = Uint32Array.of(u32(value, 12), u32(value, 16), u32(value, 20), u32(value, 24), u32(value, 28));
