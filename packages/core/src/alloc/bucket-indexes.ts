@@ -8,17 +8,11 @@ import { deletedKey, makeKey, type Transaction } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
+import { LRU_TIME_MAX } from '../ondisk/keys/alloc-bucket.ts';
 import { BUCKET_GENS_PER_KEY } from '../ondisk/keys/bucket-gens.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { AllocDevice } from './alloc-devices.ts';
-import {
-  type BucketState,
-  fragmentationLruTime,
-  freespaceGenBits,
-  LRU_TIME_MAX,
-  readLruTime,
-  TYPE,
-} from './bucket-state.ts';
+import { type BucketState, fragmentationLruTime, freespaceGenBits, readLruTime, TYPE } from './bucket-state.ts';
 
 const FREESPACE = btrees.idOf('freespace');
 const NEED_DISCARD = btrees.idOf('need_discard');

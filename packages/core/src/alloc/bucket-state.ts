@@ -5,7 +5,13 @@
 import type { Key } from '../ondisk/bkey.ts';
 import { type DataTypeName, dataTypes } from '../ondisk/data-types.ts';
 import type { OldAlloc } from '../ondisk/keys/alloc.ts';
-import { NEED_DISCARD, NEED_INC_GEN } from '../ondisk/keys/alloc-bucket.ts';
+import {
+  bucketDataType,
+  fragmentation,
+  LRU_TIME_MAX,
+  NEED_DISCARD,
+  NEED_INC_GEN,
+} from '../ondisk/keys/alloc-bucket.ts';
 import { type AllocV4, BchAllocV4 } from '../ondisk/keys/alloc-v4.ts';
 import { keyKind } from '../ondisk/keys/index.ts';
 import { viewOf } from '../ondisk/layout.ts';
@@ -45,9 +51,6 @@ export const TYPE = {
   needDiscard: id('need_discard'),
   unstriped: id('unstriped'),
 } as const;
-
-/** BUCKET_GC_GEN_MAX: when its oldest pointers may be this many generations old, a bucket is not used again before they were looked for. */
-export const GC_GEN_MAX = 96;
 
 /** A bucket without a key: free, and never used. */
 export const untouchedBucket = (): BucketState => ({
@@ -140,14 +143,19 @@ export function isSameState(a: BucketState, b: BucketState): boolean {
 /** How many generations old the oldest pointers may be. */
 export const oldestAge = ({ gen, oldestGen }: BucketState): number => (gen - oldestGen) & 255;
 
-/** The type of a bucket that something of type `type` was put into or taken from. Mirrors alloc_data_type. */
-export function dataTypeOf(state: BucketState, type: number): number {
-  if (state.stripe !== 0) return type === TYPE.parity ? TYPE.parity : TYPE.stripe;
-  if (dirtySectorsOf(state) !== 0) return type;
-  if (state.cachedSectors !== 0) return TYPE.cached;
-  if (state.needDiscard) return TYPE.needDiscard;
-  return oldestAge(state) >= GC_GEN_MAX ? TYPE.needGcGens : TYPE.free;
-}
+/** The type of a bucket that something of type `type` was put into or taken from, as a kernel of 6.12 has it. */
+export const dataTypeOf = (state: BucketState, type: number): number =>
+  bucketDataType(
+    type,
+    {
+      dirtySectors: dirtySectorsOf(state),
+      cachedSectors: state.cachedSectors,
+      stripe: state.stripe,
+      needDiscard: state.needDiscard,
+      oldestAge: oldestAge(state),
+    },
+    '1.13',
+  );
 
 export const isEmptyType = (type: number): boolean =>
   type === TYPE.free || type === TYPE.needGcGens || type === TYPE.needDiscard;
@@ -182,14 +190,8 @@ export const freespaceGenBits = (state: BucketState): number => oldestAge(state)
 export const readLruTime = (state: BucketState): bigint =>
   state.dataType === TYPE.cached ? state.readTime & LRU_TIME_MAX : 0n;
 
-/** How full it is, 2^31 for a full one; 0n for one that is not worth emptying. Mirrors alloc_lru_idx_fragmentation. */
-export function fragmentationLruTime(state: BucketState, device: AllocDevice): bigint {
-  const { dataType } = state;
-  const isMovable = dataType === TYPE.btree || dataType === TYPE.user || dataType === TYPE.stripe;
-  if (!isMovable || fragmentedSectorsOf(state, device) === 0) return 0n;
-  const { bucketSizeSectors } = device;
-  return BigInt(Math.floor((Math.min(dirtySectorsOf(state), bucketSizeSectors) * 2 ** 31) / bucketSizeSectors));
-}
-
-/** LRU_TIME_MAX: 48 bits. */
-export const LRU_TIME_MAX = (1n << 48n) - 1n;
+/** How full it is, 2^31 for a full one; 0n for one that is not worth emptying. */
+export const fragmentationLruTime = (state: BucketState, device: AllocDevice): bigint =>
+  fragmentedSectorsOf(state, device) === 0
+    ? 0n
+    : fragmentation(state.dataType, dirtySectorsOf(state), device.bucketSizeSectors);

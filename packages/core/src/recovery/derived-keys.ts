@@ -9,7 +9,7 @@
 import { type AllocDevice, allocDevices } from '../alloc/alloc-devices.ts';
 import { bucketPos, FRAGMENTATION_LRU, freespacePos, lruBpos } from '../alloc/bucket-indexes.ts';
 import {
-  type BucketState, bucketStateOf, encodeBucketState, fragmentationLruTime, freespaceGenBits, GC_GEN_MAX,
+  type BucketState, bucketStateOf, encodeBucketState, fragmentationLruTime, freespaceGenBits,
   isEmptyType, oldestAge, readLruTime, TYPE, untouchedBucket,
 } from '../alloc/bucket-state.ts'; // biome-ignore format: one line of names
 import {
@@ -35,6 +35,7 @@ import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, compareBpos } from '../ondisk/bpos.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { rulesOf } from '../ondisk/format-rules.ts';
+import { GC_GEN_MAX } from '../ondisk/keys/alloc-bucket.ts';
 import { backpointerBpos, backpointerValue } from '../ondisk/keys/backpointer.ts';
 import { BUCKET_GENS_PER_KEY } from '../ondisk/keys/bucket-gens.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';

@@ -50,29 +50,48 @@ const MULTIPLE = dataType('multiple');
 const MOVABLE: readonly number[] = [dataType('btree'), USER, STRIPE];
 const WITH_DIRTY_DATA: readonly number[] = [dataType('sb'), dataType('journal'), dataType('btree'), USER, PARITY];
 
-/** BUCKET_GC_GEN_MAX: once the oldest pointers may be this many generations old, they have to be looked for. */
-const GC_GEN_MAX = 96;
-/** LRU_TIME_MAX, 48 bits. */
-const TIME_MAX = 0xffff_ffff_ffffn;
+/** BUCKET_GC_GEN_MAX: when its oldest pointers may be this many generations old, a bucket is not used again before they were looked for. */
+export const GC_GEN_MAX = 96;
+/** 48 bits. */
+export const LRU_TIME_MAX = 0xffff_ffff_ffffn;
 
 const VERSION_1_36 = versionOf('no_sb_user_data_replicas');
 
 /** Sectors in use that are not cached copies; the sum is one of 32 bits, as in the reference. */
 const dirtySectors = (value: Alloc) => (value.stripe_sectors + value.dirty_sectors) >>> 0;
 
+/** What is in a bucket, as far as its data type follows from it. */
+export interface BucketUse {
+  readonly dirtySectors: number;
+  readonly cachedSectors: number;
+  /** 0 when it is in none. */
+  readonly stripe: number;
+  readonly needDiscard: boolean;
+  /** How many generations old its oldest pointers may be. */
+  readonly oldestAge: number;
+}
+
 /**
- * The data type that follows from the other fields. Mirrors alloc_data_type.
+ * The data type that follows from what is in a bucket. Mirrors alloc_data_type.
+ * @param type of what was put into it or taken out last; without a change the type that it has
  * @param release 1.36 takes dirty data of a `stripe` bucket without a stripe for user data; 1.39 no longer goes by NEED_DISCARD
  */
-function dataTypeOf(value: Alloc, release: Release): number {
-  const type = value.data_type;
+export function bucketDataType(type: number, use: BucketUse, release: Release): number {
   if (release === '1.39' && type === MULTIPLE) return MULTIPLE;
-  if (value.stripe_refcount !== 0) return type === PARITY ? PARITY : STRIPE;
-  if (dirtySectors(value) !== 0) return release !== '1.13' && (type === CACHED || type === STRIPE) ? USER : type;
-  if (value.cached_sectors !== 0) return CACHED;
-  if (release === '1.39' ? type === DISCARD : (value.flags & NEED_DISCARD) !== 0) return DISCARD;
-  return ((value.gen - value.oldest_gen) & 255) >= GC_GEN_MAX ? NEED_GC_GENS : FREE;
+  if (use.stripe !== 0) return type === PARITY ? PARITY : STRIPE;
+  if (use.dirtySectors !== 0) return release !== '1.13' && (type === CACHED || type === STRIPE) ? USER : type;
+  if (use.cachedSectors !== 0) return CACHED;
+  if (release === '1.39' ? type === DISCARD : use.needDiscard) return DISCARD;
+  return use.oldestAge >= GC_GEN_MAX ? NEED_GC_GENS : FREE;
 }
+
+const useOf = (value: Alloc): BucketUse => ({
+  dirtySectors: dirtySectors(value),
+  cachedSectors: value.cached_sectors,
+  stripe: value.stripe_refcount,
+  needDiscard: (value.flags & NEED_DISCARD) !== 0,
+  oldestAge: (value.gen - value.oldest_gen) & 255,
+});
 
 /** The releases that may have written a key in a filesystem of this version. */
 function releasesOf(version: number): readonly Release[] {
@@ -88,7 +107,7 @@ export function allocProblems(value: Alloc, format: KeyFormat): KeyProblem[] {
   const isNew = releaseForVersion(version) === '1.39';
   const { data_type, cached_sectors, dirty_sectors, stripe_sectors, stripe_refcount } = value;
 
-  const expected = releasesOf(version).map(release => dataTypeOf(value, release));
+  const expected = releasesOf(version).map(release => bucketDataType(data_type, useOf(value), release));
   if (!expected.includes(data_type)) {
     const types = [...new Set(expected)].map(dataTypeText).join(' or ');
     found('alloc_key_data_type_bad', `data type ${dataTypeText(data_type)}, expected ${types}`);
@@ -97,7 +116,7 @@ export function allocProblems(value: Alloc, format: KeyFormat): KeyProblem[] {
     ['read', value.read_time],
     ['write', value.write_time],
   ] as const) {
-    if (time > TIME_MAX) found('alloc_key_io_time_bad', `${name} time ${time}, expected at most ${TIME_MAX}`);
+    if (time > LRU_TIME_MAX) found('alloc_key_io_time_bad', `${name} time ${time}, expected at most ${LRU_TIME_MAX}`);
   }
 
   if (dataTypes.byId(data_type)?.isEmpty) {
@@ -126,12 +145,12 @@ export function allocProblems(value: Alloc, format: KeyFormat): KeyProblem[] {
 /**
  * How full a bucket is that could be emptied into another one, 2^31 when full: its place in the list of fragmented buckets. 0 for a
  * bucket that is not in the list. Mirrors alloc_lru_idx_fragmentation.
+ * @param dirty sectors in use that are not cached copies
  */
-export function fragmentation(value: Alloc, bucketSizeSectors: number): bigint {
-  const dirty = dirtySectors(value);
+export function fragmentation(type: number, dirty: number, bucketSizeSectors: number): bigint {
   // Signed, as in the reference: a broken sum of more than 2^31 counts as less than the bucket.
   const unused = Math.max(0, bucketSizeSectors - (dirty | 0));
-  const isMovable = MOVABLE.includes(value.data_type) || value.data_type === MULTIPLE;
+  const isMovable = MOVABLE.includes(type) || type === MULTIPLE;
   if (!isMovable || dirty === 0 || unused === 0 || bucketSizeSectors === 0) return 0n;
   return (BigInt(Math.min(dirty, bucketSizeSectors)) << 31n) / BigInt(bucketSizeSectors);
 }
@@ -150,7 +169,8 @@ export function allocText(out: PrintBuffer, value: Alloc, context: KeyTextContex
   out.print(`io_time[READ]        ${value.read_time}\n`);
   out.print(`io_time[WRITE]       ${value.write_time}\n`);
   const device = k.p[4] === 0 ? context.device(k.p[3]!) : undefined;
-  if (device !== undefined) out.print(`fragmentation     ${fragmentation(value, device.bucketSizeSectors)}\n`);
+  if (device !== undefined)
+    out.print(`fragmentation     ${fragmentation(value.data_type, dirtySectors(value), device.bucketSizeSectors)}\n`);
   out.print(`bp_start          ${value.backpointers_start}\n`);
 }
 

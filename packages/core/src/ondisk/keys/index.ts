@@ -1,9 +1,10 @@
-// The table of key types: what a value of each type is. Types without a row here are carried as bytes.
+// The table of key types: what a value of each type is. Types of later versions, which have no row, are carried as bytes.
 
 import { toHex } from '../../util/hex.ts';
 import type { PrintBuffer } from '../../util/print-buffer.ts';
 import { bkeyText, type Key } from '../bkey.ts';
 import { bposText } from '../bpos.ts';
+import { assert } from '../errors.ts';
 import { accounting } from './accounting.ts';
 import { alloc, allocV2, allocV3 } from './alloc.ts';
 import { allocV4 } from './alloc-v4.ts';
@@ -21,7 +22,7 @@ import { indirectInlineData, inlineData } from './inline-data.ts';
 import { inode, inodeV2, inodeV3 } from './inode.ts';
 import { inodeAllocCursor } from './inode-alloc-cursor.ts';
 import { inodeGeneration } from './inode-generation.ts';
-import { keyTypes } from './key-types.ts';
+import { type KeyTypeName, keyTypes } from './key-types.ts';
 import type { KeyFormat, KeyKind, KeyTextContext } from './kind.ts';
 import { loggedOpFinsert, loggedOpStripeUpdate, loggedOpTruncate } from './logged-ops.ts';
 import { lru } from './lru.ts';
@@ -35,49 +36,55 @@ import { stripe } from './stripe.ts';
 import { subvolume } from './subvolume.ts';
 import { xattr } from './xattr.ts';
 
-/** In the order of their numbers. */
-const kinds: readonly KeyKind<unknown>[] = [
+/** What is forgotten here does not compile. */
+const kinds: { readonly [name in KeyTypeName]: KeyKind<unknown> } = {
   deleted,
   whiteout,
-  keyError,
+  error: keyError,
   cookie,
-  hashWhiteout,
-  btreePtr,
+  hash_whiteout: hashWhiteout,
+  btree_ptr: btreePtr,
   extent,
   reservation,
   inode,
-  inodeGeneration,
+  inode_generation: inodeGeneration,
   dirent,
   xattr,
   alloc,
   quota,
   stripe,
-  reflinkP,
-  reflinkV,
-  inlineData,
-  btreePtrV2,
-  indirectInlineData,
-  allocV2,
+  reflink_p: reflinkP,
+  reflink_v: reflinkV,
+  inline_data: inlineData,
+  btree_ptr_v2: btreePtrV2,
+  indirect_inline_data: indirectInlineData,
+  alloc_v2: allocV2,
   subvolume,
   snapshot,
-  inodeV2,
-  allocV3,
+  inode_v2: inodeV2,
+  alloc_v3: allocV3,
   set,
   lru,
-  allocV4,
+  alloc_v4: allocV4,
   backpointer,
-  inodeV3,
-  bucketGens,
-  snapshotTree,
-  loggedOpTruncate,
-  loggedOpFinsert,
+  inode_v3: inodeV3,
+  bucket_gens: bucketGens,
+  snapshot_tree: snapshotTree,
+  logged_op_truncate: loggedOpTruncate,
+  logged_op_finsert: loggedOpFinsert,
   accounting,
-  inodeAllocCursor,
-  extentWhiteout,
-  loggedOpStripeUpdate,
+  inode_alloc_cursor: inodeAllocCursor,
+  extent_whiteout: extentWhiteout,
+  logged_op_stripe_update: loggedOpStripeUpdate,
   damage,
-];
-const byType = new Map(kinds.map(kind => [keyTypes.idOf(kind.name), kind]));
+};
+const byType = new Map(
+  keyTypes.rows.map(({ id, name }) => {
+    const kind: KeyKind<unknown> = kinds[name];
+    assert(kind.name === name, `the row of ${name} is its own, not that of ${kind.name}`);
+    return [id, kind] as const;
+  }),
+);
 
 /** The row of a key type number. */
 export function keyKind(type: number): KeyKind<unknown> | undefined {

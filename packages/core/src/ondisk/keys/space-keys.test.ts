@@ -92,12 +92,12 @@ describe('alloc_v4', () => {
     errorsOf(keyAt('alloc_v4', allocValue(change)), version);
 
   test('fragmentation is the share in use, 2^31 for all of the bucket', () => {
-    const value = allocV4.decode(allocValue());
-    expect(fragmentation(value, 256)).toBe(2n ** 29n);
-    expect(fragmentation(value, 64)).toBe(0n); // full: nothing to gain
-    expect(fragmentation({ ...value, data_type: 6 }, 256)).toBe(0n); // parity stays where it is
-    expect(fragmentation({ ...value, dirty_sectors: 2 ** 32 - 1 }, 256)).toBe(2n ** 31n);
-    expect(fragmentation(value, 0)).toBe(0n);
+    const { data_type, dirty_sectors } = bucket;
+    expect(fragmentation(data_type, dirty_sectors, 256)).toBe(2n ** 29n);
+    expect(fragmentation(data_type, dirty_sectors, 64)).toBe(0n); // full: nothing to gain
+    expect(fragmentation(6, dirty_sectors, 256)).toBe(0n); // parity stays where it is
+    expect(fragmentation(data_type, 2 ** 32 - 1, 256)).toBe(2n ** 31n);
+    expect(fragmentation(data_type, dirty_sectors, 0)).toBe(0n);
   });
 
   test('is printed without fragmentation when the device is not known', () => {
