@@ -61,6 +61,7 @@ export * from './device/overlay-device.ts';
 export * from './device/qcow2-device.ts';
 export * from './device/qcow2-writer.ts';
 export * from './device/recording-device.ts';
+export * from './device/wrapper.ts';
 export * from './dump/dump.ts';
 export * from './dump/metadata.ts';
 export * from './dump/ranges.ts';

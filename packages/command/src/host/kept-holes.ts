@@ -1,7 +1,7 @@
 // An image file whose holes can be restored: what a change wrote to free room before it failed counts for nothing in the filesystem, but keeps
 // blocks of the host's disk. Needs the host calls that know of holes; without them nothing is given back.
 
-import type { BlockDevice, FileDevice } from '@bcachefs-ts/core/engine';
+import { DeviceWrapper, type FileDevice } from '@bcachefs-ts/core/engine';
 import { loadNativeCalls, type NativeCalls } from './native-calls.ts';
 
 /** What most file systems allocate by: a part of such a block brings all of it. */
@@ -12,9 +12,8 @@ interface Hole {
   end: number;
 }
 
-export class KeptHoles implements BlockDevice {
-  readonly name: string;
-  readonly #inner: FileDevice;
+export class KeptHoles extends DeviceWrapper {
+  readonly #file: FileDevice;
   readonly #loadNative: () => NativeCalls | undefined;
   #native: NativeCalls | undefined;
   #smallBytes: number;
@@ -26,48 +25,20 @@ export class KeptHoles implements BlockDevice {
    *   change. What is written until then is not given back
    */
   constructor(inner: FileDevice, smallBytes: number, loadNative: () => NativeCalls | undefined = loadNativeCalls) {
-    this.#inner = inner;
-    this.name = inner.name;
+    super(inner);
+    this.#file = inner;
     this.#smallBytes = smallBytes;
     this.#loadNative = inner.kind === 'file' ? loadNative : () => undefined;
     if (smallBytes === 0) this.#native = this.#loadNative();
   }
 
-  get sizeBytes(): number {
-    return this.#inner.sizeBytes;
-  }
-  get logicalSectorBytes(): number {
-    return this.#inner.logicalSectorBytes;
-  }
-  get physicalSectorBytes(): number {
-    return this.#inner.physicalSectorBytes;
-  }
-  get rotational(): boolean | undefined {
-    return this.#inner.rotational;
-  }
-  get writable(): boolean {
-    return this.#inner.writable;
-  }
-
-  read(offset: number, into: Uint8Array): void {
-    this.#inner.read(offset, into);
-  }
-
-  write(offset: number, from: Uint8Array): void {
+  override write(offset: number, from: Uint8Array): void {
     if (this.#smallBytes > 0) {
       this.#smallBytes -= from.length;
       if (this.#smallBytes <= 0) this.#native = this.#loadNative();
     }
     if (this.#native !== undefined) this.#note(this.#native, offset, Math.min(offset + from.length, this.sizeBytes));
-    this.#inner.write(offset, from);
-  }
-
-  flush(): void {
-    this.#inner.flush();
-  }
-
-  close(): void {
-    this.#inner.close();
+    this.#file.write(offset, from);
   }
 
   /**
@@ -77,14 +48,14 @@ export class KeptHoles implements BlockDevice {
   giveBack(): void {
     const native = this.#native;
     if (native === undefined) return;
-    this.#inner.withDescriptor('giving back room', fd => {
+    this.#file.withDescriptor('giving back room', fd => {
       for (const { start, end } of this.#holes) native.punchHole(fd, start, end - start);
     });
     this.#holes = [];
   }
 
   #note(native: NativeCalls, from: number, to: number): void {
-    this.#inner.withDescriptor('looking for holes', fd => {
+    this.#file.withDescriptor('looking for holes', fd => {
       for (let at = from; at < to; ) {
         const hole = native.nextHole(fd, at);
         if (hole >= to) return;

@@ -3,6 +3,7 @@
 
 import { DeviceError } from '../ondisk/errors.ts';
 import { type BlockDevice, type ByteRange, checkWrite } from './block-device.ts';
+import { DeviceWrapper } from './wrapper.ts';
 
 /** When a fault strikes. */
 interface Schedule {
@@ -31,15 +32,12 @@ export type Fault =
   /** The disk says that it has flushed, and has not. */
   | ({ readonly kind: 'lost-flush' } & Schedule);
 
-export class FaultyDevice implements BlockDevice {
-  readonly name: string;
-  readonly #inner: BlockDevice;
+export class FaultyDevice extends DeviceWrapper {
   readonly #script: { readonly fault: Fault; skip: number; left: number }[];
   #writtenBytes = 0;
 
   constructor(inner: BlockDevice, faults: readonly Fault[]) {
-    this.#inner = inner;
-    this.name = inner.name;
+    super(inner);
     this.#script = faults.map(fault =>
       fault.kind === 'full-after'
         ? { fault, skip: 0, left: Infinity }
@@ -47,28 +45,12 @@ export class FaultyDevice implements BlockDevice {
     );
   }
 
-  get sizeBytes(): number {
-    return this.#inner.sizeBytes;
-  }
-  get logicalSectorBytes(): number {
-    return this.#inner.logicalSectorBytes;
-  }
-  get physicalSectorBytes(): number {
-    return this.#inner.physicalSectorBytes;
-  }
-  get rotational(): boolean | undefined {
-    return this.#inner.rotational;
-  }
-  get writable(): boolean {
-    return this.#inner.writable;
-  }
-
-  read(offset: number, into: Uint8Array): void {
+  override read(offset: number, into: Uint8Array): void {
     if (this.#strikes('read-error', offset, into.length)) throw this.#failed('reading', offset, into.length);
-    this.#inner.read(offset, into);
+    this.inner.read(offset, into);
   }
 
-  write(offset: number, from: Uint8Array): void {
+  override write(offset: number, from: Uint8Array): void {
     checkWrite(this, offset, from.length);
     const failing = this.#strikes('write-error', offset, from.length);
     if (failing?.kind === 'write-error') {
@@ -78,7 +60,7 @@ export class FaultyDevice implements BlockDevice {
     const torn = this.#strikes('torn-write', offset, from.length);
     if (torn?.kind === 'torn-write') {
       const arrived = from.subarray(0, torn.writtenBytes);
-      this.#inner.write(offset, arrived);
+      this.inner.write(offset, arrived);
       this.#writtenBytes += arrived.length;
       if (torn.silent) return;
       throw this.#failed('writing', offset, from.length);
@@ -86,22 +68,18 @@ export class FaultyDevice implements BlockDevice {
 
     const room = this.#roomBytes();
     if (from.length > room) {
-      this.#inner.write(offset, from.subarray(0, room));
+      this.inner.write(offset, from.subarray(0, room));
       this.#writtenBytes += room;
       throw this.#full(offset, from.length);
     }
-    this.#inner.write(offset, from);
+    this.inner.write(offset, from);
     this.#writtenBytes += from.length;
   }
 
-  flush(): void {
+  override flush(): void {
     if (this.#strikes('flush-error', 0, 0)) throw new DeviceError('io', this.name, 'flushing failed: EIO');
     if (this.#strikes('lost-flush', 0, 0)) return;
-    this.#inner.flush();
-  }
-
-  close(): void {
-    this.#inner.close();
+    this.inner.flush();
   }
 
   #failed(doing: string, offset: number, length: number): DeviceError {

@@ -3,50 +3,38 @@
 
 import { type BlockDevice, type ByteRange, checkRange, checkWrite } from './block-device.ts';
 import { SparsePages } from './sparse-pages.ts';
+import { DeviceWrapper } from './wrapper.ts';
 
-export class HeldDevice implements BlockDevice {
-  readonly name: string;
-  readonly writable = true;
-  readonly #base: BlockDevice;
+export class HeldDevice extends DeviceWrapper {
   readonly #ranges: readonly ByteRange[];
   readonly #pages = new SparsePages();
 
   /** @param ranges held back, in address order, disjoint; may reach past the end of the device */
-  constructor(base: BlockDevice, ranges: readonly ByteRange[]) {
-    this.#base = base;
-    this.name = base.name;
+  constructor(inner: BlockDevice, ranges: readonly ByteRange[]) {
+    super(inner);
     this.#ranges = ranges;
   }
 
-  get sizeBytes(): number {
-    return this.#base.sizeBytes;
-  }
-  get logicalSectorBytes(): number {
-    return this.#base.logicalSectorBytes;
-  }
-  get physicalSectorBytes(): number {
-    return this.#base.physicalSectorBytes;
-  }
-  get rotational(): boolean | undefined {
-    return this.#base.rotational;
+  override get writable(): boolean {
+    return true;
   }
 
-  read(offset: number, into: Uint8Array): void {
+  override read(offset: number, into: Uint8Array): void {
     checkRange(this, 'read', offset, into.length);
-    this.#split(offset, into, (at, part) => this.#base.read(at, part), this.#readHeld);
+    this.#split(offset, into, (at, part) => this.inner.read(at, part), this.#readHeld);
   }
 
-  write(offset: number, from: Uint8Array): void {
+  override write(offset: number, from: Uint8Array): void {
     checkWrite(this, offset, from.length);
     const hold = (at: number, part: Uint8Array) => this.#pages.write(at, part, this.#underneath);
-    this.#split(offset, from, (at, part) => this.#base.write(at, part), hold);
+    this.#split(offset, from, (at, part) => this.inner.write(at, part), hold);
   }
 
   /** Nothing to do: what is written counts for nothing before the ranges that are held back are written, by others. */
-  flush(): void {}
+  override flush(): void {}
 
   /** Forgets what was held back; the device underneath stays open. */
-  close(): void {
+  override close(): void {
     this.#pages.clear();
   }
 
@@ -73,8 +61,8 @@ export class HeldDevice implements BlockDevice {
 
   /** The last page may reach past the end of the base. */
   readonly #underneath = (offset: number, into: Uint8Array): void => {
-    const inside = Math.max(0, Math.min(into.length, this.#base.sizeBytes - offset));
-    this.#base.read(offset, into.subarray(0, inside));
+    const inside = Math.max(0, Math.min(into.length, this.inner.sizeBytes - offset));
+    this.inner.read(offset, into.subarray(0, inside));
     into.fill(0, inside);
   };
 }

@@ -3,42 +3,30 @@
 
 import { type BlockDevice, type ByteRange, checkRange, checkWrite, readBytes } from './block-device.ts';
 import { SparsePages } from './sparse-pages.ts';
+import { DeviceWrapper } from './wrapper.ts';
 
 /** The longest single write of `commitTo`. */
 const COMMIT_CHUNK_BYTES = 1 << 20;
 
-export class OverlayDevice implements BlockDevice {
-  readonly name: string;
-  readonly writable = true;
-  readonly #base: BlockDevice;
+export class OverlayDevice extends DeviceWrapper {
   readonly #pages = new SparsePages();
   /** Sorted, disjoint, not touching. */
   readonly #changed: ByteRange[] = [];
 
-  constructor(base: BlockDevice) {
-    this.#base = base;
-    this.name = base.name;
+  constructor(inner: BlockDevice) {
+    super(inner);
   }
 
-  get sizeBytes(): number {
-    return this.#base.sizeBytes;
-  }
-  get logicalSectorBytes(): number {
-    return this.#base.logicalSectorBytes;
-  }
-  get physicalSectorBytes(): number {
-    return this.#base.physicalSectorBytes;
-  }
-  get rotational(): boolean | undefined {
-    return this.#base.rotational;
+  override get writable(): boolean {
+    return true;
   }
 
-  read(offset: number, into: Uint8Array): void {
+  override read(offset: number, into: Uint8Array): void {
     checkRange(this, 'read', offset, into.length);
     this.#pages.read(offset, into, this.#underneath);
   }
 
-  write(offset: number, from: Uint8Array): void {
+  override write(offset: number, from: Uint8Array): void {
     checkWrite(this, offset, from.length);
     if (from.length === 0) return;
     this.#pages.write(offset, from, this.#underneath);
@@ -46,12 +34,7 @@ export class OverlayDevice implements BlockDevice {
   }
 
   /** Nothing to do: the changes are in memory until `commitTo`. */
-  flush(): void {}
-
-  /** Closes the device underneath; changes that were not committed are gone. */
-  close(): void {
-    this.#base.close();
-  }
+  override flush(): void {}
 
   /** Every byte that was written, in address order, neighbours joined. Writing the same bytes again counts as a change. */
   changedRanges(): readonly ByteRange[] {
@@ -80,8 +63,8 @@ export class OverlayDevice implements BlockDevice {
 
   /** The last page may reach past the end of the base; that part stays zero and is never read. */
   readonly #underneath = (offset: number, into: Uint8Array): void => {
-    const inside = Math.max(0, Math.min(into.length, this.#base.sizeBytes - offset));
-    this.#base.read(offset, into.subarray(0, inside));
+    const inside = Math.max(0, Math.min(into.length, this.inner.sizeBytes - offset));
+    this.inner.read(offset, into.subarray(0, inside));
     into.fill(0, inside);
   };
 

@@ -4,6 +4,7 @@
 
 import { assert } from '../ondisk/errors.ts';
 import type { BlockDevice } from './block-device.ts';
+import { DeviceWrapper } from './wrapper.ts';
 
 export type RecordedEvent =
   /** `bytes` is our own copy. */
@@ -21,30 +22,11 @@ export interface Crash {
   readonly lost?: (index: number) => boolean;
 }
 
-export class RecordingDevice implements BlockDevice {
-  readonly name: string;
-  readonly #inner: BlockDevice;
+export class RecordingDevice extends DeviceWrapper {
   readonly #events: RecordedEvent[] = [];
 
   constructor(inner: BlockDevice) {
-    this.#inner = inner;
-    this.name = inner.name;
-  }
-
-  get sizeBytes(): number {
-    return this.#inner.sizeBytes;
-  }
-  get logicalSectorBytes(): number {
-    return this.#inner.logicalSectorBytes;
-  }
-  get physicalSectorBytes(): number {
-    return this.#inner.physicalSectorBytes;
-  }
-  get rotational(): boolean | undefined {
-    return this.#inner.rotational;
-  }
-  get writable(): boolean {
-    return this.#inner.writable;
+    super(inner);
   }
 
   /** In the order in which they succeeded. */
@@ -52,22 +34,14 @@ export class RecordingDevice implements BlockDevice {
     return this.#events;
   }
 
-  read(offset: number, into: Uint8Array): void {
-    this.#inner.read(offset, into);
-  }
-
-  write(offset: number, from: Uint8Array): void {
-    this.#inner.write(offset, from);
+  override write(offset: number, from: Uint8Array): void {
+    this.inner.write(offset, from);
     this.#events.push({ kind: 'write', offset, bytes: from.slice() });
   }
 
-  flush(): void {
-    this.#inner.flush();
+  override flush(): void {
+    this.inner.flush();
     this.#events.push({ kind: 'flush' });
-  }
-
-  close(): void {
-    this.#inner.close();
   }
 
   /**
