@@ -1,5 +1,5 @@
-// Checks what the compiler cannot: imports go only downward (docs/architecture.md, "Layers"), packages meet only at their
-// doors, and some things live in one place only. Prints each violation and exits with 1 when there is any.
+// Checks what the compiler cannot: imports go only downward (docs/architecture.md, "Layers") and never in a circle, packages meet
+// only at their doors, and some things live in one place only. Prints each violation and exits with 1 when there is any.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
@@ -58,6 +58,9 @@ const withoutComments = (text: string): string => text.replace(/\/\/.*$|\/\*[\s\
 function importsOf(text: string): string[] {
   return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(match => match[1]!);
 }
+
+/** What is loaded with the file, for its types or its values: not what it loads when it is needed. */
+const staticImportsOf = (text: string): string[] => [...text.matchAll(/\bfrom\s+'([^']+)'/g)].map(match => match[1]!);
 
 /** The folder in core that a file is in; '' for core's doors, the only files outside of a room. */
 function coreRoom(file: string): string {
@@ -154,7 +157,35 @@ function checkDeadExports(): void {
   }
 }
 
+/** Files that import each other, by whatever way round: neither can be read, or loaded, without the other. Type-only imports count. */
+function checkCircles(): void {
+  const imports = new Map<string, readonly string[]>();
+  for (const file of sourceFiles(join(root, 'packages'))) {
+    if (/\.(test|bench)\.ts$/.test(file)) continue;
+    const relativeOnes = staticImportsOf(withoutComments(readFileSync(file, 'utf8'))).filter(name =>
+      name.startsWith('.'),
+    );
+    imports.set(
+      file,
+      relativeOnes.map(name => resolve(dirname(file), name)),
+    );
+  }
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]): void => {
+    const start = path.indexOf(file);
+    if (start >= 0) {
+      const circle = [...path.slice(start), file].map(each => relative(root, each).split(sep).join('/'));
+      violations.push(`${circle.join(' → ')}: imports go round in a circle`);
+    }
+    if (start >= 0 || done.has(file)) return;
+    for (const target of imports.get(file) ?? []) visit(target, [...path, file]);
+    done.add(file);
+  };
+  for (const file of imports.keys()) visit(file, []);
+}
+
 checkDeadExports();
+checkCircles();
 for (const violation of violations) console.error(violation);
 console.error(violations.length === 0 ? 'imports: clean' : `imports: ${violations.length} violations`);
 process.exitCode = violations.length === 0 ? 0 : 1;

@@ -6,9 +6,8 @@
 import type { Context } from './context.ts';
 import { EXIT, type ExitCodeRow } from './exit-codes.ts';
 import { jsonDocument, jsonLine, schemaName } from './json.ts';
-import type { Args, OptionSpecs, PositionalSpecs } from './option.ts';
+import type { Args, OptionSpecs, ParsedArgs, PositionalSpecs } from './option.ts';
 import type { Out } from './out.ts';
-import type { ParsedArgs } from './parse.ts';
 
 export interface Example {
   readonly command: string;

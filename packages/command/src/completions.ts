@@ -2,8 +2,9 @@
 // declarations, so that pressing Tab never starts Node. One function for each shell; what they share is `CommandWords`.
 
 import { defineCommand } from './command.ts';
+import { isGroup, type Listed } from './command-list.ts';
 import { type CommandDescription, describeTree, type OptionDescription } from './describe.ts';
-import { isGroup, type Listed, type Program } from './program.ts';
+import type { Program } from './program.ts';
 
 export function completionsCommand(program: Program) {
   return defineCommand({

@@ -1,10 +1,11 @@
 // A command as plain data: the JSON of `help --json`, and what text help, markdown and completions are made from.
 
 import type { Command, Example } from './command.ts';
+import { isGroup, type Listed } from './command-list.ts';
 import type { ExitCodeRow } from './exit-codes.ts';
 import { type OptionSpec, takesValue, valueName } from './option.ts';
 import { allOptions } from './parse.ts';
-import { isGroup, type Listed, type Program, positionalText, usageLine } from './program.ts';
+import { type Program, positionalText, usageLine } from './program.ts';
 
 export interface OptionDescription {
   readonly name: string;

@@ -2,7 +2,7 @@
 // their words and named at the end of the list of commands; completions, documentation and `help --json` leave them out.
 
 import { UsageError } from '@bcachefs-ts/core/engine';
-import { type CommandEntry, type CommandGroup, isGroup, type Listed } from './program.ts';
+import { type CommandEntry, type CommandGroup, isGroup, type Listed } from './command-list.ts';
 
 export interface ElsewhereRow {
   /** What is typed: `fs top`. */

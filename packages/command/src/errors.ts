@@ -120,3 +120,8 @@ function bugReport(error: unknown): ErrorReport {
   const stack = error instanceof Error ? (error.stack ?? message) : message;
   return { ...report('bug', EXIT.bug, message, { name: 'bug' }), stack: withoutMisleading(stack) };
 }
+
+/** Help was asked for in a way that only a command's declarations show: `--hel`, `-fh`. */
+export class HelpAsked extends Error {
+  override readonly name = 'HelpAsked';
+}

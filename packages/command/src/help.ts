@@ -1,6 +1,7 @@
 // Help on the terminal, and the command tree as JSON. What there is to say comes from `describe.ts`.
 
 import { type Command, defineCommand } from './command.ts';
+import { elsewhereWords, findEntry, isGroup, type Listed } from './command-list.ts';
 import {
   byHeading,
   type CommandDescription,
@@ -14,15 +15,7 @@ import {
   positionalTerm,
 } from './describe.ts';
 import type { Out } from './out.ts';
-import {
-  elsewhereWords,
-  findEntry,
-  isGroup,
-  type Listed,
-  type Program,
-  type SingleCommandProgram,
-  unknownCommand,
-} from './program.ts';
+import { type Program, type SingleCommandProgram, unknownCommand } from './program.ts';
 import { twoColumns, wrap } from './wrap.ts';
 
 /** What help was asked about. */

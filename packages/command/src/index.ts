@@ -3,6 +3,7 @@
 export { changeRandom } from './change-random.ts';
 export type { Palette } from './color.ts';
 export { type Command, type CommandDeclaration, defineCommand, defineStreamCommand, type Example } from './command.ts';
+export { type CommandEntry, type CommandGroup, listedEntries } from './command-list.ts';
 export { commonOptions } from './common-options.ts';
 export type { Context } from './context.ts';
 export { type CreationTime, creationTime, noLaterThan, secondsOf } from './creation-time.ts';
@@ -40,14 +41,7 @@ export { type TableOptionsRequest, tableOptions, tableOptionValues, valueHints }
 export type { Out, TableSpec } from './out.ts';
 export { PASSPHRASE_VARIABLE, type PassphraseSource, readNewPassphrase, readPassphrase } from './passphrase.ts';
 export { isRootPattern, type PathPattern, type PathWords, pathPattern, pathWords } from './path-pattern.ts';
-export {
-  type CommandEntry,
-  type CommandGroup,
-  defineProgram,
-  listedEntries,
-  type Program,
-  type SingleCommandProgram,
-} from './program.ts';
+export { defineProgram, type Program, type SingleCommandProgram } from './program.ts';
 export { bytesText, durationText, type Task, type TaskSpec } from './progress.ts';
 export { runSteps } from './steps.ts';
 export { type Collected, type RunOptions, runCli } from './testing.ts';

@@ -151,3 +151,6 @@ export function valueName(option: OptionSpec): string {
   if (option.type === 'choice') return option.choices.join('|').length <= 24 ? option.choices.join('|') : 'NAME';
   return { string: 'TEXT', number: 'N', size: 'SIZE' }[option.type];
 }
+
+/** Declared names to values. Its type is regained in `defineCommand`, from the same declarations. */
+export type ParsedArgs = Readonly<Record<string, unknown>>;

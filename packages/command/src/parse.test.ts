@@ -1,8 +1,8 @@
 import { InvariantError, UsageError } from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import type { CommandDeclaration } from './command.ts';
+import { HelpAsked } from './errors.ts';
 import { parseArguments } from './parse.ts';
-import { HelpAsked } from './program.ts';
 
 const declaration: CommandDeclaration = {
   name: 'make',

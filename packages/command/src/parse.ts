@@ -10,21 +10,18 @@ import { assert, hasRawBytes, UsageError } from '@bcachefs-ts/core/engine';
 import Parser from 'yargs-parser';
 import type { CommandDeclaration } from './command.ts';
 import { commonOptions } from './common-options.ts';
-import { CommandLineError } from './errors.ts';
+import { CommandLineError, HelpAsked } from './errors.ts';
 import {
   type OptionSpec,
   type OptionSpecs,
+  type ParsedArgs,
   takesValue,
   type ValuedOption,
   valueName,
   type WithOptions,
 } from './option.ts';
-import { HelpAsked } from './program.ts';
 import { suggest } from './suggest.ts';
 import { parseBoolean, parseInteger, parseSize } from './values.ts';
-
-/** Declared names to values. Its type is regained in `defineCommand`, from the same declarations. */
-export type ParsedArgs = Readonly<Record<string, unknown>>;
 
 type Given = Readonly<Record<string, readonly string[]>>;
 

@@ -6,12 +6,12 @@ import { loadPalette, wantsColor } from './color.ts';
 import type { Command } from './command.ts';
 import type { CommonArgs } from './common-options.ts';
 import type { Context } from './context.ts';
-import { describeError, type ErrorReport, isHelpUseful } from './errors.ts';
+import { describeError, type ErrorReport, HelpAsked, isHelpUseful } from './errors.ts';
 import { EXIT } from './exit-codes.ts';
 import { type Host, PipeClosed, type StopSignal } from './host.ts';
 import { jsonLine, schemaName } from './json.ts';
 import { SinkOut } from './out.ts';
-import { HelpAsked, type Located, locate, type Program, type SingleCommandProgram, usageLine } from './program.ts';
+import { type Located, locate, type Program, type SingleCommandProgram, usageLine } from './program.ts';
 import { Progress } from './progress.ts';
 import { Prompt } from './prompt.ts';
 

@@ -13,6 +13,9 @@
 
 import type { FaultName } from './faults.ts';
 import type { IncompatibilityName } from './incompatibilities.ts';
+
+export { assert, InvariantError } from './assert.ts';
+
 /** Where something is. Any subset; printed the same way everywhere by `locationText`. */
 export interface Location {
   readonly device?: string;
@@ -165,16 +168,6 @@ export class UsageError extends Error {
   ) {
     super(option === undefined ? detail : `${option}: ${detail}`);
   }
-}
-
-/** A broken assumption of ours. */
-export class InvariantError extends Error {
-  override readonly name = 'InvariantError';
-}
-
-/** States an invariant of our own state; it stays on in production. */
-export function assert(condition: unknown, message: string): asserts condition {
-  if (!condition) throw new InvariantError(message);
 }
 
 /** Runs a decoder and adds the place to a CorruptError that it throws; members named by the decoder itself win. */

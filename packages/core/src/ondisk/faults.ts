@@ -1,7 +1,7 @@
 // Everything that can be found wrong with a filesystem, the reference's fsck errors and our own faults alike: what a CorruptError and
 // a finding are named by. A name that is in neither table does not compile.
 
-import { assert } from './errors.ts';
+import { assert } from './assert.ts';
 import { type FsckError, type FsckErrorName, fsckErrors } from './fsck-errors.ts';
 import { type OwnFaultName, ownFaults, type Severity } from './own-faults.ts';
 

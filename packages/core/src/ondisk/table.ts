@@ -1,7 +1,7 @@
 // Tables of named numbers: what the C code keeps as x-macros. One exported table per enumeration; numbers, names, help and
 // types are derived from it. Array order may mean something else than identity (recovery passes run in array order).
 
-import { assert } from './errors.ts';
+import { assert } from './assert.ts';
 
 export interface Row {
   readonly id: number;

@@ -12,7 +12,6 @@ import {
   type Explanation,
   type HexRow,
   hexRows,
-  type KeyTextContext,
   loadChecksums,
   loadCompression,
   type Region,
@@ -20,20 +19,12 @@ import {
   UsageError,
 } from '@bcachefs-ts/core/engine';
 import { chosenMember } from '../member.ts';
+import type { Explained } from './explained.ts';
 import { explanationJson } from './json.ts';
 import { explanationText } from './text.ts';
 
 /** A megabyte of hexdump is more than anybody reads. */
 const HEX_BYTES_MAX = 2 ** 20;
-
-/** What the command found. */
-export interface Explained {
-  readonly explanation: Explanation;
-  readonly context: KeyTextContext;
-  readonly hex: readonly HexRow[] | undefined;
-  /** The hexdump shows what encryption hides. */
-  readonly isDecrypted: boolean;
-}
 
 export const explainCommand = defineCommand({
   name: 'explain',

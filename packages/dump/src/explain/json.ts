@@ -16,7 +16,7 @@ import {
   type Place,
   SECTOR_BYTES,
 } from '@bcachefs-ts/core/engine';
-import type { Explained } from './command.ts';
+import type { Explained } from './explained.ts';
 import { filePathText } from './text.ts';
 
 export function explanationJson({ explanation, context, hex }: Explained): object {

@@ -22,7 +22,7 @@ import {
   pathText,
   SECTOR_BYTES,
 } from '@bcachefs-ts/core/engine';
-import type { Explained } from './command.ts';
+import type { Explained } from './explained.ts';
 
 export function explanationText({ explanation, context, hex, isDecrypted }: Explained): string {
   const { device, offset, bucket, places, leftovers } = explanation;
