@@ -1,5 +1,5 @@
 // Checks what the compiler cannot: imports go only downward (docs/architecture.md, "Layers") and never in a circle, packages meet
-// only at their doors, and some things live in one place only. Prints each violation and exits with 1 when there is any.
+// only at their doors, some things live in one place only, and each command can be run. Prints each violation and exits with 1 when there is any.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
@@ -184,8 +184,31 @@ function checkCircles(): void {
   for (const file of imports.keys()) visit(file, []);
 }
 
+/** Commands that a package has at its door, and that no program can run. */
+function checkCommands(): void {
+  const own = join(root, 'packages/bcachefs/src');
+  const textsOf = (folder: string) =>
+    sourceFiles(join(own, folder)).map(file => [file, withoutComments(readFileSync(file, 'utf8'))] as const);
+  const [commands, programs] = [textsOf('commands'), textsOf('programs')];
+  for (const [file] of commands) {
+    const specifier = `../${relative(own, file).split(sep).join('/')}`;
+    if (!programs.some(([, text]) => text.includes(`'${specifier}'`)))
+      violations.push(`${relative(root, file)}: no program has this command`);
+  }
+  for (const name of readdirSync(join(root, 'packages'))) {
+    const door = withoutComments(readFileSync(join(root, 'packages', name, 'src/index.ts'), 'utf8'));
+    for (const [word] of door.matchAll(/\b\w+Command\b/g)) {
+      if (name !== 'command' && !commands.some(([, text]) => new RegExp(`\\b${word}\\b`).test(text)))
+        violations.push(
+          `packages/${name}: ${word} is at the door, but packages/bcachefs/src/commands has no file for it`,
+        );
+    }
+  }
+}
+
 checkDeadExports();
 checkCircles();
+checkCommands();
 for (const violation of violations) console.error(violation);
 console.error(violations.length === 0 ? 'imports: clean' : `imports: ${violations.length} violations`);
 process.exitCode = violations.length === 0 ? 0 : 1;
