@@ -99,7 +99,7 @@ class RunContents implements NodeRange {
   }
 }
 
-interface NodePlace extends NodeRange {
+interface PointedNode extends NodeRange {
   readonly ptr: Key;
 }
 
@@ -148,8 +148,8 @@ function leafContents(view: BtreeView, changes: KeyMap, room: RebuildRoom, repla
   return groupsOf(places).map(contentsOf);
 }
 
-function dirtyLeaves(view: BtreeView, changes: KeyMap): NodePlace[] {
-  const leaves: NodePlace[] = [];
+function dirtyLeaves(view: BtreeView, changes: KeyMap): PointedNode[] {
+  const leaves: PointedNode[] = [];
   let change = changes.seek(POS_MIN);
   while (change !== undefined) {
     const leaf = placeOf(view, 0, change.k.p);
@@ -163,10 +163,10 @@ function dirtyLeaves(view: BtreeView, changes: KeyMap): NodePlace[] {
 /** The leaf that a group takes in when little is left of it; none where both do not fit into one node. */
 function neighbourToMerge(
   view: BtreeView,
-  group: readonly NodePlace[],
+  group: readonly PointedNode[],
   { capacityU64s }: RebuildRoom,
-  contentsOf: (places: readonly NodePlace[]) => RunContents,
-): NodePlace[] {
+  contentsOf: (places: readonly PointedNode[]) => RunContents,
+): PointedNode[] {
   const { min, max, items, u64s } = contentsOf(group);
   if (u64s > MERGE * capacityU64s) return [];
   const after = successor(max);
@@ -191,7 +191,7 @@ function interiorContents(
   replaced: ReplacedNode[],
 ): RunContents[] {
   const dirty = [...below.map(run => run.min), ...below.map(run => run.max), ...(room.rewrite?.(level) ?? [])];
-  const places = new Map<string, NodePlace>();
+  const places = new Map<string, PointedNode>();
   for (const pos of dirty) {
     const place = placeOf(view, level, pos);
     places.set(bposText(place.max), place);
@@ -257,7 +257,7 @@ function itemOfNode(node: PlannedNode, replicas: number): Item {
 }
 
 /** The node of a level that holds a position. */
-function placeOf(view: BtreeView, level: number, pos: Bpos): NodePlace {
+function placeOf(view: BtreeView, level: number, pos: Bpos): PointedNode {
   const { root } = view;
   assert(root?.key !== undefined && level <= root.level, `the btree ${view.name} has a level ${level}`);
   if (level === root.level) return { ptr: root.key, min: POS_MIN, max: SPOS_MAX };
@@ -281,14 +281,14 @@ function minKeyOf(ptr: Key, btree: string): Bpos {
   return bpos.get(viewOf(ptr.value), BchBtreePtrV2.offset.min_key);
 }
 
-const sortedPlaces = (places: readonly NodePlace[]): NodePlace[] => {
+const sortedPlaces = (places: readonly PointedNode[]): PointedNode[] => {
   const sorted = places.toSorted((a, b) => compareBpos(a.max, b.max));
   return sorted.filter((place, i) => i === 0 || compareBpos(place.max, sorted[i - 1]!.max) !== 0);
 };
 
 /** Neighbours taken together. */
-function groupsOf(places: readonly NodePlace[]): NodePlace[][] {
-  const groups: NodePlace[][] = [];
+function groupsOf(places: readonly PointedNode[]): PointedNode[][] {
+  const groups: PointedNode[][] = [];
   for (const place of places) {
     const group = groups.at(-1);
     const next = group === undefined ? undefined : successor(group.at(-1)!.max);

@@ -6,7 +6,7 @@ import { bucketStateOf, TYPE } from '../alloc/bucket-state.ts';
 import { entryBytesOf, spacePointers } from '../alloc/extent-pointers.ts';
 import type { Transaction } from '../btree/transaction.ts';
 import type { JournalReading } from '../journal/journal.ts';
-import type { JournalPlace } from '../journal/write.ts';
+import type { JournalSlot } from '../journal/write.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { assert } from '../ondisk/errors.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
@@ -33,11 +33,7 @@ export function assertRootsLive(tx: Transaction, sb: Superblock, roots: Iterable
 }
 
 /** The entry overwrites none that a crash before it would need. @param keepFrom entries from this number on are needed */
-export function assertEntriesKept(
-  places: readonly JournalPlace[],
-  { entries }: JournalReading,
-  keepFrom: number,
-): void {
+export function assertEntriesKept(places: readonly JournalSlot[], { entries }: JournalReading, keepFrom: number): void {
   for (const { seq, ptrs } of entries) {
     if (seq < keepFrom) continue;
     for (const { dev, bucketIndex } of ptrs) {

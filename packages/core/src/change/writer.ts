@@ -33,7 +33,7 @@ import { type JournalReading, readJournal } from '../journal/journal.ts';
 import { type BtreeRoot, NO_OVERLAY, overlayWithout } from '../journal/overlay.ts';
 import { type JournalClocks, type ReplayState, readReplayState } from '../journal/replay.ts';
 import {
-  datetimeEntry, encodeJset, type JournalPlace, journalPlaces, metaChecksumType, stateEntries,
+  datetimeEntry, encodeJset, type JournalSlot, journalSlots, metaChecksumType, stateEntries,
 } from '../journal/write.ts'; // biome-ignore format: one line of names
 import { getBits, withBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
@@ -297,7 +297,7 @@ export class FilesystemWriter {
       const judged = isToCheck ? withCheckRequired(dirty) : dirty;
       return withJournalReplicas(judged, members);
     };
-    const markClean = (old: Superblock, roots: readonly BtreeRoot[], places: readonly JournalPlace[]) => {
+    const markClean = (old: Superblock, roots: readonly BtreeRoot[], places: readonly JournalSlot[]) => {
       const clean = markedClean(old, roots, clocks, seq, places);
       return request.superblockAfter?.(clean) ?? clean;
     };
@@ -418,10 +418,10 @@ export class FilesystemWriter {
    * Where the next entry goes: to as many members as metadata has replicas, as far as they have a bucket to spare.
    * @param keepFrom entries from this number on are still needed
    */
-  #places(journal: JournalReading, keepFrom: number): readonly JournalPlace[] {
+  #places(journal: JournalReading, keepFrom: number): readonly JournalSlot[] {
     const { set, sb } = this.#filesystem;
     const chosen = new Set(journalDevices(sb).map(({ index }) => index));
-    const places = journalPlaces(set, journal, ENTRY_BYTES, keepFrom).filter(({ member }) => chosen.has(member));
+    const places = journalSlots(set, journal, ENTRY_BYTES, keepFrom).filter(({ member }) => chosen.has(member));
     if (places.length > 0) return places;
     throw new NoSpaceError(
       'no journal bucket is free for the entry that commits the change: a mount or fsck empties some',
@@ -429,7 +429,7 @@ export class FilesystemWriter {
     );
   }
 
-  #writeEntry(places: readonly JournalPlace[], roots: Iterable<BtreeRoot>, clocks: JournalClocks, seq: number): void {
+  #writeEntry(places: readonly JournalSlot[], roots: Iterable<BtreeRoot>, clocks: JournalClocks, seq: number): void {
     const jset = this.#entry(roots, clocks, seq);
     // Of an entry whose checksum is wrong, a kernel believes the number of the oldest entry that is needed, and forgets those before it
     // (journal_entry_add in journal_io.c, v1.13.0): the old state with the rest, if this one were torn after its header.
@@ -579,7 +579,7 @@ export function markedClean(
   roots: readonly BtreeRoot[],
   clocks: JournalClocks,
   seq: number,
-  places: readonly JournalPlace[],
+  places: readonly JournalSlot[],
 ): Superblock {
   const [incompat = 0n, ...others] = sb.features;
   const [compat = 0n, ...otherCompat] = sb.compat;

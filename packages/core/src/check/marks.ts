@@ -18,7 +18,7 @@ import type { RebalanceNeeds } from './rebalance.ts';
 import type { Stripes } from './stripes.ts';
 
 /** Where a pointer goes, when it counts. */
-interface Place {
+interface PlaceInBucket {
   readonly own: DeviceBuckets;
   readonly bucket: number;
   readonly sectorInBucket: number;
@@ -165,7 +165,7 @@ export class Marks {
     }
   }
 
-  #placeOf(ptr: ExtentPtr): Place | undefined {
+  #placeOf(ptr: ExtentPtr): PlaceInBucket | undefined {
     const own = this.#buckets.get(ptr.dev);
     if (own === undefined || own.device.bucketSizeSectors === 0) return undefined;
     const { bucketSizeSectors } = own.device;
@@ -173,7 +173,7 @@ export class Marks {
     return own.has(bucket) ? { own, bucket, sectorInBucket: ptr.offset % bucketSizeSectors } : undefined;
   }
 
-  #backpointer(btree: number, level: number, key: Key, pointer: Pointer, place: Place, onDisk: number) {
+  #backpointer(btree: number, level: number, key: Key, pointer: Pointer, place: PlaceInBucket, onDisk: number) {
     const { ptr, crc, stripe } = pointer;
     const dataType = level > 0 ? TYPE.btree : stripe === undefined ? TYPE.user : TYPE.stripe;
     const target = { btree, level, dataType, pos: key.k.p };

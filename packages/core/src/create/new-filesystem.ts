@@ -23,7 +23,7 @@ import type { BlockDevice } from '../device/block-device.ts';
 import { initializeFiles } from '../fs/initialize.ts';
 import { type BtreeRoot, NO_OVERLAY } from '../journal/overlay.ts';
 import type { JournalClocks } from '../journal/replay.ts';
-import { datetimeEntry, encodeJset, type JournalPlace, metaChecksumType, stateEntries } from '../journal/write.ts';
+import { datetimeEntry, encodeJset, type JournalSlot, metaChecksumType, stateEntries } from '../journal/write.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
 import { btreeNodeMagic } from '../ondisk/btree-node.ts';
 import { btrees } from '../ondisk/btrees.ts';
@@ -170,9 +170,9 @@ function* writeContents(planned: PlannedContents): ReturnType<NewFilesystem['wri
 function writeFirstEntry(
   { plan, sb, devices, journals }: PlannedContents,
   entries: Parameters<typeof encodeJset>[3],
-): readonly JournalPlace[] {
+): readonly JournalSlot[] {
   const jset = encodeJset(sb, plan.key, FIRST_SEQ, entries);
-  const places = journalDevices(sb).map(({ index, bucketSizeSectors }): JournalPlace => {
+  const places = journalDevices(sb).map(({ index, bucketSizeSectors }): JournalSlot => {
     const sector = journals[index]![0]! * bucketSizeSectors;
     return {
       device: devices[index]!,

@@ -14,18 +14,18 @@ interface Schedule {
 }
 
 /** Where it strikes: anywhere when left out. */
-type Place = Schedule & Partial<ByteRange>;
+type FaultRange = Schedule & Partial<ByteRange>;
 
 export type Fault =
   /** Reads that touch the range give EIO. */
-  | ({ readonly kind: 'read-error' } & Place)
+  | ({ readonly kind: 'read-error' } & FaultRange)
   /** Writes that touch the range give EIO, or ENOSPC, and change nothing. */
-  | ({ readonly kind: 'write-error'; readonly code?: 'EIO' | 'ENOSPC' } & Place)
+  | ({ readonly kind: 'write-error'; readonly code?: 'EIO' | 'ENOSPC' } & FaultRange)
   /**
    * Of writes that touch the range only the first `writtenBytes` arrive. Reported as EIO, or `silent`: the disk says
    * that all is well, as one does that loses power.
    */
-  | ({ readonly kind: 'torn-write'; readonly writtenBytes: number; readonly silent?: boolean } & Place)
+  | ({ readonly kind: 'torn-write'; readonly writtenBytes: number; readonly silent?: boolean } & FaultRange)
   /** After this many bytes written in all, ENOSPC; the write that crosses the line arrives in part. */
   | { readonly kind: 'full-after'; readonly bytes: number }
   | ({ readonly kind: 'flush-error' } & Schedule)

@@ -45,12 +45,12 @@ const FEATURES: readonly { readonly name: string; readonly isReadable: boolean }
 ];
 
 /** Where a cluster of the disk is. */
-type Place =
+type ClusterPlace =
   | { readonly kind: 'zero' }
   | { readonly kind: 'plain'; readonly at: number }
   | { readonly kind: 'compressed'; readonly at: number; readonly lengthBytes: number };
 
-const ZERO: Place = { kind: 'zero' };
+const ZERO: ClusterPlace = { kind: 'zero' };
 
 interface Header {
   readonly version: number;
@@ -170,7 +170,7 @@ export class Qcow2Device implements BlockDevice {
     }
   }
 
-  #readFrom(place: Place, inCluster: number, into: Uint8Array): void {
+  #readFrom(place: ClusterPlace, inCluster: number, into: Uint8Array): void {
     if (place.kind === 'zero') into.fill(0);
     else if (place.kind === 'compressed') {
       into.set(this.#inflatedAt(place).subarray(inCluster, inCluster + into.length));
@@ -182,7 +182,7 @@ export class Qcow2Device implements BlockDevice {
     }
   }
 
-  #inflatedAt({ at, lengthBytes }: Place & { readonly kind: 'compressed' }): Uint8Array {
+  #inflatedAt({ at, lengthBytes }: ClusterPlace & { readonly kind: 'compressed' }): Uint8Array {
     if (this.#inflated?.at === at) return this.#inflated.bytes;
     const input = readBytes(this.#file, at, Math.min(lengthBytes, this.#file.sizeBytes - at));
     const bytes = platform.inflateRaw(input, this.clusterBytes);
@@ -193,7 +193,7 @@ export class Qcow2Device implements BlockDevice {
     return bytes;
   }
 
-  #placeOf(cluster: number): Place {
+  #placeOf(cluster: number): ClusterPlace {
     const table = this.#tableOf(Math.floor(cluster / this.#entriesPerTable));
     return table === undefined ? ZERO : this.#entryOf(table, cluster % this.#entriesPerTable);
   }
@@ -206,7 +206,7 @@ export class Qcow2Device implements BlockDevice {
     return this.#checked(offset, `L1 entry ${l1Index}`, this.clusterBytes);
   }
 
-  #entryOf(table: number, index: number): Place {
+  #entryOf(table: number, index: number): ClusterPlace {
     const { view, at } = this.#piece(table, index);
     const high = view.getUint32(at, false);
     const low = view.getUint32(at + 4, false);
@@ -220,7 +220,7 @@ export class Qcow2Device implements BlockDevice {
   }
 
   /** The place takes so many low bits as leave room for a count of sectors above it. */
-  #compressedPlace(high: number, low: number, what: string): Place {
+  #compressedPlace(high: number, low: number, what: string): ClusterPlace {
     const offsetBitsHigh = 62 - (this.#header.clusterBits - 8) - 32;
     const at = (high & (2 ** offsetBitsHigh - 1)) * 2 ** 32 + low;
     const moreSectors = (high & 0x3fff_ffff) >>> offsetBitsHigh;

@@ -243,7 +243,7 @@ class NodeFinder {
     }
   }
 
-  #addReplica(dev: number, sector: number, node: NodePlace, where: Location): void {
+  #addReplica(dev: number, sector: number, node: FoundNode, where: Location): void {
     const device = this.#filesystem.device(dev);
     if (device === undefined) return;
     if (sectorsToBytes(sector + nodeSectorsOf(this.#filesystem)) > device.sizeBytes) {
@@ -261,7 +261,7 @@ class NodeFinder {
   }
 }
 
-interface NodePlace {
+interface FoundNode {
   readonly btree: number;
   readonly level: number;
   readonly seq: bigint | undefined;
@@ -282,7 +282,7 @@ class NodeList {
     return this.#count;
   }
 
-  add(sector: number, { btree, level, seq, sectorsWritten }: NodePlace): void {
+  add(sector: number, { btree, level, seq, sectorsWritten }: FoundNode): void {
     const at = this.#count++;
     if (at === this.#sectors.length) {
       const grown = 2 * at;

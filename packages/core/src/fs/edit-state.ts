@@ -17,7 +17,7 @@ import { InodeNumbers } from './inode-numbers.ts';
 
 const NEW_SIPHASH = 1n << BigInt(incompatFeatures.idOf('new_siphash'));
 
-/** A file, whatever its type, in one subvolume. */
+/** A file, whatever its type, to an edit, which knows the rest: a subvolume and a number in it. */
 export interface FileRef {
   readonly subvolume: number;
   readonly inum: bigint;

@@ -30,7 +30,7 @@ import { DamageReporter } from './path-damage.ts';
 import { StrHash } from './str-hash.ts';
 import { type ExtendedAttribute, type InodeOptionText, inodeOptionTexts, readXattrs } from './xattrs.ts';
 
-/** A file, whatever its type, in one subvolume. */
+/** A file, whatever its type, as a reader found it: with its inode, seen through one snapshot. */
 export interface FileNode {
   readonly inum: bigint;
   /** 0 when it is seen through a snapshot that no subvolume lives in. */

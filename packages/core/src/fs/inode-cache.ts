@@ -21,6 +21,7 @@ const INODE_V3 = keyTypes.idOf('inode_v3');
 /** Inodes that are kept: some 600 bytes each. */
 const KEPT_MAX = 4096;
 
+/** What an edit has of a FileRef: the inode as it will be, and where it is written. */
 export interface CachedInode {
   readonly subvolume: number;
   readonly inum: bigint;

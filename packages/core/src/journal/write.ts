@@ -105,7 +105,7 @@ export function encodeJset(
 }
 
 /** Where a copy of an entry goes. */
-export interface JournalPlace {
+export interface JournalSlot {
   readonly device: BlockDevice;
   readonly member: number;
   /** Among the member's journal buckets. */
@@ -119,14 +119,14 @@ export interface JournalPlace {
  * A place for a new entry at the start of a journal bucket, on each member that has one to spare.
  * @param keepFrom entries from this number on are still needed
  */
-export function journalPlaces(
+export function journalSlots(
   set: MemberSet,
   reading: JournalReading,
   sizeBytes: number,
   keepFrom: number,
-): readonly JournalPlace[] {
+): readonly JournalSlot[] {
   const known = members(set.newest.sb);
-  const places: JournalPlace[] = [];
+  const places: JournalSlot[] = [];
   for (const { device, sb } of set.members) {
     const member = known[sb.dev_idx];
     if (member === undefined || sectorsToBytes(member.bucket_size) < sizeBytes) continue;

@@ -2,7 +2,7 @@
 // (md_p.h, swap.h, bcache.h), cryptsetup, lvm2, DRBD, and libblkid for the firmware RAIDs.
 
 import { isBitLockerToGo } from './filesystems.ts';
-import { fromEnd, fromStart, hex, type Place, type SignatureRow, type Superblock, text } from './signature.ts';
+import { fromEnd, fromStart, hex, type SignaturePlace, type SignatureRow, type Superblock, text } from './signature.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -10,7 +10,7 @@ const PAGE_SIZES = [4, 8, 16, 32, 64].map(kib => kib * KIB);
 const LAST_SECTOR = fromEnd(512);
 const LAST_BUT_ONE = fromEnd(2 * 512);
 /** Intel and NVIDIA count in the disk's own sectors. */
-const lastButOneLogical: Place = ({ sizeBytes, logicalSectorBytes }) =>
+const lastButOneLogical: SignaturePlace = ({ sizeBytes, logicalSectorBytes }) =>
   (Math.floor(sizeBytes / logicalSectorBytes) - 2) * logicalSectorBytes;
 
 const BCACHE_MAGIC = 'c68573f64e1a45ca8265f57f48ba6d81';

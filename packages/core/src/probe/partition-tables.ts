@@ -2,11 +2,11 @@
 
 import { isPowerOfTwo } from '../util/sizes.ts';
 import { isBitLockerToGo, isFat } from './filesystems.ts';
-import { fromStart, hex, type Place, type SignatureRow, type Superblock, text } from './signature.ts';
+import { fromStart, hex, type SignaturePlace, type SignatureRow, type Superblock, text } from './signature.ts';
 
 const SECTOR_SIZES = [512, 4096];
 const lastSector =
-  (sectorBytes: number): Place =>
+  (sectorBytes: number): SignaturePlace =>
   ({ sizeBytes }) =>
     (Math.floor(sizeBytes / sectorBytes) - 1) * sectorBytes;
 

@@ -45,7 +45,7 @@ export interface Magic {
 }
 
 /** Where a superblock may be on a device of that size; negative or past the end: nowhere. */
-export type Place = (shape: Shape) => number;
+export type SignaturePlace = (shape: Shape) => number;
 
 export interface Shape {
   readonly sizeBytes: number;
@@ -56,7 +56,7 @@ export interface Shape {
 export interface SignatureRow {
   readonly kind: SignatureKind;
   readonly name: string;
-  readonly places: readonly Place[];
+  readonly places: readonly SignaturePlace[];
   /** Any of them marks it; all that are there are wiped. */
   readonly magics: readonly Magic[];
   /** How much of the superblock `check` and `details` look at; default 512. */
@@ -72,13 +72,13 @@ export interface SignatureRow {
 export type SignatureFinder = (reader: ProbeReader) => Signature[];
 
 export const fromStart =
-  (offset: number): Place =>
+  (offset: number): SignaturePlace =>
   () =>
     offset;
 
 /** `offset` bytes before the end, the end rounded down to a whole `unit`. */
 export const fromEnd =
-  (offset: number, unit = 512): Place =>
+  (offset: number, unit = 512): SignaturePlace =>
   ({ sizeBytes }) =>
     roundDown(sizeBytes, unit) - offset;
 

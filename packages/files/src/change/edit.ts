@@ -39,7 +39,7 @@ export interface ChangeArgs extends Omit<FilesystemArgs, 'devices' | 'degraded' 
 }
 
 /** What a command gets to work with. */
-export interface Change {
+export interface FileChange {
   /** Another one after each `step`. */
   readonly edit: FileEdit;
   /** Names of devices. */
@@ -89,7 +89,7 @@ export interface ChangeOptions extends Pick<FileEditOptions, 'makesRoom'> {
 export async function changeFiles(
   context: Context,
   args: ChangeArgs,
-  work: (change: Change) => Done | Promise<Done>,
+  work: (change: FileChange) => Done | Promise<Done>,
   { writesFiles = false, ...options }: ChangeOptions = {},
 ): Promise<ChangeResult> {
   await loadChecksums();

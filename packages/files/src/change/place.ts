@@ -12,7 +12,7 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { lookUp, unescapedBytes } from '../look-up.ts';
 
-export interface Place {
+export interface NamePlace {
   readonly directory: FileNode;
   readonly name: Uint8Array;
   /** What the name leads to now; undefined when it is free. */
@@ -26,7 +26,7 @@ export interface Place {
 }
 
 /** @throws UsageError when the directory is not there, or the path ends with no name: the root, `.`, `..` */
-export function placeOf(tree: FileTree, typed: string): Place {
+export function placeOf(tree: FileTree, typed: string): NamePlace {
   const trimmed = typed.replace(/\/+$/, '');
   const slash = trimmed.lastIndexOf('/');
   const [above, last] = [trimmed.slice(0, slash + 1), trimmed.slice(slash + 1)];
@@ -50,14 +50,14 @@ export function placeOf(tree: FileTree, typed: string): Place {
 }
 
 /** As above; the name has to be free. @throws FileError */
-export function freePlace(tree: FileTree, typed: string): Place {
+export function freePlace(tree: FileTree, typed: string): NamePlace {
   const place = placeOf(tree, typed);
   if (place.node !== undefined) throw new FileError('EEXIST', place.path);
   return place;
 }
 
 /** As above; the name has to be there. */
-export function existingPlace(tree: FileTree, typed: string): Place & { readonly node: FileNode } {
+export function existingPlace(tree: FileTree, typed: string): NamePlace & { readonly node: FileNode } {
   const place = placeOf(tree, typed);
   const { node, path, wantsDirectory } = place;
   if (node === undefined) throw new UsageError(`${path}: no such file or directory`, undefined, 'ENOENT');

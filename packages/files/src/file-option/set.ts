@@ -17,7 +17,7 @@ import {
   type Superblock,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { changeFiles, changeJson, type FileChange, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { lookUp } from '../look-up.ts';
 import { type FileOptionRow, fileOptionRows, RELEASE } from './rows.ts';
@@ -129,7 +129,7 @@ function ownOptions(tree: FileTree, node: FileNode): readonly FileOptionRow[] {
  * A directory's options go to what is in it, and on into those directories that they changed, as the reference does it.
  * @returns how many files have other options now
  */
-function handDown(change: Change, top: FileNode, path: Uint8Array, warn: (message: string) => void): number {
+function handDown(change: FileChange, top: FileNode, path: Uint8Array, warn: (message: string) => void): number {
   const { files } = change.edit;
   const tree = change.tree();
   let changed = 0;

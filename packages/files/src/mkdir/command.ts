@@ -10,7 +10,7 @@ import {
   isDirectory,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { changeFiles, changeJson, type FileChange, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions, newDirectoryOptions, UMASK } from '../change/options.ts';
 import { freePlace, shownPath } from '../change/place.ts';
 
@@ -58,13 +58,13 @@ interface NewDirectory {
 }
 
 /** @returns how many were made */
-function makeOne(change: Change, typed: string, request: NewDirectory): number {
+function makeOne(change: FileChange, typed: string, request: NewDirectory): number {
   const { directory, name, path } = freePlace(change.tree(), typed);
   make(change, directory, name, path, request);
   return 1;
 }
 
-function makeWithParents(change: Change, typed: string, request: NewDirectory): number {
+function makeWithParents(change: FileChange, typed: string, request: NewDirectory): number {
   const tree = change.tree();
   const parts = typed.split('/').filter(part => part !== '');
   const there = existingParts(tree, parts);
@@ -91,7 +91,7 @@ function existingParts(tree: FileTree, parts: readonly string[]): number {
 }
 
 function make(
-  { edit }: Change,
+  { edit }: FileChange,
   directory: FileRef,
   name: Uint8Array,
   path: string,

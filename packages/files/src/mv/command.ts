@@ -10,9 +10,9 @@ import {
   printableBytes,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import { type Change, changeFiles, changeJson, type Done, printChange } from '../change/edit.ts';
+import { changeFiles, changeJson, type Done, type FileChange, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
-import { existingPlace, type Place, placeOf, shownPath } from '../change/place.ts';
+import { existingPlace, type NamePlace, placeOf, shownPath } from '../change/place.ts';
 import { lookUp } from '../look-up.ts';
 
 interface MoveArgs {
@@ -60,7 +60,7 @@ export const mvCommand = defineCommand({
   json: changeJson,
 });
 
-function move(change: Change, { words, no_replace, no_target_directory }: MoveArgs): Done {
+function move(change: FileChange, { words, no_replace, no_target_directory }: MoveArgs): Done {
   const sources = words.slice(0, -1);
   const target = words.at(-1) ?? '';
   if (sources.length === 0) throw new UsageError(`${target}: expected what is moved, and then the path that it gets`);
@@ -90,7 +90,7 @@ function directoryAt(tree: FileTree, target: string): FoundDirectory | undefined
   return isDirectory(node.inode) ? { node, path } : undefined;
 }
 
-function placeIn(tree: FileTree, { node: directory, path }: FoundDirectory, name: Uint8Array): Place {
+function placeIn(tree: FileTree, { node: directory, path }: FoundDirectory, name: Uint8Array): NamePlace {
   const entry = tree.find(directory, name);
   const shown = `${path.length === 0 ? '' : '/'}${printableBytes(path)}/${printableBytes(name)}`;
   return {
@@ -103,7 +103,12 @@ function placeIn(tree: FileTree, { node: directory, path }: FoundDirectory, name
   };
 }
 
-function moveOne(change: Change, from: Place & { readonly node: FileNode }, to: Place, noReplace: boolean): Done {
+function moveOne(
+  change: FileChange,
+  from: NamePlace & { readonly node: FileNode },
+  to: NamePlace,
+  noReplace: boolean,
+): Done {
   const isDir = isDirectory(from.node.inode);
   if (to.wantsDirectory && !isDir) throw new FileError('ENOTDIR', to.path);
   const isSame = to.node?.inum === from.node.inum && to.node.subvolume === from.node.subvolume;

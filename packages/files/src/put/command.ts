@@ -21,9 +21,9 @@ import {
   printableBytes,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import { type Change, type ChangeArgs, changeFiles, changeJson, type Done, printChange } from '../change/edit.ts';
+import { type ChangeArgs, changeFiles, changeJson, type Done, type FileChange, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
-import { type Place, placeOf, shownPath } from '../change/place.ts';
+import { type NamePlace, placeOf, shownPath } from '../change/place.ts';
 import { lookUp } from '../look-up.ts';
 import { type HostFile, hostFile, hostWalk } from './host-files.ts';
 import { Put } from './put.ts';
@@ -95,7 +95,7 @@ export const putCommand = defineCommand({
   json: changeJson,
 });
 
-async function put(context: Context, args: PutArgs, change: Change): Promise<Done> {
+async function put(context: Context, args: PutArgs, change: FileChange): Promise<Done> {
   const sources = args.words.slice(0, -1);
   const target = args.words.at(-1) ?? '';
   if (sources.length === 0)
@@ -154,7 +154,7 @@ async function put(context: Context, args: PutArgs, change: Change): Promise<Don
 }
 
 /** The directory to put into, or the name to put under. */
-function targetOf(tree: FileTree, target: string, sources: readonly string[]): FileNode | Place {
+function targetOf(tree: FileTree, target: string, sources: readonly string[]): FileNode | NamePlace {
   if (/^\/*$/.test(target)) return tree.root();
   const isDots = /(^|\/)\.{1,2}\/*$/.test(target);
   const place = isDots ? undefined : placeOf(tree, target);

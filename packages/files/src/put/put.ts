@@ -23,13 +23,13 @@ import {
   splitDeviceNumber,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import type { Change } from '../change/edit.ts';
+import type { FileChange } from '../change/edit.ts';
 import { UMASK } from '../change/options.ts';
-import type { Place } from '../change/place.ts';
+import type { NamePlace } from '../change/place.ts';
 import { type HostFile, hostContents, hostFile, hostNames, insideOf } from './host-files.ts';
 
 export interface PutOptions {
-  readonly change: Change;
+  readonly change: FileChange;
   readonly counts: FileCounts;
   readonly force: boolean;
   /** Instead of the host's owners. */
@@ -75,7 +75,11 @@ export class Put {
   }
 
   /** A regular file with these bytes, which is nobody's on the host. */
-  putBytes(bytes: Uint8Array, { directory, name, path }: Place, attributes: Owner & { readonly mode?: number }): void {
+  putBytes(
+    bytes: Uint8Array,
+    { directory, name, path }: NamePlace,
+    attributes: Owner & { readonly mode?: number },
+  ): void {
     const { change, counts, onBytes } = this.#options;
     const { files, content } = change.edit;
     this.#makeRoom(directory, name, path);

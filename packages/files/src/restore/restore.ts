@@ -80,7 +80,7 @@ interface NotMade {
   readonly reason: string;
 }
 
-interface Place {
+interface HostPlace {
   readonly folder: Folder;
   readonly name: Uint8Array;
   readonly path: Uint8Array;
@@ -230,7 +230,7 @@ export class Restore<Node extends SourceNode> {
   async #file(
     node: Node,
     stat: FileStat,
-    place: Place,
+    place: HostPlace,
     nr: number,
     before: FileVerdict | undefined,
   ): Promise<FileVerdict | undefined> {
@@ -245,7 +245,7 @@ export class Restore<Node extends SourceNode> {
     return verdict;
   }
 
-  #link(first: Exclude<FirstLink, 'copied'>, { folder, name, path, replaces }: Place): FileVerdict | undefined {
+  #link(first: Exclude<FirstLink, 'copied'>, { folder, name, path, replaces }: HostPlace): FileVerdict | undefined {
     const { destination, report } = this.#request;
     if ('verdict' in first) return { ...first.verdict, ...pathFields(path) };
     if ('kind' in first) {
@@ -261,7 +261,7 @@ export class Restore<Node extends SourceNode> {
   async #content(
     node: Node,
     stat: FileStat,
-    place: Place,
+    place: HostPlace,
     nr: number,
     before: FileVerdict | undefined,
   ): Promise<FileVerdict | undefined> {
@@ -287,7 +287,7 @@ export class Restore<Node extends SourceNode> {
   }
 
   /** Whether an earlier run has written the file: its size and time are looked at, in case somebody else was there since. */
-  #isThere({ folder, name, link }: Place, stat: FileStat): boolean {
+  #isThere({ folder, name, link }: HostPlace, stat: FileStat): boolean {
     if (link !== undefined && !this.#request.destination.isKept(link.key, folder, name)) return false;
     const there = lstatSync(folder.at(name), { bigint: true, throwIfNoEntry: false });
     if (!there?.isFile() || there.size !== stat.sizeBytes) return false;
@@ -296,7 +296,7 @@ export class Restore<Node extends SourceNode> {
     return difference > -precisionNs && difference < precisionNs;
   }
 
-  #skip(stat: FileStat, place: Place, before: FileVerdict | undefined): FileVerdict | undefined {
+  #skip(stat: FileStat, place: HostPlace, before: FileVerdict | undefined): FileVerdict | undefined {
     const { report, onBytes } = this.#request;
     report.totals.files++;
     report.totals.resumed++;
@@ -306,7 +306,7 @@ export class Restore<Node extends SourceNode> {
     return before;
   }
 
-  async #regular(node: Node, stat: FileStat, place: Place): Promise<FileVerdict | undefined> {
+  async #regular(node: Node, stat: FileStat, place: HostPlace): Promise<FileVerdict | undefined> {
     const { source, destination, report, ignoreErrors, onBytes } = this.#request;
     destination.checkName(place.folder, place.name);
     const sizeBytes = Number(stat.sizeBytes);
@@ -356,7 +356,7 @@ export class Restore<Node extends SourceNode> {
     return undefined;
   }
 
-  #symlink(node: Node, stat: FileStat, place: Place): FileVerdict | undefined {
+  #symlink(node: Node, stat: FileStat, place: HostPlace): FileVerdict | undefined {
     const { source, destination, report } = this.#request;
     destination.checkName(place.folder, place.name);
     const tally = new FindingTally();
@@ -384,7 +384,7 @@ export class Restore<Node extends SourceNode> {
     return undefined;
   }
 
-  #special(node: Node, stat: FileStat, place: Place): undefined {
+  #special(node: Node, stat: FileStat, place: HostPlace): undefined {
     const { source, destination, report, native } = this.#request;
     const kind: UnkeptKind = stat.type === 'fifo' ? 'fifos' : stat.type === 'sock' ? 'sockets' : 'devices';
     destination.checkName(place.folder, place.name);
@@ -408,7 +408,11 @@ export class Restore<Node extends SourceNode> {
   }
 
   /** Attributes, then the name. */
-  #finish(stat: FileStat, xattrs: readonly ExtendedAttribute[], { folder, name, path, replaces, link }: Place): void {
+  #finish(
+    stat: FileStat,
+    xattrs: readonly ExtendedAttribute[],
+    { folder, name, path, replaces, link }: HostPlace,
+  ): void {
     const { destination, report } = this.#request;
     this.#attributes.apply(destination.newTarget, stat, xattrs, path);
     if (link !== undefined) {

@@ -16,9 +16,9 @@ import {
   pathText,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { changeFiles, changeJson, type FileChange, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
-import { existingPlace, type Place, placeOf } from '../change/place.ts';
+import { existingPlace, type NamePlace, placeOf } from '../change/place.ts';
 import { typeOf } from '../entry-text.ts';
 
 export const rmCommand = defineCommand({
@@ -42,7 +42,7 @@ export const rmCommand = defineCommand({
     ...changeOptions,
   },
   run(context, args) {
-    const remove = (change: Change) => {
+    const remove = (change: FileChange) => {
       const counts = noCounts();
       let removed = 0;
       for (const typed of args.paths) {
@@ -70,7 +70,7 @@ interface Directory {
 }
 
 /** @returns how many names went */
-function removePath(change: Change, tree: FileTree, place: Place, { recursive, counts }: Removal): number {
+function removePath(change: FileChange, tree: FileTree, place: NamePlace, { recursive, counts }: Removal): number {
   const { directory, name, node, path, isSubvolume } = place;
   if (node === undefined) return 0;
   if (isSubvolume) throw new UsageError(`${path}: is a subvolume; remove it with \`subvolume delete\``);

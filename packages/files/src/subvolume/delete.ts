@@ -2,7 +2,7 @@
 
 import { defineCommand, noCounts } from '@bcachefs-ts/command';
 import { atPath, UsageError } from '@bcachefs-ts/core/engine';
-import { type Change, changeFiles, changeJson, printChange } from '../change/edit.ts';
+import { changeFiles, changeJson, type FileChange, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { existingPlace } from '../change/place.ts';
 
@@ -17,7 +17,7 @@ export const subvolumeDeleteCommand = defineCommand({
   },
   options: changeOptions,
   run(context, args) {
-    const remove = ({ tree: open, edit }: Change) => {
+    const remove = ({ tree: open, edit }: FileChange) => {
       const tree = open();
       const { directory, name, node, path, isSubvolume } = existingPlace(tree, args.path);
       if (!isSubvolume) throw new UsageError(`${path}: is not a subvolume`);

@@ -7,13 +7,13 @@ import { fsckErrorText } from '../fsck-errors.ts';
 import { decodeErrorsV2, type ErrorCount, ErrorEntryV2, errorCountText, errorsJson } from '../sb-fields/errors.ts';
 import type { KeyKind, KeyProblem } from './kind.ts';
 
-export interface Damage {
+export interface DamageKey {
   readonly entries: readonly ErrorCount[];
   /** The entries as they are on disk. */
   readonly entryBytes: Uint8Array;
 }
 
-export const damage: KeyKind<Damage> = {
+export const damage: KeyKind<DamageKey> = {
   name: 'damage',
   minBytes: ErrorEntryV2.size,
   decode: value => ({ entries: decodeErrorsV2(value), entryBytes: value }),
