@@ -33,7 +33,8 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
   'show-super': ['core', 'command'],
   dump: ['core', 'command'],
   files: ['core', 'command'],
-  bcachefs: ['core', 'command', 'sources', 'format', 'show-super', 'dump', 'files'],
+  fsck: ['core', 'command'],
+  bcachefs: ['core', 'command', 'sources', 'format', 'show-super', 'dump', 'files', 'fsck'],
 };
 
 /** Things that have exactly one home. */

@@ -55,6 +55,8 @@ interface StreamCommandSpec<P extends PositionalSpecs, O extends OptionSpecs, It
   run(context: Context, args: Args<P, O>): Iterable<Item> | AsyncIterable<Item>;
   text(item: NoInfer<Item>, out: Out): void | Promise<void>;
   json?(item: NoInfer<Item>): object;
+  /** The exit code, by the last thing that was printed. */
+  exitCode?(last: NoInfer<Item>): number;
 }
 
 /** Where a command's result goes and in which shape. */
@@ -98,7 +100,9 @@ export function defineStreamCommand<const P extends PositionalSpecs, const O ext
     async perform(context, args, { out, json, quiet }) {
       if (json) out.write(jsonLine({ schema: schemaName(context.command), version: spec.schemaVersion ?? 1 }));
       const items = spec.run(context, args as Args<P, O>);
+      let exitCode: number = EXIT.ok;
       const print = (item: Item): void | Promise<void> => {
+        exitCode = spec.exitCode?.(item) ?? EXIT.ok;
         if (json) out.write(jsonLine(spec.json?.(item) ?? item));
         else if (!quiet) return spec.text(item, out);
       };
@@ -111,7 +115,7 @@ export function defineStreamCommand<const P extends PositionalSpecs, const O ext
         for await (const item of items) await print(item);
       }
       context.progress.end();
-      return EXIT.ok;
+      return exitCode;
     },
   };
 }

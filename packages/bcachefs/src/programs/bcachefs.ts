@@ -262,11 +262,10 @@ export const bcachefs = defineProgram({
     },
     {
       name: 'fsck',
-      summary: 'Check and repair a filesystem (not in this version)',
-      hidden: true,
-      elsewhere: 'unbuilt',
-      helpExitCode: 16, // fsck.bcachefs.ts, which only running it loads
-      load: async () => (await import('./fsck.bcachefs.ts')).fsckCommand,
+      summary: 'Check a filesystem, and repair it',
+      heading: 'Checking and repairing',
+      helpExitCode: 16, // as fsck.bcachefs.ts has it
+      load: async () => (await import('../commands/fsck.ts')).command,
     },
   ],
   elsewhere,

@@ -35,7 +35,7 @@ import type { Filesystem } from '../opened/filesystem.ts';
 import { type Finding, findingOf } from '../report/finding.ts';
 import type { Reporter } from '../report/reporter.ts';
 import { readGens, repairAllocations } from './allocations.ts';
-import { derivedIds, isGivable } from './derived-keys.ts';
+import { derivedBtrees, derivedIds, isGivable } from './derived-keys.ts';
 import { runPasses } from './run-passes.ts';
 import { type BtreeSurvey, fillGaps, keysOfLeaves, type Leaf, surveyBtree } from './topology.ts';
 
@@ -45,6 +45,8 @@ export interface RecoverOptions {
   readonly onPass?: ((pass: PassName, round: number) => void) | undefined;
   /** Which passes over keys run; all when left out. */
   readonly isWanted?: ((pass: PassName) => boolean) | undefined;
+  /** Everything that says what is in which bucket is made anew, whatever it says. */
+  readonly reconstructAlloc?: boolean;
   /** Called with each key that is given up, and why. */
   readonly onDropped?: ((btree: number, key: Key, reason: string) => void) | undefined;
 }
@@ -106,6 +108,7 @@ class Recovery {
     if (replay.from === 'uninitialized') return { seq: undefined, isReplay: false, rounds: 0, remaining: new Map() };
     this.#reportOpening();
     const isRebuilt = this.#repairTopology();
+    if (this.#options.reconstructAlloc) for (const name of derivedBtrees) this.#lostDerived.add(name);
     this.#recount(isRebuilt);
     const before = this.#reporter.repairCount;
     const rounds = this.#runPasses();

@@ -1,0 +1,3 @@
+// A part of the bundle by itself, loaded when the command is run.
+
+export { fsckCommand as command } from '@bcachefs-ts/fsck';

@@ -1,0 +1,3 @@
+// The public door of @bcachefs-ts/fsck: the commands that check and repair.
+
+export { fsckCommand } from './command.ts';
