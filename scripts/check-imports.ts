@@ -133,6 +133,22 @@ for (const name of readdirSync(join(root, 'packages'))) {
   for (const file of sourceFiles(join(root, 'packages', name, 'src'))) checkFile(file);
 }
 
+/** What tests share is in test/support, where it is looked for: a folder of tests imports from itself, from there, and from the machine. */
+function checkTests(): void {
+  const shared = /^test\/(support|kernel\/vm)\//;
+  for (const file of sourceFiles(join(root, 'test'))) {
+    const place = relative(root, file).split(sep).join('/');
+    const [, folder = ''] = place.split('/');
+    for (const specifier of importsOf(readFileSync(file, 'utf8')).filter(one => one.startsWith('.'))) {
+      const target = relative(root, resolve(dirname(file), specifier))
+        .split(sep)
+        .join('/');
+      if (target.startsWith('test/') && !target.startsWith(`test/${folder}/`) && !shared.test(target))
+        violations.push(`${place}: imports ${target}; what several folders use belongs into test/support`);
+    }
+  }
+}
+
 /**
  * Exported values that no other file names: dead, or nobody's business. Types are left out: what a function takes has to be nameable.
  * Doors export whole files, so only names in the text of others count.
@@ -207,6 +223,7 @@ function checkCommands(): void {
   }
 }
 
+checkTests();
 checkDeadExports();
 checkCircles();
 checkCommands();

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Script } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { built, root, shell } from '../support/built.ts';
 import { patient } from '../support/patience.ts';
-import { built, root, shell } from './built.ts';
 
 let folder: string;
 beforeAll(() => {

@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { listedEntries } from '@bcachefs-ts/command';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
+import { built } from '../support/built.ts';
 import { copySparse } from '../support/fixtures.ts';
 import { patient } from '../support/patience.ts';
-import { built } from './built.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-examples-'));
 const bin = join(folder, 'bin');

@@ -7,9 +7,9 @@ import { type AddKey, HostCallError, loadAddKey, runCli } from '@bcachefs-ts/com
 import { keyringKey, openDevice, readSuperblock } from '@bcachefs-ts/core/engine';
 import { unlockCommand, unlockCommandOn } from '@bcachefs-ts/show-super';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { shell } from '../support/built.ts';
 import { run, succeed } from '../support/cli.ts';
 import { patient } from '../support/patience.ts';
-import { shell } from './built.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'passphrases-'));
 const at = (name: string) => join(folder, name);

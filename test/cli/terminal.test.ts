@@ -3,8 +3,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { root } from '../support/built.ts';
 import { patient } from '../support/patience.ts';
-import { root } from './built.ts';
 
 const program = [
   process.execPath,

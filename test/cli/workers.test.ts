@@ -5,7 +5,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { built } from './built.ts';
+import { built } from '../support/built.ts';
 
 const WORKER = 'decode-worker.js';
 /** More than what has to be decompressed before workers are started. */

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CorruptError, loadChecksums, loadCompression, openMembers } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { built, shell } from '../cli/built.ts';
+import { built, shell } from '../support/built.ts';
 import { succeed } from '../support/cli.ts';
 import { statesOf } from '../support/cut-states.ts';
 import { copySparse } from '../support/fixtures.ts';

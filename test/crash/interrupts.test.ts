@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadChecksums } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { built } from '../cli/built.ts';
+import { built } from '../support/built.ts';
 import { statesOf } from '../support/cut-states.ts';
 import { runUntil } from '../support/killed-process.ts';
 import { sized } from '../support/long.ts';

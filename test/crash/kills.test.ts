@@ -13,7 +13,7 @@ import {
   readSuperblock,
 } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { built } from '../cli/built.ts';
+import { built } from '../support/built.ts';
 import { type CommandName, run, succeed } from '../support/cli.ts';
 import { statesOf } from '../support/cut-states.ts';
 import { copySparse } from '../support/fixtures.ts';

@@ -13,8 +13,18 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import { SnapshotTable } from '../../packages/core/src/snapshots/snapshot-table.ts';
+import {
+  bucketOf,
+  crc32,
+  deviceWith,
+  extentKey,
+  handMade,
+  POISONED,
+  pattern,
+  ptr,
+  words,
+} from '../support/hand-made-data.ts';
 import { testKey } from '../support/nodes.ts';
-import { bucketOf, crc32, deviceWith, extentKey, handMade, POISONED, pattern, ptr, words } from './hand-made.ts';
 
 const U32_MAX = 0xffff_ffff;
 const node = (id: number, parent: number, children: readonly number[] = []) => ({

@@ -3,10 +3,10 @@
 
 import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { validator } from '../json/schemas.ts';
 import { run, succeed } from '../support/cli.ts';
 import { fixture, whyNoFixtures } from '../support/fixtures.ts';
 import { withTestImage } from '../support/images.ts';
+import { validator } from '../support/schemas.ts';
 
 const explainSchema = validator('explain');
 const locateSchema = validator('locate');

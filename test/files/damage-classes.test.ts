@@ -13,9 +13,9 @@ import { packInode } from '../../packages/core/src/fs/inode-pack.ts';
 import { keyTypes } from '../../packages/core/src/ondisk/keys/key-types.ts';
 import { idPos, readSnapshot, writeSnapshot } from '../../packages/core/src/snapshots/create-nodes.ts';
 import { type CommandName, run, succeed } from '../support/cli.ts';
+import { scratchFolder } from '../support/folder-manifest.ts';
 import { withTestImage } from '../support/images.ts';
 import { formattedImage, MIB, saveImage } from '../support/memory-images.ts';
-import { scratchFolder } from './manifest.ts';
 
 const SB_OFFSET_BYTES = 4096;
 const MEMBERS_V2 = 11;

@@ -31,9 +31,9 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type CommandName, run, succeed } from '../support/cli.ts';
 import { fixture, whyNoFixtures } from '../support/fixtures.ts';
+import { scratchFolder } from '../support/folder-manifest.ts';
 import { testImages, withTestImage } from '../support/images.ts';
 import { patient } from '../support/patience.ts';
-import { scratchFolder } from './manifest.ts';
 
 let folder = '';
 let source = '';

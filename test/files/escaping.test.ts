@@ -4,9 +4,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type CommandName, run, succeed } from '../support/cli.ts';
+import { scratchFolder } from '../support/folder-manifest.ts';
 import { withTestImage } from '../support/images.ts';
 import { patient } from '../support/patience.ts';
-import { scratchFolder } from './manifest.ts';
 
 const EVIL = 'gpj.\u202eexe\u009b31m\u2066\u061c';
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not be printed

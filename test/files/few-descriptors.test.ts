@@ -3,10 +3,10 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { shell } from '../cli/built.ts';
+import { shell } from '../support/built.ts';
 import { succeed } from '../support/cli.ts';
+import { scratchFolder } from '../support/folder-manifest.ts';
 import { patient } from '../support/patience.ts';
-import { scratchFolder } from './manifest.ts';
 
 let folder = '';
 beforeEach(() => {

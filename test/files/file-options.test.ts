@@ -5,8 +5,8 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { validator } from '../json/schemas.ts';
 import { run, succeed } from '../support/cli.ts';
+import { validator } from '../support/schemas.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-file-options-'));
 const made = join(folder, 'made.img');

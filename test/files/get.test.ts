@@ -6,7 +6,7 @@ import {
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
-import { scratchFolder } from './manifest.ts';
+import { scratchFolder } from '../support/folder-manifest.ts';
 
 let folder = '';
 let image = '';

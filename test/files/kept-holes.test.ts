@@ -6,7 +6,7 @@ import { loadNativeCalls } from '@bcachefs-ts/command';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { run, runForBytes, succeed } from '../support/cli.ts';
 import { copySparse } from '../support/fixtures.ts';
-import { scratchFolder } from './manifest.ts';
+import { scratchFolder } from '../support/folder-manifest.ts';
 
 const MIB = 2 ** 20;
 

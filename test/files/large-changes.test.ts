@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { checkInvariants, FileTree, findingText, loadChecksums, openFilesystem } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runOnce } from '../../scripts/bench/run-program.ts';
-import { built } from '../cli/built.ts';
+import { built } from '../support/built.ts';
 import { succeed } from '../support/cli.ts';
 import { isLong, sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';

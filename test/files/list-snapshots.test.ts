@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { runCli } from '@bcachefs-ts/command';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
-import { validator } from '../json/schemas.ts';
 import { run, succeed } from '../support/cli.ts';
 import { fixture, whyNoFixtures } from '../support/fixtures.ts';
+import { validator } from '../support/schemas.ts';
 
 if (whyNoFixtures !== undefined) console.warn(`snapshots of reference images skipped: ${whyNoFixtures}`);
 

@@ -7,10 +7,10 @@ import { runCli } from '@bcachefs-ts/command';
 import { restoreCommand } from '@bcachefs-ts/files';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type CommandName, run, runForBytes, succeed } from '../support/cli.ts';
+import { scratchFolder } from '../support/folder-manifest.ts';
 import { withTestImage } from '../support/images.ts';
 import { patient } from '../support/patience.ts';
 import { fakeSource, restoreInto } from './fake-tree.ts';
-import { scratchFolder } from './manifest.ts';
 
 let folder = '';
 beforeEach(() => {

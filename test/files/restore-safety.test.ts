@@ -11,8 +11,8 @@ import { join } from 'node:path';
 import { loadNativeCalls } from '@bcachefs-ts/command';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Folder, OpenFolders } from '../../packages/files/src/restore/folder.ts';
+import { scratchFolder } from '../support/folder-manifest.ts';
 import { crippled, type Fake, type FakeOptions, fakeSource, restoreInto } from './fake-tree.ts';
-import { scratchFolder } from './manifest.ts';
 
 const MALLORY = 54_321;
 const isRoot = process.geteuid?.() === 0;

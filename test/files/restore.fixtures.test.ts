@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { type Collected, runCli } from '@bcachefs-ts/command';
 import { restoreCommand } from '@bcachefs-ts/files';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { built } from '../cli/built.ts';
+import { built } from '../support/built.ts';
 import { fixture, fixtureNames, whyNoFixtures } from '../support/fixtures.ts';
-import { allPaths, differences, type ManifestEntry, scratchFolder } from './manifest.ts';
+import { allPaths, differences, type ManifestEntry, scratchFolder } from '../support/folder-manifest.ts';
 
 let folder = '';
 beforeEach(() => {

@@ -15,9 +15,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { unusable } from '../../packages/files/src/restore/destination.ts';
 import type { Report } from '../../packages/files/src/restore/report.ts';
 import type { RestoreSource } from '../../packages/files/src/restore/source.ts';
+import { allPaths, scratchFolder } from '../support/folder-manifest.ts';
 import { withTestImage } from '../support/images.ts';
 import { crippled, encode, type Fake, type FakeNode, type FakeOptions, fakeSource, restoreInto } from './fake-tree.ts';
-import { allPaths, scratchFolder } from './manifest.ts';
 
 let folder = '';
 beforeEach(() => {

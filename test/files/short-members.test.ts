@@ -11,9 +11,9 @@ import {
 } from '@bcachefs-ts/core/engine'; // biome-ignore format: one line of names
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type CommandName, run, succeed } from '../support/cli.ts';
+import { scratchFolder } from '../support/folder-manifest.ts';
 import { formattedImage, MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
-import { scratchFolder } from './manifest.ts';
 
 const PASSPHRASE = 'correct horse';
 const SIZE = 16 * MIB;

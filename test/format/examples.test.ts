@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { built, root } from '../cli/built.ts';
+import { built, root } from '../support/built.ts';
 import { run, succeed } from '../support/cli.ts';
 import { patient } from '../support/patience.ts';
 

@@ -40,7 +40,6 @@ import {
   viewOf,
 } from '@bcachefs-ts/core/engine';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { validator } from '../json/schemas.ts';
 import { compareManifests, type ManifestEntry } from '../kernel/vm/manifest.ts';
 import { ChangingTree } from '../support/changing-tree.ts';
 import { run, succeed } from '../support/cli.ts';
@@ -49,6 +48,7 @@ import { sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
 import { whyNoPython } from '../support/read-tar.ts';
+import { validator } from '../support/schemas.ts';
 import { makeSourceTree } from '../support/source-tree.ts';
 import { copySparse } from '../support/sparse.ts';
 import { treeManifest } from '../support/tree-manifest.ts';

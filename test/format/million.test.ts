@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { DataReader, FileTree, loadChecksums, openFilesystem, readFile } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { padded, tarHeader } from '../../packages/files/src/tar/header.ts';
-import { built } from '../cli/built.ts';
+import { built } from '../support/built.ts';
 import { isLong, sized } from '../support/long.ts';
 
 const FILES = sized(20_000, 100_000, 1_000_000);

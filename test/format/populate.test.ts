@@ -24,13 +24,13 @@ import {
   superblockProblems,
 } from '@bcachefs-ts/core/engine';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { validator } from '../json/schemas.ts';
 import type { ManifestEntry } from '../kernel/vm/manifest.ts';
 import { compareManifests } from '../kernel/vm/manifest.ts';
 import { run, succeed } from '../support/cli.ts';
 import { asCopied, hostManifest, OF_THE_HOST } from '../support/host-manifest.ts';
 import { testSeed } from '../support/random.ts';
 import { whyNoPython } from '../support/read-tar.ts';
+import { validator } from '../support/schemas.ts';
 import { makeSourceTree } from '../support/source-tree.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 

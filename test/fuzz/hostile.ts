@@ -22,9 +22,9 @@ import {
   unpackInodeV3,
   viewOf,
 } from '@bcachefs-ts/core/engine';
-import { crc32, pattern, ptr, words } from '../data/hand-made.ts';
-import { type MadeEntry, MadeJournal, subEntry } from '../list-journal/hand-made.ts';
 import { key } from '../support/hand-made-btrees.ts';
+import { crc32, pattern, ptr, words } from '../support/hand-made-data.ts';
+import { type MadeEntry, MadeJournal, subEntry } from '../support/hand-made-journal.ts';
 import { buildNode, nodePtr, testKey } from '../support/nodes.ts';
 
 export interface HostileImage {

@@ -7,7 +7,7 @@ import { CommandFailed, describeError, runCli } from '@bcachefs-ts/command';
 import { CorruptError, DeviceError } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
-import { validator } from './schemas.ts';
+import { validator } from '../support/schemas.ts';
 
 const violations = validator('error');
 const folder = mkdtempSync(join(tmpdir(), 'errors-'));

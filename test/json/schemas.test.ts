@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
 import { fixture, whyNoFixtures } from '../support/fixtures.ts';
 import { testImages, withTestImage } from '../support/images.ts';
-import { validator } from './schemas.ts';
+import { validator } from '../support/schemas.ts';
 
 if (whyNoFixtures !== undefined) console.warn(`schemas against reference images skipped: ${whyNoFixtures}`);
 

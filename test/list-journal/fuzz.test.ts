@@ -34,11 +34,11 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { listJournalCommand } from '@bcachefs-ts/dump';
 import { describe, expect, test } from 'vitest';
+import { logEntry, MadeJournal, rootEntry, subEntry } from '../support/hand-made-journal.ts';
 import { testImageContents, testImages } from '../support/images.ts';
 import { sized } from '../support/long.ts';
 import { cpuMs, patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
-import { logEntry, MadeJournal, rootEntry, subEntry } from './hand-made.ts';
 
 const SLOWEST_MS = 5000;
 const LONGEST_OUTPUT = 64 * 2 ** 20;

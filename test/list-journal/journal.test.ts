@@ -21,7 +21,15 @@ import {
   withSection,
 } from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
-import { BLOCK_SECTORS, keyBytes, logEntry, MadeJournal, type MadeKey, rootEntry, subEntry } from './hand-made.ts';
+import {
+  BLOCK_SECTORS,
+  keyBytes,
+  logEntry,
+  MadeJournal,
+  type MadeKey,
+  rootEntry,
+  subEntry,
+} from '../support/hand-made-journal.ts';
 
 const INODES = 1;
 /** Its keys are of type set, without a snapshot or a value. */

@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { built } from '../cli/built.ts';
+import { built } from './built.ts';
 
 export interface Moment {
   readonly writtenBytes?: number;

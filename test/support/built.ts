@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { patient } from '../support/patience.ts';
+import { patient } from './patience.ts';
 
 export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { loadNativeCalls, type NativeCalls } from '@bcachefs-ts/command';
-import { fileSha256 } from '../support/fixtures.ts';
+import { fileSha256 } from './fixtures.ts';
 
 export interface ManifestEntry {
   readonly path?: string;

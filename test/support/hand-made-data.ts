@@ -11,8 +11,8 @@ import type { Key } from '../../packages/core/src/ondisk/bkey.ts';
 import { type BtreeName, btrees } from '../../packages/core/src/ondisk/btrees.ts';
 import { members } from '../../packages/core/src/ondisk/sb-fields/members.ts';
 import { readSuperblock } from '../../packages/core/src/superblock/read.ts';
-import { testImageContents } from '../support/images.ts';
-import { testKey } from '../support/nodes.ts';
+import { testImageContents } from './images.ts';
+import { testKey } from './nodes.ts';
 
 const superblock = () => readSuperblock(MemoryDevice.from(testImageContents('multi')[0]!)).sb;
 
