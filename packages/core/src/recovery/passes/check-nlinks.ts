@@ -71,7 +71,7 @@ function isToBeFixed(context: PassContext, index: InodeIndex, row: number, links
 }
 
 /** Names of each version of a file, subdirectories of each version of a directory. */
-function countLinks(context: PassContext, { rows, table }: InodeIndex): Uint32Array {
+export function countLinks(context: PassContext, { rows, table }: InodeIndex): Uint32Array {
   const { columns } = rows;
   const links = new Uint32Array(rows.count);
   for (const group of groupsOf(context, 'dirents')) {

@@ -48,7 +48,7 @@ const NAME_MAX = 255;
 const VERSIONED = ['extents', 'dirents', 'xattrs'] as const;
 
 const encoder = new TextEncoder();
-const nameBytes = (text: string): Uint8Array => encoder.encode(text);
+export const nameBytes = (text: string): Uint8Array => encoder.encode(text);
 const LOST_AND_FOUND = nameBytes('lost+found');
 
 const wordsOf = (inum: bigint): Words64 => ({ lo: Number(inum & 0xffff_ffffn), hi: Number(inum >> 32n) });

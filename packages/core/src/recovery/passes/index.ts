@@ -3,7 +3,16 @@
 
 import type { PassName } from '../../ondisk/passes.ts';
 import type { Pass } from '../pass.ts';
+import { checkDirectoryStructure } from './check-directory-structure.ts';
+import { checkDirents } from './check-dirents.ts';
+import { checkExtents } from './check-extents.ts';
+import { checkInodes } from './check-inodes.ts';
 import { checkNlinks } from './check-nlinks.ts';
+import { checkRoot } from './check-root.ts';
+import { checkSubvolumeStructure } from './check-subvolume-structure.ts';
+import { checkUnreachableInodes } from './check-unreachable-inodes.ts';
+import { checkXattrs } from './check-xattrs.ts';
+import { deleteDeadInodes } from './delete-dead-inodes.ts';
 
 export const recoveryPasses: { readonly [N in PassName]: Pass | null } = {
   recovery_pass_empty: null,
@@ -41,18 +50,18 @@ export const recoveryPasses: { readonly [N in PassName]: Pass | null } = {
   check_subvols: null,
   check_subvol_children: null,
   delete_dead_snapshots: null,
-  check_inodes: null,
-  check_extents: null,
+  check_inodes: checkInodes,
+  check_extents: checkExtents,
   check_indirect_extents: null,
-  check_dirents: null,
-  check_xattrs: null,
-  check_root: null,
-  check_unreachable_inodes: null,
-  check_subvolume_structure: null,
-  check_directory_structure: null,
+  check_dirents: checkDirents,
+  check_xattrs: checkXattrs,
+  check_root: checkRoot,
+  check_unreachable_inodes: checkUnreachableInodes,
+  check_subvolume_structure: checkSubvolumeStructure,
+  check_directory_structure: checkDirectoryStructure,
   check_nlinks: checkNlinks,
   resume_logged_ops: null,
-  delete_dead_inodes: null,
+  delete_dead_inodes: deleteDeadInodes,
   // Of later versions than what is written here.
   merge_btree_nodes: null,
   presplit_shard_boundaries: null,

@@ -7,7 +7,7 @@ import { InodeRows } from '../../check/inode-rows.ts';
 import { entryOf } from '../../fs/dirents.ts';
 import { inodeOfKey } from '../../fs/inode.ts';
 import type { Key } from '../../ondisk/bkey.ts';
-import { type Bpos, bposOffset, bposText, makeBpos } from '../../ondisk/bpos.ts';
+import { type Bpos, bposInode, bposOffset, bposText, makeBpos } from '../../ondisk/bpos.ts';
 import { type BtreeName, btrees } from '../../ondisk/btrees.ts';
 import type { Location } from '../../ondisk/errors.ts';
 import { keyTypes } from '../../ondisk/keys/key-types.ts';
@@ -108,6 +108,20 @@ export function placeOf(context: PassContext, index: InodeIndex, row: number, co
   const { inum, snapshot } = index.rows.columns;
   const where = { btree: 'inodes', pos: bposText(makeBpos(0n, inum[row]!, snapshot[row]!)) };
   const path = counted < PATHS_MAX ? pathOf(context, index, row) : undefined;
+  return path === undefined ? where : { ...where, path };
+}
+
+/** A key of an inode that has the inode first in its position. */
+export function placeOfKey(
+  context: PassContext,
+  index: InodeIndex,
+  btree: BtreeName,
+  pos: Bpos,
+  counted = 0,
+): Location {
+  const where = { btree, pos: bposText(pos) };
+  const row = counted < PATHS_MAX ? index.rows.seenFrom(bposInode(pos), pos[0]!, index.table) : undefined;
+  const path = row === undefined ? undefined : pathOf(context, index, row);
   return path === undefined ? where : { ...where, path };
 }
 

@@ -1,0 +1,70 @@
+// check_root: every subvolume has a root directory, the first of all the one that a mount shows.
+//
+// The kernel looks after names and files, and cannot go on without a root; here it comes before everything that leans on it. Needs: snapshots
+// and subvolumes. Raises: root_dir_missing, root_inode_not_dir, subvol_to_missing_root. Memory: the inode index.
+// Repair: the directory is made again, in the snapshot that its entries are in; check_dirents then finds them where they are.
+// Source: check_root in fsck.c, check_subvol in subvolume.c, v1.13.0.
+
+import { IS_DIRECTORY } from '../../check/inode-rows.ts';
+import { FILE_TYPE_DIR } from '../../ondisk/inode-tables.ts';
+import { finding } from '../../report/finding.ts';
+import { ROOT_SUBVOLUME, type SubvolumeEntry } from '../../snapshots/snapshot-table.ts';
+import type { Pass, PassContext } from '../pass.ts';
+import { FileRepairs } from './file-repairs.ts';
+import { type InodeIndex, inodeIndex, placeOf } from './inode-index.ts';
+import { homeOf } from './owners.ts';
+import { RepairQueue } from './repair-queue.ts';
+
+export const checkRoot: Pass = {
+  name: 'check_root',
+  needs: ['check_snapshots', 'check_snapshot_trees'],
+  run(context) {
+    if (context.unreadable.has('inodes') || context.unreadable.has('subvolumes')) return;
+    const index = inodeIndex(context);
+    const repairs = new RepairQueue(context);
+    const files = new FileRepairs(context);
+    for (const subvolume of index.table.subvolumes()) {
+      if (subvolume.state !== 'live') continue;
+      const { id, rootInode, snapshot } = subvolume;
+      const row = index.rows.seenFrom(rootInode, snapshot, index.table);
+      if (row === undefined) {
+        if (isMissingFixed(context, subvolume)) repairs.add(() => makeRoot(files, subvolume));
+      } else if (!index.rows.has(row, IS_DIRECTORY) && isTypeFixed(context, index, row)) {
+        const version = index.rows.columns.snapshot[row]!;
+        repairs.add(() =>
+          files.editInode(rootInode, version, inode => {
+            inode.bi_mode = (FILE_TYPE_DIR << 12) | (inode.bi_mode & 0o7777);
+            inode.bi_subvol = id;
+            inode.bi_size = 0n;
+          }),
+        );
+      }
+    }
+    repairs.run();
+  },
+};
+
+function isMissingFixed({ reporter }: PassContext, { id, rootInode }: SubvolumeEntry): boolean {
+  const where = { btree: 'subvolumes', pos: `0:${id}:0` };
+  const proposal = { after: `the directory ${rootInode} is made anew` };
+  if (id !== ROOT_SUBVOLUME)
+    return reporter.found(finding('subvol_to_missing_root', where, { inum: rootInode }), proposal) === 'fix';
+  const detail = `inode ${rootInode}, which is missing, expected the root directory`;
+  return reporter.found(finding('root_dir_missing', where, { detail }), proposal) === 'fix';
+}
+
+function isTypeFixed(context: PassContext, index: InodeIndex, row: number): boolean {
+  const detail = `mode ${index.rows.columns.mode[row]!.toString(8)} of the root of a subvolume, expected a directory`;
+  const where = placeOf(context, index, row);
+  return context.reporter.found(finding('root_inode_not_dir', where, { detail })) === 'fix';
+}
+
+function makeRoot(files: FileRepairs, { id, rootInode, snapshot, fsPathParent }: SubvolumeEntry): void {
+  // One that was made for the subvolume that it is a snapshot of may do.
+  if (files.inode(rootInode, snapshot) !== undefined) return;
+  files.createInode(rootInode, homeOf(files, rootInode, snapshot), {
+    bi_mode: (FILE_TYPE_DIR << 12) | 0o755,
+    bi_subvol: id,
+    bi_parent_subvol: id === ROOT_SUBVOLUME ? 0 : fsPathParent,
+  });
+}
