@@ -499,7 +499,7 @@ interface CheckedBset {
 }
 
 /** The first thing that is wrong with a key's value. */
-function valueProblem(key: Key, context: KeyValidateContext): KeyProblem | undefined {
+export function valueProblem(key: Key, context: KeyValidateContext): KeyProblem | undefined {
   const kind = keyKind(key.k.type);
   if (kind === undefined) return undefined;
   if (key.value.length < kind.minBytes) {

@@ -1,7 +1,7 @@
 // check_unreachable_inodes: what no name leads to gets one in the lost+found of its subvolume.
 //
 // Checks: every version of an inode has a name that its own snapshot sees, is the root, or is unlinked. Needs: check_dirents, after which an
-// inode that has noted a name has it. Raises: inode_unreachable. Memory: the inode index, 4 bytes for each row, and what is unreachable.
+// inode that has noted a name has it. Raises: inode_unreachable, subvol_unreachable. Memory: the inode index, 4 bytes for each row, and what is unreachable.
 // Repair: a name in lost+found, `#NUMBER`, in the snapshot of the version, so that all that see it see its name. What is below a directory
 // stays there.
 // Source: check_unreachable_inode and reattach_inode in fsck.c, v1.13.0.
@@ -36,7 +36,11 @@ export const checkUnreachableInodes: Pass = {
       const [number, version] = [inum[row]!, snapshot[row]!];
       const canBe = files.subvolumeShowing(version) !== undefined;
       const where = placeOf(context, index, row);
-      const found = finding('inode_unreachable', where, {});
+      const id = index.rows.columns.subvolume[row]!;
+      const found =
+        index.table.subvolume(id) === undefined
+          ? finding('inode_unreachable', where, {})
+          : finding('subvol_unreachable', where, { detail: `subvolume ${id} without a name, expected one` });
       const proposal = { isRepairable: canBe, after: 'a name in lost+found' };
       if (context.reporter.found(found, proposal) === 'fix') repairs.add(() => attach(files, number, version));
     }

@@ -9,10 +9,16 @@ import { checkExtents } from './check-extents.ts';
 import { checkInodes } from './check-inodes.ts';
 import { checkNlinks } from './check-nlinks.ts';
 import { checkRoot } from './check-root.ts';
+import { checkSnapshotTrees } from './check-snapshot-trees.ts';
+import { checkSnapshots } from './check-snapshots.ts';
+import { checkSubvolChildren } from './check-subvol-children.ts';
+import { checkSubvols } from './check-subvols.ts';
 import { checkSubvolumeStructure } from './check-subvolume-structure.ts';
 import { checkUnreachableInodes } from './check-unreachable-inodes.ts';
 import { checkXattrs } from './check-xattrs.ts';
 import { deleteDeadInodes } from './delete-dead-inodes.ts';
+import { reconstructSnapshots } from './reconstruct-snapshots.ts';
+import { resumeLoggedOps } from './resume-logged-ops.ts';
 
 export const recoveryPasses: { readonly [N in PassName]: Pass | null } = {
   recovery_pass_empty: null,
@@ -44,11 +50,11 @@ export const recoveryPasses: { readonly [N in PassName]: Pass | null } = {
   fs_journal_alloc: null,
   set_may_go_rw: null,
   journal_replay: null,
-  reconstruct_snapshots: null,
-  check_snapshot_trees: null,
-  check_snapshots: null,
-  check_subvols: null,
-  check_subvol_children: null,
+  reconstruct_snapshots: reconstructSnapshots,
+  check_snapshot_trees: checkSnapshotTrees,
+  check_snapshots: checkSnapshots,
+  check_subvols: checkSubvols,
+  check_subvol_children: checkSubvolChildren,
   delete_dead_snapshots: null,
   check_inodes: checkInodes,
   check_extents: checkExtents,
@@ -60,7 +66,7 @@ export const recoveryPasses: { readonly [N in PassName]: Pass | null } = {
   check_subvolume_structure: checkSubvolumeStructure,
   check_directory_structure: checkDirectoryStructure,
   check_nlinks: checkNlinks,
-  resume_logged_ops: null,
+  resume_logged_ops: resumeLoggedOps,
   delete_dead_inodes: deleteDeadInodes,
   // Of later versions than what is written here.
   merge_btree_nodes: null,

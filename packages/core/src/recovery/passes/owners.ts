@@ -95,11 +95,14 @@ function* ownerless(context: PassContext, btree: OwnedBtree, { rows, table }: In
 export function recreate(files: FileRepairs, btree: OwnedBtree, inum: bigint, snapshot: number, type?: number): void {
   const home = homeOf(files, inum, snapshot);
   if (files.inode(inum, home) !== undefined) return;
-  const isDirectory = btree === 'dirents' || type === FILE_TYPE_DIR;
+  // A version in another snapshot knows what it is.
+  const [other] = files.versions(inum);
+  const known = other === undefined ? type : modeType(other.inode.bi_mode);
+  const isDirectory = known === FILE_TYPE_DIR || (btree === 'dirents' && other === undefined);
   if (isDirectory) files.createInode(inum, home, { bi_mode: (FILE_TYPE_DIR << 12) | 0o700 });
   else {
     const { end, sectors } = extentOf(files, inum, home);
-    const mode = type === FILE_TYPE_LNK ? (FILE_TYPE_LNK << 12) | 0o777 : (FILE_TYPE_REG << 12) | 0o600;
+    const mode = known === FILE_TYPE_LNK ? (FILE_TYPE_LNK << 12) | 0o777 : (FILE_TYPE_REG << 12) | 0o600;
     const size = { bi_size: BigInt(end * SECTOR_BYTES), bi_sectors: BigInt(sectors) };
     files.createInode(inum, home, { bi_mode: mode, ...size });
   }

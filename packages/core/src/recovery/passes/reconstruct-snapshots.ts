@@ -1,0 +1,253 @@
+// reconstruct_snapshots: snapshots and subvolumes that keys name, and that are not there, are made again.
+//
+// Checks: each snapshot that keys of versioned btrees carry, that a subvolume lives in, or that a node names as its parent or child; each
+// subvolume that a directory takes itself for the root of, or that a node says to be lived in by. Needs: the inodes.
+// Raises: root_subvol_missing, subvol_missing, bkey_in_missing_snapshot, snapshot_node_missing. Memory: the inode index, and the ids.
+// Repair: what a lost node was follows from what is left: the node that has it as a child is its parent, those that have it as their parent
+// are its children, the subvolume that lives in it says so. Where none of that is left, ids that occur at one inode together are of one tree,
+// and a parent's id is above its children's. Nothing is deleted for being in a snapshot that was lost.
+// Source: bch2_reconstruct_snapshots and check_snapshot_exists in snapshot.c (which knows trees of one node only), v1.13.0.
+
+import { IS_DIRECTORY } from '../../check/inode-rows.ts';
+import { bposText, makeBpos } from '../../ondisk/bpos.ts';
+import type { BtreeName } from '../../ondisk/btrees.ts';
+import { FILE_TYPE_DIR } from '../../ondisk/inode-tables.ts';
+import { ROOT_INODE } from '../../ondisk/inode-unpack.ts';
+import { finding } from '../../report/finding.ts';
+import { ROOT_SUBVOLUME } from '../../snapshots/snapshot-table.ts';
+import type { Pass, PassContext } from '../pass.ts';
+import { FileRepairs } from './file-repairs.ts';
+import { inodeIndex, keysOf } from './inode-index.ts';
+import {
+  asChildren,
+  HAS_SUBVOLUME,
+  IS_DELETED,
+  IS_SNAPSHOT,
+  idPlace,
+  newNode,
+  newSubvolume,
+  SnapshotKeys,
+} from './snapshot-keys.ts';
+
+const VERSIONED: readonly BtreeName[] = ['inodes', 'extents', 'dirents', 'xattrs'];
+
+export const reconstructSnapshots: Pass = {
+  name: 'reconstruct_snapshots',
+  needs: ['check_topology'],
+  run(context) {
+    if (context.unreadable.has('snapshots') || context.unreadable.has('inodes')) return;
+    const keys = new SnapshotKeys(context);
+    if (!context.unreadable.has('subvolumes')) {
+      reconstructSubvolumes(context, keys);
+      bringHome(context, keys);
+    }
+    reconstructNodes(context, keys);
+  },
+};
+
+/** A subvolume that names a snapshot which never was, while a leaf says that the subvolume lives in it. */
+function bringHome(context: PassContext, keys: SnapshotKeys): void {
+  const { rows } = inodeIndex(context);
+  for (const [id, { snapshot }] of [...keys.subvolumes]) {
+    if (keys.nodes.has(snapshot) || rows.columns.snapshot.subarray(0, rows.count).includes(snapshot)) continue;
+    const [home, ...others] = homesOf(keys, id).filter(one => keys.children(one).length === 0);
+    if (home === undefined || others.length > 0) continue;
+    const found = finding('snapshot_node_missing', idPlace('subvolumes', id), { as: 'snapshot', snapshot });
+    if (context.reporter.found(found, { after: `snapshot ${home}` }) === 'fix')
+      keys.editSubvolume(id, { snapshot: home });
+  }
+}
+
+/** A directory that is the root of one. */
+interface Root {
+  readonly inum: bigint;
+  /** Of its version. */
+  readonly snapshot: number;
+  readonly parent: number;
+}
+
+function reconstructSubvolumes(context: PassContext, keys: SnapshotKeys): void {
+  const roots = rootsBySubvolume(context);
+  const missing = new Set([...roots.keys()].filter(id => !keys.subvolumes.has(id)));
+  if (!keys.subvolumes.has(ROOT_SUBVOLUME)) missing.add(ROOT_SUBVOLUME);
+  for (const id of [...missing].sort((a, b) => a - b)) {
+    const homes = homesOf(keys, id);
+    const root = (roots.get(id) ?? []).find(one => homes.length === 0 || homes.some(home => sees(keys, home, one)));
+    const home = homes[0] ?? (root === undefined ? undefined : freeLeafBelow(keys, root.snapshot));
+    if (id !== ROOT_SUBVOLUME && (root === undefined || home === undefined)) continue;
+    const where = idPlace('subvolumes', id);
+    const found =
+      id === ROOT_SUBVOLUME
+        ? finding('root_subvol_missing', where, { detail: 'no subvolume 1, expected the one that a mount shows' })
+        : finding('subvol_missing', where, { subvolume: id });
+    if (context.reporter.found(found, { after: 'it is made anew' }) !== 'fix') continue;
+    const node = home ?? root?.snapshot ?? 0xffff_ffff;
+    const master = keys.trees.get(keys.nodes.get(node)?.tree ?? 0)?.master_subvol;
+    keys.writeSubvolume(
+      id,
+      newSubvolume({
+        snapshot: node,
+        inode: root?.inum ?? ROOT_INODE,
+        fs_path_parent: id === ROOT_SUBVOLUME ? 0 : (root?.parent ?? ROOT_SUBVOLUME),
+        flags: id !== ROOT_SUBVOLUME && master !== undefined && master !== id ? IS_SNAPSHOT : 0,
+      }),
+    );
+  }
+}
+
+/** Leaves that say that a subvolume lives in them. */
+const homesOf = (keys: SnapshotKeys, subvolume: number): readonly number[] =>
+  [...keys.nodes].filter(([, { subvol, flags }]) => subvol === subvolume && !(flags & IS_DELETED)).map(([id]) => id);
+
+const sees = (keys: SnapshotKeys, snapshot: number, root: Root): boolean => keys.isAncestor(snapshot, root.snapshot);
+
+/** A leaf that no subvolume lives in, which sees a version. */
+function freeLeafBelow(keys: SnapshotKeys, snapshot: number): number | undefined {
+  if (!keys.nodes.has(snapshot)) return snapshot;
+  const taken = new Set([...keys.subvolumes.values()].map(one => one.snapshot));
+  for (const id of [...keys.nodes.keys()].sort((a, b) => b - a)) {
+    if (keys.children(id).length === 0 && !taken.has(id) && keys.isAncestor(id, snapshot)) return id;
+  }
+  return undefined;
+}
+
+function rootsBySubvolume(context: PassContext): Map<number, Root[]> {
+  const { rows } = inodeIndex(context);
+  const { inum, snapshot, subvolume, parentSubvolume } = rows.columns;
+  const roots = new Map<number, Root[]>();
+  for (let row = 0; row < rows.count; row++) {
+    const id = subvolume[row]!;
+    if (id === 0 || !rows.has(row, IS_DIRECTORY)) continue;
+    const root = { inum: inum[row]!, snapshot: snapshot[row]!, parent: parentSubvolume[row]! };
+    roots.set(id, [...(roots.get(id) ?? []), root]);
+  }
+  return roots;
+}
+
+/** What is known of a node that is missing. */
+interface Lost {
+  readonly id: number;
+  /** A key that is in it; undefined where only other nodes and subvolumes name it. */
+  readonly where: { readonly btree: BtreeName; readonly pos: string } | undefined;
+  readonly as: 'parent' | 'snapshot';
+  readonly from: number;
+}
+
+function reconstructNodes(context: PassContext, keys: SnapshotKeys): void {
+  // The highest first: parents before their children.
+  for (const lost of lostNodes(context, keys).toSorted((a, b) => b.id - a.id)) {
+    const { id, where, as, from } = lost;
+    const found =
+      where === undefined
+        ? finding('snapshot_node_missing', idPlace(as === 'parent' ? 'snapshots' : 'subvolumes', from), {
+            as,
+            snapshot: id,
+          })
+        : finding('bkey_in_missing_snapshot', where, { snapshot: id });
+    if (context.reporter.found(found, { after: 'the node is made anew' }) !== 'fix') continue;
+    makeNode(context, keys, id);
+  }
+}
+
+function lostNodes(context: PassContext, keys: SnapshotKeys): readonly Lost[] {
+  const lost = new Map<number, Lost>();
+  const add = (one: Lost) => {
+    if (one.id !== 0 && !keys.nodes.has(one.id) && !lost.has(one.id)) lost.set(one.id, one);
+  };
+  for (const [from, { snapshot: id }] of keys.subvolumes) add({ id, where: undefined, as: 'snapshot', from });
+  for (const [from, { parent }] of keys.nodes) {
+    if (parent > from) add({ id: parent, where: undefined, as: 'parent', from });
+  }
+  const { rows } = inodeIndex(context);
+  const { snapshot, inum } = rows.columns;
+  for (let row = 0; row < rows.count; row++) {
+    const id = snapshot[row]!;
+    if (keys.nodes.has(id)) continue;
+    add({ id, where: { btree: 'inodes', pos: bposText(makeBpos(0n, inum[row]!, id)) }, as: 'snapshot', from: 0 });
+  }
+  // Inodes are written with whatever else is: what other btrees carry is not met for the first time, unless inodes were lost.
+  if (lost.size > 0 || context.lostData.has('inodes')) {
+    for (const btree of VERSIONED) {
+      for (const { k } of keysOf(context, btree)) {
+        const id = k.p[0]!;
+        if (!keys.nodes.has(id)) add({ id, where: { btree, pos: bposText(k.p) }, as: 'snapshot', from: 0 });
+      }
+    }
+  }
+  return [...lost.values()];
+}
+
+function makeNode(context: PassContext, keys: SnapshotKeys, id: number): void {
+  const above = [...keys.nodes].find(([other, { children }]) => other > id && children.includes(id))?.[0];
+  const below = [...keys.nodes].filter(([other, { parent }]) => other < id && parent === id).map(([other]) => other);
+  let home = [...keys.subvolumes].find(([, value]) => value.snapshot === id)?.[0] ?? 0;
+  const tops = below.length > 0 ? below : home === 0 ? topsBelow(context, keys, id) : [];
+  const parent = above ?? (tops.length > 0 ? 0 : (placeInTree(context, keys, id) ?? 0));
+  // Nothing says what it was: without a subvolume in it all that is in it would go.
+  if (home === 0 && tops.length === 0) home = makeHome(context, keys, id);
+  const relative = keys.nodes.get(parent === 0 ? (tops[0] ?? 0) : parent);
+  const known = [...keys.trees].find(([, { root_snapshot }]) => root_snapshot === id)?.[0];
+  const tree = relative?.tree ?? known ?? keys.newTreeId();
+  const subvol = tops.length > 0 ? 0 : home;
+  const flags = subvol === 0 ? 0 : HAS_SUBVOLUME;
+  const depth = parent === 0 ? 0 : (keys.nodes.get(parent)?.depth ?? 0) + 1;
+  const skip = [parent, parent, parent];
+  keys.writeNode(id, newNode({ parent, children: asChildren(tops), subvol, flags, tree, depth, skip }));
+  if (!keys.trees.has(tree))
+    keys.writeTree(tree, { master_subvol: subvol, root_snapshot: parent === 0 ? id : keys.rootOf(id) });
+  const over = keys.nodes.get(parent);
+  if (over !== undefined && !over.children.includes(id))
+    keys.editNode(parent, { children: asChildren([...keys.children(parent), id]) });
+  for (const child of tops) keys.editNode(child, { parent: id });
+}
+
+/** A subvolume that shows what is in a snapshot, by the names that it then gets in lost+found. */
+function makeHome(context: PassContext, keys: SnapshotKeys, snapshot: number): number {
+  const files = new FileRepairs(context);
+  const id = Math.max(ROOT_SUBVOLUME, ...keys.subvolumes.keys()) + 1;
+  const inode = files.newInum();
+  keys.writeSubvolume(id, newSubvolume({ snapshot, inode, fs_path_parent: ROOT_SUBVOLUME }));
+  const root = { bi_mode: (FILE_TYPE_DIR << 12) | 0o700, bi_subvol: id, bi_parent_subvol: ROOT_SUBVOLUME };
+  files.createInode(inode, snapshot, root);
+  return id;
+}
+
+/** Roots of trees that share inodes with a lost node of a higher id: it was above them. */
+function topsBelow(context: PassContext, keys: SnapshotKeys, id: number): readonly number[] {
+  const tops = new Set<number>();
+  for (const other of companions(context, id)) {
+    if (other > id || !keys.nodes.has(other)) continue;
+    const top = keys.rootOf(other);
+    if (top < id) tops.add(top);
+  }
+  return tops.size > 2 ? [] : [...tops];
+}
+
+/** A node of the tree that a lost one shares inodes with, above it and with room for another child. */
+function placeInTree(context: PassContext, keys: SnapshotKeys, id: number): number | undefined {
+  const trees = new Set<number>();
+  for (const other of companions(context, id)) {
+    const tree = keys.nodes.get(other)?.tree;
+    if (tree !== undefined) trees.add(tree);
+  }
+  const places = [...keys.nodes].filter(
+    ([other, { tree, subvol, children }]) => other > id && trees.has(tree) && subvol === 0 && children.includes(0),
+  );
+  return places.length === 0 ? undefined : Math.min(...places.map(([other]) => other));
+}
+
+/** Snapshots that have versions of the same inodes. */
+function companions(context: PassContext, id: number): ReadonlySet<number> {
+  const { rows } = inodeIndex(context);
+  const { inum, snapshot } = rows.columns;
+  const found = new Set<number>();
+  for (let first = 0; first < rows.count; ) {
+    let end = first + 1;
+    while (end < rows.count && inum[end] === inum[first]) end++;
+    let isThere = false;
+    for (let row = first; row < end; row++) isThere ||= snapshot[row] === id;
+    if (isThere) for (let row = first; row < end; row++) if (snapshot[row] !== id) found.add(snapshot[row]!);
+    first = end;
+  }
+  return found;
+}
