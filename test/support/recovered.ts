@@ -5,12 +5,15 @@ import {
   checkInvariants,
   FileEdit,
   type FileRef,
+  FilesystemWriter,
   findingText,
   type Key,
   type MemoryDevice,
+  openMembers,
   type Policy,
   Reporter,
   recover,
+  seededRandom,
   type Transaction,
 } from '@bcachefs-ts/core/engine';
 import { writerOn } from './commits.ts';
@@ -60,6 +63,7 @@ export interface Recovered {
   readonly left: readonly string[];
   /** What another run finds. */
   readonly again: readonly string[];
+  /** Can be read where nothing is left. */
   readonly tree: readonly string[];
   readonly dropped: readonly { readonly key: Key; readonly reason: string }[];
 }
@@ -69,7 +73,12 @@ export function recovered(devices: readonly MemoryDevice[], policy: Policy = { k
   const run = () => {
     const reporter = new Reporter({ policy });
     const dropped: { key: Key; reason: string }[] = [];
-    recover(writerOn(devices, undefined, 3).writer, {
+    const writer = new FilesystemWriter(openMembers(devices), {
+      random: seededRandom('repair'),
+      now: () => 1_800_000_000n,
+      isRepair: true,
+    });
+    recover(writer, {
       reporter,
       onDropped: (_, key, reason) => dropped.push({ key, reason }),
     });
@@ -78,5 +87,14 @@ export function recovered(devices: readonly MemoryDevice[], policy: Policy = { k
   const { found, dropped } = run();
   const filesystem = openOn(devices);
   const left = checkInvariants(filesystem).findings.map(findingText);
-  return { found, dropped, left, again: Object.keys(run().found), tree: treeText(filesystem, '') };
+  const again = Object.keys(run().found);
+  return {
+    found,
+    dropped,
+    left,
+    again,
+    get tree() {
+      return treeText(filesystem, '');
+    },
+  };
 }

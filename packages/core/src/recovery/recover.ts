@@ -188,7 +188,9 @@ class Recovery {
         }
         this.#lostData.add(name);
       }
-      const keys = keysOfLeaves(this.#filesystem, survey.btree, leaves);
+      const keys = keysOfLeaves(this.#filesystem, survey.btree, leaves, key =>
+        this.#options.onDropped?.(survey.btree, key, 'its value is none that its type can have'),
+      );
       this.#writer.build(survey.btree, keys, given, Math.min(generation + GENERATION, 2 ** 32 - 1));
       isRebuilt = true;
     }

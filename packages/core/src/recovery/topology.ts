@@ -12,6 +12,7 @@
 import { bposPredecessor, bposSuccessor } from '../btree/iterate.ts';
 import type { BtreeNode } from '../btree/node.ts';
 import { DELETED } from '../btree/node.ts';
+import { valueProblem } from '../btree/node-read.ts';
 import type { FoundNode } from '../btree/node-scan.ts';
 import { addAccounting, type OverlayKey, overlayIndex } from '../journal/overlay.ts';
 import type { Key } from '../ondisk/bkey.ts';
@@ -22,8 +23,10 @@ import type { FaultName } from '../ondisk/faults.ts';
 import { BchBtreePtrV2, btreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
-import type { Filesystem } from '../opened/filesystem.ts';
+import { Filesystem } from '../opened/filesystem.ts';
 import { type Finding, finding, findingOf } from '../report/finding.ts';
+import { keyContext } from '../superblock/key-context.ts';
+import { repairedKey } from './key-repair.ts';
 
 /** A leaf that answers for a range of positions, as far as it can be read. */
 export interface Leaf {
@@ -288,11 +291,15 @@ export function fillGaps(
   return { leaves, gaps, generation };
 }
 
-/** All keys of some leaves in order, with what the journal has over them. Leaves are read one after the other. */
+/**
+ * All keys of some leaves in order, with what the journal has over them. Leaves are read one after the other.
+ * @param onDropped called with each key of a damaged leaf of which nothing can be made
+ */
 export function* keysOfLeaves(
   filesystem: Filesystem,
   btree: number,
   leaves: readonly Leaf[],
+  onDropped?: (key: Key) => void,
 ): Generator<Key, void, void> {
   const over = filesystem.replay.overlay.keysOf(btree, 0);
   let from = POS_MIN;
@@ -300,12 +307,36 @@ export function* keysOfLeaves(
   for (const { min, max, ptr } of leaves) {
     if (compareBpos(from, min) < 0) yield* withOverlay([], over, from, bposPredecessor(min));
     const node = filesystem.reader.read(btree, 0, ptr, { salvage: true });
-    yield* withOverlay(keysOfNode(node, min, max), over, min, max);
+    const keys =
+      node.facts.damage.length === 0
+        ? keysOfNode(node, min, max)
+        : salvagedKeys(filesystem, btree, { min, max, ptr }, onDropped);
+    yield* withOverlay(keys, over, min, max);
     isDone = compareBpos(max, SPOS_MAX) === 0;
     if (isDone) break;
     from = bposSuccessor(max);
   }
   if (!isDone) yield* withOverlay([], over, from, SPOS_MAX);
+}
+
+/** The keys of a leaf, with those whose values are invalid set right where that is possible. */
+function* salvagedKeys(
+  { set, replay, key: masterKey, sb }: Filesystem,
+  btree: number,
+  { min, max, ptr }: Pick<Leaf, 'min' | 'max' | 'ptr'>,
+  onDropped: ((key: Key) => void) | undefined,
+): Generator<Key> {
+  const context = keyContext(sb);
+  const unjudged = new Filesystem(set, replay, masterKey, { unvalidated: true });
+  for (const key of keysOfNode(unjudged.reader.read(btree, 0, ptr, { salvage: true }), min, max)) {
+    if (valueProblem(key, context) === undefined) {
+      yield key;
+      continue;
+    }
+    const repaired = repairedKey(key, btree, context);
+    if (repaired !== undefined) yield repaired;
+    else onDropped?.(key);
+  }
 }
 
 function* keysOfNode(node: BtreeNode, min: Bpos, max: Bpos): Generator<Key> {

@@ -146,7 +146,7 @@ class SnapshotCheck {
     }
   }
 
-  /** The subvolume that the others below a root were made from: the first that is no snapshot, else the oldest. */
+  /** The subvolume that the others below a root were made from: the first that was not made as a snapshot, else the oldest. */
   #masterOf(root: number): number {
     const within = [...this.#keys.subvolumes].filter(([, { snapshot }]) => this.#keys.isAncestor(snapshot, root));
     const master = within.find(([, { flags }]) => (flags & 2) === 0) ?? within[0];

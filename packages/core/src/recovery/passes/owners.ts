@@ -1,5 +1,5 @@
 // What keys of files belong to: each extent, dirent and xattr to an inode that its snapshot sees, of a type that may have such keys. What has
-// lost its inode gets it back, with what its keys tell of it; what has one of the wrong type decides what it really is.
+// lost its inode gets it back, with what its keys say of it; what has one of the wrong type decides what it really is.
 //
 // Raises: key_in_missing_inode, key_in_wrong_inode_type. Memory: what is missing.
 
@@ -119,7 +119,7 @@ export function homeOf(files: FileRepairs, inum: bigint, snapshot: number): numb
   return home;
 }
 
-/** Where the data of a file ends that a snapshot sees, and how much it is, in sectors. */
+/** Where the data of a file ends that a snapshot sees, and what it takes, in sectors. */
 export function extentOf(
   files: FileRepairs,
   inum: bigint,
