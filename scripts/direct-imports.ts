@@ -14,6 +14,14 @@ type Door = ReadonlyMap<string, string>;
 /** `import { a, type B, c as d } from '@bcachefs-ts/core/engine';`, as biome writes it; the same with `export`. */
 const THROUGH_A_DOOR = /^(import|export) \{([^{}]*)\} from '@bcachefs-ts\/([a-z-]+(?:\/engine)?)';$/gm;
 
+/** `import('@bcachefs-ts/files'), 'lsCommand'`, as the list of commands has it: what is loaded later is one command, not its package. */
+const APART = 'command:';
+const ONE_LATER = /\bimport\('@bcachefs-ts\/([a-z-]+)'\), '(\w+)'/g;
+
+/** `set-fs-option` for `setFsOptionCommand`: what parts of a bundle are called. */
+const chunkName = (command: string): string =>
+  command.replace(/Command$/, '').replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`);
+
 /** The file of a door: `core/engine` is packages/core/src/engine.ts. */
 function doorFile(root: string, name: string): string {
   const [folder = '', entry = 'index'] = name.split('/');
@@ -24,13 +32,22 @@ function doorFile(root: string, name: string): string {
 export function directImports(root: string): Plugin {
   return {
     name: 'direct-imports',
-    setup({ onLoad }) {
+    setup({ onResolve, onLoad }) {
       const doors = new Map<string, Promise<Door>>();
       const doorOf = (name: string): Promise<Door> => {
         const door = doors.get(name) ?? readDoor(doorFile(root, name));
         doors.set(name, door);
         return door;
       };
+      onResolve({ filter: new RegExp(`^${APART}`) }, ({ path }) => {
+        const [, name = '', command = ''] = path.split(/[:/]/);
+        return { path: chunkName(command), namespace: 'command', pluginData: { name, command } };
+      });
+      onLoad({ filter: /.*/, namespace: 'command' }, async ({ pluginData: { name, command } }) => {
+        const file = (await doorOf(name)).get(command);
+        if (file === undefined) throw new Error(`there is no ${command} at the door of ${name}`);
+        return { contents: `export { ${command} } from ${JSON.stringify(file)};`, resolveDir: root };
+      });
       onLoad({ filter: /[\\/]packages[\\/][^\\/]+[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
         const text = readFileSync(path, 'utf8');
         let contents = '';
@@ -40,7 +57,11 @@ export function directImports(root: string): Plugin {
           contents += text.slice(at, found.index) + direct(verb, names, await doorOf(name));
           at = found.index + statement.length;
         }
-        return { contents: contents + text.slice(at), loader: 'ts', resolveDir: dirname(path) };
+        contents += text.slice(at);
+        contents = contents.replaceAll(ONE_LATER, (_, name: string, command: string) => {
+          return `import('${APART}${name}/${command}'), '${command}'`;
+        });
+        return { contents, loader: 'ts', resolveDir: dirname(path) };
       });
     },
   };

@@ -3,7 +3,7 @@
 export { changeRandom } from './change-random.ts';
 export type { Palette } from './color.ts';
 export { type Command, type CommandDeclaration, defineCommand, defineStreamCommand, type Example } from './command.ts';
-export { type CommandEntry, type CommandGroup, listedEntries } from './command-list.ts';
+export { type CommandEntry, type CommandGroup, type Listed, listedEntries } from './command-list.ts';
 export { commonOptions } from './common-options.ts';
 export type { Context } from './context.ts';
 export { type CreationTime, creationTime, noLaterThan, secondsOf } from './creation-time.ts';

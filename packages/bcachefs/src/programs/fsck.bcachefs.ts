@@ -2,6 +2,7 @@
 
 import type { SingleCommandProgram } from '@bcachefs-ts/command';
 import { version } from '../version.ts';
+import { from } from './from.ts';
 
 /** What fsck.bcachefs of the reference ends with after its help: nothing was checked. */
 const FSCK_USAGE = 16;
@@ -11,5 +12,5 @@ export const fsckBcachefs: SingleCommandProgram = {
   version,
   summary: 'Check a filesystem, and repair it',
   helpExitCode: FSCK_USAGE,
-  load: async () => (await import('../commands/fsck.ts')).command,
+  ...from(() => import('@bcachefs-ts/fsck'), 'fsckCommand'),
 };

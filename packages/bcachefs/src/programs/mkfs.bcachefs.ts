@@ -2,10 +2,11 @@
 
 import type { SingleCommandProgram } from '@bcachefs-ts/command';
 import { version } from '../version.ts';
+import { from } from './from.ts';
 
 export const mkfsBcachefs: SingleCommandProgram = {
   name: 'mkfs.bcachefs',
   version,
   summary: 'make a new filesystem on one or more devices or image files',
-  load: async () => (await import('../commands/format.ts')).command,
+  ...from(() => import('@bcachefs-ts/format'), 'formatCommand'),
 };

@@ -1,3 +1,0 @@
-// A part of the bundle by itself, loaded when the command is run.
-
-export { setPassphraseCommand as command } from '@bcachefs-ts/show-super';
