@@ -13,6 +13,7 @@ import type { FaultName } from '../ondisk/faults.ts';
 import { type BackpointerOf, backpointerBpos, backpointerValue, isBackpointerTo } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { MEMBER_INVALID } from '../ondisk/member-states.ts';
+import { areEqual } from '../util/byte-text.ts';
 import { dataTypeOf, isTypeMismatch, TYPE } from './bucket-state.ts';
 import type { TouchedBucket } from './bucket-table.ts';
 import {
@@ -74,12 +75,6 @@ const areSamePointers = (before: Key | undefined, after: Key | undefined): boole
   after !== undefined &&
   before.k.size === after.k.size &&
   compareBpos(before.k.p, after.k.p) === 0;
-
-function areEqual(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
-}
 
 /** @returns sectors that wait to be moved or compressed */
 function markKey(context: TriggerContext, tx: Transaction, marked: MarkedKey, entryBytes: Uint8Array): number {

@@ -263,7 +263,7 @@ export class BtreeView {
       else for (let i = first; i < end; i++) yield node.key(i);
       return;
     }
-    yield* mergedKeys(node, first, end, over, overFrom, overEnd, backward);
+    yield* mergedKeys({ node, first, end }, { over, first: overFrom, end: overEnd }, backward);
   }
 }
 
@@ -291,7 +291,7 @@ function firstKey(node: BtreeNode | undefined, over: readonly OverlayKey[], from
     const overEnd = endIndex(over, to);
     if (overFrom < overEnd) {
       const end = node === undefined ? 0 : endOf(node, to);
-      for (const key of mergedKeys(node, first, end, over, overFrom, overEnd, false)) return key;
+      for (const key of mergedKeys({ node, first, end }, { over, first: overFrom, end: overEnd }, false)) return key;
       return undefined;
     }
   }
@@ -299,14 +299,24 @@ function firstKey(node: BtreeNode | undefined, over: readonly OverlayKey[], from
   return node.key(first);
 }
 
+/** Keys of a node by their numbers, from the first, below the end. */
+interface NodeRun {
+  readonly node: BtreeNode | undefined;
+  readonly first: number;
+  readonly end: number;
+}
+
+/** Keys of a journal, likewise. */
+interface OverlayRun {
+  readonly over: readonly OverlayKey[];
+  readonly first: number;
+  readonly end: number;
+}
+
 /** Two runs as one; at equal positions the journal's key counts. */
 function* mergedKeys(
-  node: BtreeNode | undefined,
-  first: number,
-  end: number,
-  over: readonly OverlayKey[],
-  overFrom: number,
-  overEnd: number,
+  { node, first, end }: NodeRun,
+  { over, first: overFrom, end: overEnd }: OverlayRun,
   backward: boolean,
 ): Generator<Key> {
   const step = backward ? -1 : 1;

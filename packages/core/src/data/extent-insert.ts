@@ -77,7 +77,7 @@ interface Cleared {
 
 /** @returns how many sectors of allocations were there */
 function clearRange(tx: Transaction, table: SnapshotTable, which: BtreeName, range: Cleared): number {
-  const { pos, start, end } = range;
+  const { start, end } = range;
   const overlapping: Key[] = [];
   // Keys stand at their ends: the first that ends after the start may overlap.
   for (const key of visibleIn(tx, table, which, range)) {
@@ -89,7 +89,7 @@ function clearRange(tx: Transaction, table: SnapshotTable, which: BtreeName, ran
     if (ALLOCATIONS.includes(old.k.type)) {
       sectors += Math.min(end, extentEnd(old)) - Math.max(start, extentStart(old));
     }
-    overwrite(tx, table, which, old, pos[0]!, start, end);
+    overwrite(tx, table, which, old, range);
   }
   return sectors;
 }
@@ -108,10 +108,9 @@ function overwrite(
   table: SnapshotTable,
   which: BtreeName,
   old: Key,
-  snapshot: number,
-  start: number,
-  end: number,
+  { pos, start, end }: Cleared,
 ): void {
+  const snapshot = pos[0]!;
   const oldPos = old.k.p;
   const [oldStart, oldEnd] = [extentStart(old), extentEnd(old)];
   const hasFront = oldStart < start;

@@ -124,12 +124,14 @@ export class ExtentWriter {
       if (isCompressed) {
         const [room, ...others] = rooms;
         assert(room !== undefined && others.length === 0, 'room for what is whole is in one piece');
-        yield this.#extent(pos, start, piece.length, stored, type, room.pointers, options);
+        const { pointers } = room;
+        yield this.#extent(pos, { start, lengthBytes: piece.length, stored, type, pointers }, options);
       } else {
         let from = 0;
         for (const room of rooms) {
           const part = stored.subarray(from, from + room.sectors * SECTOR_BYTES);
-          yield this.#extent(pos, start + from / SECTOR_BYTES, part.length, part, type, room.pointers, options);
+          const at = { start: start + from / SECTOR_BYTES, lengthBytes: part.length };
+          yield this.#extent(pos, { ...at, stored: part, type, pointers: room.pointers }, options);
           from += part.length;
         }
       }
@@ -142,14 +144,9 @@ export class ExtentWriter {
     for (const gathered of this.#gathered.values()) gathered.flush();
   }
 
-  /** @param lengthBytes of the file's bytes; @param stored what becomes of them, compressed or not */
   #extent(
     pos: Bpos,
-    startSector: number,
-    lengthBytes: number,
-    stored: Uint8Array,
-    compressionType: number,
-    pointers: readonly ExtentPtr[],
+    { start, lengthBytes, stored, type: compressionType, pointers }: PlacedPiece,
     options: IoOptions,
   ): Key {
     const { csumType } = options;
@@ -192,7 +189,7 @@ export class ExtentWriter {
     }
     const rebalance = this.#rebalanceEntry(options, compressionType, pointers);
     if (rebalance !== undefined) entries.push(rebalance);
-    const end = startSector + size;
+    const end = start + size;
     const p = Uint32Array.of(pos[0]!, end >>> 0, Math.floor(end / 2 ** 32), pos[3]!, pos[4]!);
     return makeKey(EXTENT, p, encodeExtentEntries(entries), { size, bversion_lo: version });
   }
@@ -237,6 +234,19 @@ export class ExtentWriter {
       device => device?.isWritable === true && allowsData(device, 'user') && isInTarget(device, target),
     );
   }
+}
+
+/** What becomes one extent. */
+interface PlacedPiece {
+  /** Where in the file it begins, in sectors. */
+  readonly start: number;
+  /** Of the file's bytes. */
+  readonly lengthBytes: number;
+  /** What becomes of them, compressed or not. */
+  readonly stored: Uint8Array;
+  /** Of compressionTypes. */
+  readonly type: number;
+  readonly pointers: readonly ExtentPtr[];
 }
 
 /** Of an entry that asks for nothing. */

@@ -75,7 +75,7 @@ export class StripeReader {
     for (let at = start; at < start + sectors; ) {
       const first = at - (at % pieceSectors);
       const end = Math.min(first + pieceSectors, found.sectors);
-      const piece = new StripePiece(this.#source, this.#gens, found, idx, first, end, where);
+      const piece = new StripePiece(this.#source, this.#gens, { stripe: found, idx, first, end }, where);
       const bytes = piece.rebuild(block);
       const until = Math.min(end, start + sectors);
       into.set(
@@ -127,8 +127,20 @@ function pieceSize(value: Stripe): number {
   return Math.min(2 ** value.csum_granularity_bits, value.sectors);
 }
 
+/** Some sectors of all blocks of a stripe. */
+interface StripeRange {
+  readonly stripe: Stripe;
+  readonly idx: number;
+  readonly first: number;
+  readonly end: number;
+}
+
 /** The same sectors of all blocks. */
-class StripePiece {
+class StripePiece implements StripeRange {
+  readonly stripe: Stripe;
+  readonly idx: number;
+  readonly first: number;
+  readonly end: number;
   readonly #bytes: number;
   /** By number of the block. */
   readonly #failed = new Map<number, BlockFailure>();
@@ -136,13 +148,13 @@ class StripePiece {
   constructor(
     readonly source: FilesystemSource,
     readonly gens: BucketGens,
-    readonly stripe: Stripe,
-    readonly idx: number,
-    /** Sectors in the blocks. */
-    readonly first: number,
-    readonly end: number,
+    { stripe, idx, first, end }: StripeRange,
     readonly where: Location,
   ) {
+    this.stripe = stripe;
+    this.idx = idx;
+    this.first = first;
+    this.end = end;
     this.#bytes = (end - first) * SECTOR_BYTES;
   }
 

@@ -13,7 +13,7 @@ import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { type DamageOptions, type OnDamage, reportDamage } from '../snapshots/damage.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { visibleKeys } from '../snapshots/visible.ts';
-import { latin1Text, printableBytes } from '../util/byte-text.ts';
+import { areEqual, latin1Text, printableBytes } from '../util/byte-text.ts';
 import type { Words64 } from './siphash.ts';
 import { compareWords, type StrHash } from './str-hash.ts';
 
@@ -139,10 +139,6 @@ function nextOffset(pos: Bpos): Bpos | undefined {
 }
 
 const isSameOffset = (a: Bpos, b: Bpos): boolean => a[1] === b[1] && a[2] === b[2];
-
-export function areEqual(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
-}
 
 /** Keys at neighbouring positions: a name is at its hash, or after it with no position free between. */
 class Chain {

@@ -17,7 +17,7 @@ import { xattr } from '../ondisk/keys/xattr.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { visibleKeyAt } from '../snapshots/visible.ts';
 import { deleteInSnapshot } from '../snapshots/whiteouts.ts';
-import { areEqual } from './dirents.ts';
+import { areEqual } from '../util/byte-text.ts';
 import type { Words64 } from './siphash.ts';
 import type { StrHash } from './str-hash.ts';
 

@@ -22,6 +22,7 @@ export function journalKeys(
 ): readonly Key[] {
   const { payload } = entry;
   const view = viewOf(payload);
+  const judge: Judge = { place, context, refuse };
   const keys: Key[] = [];
   for (let start = 0; start < payload.length; ) {
     const u64s = view.getUint8(start);
@@ -37,39 +38,38 @@ export function journalKeys(
       );
       break;
     }
-    const key = keyAt(view, payload, start, end, place, context, refuse);
+    const key = keyAt(view, payload, start, end, judge);
     if (key !== undefined) keys.push(key);
     start = end;
   }
   return keys;
 }
 
-function keyAt(
-  view: DataView,
-  payload: Uint8Array,
-  start: number,
-  end: number,
-  place: KeyPlace,
-  context: KeyValidateContext,
-  refuse: (error: FaultName, detail: string) => void,
-): Key | undefined {
+/** What keys are judged by, as journalKeys has it. */
+interface Judge {
+  readonly place: KeyPlace;
+  readonly context: KeyValidateContext;
+  refuse(error: FaultName, detail: string): void;
+}
+
+function keyAt(view: DataView, payload: Uint8Array, start: number, end: number, judge: Judge): Key | undefined {
   if (end - start < 8 * BKEY_U64S) {
-    refuse('bkey_u64s_too_small', `u64s is ${(end - start) / 8}, expected ${BKEY_U64S} or more`);
+    judge.refuse('bkey_u64s_too_small', `u64s is ${(end - start) / 8}, expected ${BKEY_U64S} or more`);
     return undefined;
   }
   const k = Bkey.get(view, start);
   if ((k.format & 0x7f) !== KEY_FORMAT_CURRENT) {
-    refuse('journal_entry_bkey_bad_format', `format ${k.format}, expected ${KEY_FORMAT_CURRENT}`);
+    judge.refuse('journal_entry_bkey_bad_format', `format ${k.format}, expected ${KEY_FORMAT_CURRENT}`);
     return undefined;
   }
   const key = { k, value: payload.subarray(start + Bkey.size, end) };
-  const problem = firstProblem(key, place, context);
+  const problem = firstProblem(key, judge);
   if (problem === undefined) return key;
-  refuse(problem.error, problem.detail);
+  judge.refuse(problem.error, problem.detail);
   return undefined;
 }
 
-function firstProblem(key: Key, place: KeyPlace, context: KeyValidateContext): KeyProblem | undefined {
+function firstProblem(key: Key, { place, context }: Judge): KeyProblem | undefined {
   try {
     return keyProblems(key, place, context)[0];
   } catch (thrown) {

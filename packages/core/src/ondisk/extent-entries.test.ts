@@ -3,10 +3,12 @@
 
 import { describe, expect, test } from 'vitest';
 import { randomFrom, testSeed } from '../../../../test/support/random.ts';
+import { checksumTypes } from './checksum-types.ts';
 import {
   decodeExtentEntries,
   decodeExtentPtr,
   encodeExtentEntries,
+  narrowestCrc,
   type WritableExtentEntry,
 } from './extent-entries.ts';
 import { viewOf } from './layout.ts';
@@ -147,9 +149,58 @@ describe('encodeExtentEntries', () => {
     expect(decodeExtentEntries(encodeExtentEntries(entries))).toEqual(entries);
   });
 
+  test('gives back what an extent wishes for, each field at its place', () => {
+    const nothing = {
+      type: 'rebalance_v1',
+      need_rb: 0,
+      hipri: false,
+      pending: false,
+      data_replicas: 0,
+      data_checksum: 0,
+      erasure_code: 0,
+      background_compression: 0,
+      background_target: 0,
+      promote_target: 0,
+      from_inode: 0,
+    } as const;
+    const largest = {
+      data_replicas: 15,
+      data_checksum: 15,
+      erasure_code: 1,
+      background_compression: 255,
+      background_target: 65_535,
+      promote_target: 65_535,
+      from_inode: 63,
+    };
+    for (const [name, value] of Object.entries(largest)) {
+      const entry = { ...nothing, [name]: value };
+      expect(decodeExtentEntries(encodeExtentEntries([entry]))).toEqual([entry]);
+    }
+    expect(decodeExtentEntries(encodeExtentEntries([{ ...nothing, ...largest }]))).toEqual([
+      { ...nothing, ...largest },
+    ]);
+  });
+
   test('refuses what does not fit', () => {
     const crc = { ...checksummed, type: 'crc32', uncompressed_size: 129, csum_lo: 1n, csum_hi: 0n } as const;
     expect(() => encodeExtentEntries([crc])).toThrow('128 fits into 7 bits');
+  });
+});
+
+describe('narrowestCrc', () => {
+  test.each([
+    ['crc32c', 128, 'crc32'],
+    ['crc32c', 129, 'crc64'],
+    ['crc64', 1, 'crc64'],
+    ['chacha20_poly1305_80', 512, 'crc64'],
+    ['chacha20_poly1305_80', 513, 'crc128'],
+    ['chacha20_poly1305_128', 1, 'crc128'],
+    ['none', 8192, 'crc128'],
+  ] as const)('%s of %i sectors is a %s', (checksum, size, type) => {
+    const crc = { ...checksummed, csum_type: checksumTypes.idOf(checksum), uncompressed_size: size, offset: 0 };
+    const entry = narrowestCrc({ ...crc, csum_lo: 1n, csum_hi: 0n });
+    expect(entry.type).toBe(type);
+    expect(decodeExtentEntries(encodeExtentEntries([entry]))).toEqual([entry]);
   });
 });
 

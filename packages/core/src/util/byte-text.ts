@@ -14,6 +14,12 @@ export function utf8Text(source: Uint8Array): string | undefined {
   }
 }
 
+export function areEqual(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
 /** The order of names: that of their bytes, as Buffer.compare has it. */
 export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   const length = Math.min(a.length, b.length);

@@ -88,11 +88,9 @@ export const tarCommand = defineCommand({
       for (const path of paths) opened.tree.lookup(bytesOfWord(path), { followLinks: false });
       const filter = new PathFilter({ paths, include, exclude });
       const options = { ignoreErrors: ignore_errors, creationTimes: creation_times, sparse };
-      if (output === undefined)
-        return await archive(context, opened, filter, log, output, options, bytes => context.bytes.writeBytes(bytes));
-      return await toFile(context, output, force, write =>
-        archive(context, opened, filter, log, output, options, write),
-      );
+      const request = { opened, filter, log, output, options };
+      if (output === undefined) return await archive(context, request, bytes => context.bytes.writeBytes(bytes));
+      return await toFile(context, output, force, write => archive(context, request, write));
     } finally {
       opened.close();
     }
@@ -137,13 +135,18 @@ async function toFile(
   }
 }
 
+interface ArchiveRequest {
+  readonly opened: OpenedTree;
+  readonly filter: PathFilter;
+  readonly log: DamageLog;
+  /** Undefined for standard output. */
+  readonly output: string | undefined;
+  readonly options: { readonly ignoreErrors: boolean; readonly creationTimes: boolean; readonly sparse: boolean };
+}
+
 async function archive(
   context: Context,
-  opened: OpenedTree,
-  filter: PathFilter,
-  log: DamageLog,
-  output: string | undefined,
-  options: { readonly ignoreErrors: boolean; readonly creationTimes: boolean; readonly sparse: boolean },
+  { opened, filter, log, output, options }: ArchiveRequest,
   write: (bytes: Uint8Array) => void,
 ): Promise<TarResult> {
   const task = context.progress.start({ what: 'archiving', unit: 'bytes' });
