@@ -4,7 +4,13 @@
 import type { Bkey } from '../bkey.ts';
 import { checksumTypes } from '../checksum-types.ts';
 import { compressionTypes } from '../compression-types.ts';
-import { type ExtentCrc, type ExtentEntry, type ExtentPtr, reconcileOptions } from '../extent-entries.ts';
+import {
+  type ExtentCrc,
+  type ExtentEntry,
+  type ExtentOptions,
+  type ExtentPtr,
+  reconcileOptions,
+} from '../extent-entries.ts';
 import type { FaultName } from '../faults.ts';
 import { keyTypes } from './key-types.ts';
 import type { KeyProblem, KeyValidateContext } from './kind.ts';
@@ -25,93 +31,130 @@ export function extentPtrsProblems(
   k: Bkey,
   context: KeyValidateContext = {},
 ): KeyProblem[] {
-  const problems: KeyProblem[] = [];
-  const wrong = (error: FaultName, detail: string) => problems.push({ error, detail });
-  const isBtreePtr = BTREE_PTRS.includes(k.type);
-  const ptrs = entries.filter(entry => entry.type === 'ptr');
-  let sizeOnDisk = isBtreePtr ? (context.btreeNodeSectors ?? 0) : k.size;
-  let nonce: number | undefined;
-  let crcSincePtr = false;
-  let stripeSincePtr = false;
-  let isWritten = false;
-  let isUnwritten = false;
-  let isSomewhere = false;
-  let isSomewhereDirty = false;
+  const judge = new EntriesJudge(entries, k, context);
+  for (const [index, entry] of entries.entries()) judge.look(entry, index);
+  judge.end();
+  return judge.problems;
+}
 
-  entries.forEach((entry, i) => {
-    if (isBtreePtr && !['ptr', 'reconcile', 'reconcile_bp', 'unknown'].includes(entry.type)) {
-      wrong('btree_ptr_has_non_ptr', `an entry of type ${entry.type}, expected only pointers`);
+/** Looks at the entries one after the other, and at what they are together when all have been seen. */
+class EntriesJudge {
+  readonly problems: KeyProblem[] = [];
+  readonly #k: Bkey;
+  readonly #context: KeyValidateContext;
+  readonly #isBtreePtr: boolean;
+  readonly #ptrs: readonly ExtentPtr[];
+  /** Of what the next pointer points to, in sectors. */
+  #sizeOnDisk: number;
+  #nonce: number | undefined;
+  #crcSincePtr = false;
+  #stripeSincePtr = false;
+  #isWritten = false;
+  #isUnwritten = false;
+  #isSomewhere = false;
+  #isSomewhereDirty = false;
+
+  constructor(entries: readonly ExtentEntry[], k: Bkey, context: KeyValidateContext) {
+    this.#k = k;
+    this.#context = context;
+    this.#isBtreePtr = BTREE_PTRS.includes(k.type);
+    this.#ptrs = entries.filter(entry => entry.type === 'ptr');
+    this.#sizeOnDisk = this.#isBtreePtr ? (context.btreeNodeSectors ?? 0) : k.size;
+  }
+
+  look(entry: ExtentEntry, index: number): void {
+    if (this.#isBtreePtr && !['ptr', 'reconcile', 'reconcile_bp', 'unknown'].includes(entry.type)) {
+      this.#wrong('btree_ptr_has_non_ptr', `an entry of type ${entry.type}, expected only pointers`);
       return;
     }
     switch (entry.type) {
-      case 'unknown':
-        wrong('extent_ptrs_invalid_entry', `an entry of unknown type: ${entry.word.toString(16).padStart(16, '0')}`);
+      case 'unknown': {
+        const word = entry.word.toString(16).padStart(16, '0');
+        this.#wrong('extent_ptrs_invalid_entry', `an entry of unknown type: ${word}`);
         break;
+      }
       case 'ptr':
-        problems.push(...ptrProblems(entry, ptrs, sizeOnDisk, context));
-        if (entry.cached && stripeSincePtr) {
-          wrong('ptr_cached_and_erasure_coded', `the pointer to device ${entry.dev} is cached and in a stripe`);
-        }
-        if (entry.dev !== MEMBER_INVALID) {
-          if (entry.unwritten) isUnwritten = true;
-          else isWritten = true;
-        }
-        if (entry.dev !== MEMBER_INVALID || stripeSincePtr) {
-          isSomewhere = true;
-          if (!entry.cached) isSomewhereDirty = true;
-        }
-        stripeSincePtr = false;
-        crcSincePtr = false;
+        this.#lookAtPtr(entry);
         break;
       case 'crc32':
       case 'crc64':
       case 'crc128':
-        problems.push(...crcProblems(entry, k, context));
-        if (checksumTypes.byId(entry.csum_type)?.isEncryption) {
-          if (nonce !== undefined && nonce !== entry.offset + entry.nonce) {
-            wrong(
-              'ptr_crc_nonce_mismatch',
-              `offset and nonce add up to ${entry.offset + entry.nonce}, expected ${nonce}`,
-            );
-          }
-          nonce ??= entry.offset + entry.nonce;
-        }
-        if (crcSincePtr) wrong('ptr_crc_redundant', 'two checksums without a pointer between them');
-        crcSincePtr = true;
-        sizeOnDisk = entry.compressed_size;
+        this.#lookAtCrc(entry);
         break;
       case 'stripe_ptr':
-        if (stripeSincePtr) wrong('ptr_stripe_redundant', 'two stripe pointers without a pointer between them');
-        stripeSincePtr = true;
+        if (this.#stripeSincePtr)
+          this.#wrong('ptr_stripe_redundant', 'two stripe pointers without a pointer between them');
+        this.#stripeSincePtr = true;
         break;
       case 'reconcile':
-        if (entry.pending && entry.need_rb === 0) wrong('extent_reconcile_bad_pending', 'pending, but nothing to do');
-        if (entry.hipri && (entry.need_rb & NEED_REPLICAS) === 0) {
-          wrong('extent_reconcile_bad_hipri', 'of high priority, but not for data_replicas');
-        }
-        if (entry.data_replicas === 0) wrong('extent_reconcile_bad_replicas', 'data_replicas is 0');
+        this.#lookAtReconcile(entry);
         break;
       case 'flags':
-        if (i !== 0) wrong('extent_flags_not_at_start', `flags are entry ${i}, expected 0`);
+        if (index !== 0) this.#wrong('extent_flags_not_at_start', `flags are entry ${index}, expected 0`);
         break;
     }
-  });
+  }
 
-  if (ptrs.length === 0) wrong('extent_ptrs_no_ptrs', 'no pointer');
-  if (ptrs.length > PTRS_MAX) {
-    wrong('extent_ptrs_too_many_ptrs', `${ptrs.length} pointers, expected ${PTRS_MAX} or fewer`);
+  #lookAtPtr(ptr: ExtentPtr): void {
+    this.problems.push(...ptrProblems(ptr, this.#ptrs, this.#sizeOnDisk, this.#context));
+    if (ptr.cached && this.#stripeSincePtr) {
+      this.#wrong('ptr_cached_and_erasure_coded', `the pointer to device ${ptr.dev} is cached and in a stripe`);
+    }
+    if (ptr.dev !== MEMBER_INVALID) {
+      if (ptr.unwritten) this.#isUnwritten = true;
+      else this.#isWritten = true;
+    }
+    if (ptr.dev !== MEMBER_INVALID || this.#stripeSincePtr) {
+      this.#isSomewhere = true;
+      if (!ptr.cached) this.#isSomewhereDirty = true;
+    }
+    this.#stripeSincePtr = false;
+    this.#crcSincePtr = false;
   }
-  if (isWritten && isUnwritten) {
-    wrong('extent_ptrs_written_and_unwritten', 'some pointers are written, some unwritten');
+
+  #lookAtCrc(crc: ExtentCrc): void {
+    this.problems.push(...crcProblems(crc, this.#k, this.#context));
+    if (checksumTypes.byId(crc.csum_type)?.isEncryption) {
+      const nonce = crc.offset + crc.nonce;
+      if (this.#nonce !== undefined && this.#nonce !== nonce)
+        this.#wrong('ptr_crc_nonce_mismatch', `offset and nonce add up to ${nonce}, expected ${this.#nonce}`);
+      this.#nonce ??= nonce;
+    }
+    if (this.#crcSincePtr) this.#wrong('ptr_crc_redundant', 'two checksums without a pointer between them');
+    this.#crcSincePtr = true;
+    this.#sizeOnDisk = crc.compressed_size;
   }
-  if (k.type !== EXTENT && isUnwritten) wrong('extent_ptrs_unwritten', 'an unwritten pointer, expected none');
-  if (crcSincePtr) wrong('extent_ptrs_redundant_crc', 'a checksum that no pointer follows');
-  if (stripeSincePtr) wrong('extent_ptrs_redundant_stripe', 'a stripe pointer that no pointer follows');
-  if (!isBtreePtr && ptrs.length > 0) {
-    if (!isSomewhere) wrong('extent_ptrs_all_invalid', 'all pointers are to devices that were removed');
-    else if (context.writing && !isSomewhereDirty) wrong('extent_ptrs_all_invalid', 'all pointers are cached');
+
+  #lookAtReconcile(entry: ExtentOptions): void {
+    if (entry.pending && entry.need_rb === 0) this.#wrong('extent_reconcile_bad_pending', 'pending, but nothing to do');
+    if (entry.hipri && (entry.need_rb & NEED_REPLICAS) === 0) {
+      this.#wrong('extent_reconcile_bad_hipri', 'of high priority, but not for data_replicas');
+    }
+    if (entry.data_replicas === 0) this.#wrong('extent_reconcile_bad_replicas', 'data_replicas is 0');
   }
-  return problems;
+
+  end(): void {
+    const { length } = this.#ptrs;
+    if (length === 0) this.#wrong('extent_ptrs_no_ptrs', 'no pointer');
+    if (length > PTRS_MAX)
+      this.#wrong('extent_ptrs_too_many_ptrs', `${length} pointers, expected ${PTRS_MAX} or fewer`);
+    if (this.#isWritten && this.#isUnwritten) {
+      this.#wrong('extent_ptrs_written_and_unwritten', 'some pointers are written, some unwritten');
+    }
+    if (this.#k.type !== EXTENT && this.#isUnwritten)
+      this.#wrong('extent_ptrs_unwritten', 'an unwritten pointer, expected none');
+    if (this.#crcSincePtr) this.#wrong('extent_ptrs_redundant_crc', 'a checksum that no pointer follows');
+    if (this.#stripeSincePtr) this.#wrong('extent_ptrs_redundant_stripe', 'a stripe pointer that no pointer follows');
+    if (!this.#isBtreePtr && length > 0) {
+      if (!this.#isSomewhere) this.#wrong('extent_ptrs_all_invalid', 'all pointers are to devices that were removed');
+      else if (this.#context.writing && !this.#isSomewhereDirty)
+        this.#wrong('extent_ptrs_all_invalid', 'all pointers are cached');
+    }
+  }
+
+  #wrong(error: FaultName, detail: string): void {
+    this.problems.push({ error, detail });
+  }
 }
 
 function ptrProblems(
