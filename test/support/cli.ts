@@ -30,6 +30,7 @@ import {
   treeCommand,
 } from '@bcachefs-ts/files';
 import { formatCommand, imageCreateCommand, imageUpdateCommand } from '@bcachefs-ts/format';
+import { fsckCommand } from '@bcachefs-ts/fsck';
 import {
   recoverSuperCommand,
   recoveryPassCommand,
@@ -50,6 +51,7 @@ const commands = {
   'image update': imageUpdateCommand,
   explain: explainCommand,
   'fs usage': fsUsageCommand,
+  fsck: fsckCommand,
   get: getCommand,
   'get-file-option': getFileOptionCommand,
   'strip-alloc': stripAllocCommand,

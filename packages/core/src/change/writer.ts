@@ -178,6 +178,15 @@ export class FilesystemWriter {
     return key !== undefined && !isUnused(bucketStateOf(key));
   }
 
+  /** Another root for a btree, or none: nothing is on the devices before the next commit, and nothing has been staged yet. */
+  replaceRoot(btree: number, root: BtreeRoot | undefined): void {
+    const { replay } = this.#filesystem;
+    const roots = new Map(replay.roots);
+    if (root === undefined) roots.delete(btree);
+    else roots.set(btree, root);
+    this.#filesystem = this.#filesystem.at({ ...replay, roots });
+  }
+
   /** Until the next commit this says what `isHeld` says: for a repair of alloc keys, which cannot be asked. */
   holdInstead(isHeld: (dev: number, bucket: number) => boolean): void {
     this.#held = isHeld;

@@ -139,7 +139,9 @@ export class Marks {
       const facts = { pointer: pointerFact(ptr, bucket), found: known, expected: type };
       report.add('ptr_bucket_data_type_mismatch', where, facts);
     }
-    page.markType[row] = known === TYPE.stripe ? known : type;
+    // What it was before is what it stays: nodes come before data, superblocks and journals before both.
+    const isOther = known !== 0 && familyOf(known) !== familyOf(type);
+    page.markType[row] = known === TYPE.stripe || isOther ? known : type;
     const sums = stripe !== undefined ? page.markStriped : ptr.cached ? page.markCached : page.markDirty;
     sums[row] = sums[row]! + onDisk;
     if (level === 0) page.markRounding[row] = page.markRounding[row]! + onDisk - exactSectors(key.k.size, pointer);

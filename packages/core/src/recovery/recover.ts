@@ -20,12 +20,17 @@ import type { AllBuckets } from '../check/alloc.ts';
 import { rowOf } from '../check/buckets.ts';
 import { checkInvariants } from '../check/check.ts';
 import { Recount } from '../check/recount.ts';
+import { readJournal } from '../journal/journal.ts';
+import { journalKeys } from '../journal/keys.ts';
+import type { BtreeRoot } from '../journal/overlay.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { bposText } from '../ondisk/bpos.ts';
 import { btreeNodeMagic } from '../ondisk/btree-node.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
 import type { FaultName } from '../ondisk/faults.ts';
+import type { JsetEntry } from '../ondisk/jset-entries.ts';
+import { jsetEntryTypes } from '../ondisk/jset-entry-types.ts';
 import type { PassName } from '../ondisk/passes.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { decodeExt, encodeExt } from '../ondisk/sb-fields/ext.ts';
@@ -34,6 +39,8 @@ import { type Superblock, sectionPayload, withSection } from '../ondisk/superblo
 import type { Filesystem } from '../opened/filesystem.ts';
 import { type Finding, findingOf } from '../report/finding.ts';
 import type { Reporter } from '../report/reporter.ts';
+import { keyContext } from '../superblock/key-context.ts';
+import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
 import { readGens, repairAllocations } from './allocations.ts';
 import { derivedBtrees, derivedIds, isGivable } from './derived-keys.ts';
 import { runPasses } from './run-passes.ts';
@@ -143,6 +150,32 @@ class Recovery {
     for (const { reading } of set.members)
       for (const problem of reading.problems) this.#reporter.found(findingOf(problem, problem.where));
     for (const problem of replay.problems) this.#reporter.found(problem, { pass: 'journal_replay' });
+    if (replay.from === 'clean') this.#compareRoots();
+    for (const [id, { key }] of replay.roots) {
+      if (btrees.byId(id) !== undefined || key === undefined) continue;
+      // A btree of a later version would be named there too.
+      const survey = surveyBtree(this.#filesystem, id);
+      if (survey.findings.length > 0 && this.#areAgreed(survey.findings)) this.#writer.replaceRoot(id, undefined);
+    }
+  }
+
+  /** A clean filesystem's newest journal entry has the roots that its superblock has. */
+  #compareRoots(): void {
+    const { set, sb, key, replay } = this.#filesystem;
+    const isStripped = isAllocInfoStripped(sb);
+    const journal = readJournal(set, key);
+    const newest = journal.entries.find(({ seq, checksumGood }) => seq === replay.lastSeq && checksumGood);
+    if (newest === undefined) return;
+    for (const root of rootsOf(journal.read(newest).entries, sb, newest.seq)) {
+      if (isStripped && derivedIds.has(root.btree)) continue;
+      const known = replay.roots.get(root.btree);
+      if (known?.key !== undefined && isSameRoot({ ...known, key: known.key }, root)) continue;
+      const name = btrees.nameOf(root.btree);
+      const detail = `the superblock has ${known === undefined ? 'no root' : 'another root'} of ${name} than journal entry ${newest.seq}`;
+      const mismatch = findingOf({ error: 'sb_clean_btree_root_mismatch', detail }, { btree: name, field: 'clean' });
+      const isBetter = known?.key === undefined || surveyBtree(this.#filesystem, root.btree).gaps.length > 0;
+      if (this.#areAgreed([mismatch]) && isBetter) this.#writer.replaceRoot(root.btree, root);
+    }
   }
 
   /** @returns whether btrees were built of which the derived ones do not know */
@@ -299,6 +332,26 @@ class Recovery {
     });
   }
 }
+
+const BTREE_ROOT = jsetEntryTypes.idOf('btree_root');
+
+function* rootsOf(
+  entries: readonly JsetEntry[],
+  sb: Superblock,
+  seq: number,
+): Generator<BtreeRoot & { readonly key: Key }> {
+  for (const entry of entries) {
+    const { type, btree_id: btree, level } = entry;
+    if (type !== BTREE_ROOT || btrees.byId(btree) === undefined) continue;
+    const [key] = journalKeys(entry, { btree, level: level + 1 }, keyContext(sb), () => {});
+    if (key !== undefined) yield { btree, level, key, seq };
+  }
+}
+
+const isSameRoot = (a: BtreeRoot & { readonly key: Key }, b: BtreeRoot & { readonly key: Key }): boolean =>
+  a.level === b.level &&
+  a.key.value.length === b.key.value.length &&
+  a.key.value.every((byte, i) => byte === b.key.value[i]);
 
 function* freeBuckets(
   buckets: AllBuckets,

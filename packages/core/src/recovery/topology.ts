@@ -9,6 +9,7 @@
 // are not looked for.
 // Source: bch2_check_topology in btree_gc.c and handle_overwrites in btree_node_scan.c, v1.13.0; the repair is our own.
 
+import { entryBytesOf, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
 import { bposPredecessor, bposSuccessor } from '../btree/iterate.ts';
 import type { BtreeNode } from '../btree/node.ts';
 import { DELETED } from '../btree/node.ts';
@@ -109,6 +110,7 @@ class Survey {
       this.#gap(min, max);
       return;
     }
+    if (node.facts.damage.length === 0) this.#checkReplicas(level, ptr);
     this.#findings.push(...node.facts.damage);
     this.#generation = Math.max(this.#generation, node.generation);
     if (level > 0) {
@@ -137,6 +139,22 @@ class Survey {
       const { detail } = thrown;
       this.#found(error, { level, pos: bposText(ptr.k.p) }, `${thrown.error}: ${detail}`);
       return undefined;
+    }
+  }
+
+  /** One replica is sound; the others have to be, too. */
+  #checkReplicas(level: number, ptr: Key): void {
+    const { pointers } = spacePointers(entryBytesOf(ptr), 0);
+    if (pointers.length < 2) return;
+    for (const { dev, offset } of pointers) {
+      if (this.#filesystem.device(dev) === undefined) continue;
+      const one = withPointers(ptr, other => (other.dev === dev && other.offset === offset ? other : undefined));
+      try {
+        this.#filesystem.reader.read(this.#btree, level, one);
+      } catch (thrown) {
+        if (!(thrown instanceof CorruptError || thrown instanceof DeviceError)) throw thrown;
+        this.#findings.push(thrown);
+      }
     }
   }
 
