@@ -138,10 +138,14 @@ describe('two writers', () => {
       try { openDevice(process.argv[1], { write: true }); console.log('opened'); }
       catch (error) { console.log(error.message); }`;
     const inAnotherProcess = () =>
-      execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script, path], {
-        encoding: 'utf8',
-        cwd: fileURLToPath(new URL('../../../..', import.meta.url)), // where tsx is installed
-      }).trim();
+      execFileSync(
+        process.execPath,
+        ['--conditions=@bcachefs-ts/source', '--import', 'tsx', '--input-type=module', '-e', script, path],
+        {
+          encoding: 'utf8',
+          cwd: fileURLToPath(new URL('../../../..', import.meta.url)), // where tsx is installed
+        },
+      ).trim();
 
     const device = openDevice(path, { write: true });
     expect(inAnotherProcess()).toMatch(
