@@ -23,8 +23,8 @@ import { formattedImage, MIB } from './memory-images.ts';
 
 const text = new TextEncoder();
 
-/** A small tree: directories in each other, files with one name and with several. */
-export function smallTree(): readonly MemoryDevice[] {
+/** A small tree: directories in each other, files with one name and with several; a subvolume and a snapshot of it. */
+export function smallTree({ hasSubvolumes = false } = {}): readonly MemoryDevice[] {
   const { devices } = formattedImage({ sizeBytes: 16 * MIB });
   const { writer, options } = writerOn(devices, undefined, 1);
   const edit = new FileEdit(writer, options);
@@ -44,6 +44,12 @@ export function smallTree(): readonly MemoryDevice[] {
   const plain = file(deep, 'plain', 5000);
   edit.files.setXattr(plain, 'user.note', text.encode('kept'));
   file(root, 'top', 300);
+  if (hasSubvolumes) {
+    const volume = edit.files.createSubvolume(root, text.encode('volume'));
+    file(make(volume, 'inside', 0o040755), 'shared', 6000);
+    edit.files.createSnapshot(root, text.encode('snapshot'), volume.subvolume);
+    file(volume, 'later', 700);
+  }
   edit.commit();
   return devices;
 }

@@ -53,10 +53,18 @@ export function deleteSubvolumeKeys(tx: Transaction, random: RandomSource, id: n
   }
   const { tree } = readSnapshot(tx, gone.snapshot);
   tx.delete('subvolumes', idPos(id));
+  deleteDeadSnapshots(tx, random);
+  replaceMaster(tx, tree, id);
+}
+
+/**
+ * Takes snapshots away in which no subvolume lives, with all that only they could see.
+ * @throws CorruptError, DeviceError when a node that is needed is not there or cannot be read
+ */
+export function deleteDeadSnapshots(tx: Transaction, random: RandomSource): void {
   const fates = fatesOf(tx);
   for (const btree of VERSIONED) rewriteKeys(tx, btree, fates);
   removeNodes(tx, random, fates);
-  replaceMaster(tx, tree, id);
 }
 
 function fatesOf(tx: Transaction): Fates {

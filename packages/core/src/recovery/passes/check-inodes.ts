@@ -15,6 +15,7 @@ import { inodeOfKey } from '../../fs/inode.ts';
 import type { EditableInode } from '../../fs/inode-pack.ts';
 import { bposOffset, bposText, makeBpos } from '../../ondisk/bpos.ts';
 import { inodeFlags } from '../../ondisk/inode-tables.ts';
+import type { Inode } from '../../ondisk/inode-unpack.ts';
 import { keyTypes } from '../../ondisk/keys/key-types.ts';
 import { type Finding, finding } from '../../report/finding.ts';
 import { ROOT_SUBVOLUME } from '../../snapshots/snapshot-table.ts';
@@ -133,10 +134,24 @@ class InodeCheck {
             root: known.rootInode,
             snapshot: known.snapshot,
           });
+    const heir = this.#heirOf(row);
     this.#offerRow(found, row, inode => {
-      inode.bi_subvol = 0;
-      inode.bi_parent_subvol = 0;
+      inode.bi_subvol = heir?.bi_subvol ?? 0;
+      inode.bi_parent_subvol = heir?.bi_parent_subvol ?? 0;
+      if (heir === undefined) return;
+      inode.bi_dir = heir.bi_dir;
+      inode.bi_dir_offset = heir.bi_dir_offset;
     });
+  }
+
+  /** An older version of the root of a subvolume that is gone belongs to one of the snapshots of it. */
+  #heirOf(row: number): Inode | undefined {
+    const { rows, table } = this.#index;
+    const { inum, snapshot } = rows.columns;
+    const heir = table
+      .subvolumes()
+      .find(one => one.rootInode === inum[row] && table.isAncestor(one.snapshot, snapshot[row]!));
+    return heir === undefined ? undefined : this.#files.inode(heir.rootInode, heir.snapshot)?.inode;
   }
 
   #checkUnlinked(row: number): void {

@@ -10,6 +10,8 @@
 import type { Snapshot } from '../../ondisk/keys/snapshot.ts';
 import { type Finding, finding } from '../../report/finding.ts';
 import type { Pass, PassContext } from '../pass.ts';
+import { inodeIndex } from './inode-index.ts';
+import { makeHome } from './reconstruct-snapshots.ts';
 import { asChildren, HAS_SUBVOLUME, IS_DELETED, idPlace, SnapshotKeys, WILL_DELETE } from './snapshot-keys.ts';
 
 /** The key of a node has a depth and a skiplist from this length on. */
@@ -118,8 +120,18 @@ class SnapshotCheck {
     const found = isKnown
       ? finding('snapshot_should_not_have_subvol', where, { subvolume: node.subvol })
       : finding('subvol_missing', where, { subvolume: node.subvol });
-    if (this.#isToBeFixed(found, 'no subvolume lives in it'))
-      this.#keys.editNode(id, { subvol: 0, flags: node.flags & ~HAS_SUBVOLUME });
+    const hasFiles = !isKnown && this.#keys.children(id).length === 0 && this.#hasInodes(id);
+    if (!this.#isToBeFixed(found, hasFiles ? 'a subvolume that shows what is in it' : 'no subvolume lives in it'))
+      return;
+    const subvol = hasFiles ? makeHome(this.#context, this.#keys, id) : 0;
+    const flags = hasFiles ? node.flags | HAS_SUBVOLUME : node.flags & ~HAS_SUBVOLUME;
+    this.#keys.editNode(id, { subvol, flags });
+  }
+
+  /** Without a subvolume in it, what is in a leaf is deleted. */
+  #hasInodes(id: number): boolean {
+    const { rows } = inodeIndex(this.#context);
+    return rows.columns.snapshot.subarray(0, rows.count).includes(id);
   }
 
   /** Nodes are in the tree whose root they lead up to. */

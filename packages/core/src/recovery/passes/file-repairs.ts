@@ -326,6 +326,9 @@ export class FileRepairs {
     if (own === undefined) return false;
     const { bi_subvol } = own.inode;
     if (bi_subvol !== 0 && this.table.subvolume(bi_subvol) !== undefined) return this.reattachSubvolume(bi_subvol);
+    // The root of another subvolume is not inside of its own.
+    if (this.table.subvolumes().some(one => one.rootInode === inum && this.table.isAncestor(one.snapshot, snapshot)))
+      return false;
     const directory = this.lostAndFound(snapshot);
     if (directory === undefined || directory.inum === inum) return false;
     const names = this.direntTable(directory.inum, snapshot, directory.inode);

@@ -17,6 +17,7 @@ import { checkSubvolumeStructure } from './check-subvolume-structure.ts';
 import { checkUnreachableInodes } from './check-unreachable-inodes.ts';
 import { checkXattrs } from './check-xattrs.ts';
 import { deleteDeadInodes } from './delete-dead-inodes.ts';
+import { deleteDeadSnapshotsPass } from './delete-dead-snapshots.ts';
 import { reconstructSnapshots } from './reconstruct-snapshots.ts';
 import { resumeLoggedOps } from './resume-logged-ops.ts';
 
@@ -55,7 +56,7 @@ export const recoveryPasses: { readonly [N in PassName]: Pass | null } = {
   check_snapshots: checkSnapshots,
   check_subvols: checkSubvols,
   check_subvol_children: checkSubvolChildren,
-  delete_dead_snapshots: null,
+  delete_dead_snapshots: deleteDeadSnapshotsPass,
   check_inodes: checkInodes,
   check_extents: checkExtents,
   check_indirect_extents: null,

@@ -15,10 +15,11 @@ import type { FaultName } from '../../ondisk/faults.ts';
 import { ROOT_INODE } from '../../ondisk/inode-unpack.ts';
 import { dirent } from '../../ondisk/keys/dirent.ts';
 import { keyTypes } from '../../ondisk/keys/key-types.ts';
-import { snapshot } from '../../ondisk/keys/snapshot.ts';
+import { type Snapshot, snapshot } from '../../ondisk/keys/snapshot.ts';
 import { snapshotTree } from '../../ondisk/keys/snapshot-tree.ts';
 import { subvolume } from '../../ondisk/keys/subvolume.ts';
 import { direntValue } from './file-repairs.ts';
+import { newNode } from './snapshot-keys.ts';
 
 beforeAll(loadChecksums);
 
@@ -337,6 +338,87 @@ const damages: readonly Damage[] = [
     finds: { snapshot_node_missing: 1, subvol_root_fs_path_parent_nonzero: 1 },
   },
 ];
+
+const idPos = (id: number) => makeBpos(0n, BigInt(id), 0);
+
+/** Of the node that a subvolume lives in. */
+function homeOf(tx: Transaction, id: number): number {
+  return subvolume.decode(tx.get('subvolumes', idPos(id))!.value).snapshot;
+}
+
+function editNode(tx: Transaction, id: number, change: (node: Snapshot) => Snapshot): void {
+  const key = tx.get('snapshots', idPos(id))!;
+  tx.update('snapshots', makeKey(key.k.type, key.k.p, snapshot.encode(change(snapshot.decode(key.value))), key.k));
+}
+
+/** Subvolume 2 has the snapshot 3. */
+const subvolumeDamages: readonly Damage[] = [
+  {
+    what: 'a subvolume and its snapshot are missing',
+    alter: tx => {
+      for (const id of [2, 3]) tx.delete('subvolumes', idPos(id));
+    },
+    finds: { subvol_missing: 2 },
+  },
+  {
+    what: 'a leaf says that it is the root of a tree, and another is marked to be deleted',
+    alter: tx => {
+      editNode(tx, homeOf(tx, 2), node => ({ ...node, parent: 0, depth: 0, skip: [0, 0, 0] }));
+      editNode(tx, homeOf(tx, 3), node => ({ ...node, flags: 1 }));
+    },
+    finds: { snapshot_child_bad: 1, snapshot_should_not_have_subvol: 1 },
+  },
+  {
+    what: 'the node that a subvolume and its snapshot are below is missing',
+    alter: tx =>
+      tx.delete('snapshots', idPos(snapshot.decode(tx.get('snapshots', idPos(homeOf(tx, 2)))!.value).parent)),
+    finds: { snapshot_node_missing: 1 },
+  },
+  {
+    what: 'the nodes that subvolumes live in are missing',
+    alter: tx => {
+      for (const id of [2, 3]) tx.delete('snapshots', idPos(homeOf(tx, id)));
+    },
+    finds: { snapshot_node_missing: 2 },
+  },
+  {
+    what: 'the list of subvolumes is wrong',
+    alter: tx => {
+      tx.delete('subvolume_children', makeBpos(1n, 2n, 0));
+      tx.update('subvolume_children', makeKey(keyTypes.idOf('set'), makeBpos(1n, 77n, 0), NO_VALUE));
+    },
+    finds: { subvol_children_not_set: 1, subvol_children_bad: 1 },
+  },
+  {
+    what: 'a leaf that nothing lives in',
+    alter: tx => {
+      const tree = makeKey(
+        keyTypes.idOf('snapshot_tree'),
+        idPos(9),
+        snapshotTree.encode({ master_subvol: 0, root_snapshot: 5000 }),
+      );
+      tx.update('snapshot_trees', tree);
+      tx.update(
+        'snapshots',
+        makeKey(keyTypes.idOf('snapshot'), idPos(5000), snapshot.encode({ ...newNode({ tree: 9 }), sizeBytes: 56 })),
+      );
+    },
+    finds: { snapshot_not_deleted: 1 },
+  },
+];
+
+describe('damages of subvolumes', () => {
+  test.for(subvolumeDamages.map(damage => [damage.what, damage] as const))('%s', ([, { alter, finds }]) => {
+    const devices = smallTree({ hasSubvolumes: true });
+    const before = treeText(openOn(devices), '');
+    tamper(devices, alter);
+    const { found, left, again, tree } = recovered(devices);
+    expect(found).toMatchObject(finds);
+    expect(left).toEqual([]);
+    expect(again).toEqual([]);
+    expect(tree).toEqual(before);
+  });
+});
 
 describe('damages of files and snapshots', () => {
   test.for(damages.map(damage => [damage.what, damage] as const))('%s', ([, { alter, finds, expected }]) => {

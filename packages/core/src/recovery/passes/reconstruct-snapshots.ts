@@ -8,13 +8,16 @@
 // and a parent's id is above its children's. Nothing is deleted for being in a snapshot that was lost.
 // Source: bch2_reconstruct_snapshots and check_snapshot_exists in snapshot.c (which knows trees of one node only), v1.13.0.
 
+import { makeKey } from '../../btree/transaction.ts';
 import { IS_DIRECTORY } from '../../check/inode-rows.ts';
+import type { Key } from '../../ondisk/bkey.ts';
 import { bposText, makeBpos } from '../../ondisk/bpos.ts';
 import type { BtreeName } from '../../ondisk/btrees.ts';
 import { FILE_TYPE_DIR } from '../../ondisk/inode-tables.ts';
 import { ROOT_INODE } from '../../ondisk/inode-unpack.ts';
 import { finding } from '../../report/finding.ts';
 import { ROOT_SUBVOLUME } from '../../snapshots/snapshot-table.ts';
+import { atSnapshot } from '../../snapshots/visible.ts';
 import type { Pass, PassContext } from '../pass.ts';
 import { FileRepairs } from './file-repairs.ts';
 import { inodeIndex, keysOf } from './inode-index.ts';
@@ -145,8 +148,42 @@ function reconstructNodes(context: PassContext, keys: SnapshotKeys): void {
           })
         : finding('bkey_in_missing_snapshot', where, { snapshot: id });
     if (context.reporter.found(found, { after: 'the node is made anew' }) !== 'fix') continue;
+    const lowest = Math.min(0xffff_ffff, ...keys.nodes.keys());
     makeNode(context, keys, id);
+    if (id < lowest - GAP_MAX) rename(context, keys, id, lowest - 1);
   }
+}
+
+/** A kernel keeps an array from the highest id down to the lowest: with one far from the others it runs out of memory at the mount. */
+const GAP_MAX = 2 ** 20;
+/** Keys that are read before any is changed. */
+const RUN = 1024;
+
+/** Another id for a node without relatives, and all that is in it. */
+function rename(context: PassContext, keys: SnapshotKeys, from: number, to: number): void {
+  const node = keys.nodes.get(from);
+  if (node === undefined || node.parent !== 0 || keys.children(from).length > 0) return;
+  for (const btree of VERSIONED) {
+    let waiting: Key[] = [];
+    const moveAll = () => {
+      for (const key of waiting) {
+        context.change.tx.delete(btree, key.k.p);
+        context.change.tx.update(btree, makeKey(key.k.type, atSnapshot(key.k.p, to), key.value, key.k));
+      }
+      waiting = [];
+    };
+    for (const { k, value } of keysOf(context, btree)) {
+      if (k.p[0] === from) waiting.push({ k: { ...k, p: k.p.slice() }, value: value.slice() });
+      if (waiting.length === RUN) moveAll();
+    }
+    moveAll();
+  }
+  keys.writeNode(to, node);
+  keys.deleteNode(from);
+  const tree = keys.trees.get(node.tree);
+  if (tree?.root_snapshot === from) keys.writeTree(node.tree, { ...tree, root_snapshot: to });
+  for (const [id, { snapshot }] of [...keys.subvolumes])
+    if (snapshot === from) keys.editSubvolume(id, { snapshot: to });
 }
 
 function lostNodes(context: PassContext, keys: SnapshotKeys): readonly Lost[] {
@@ -202,7 +239,7 @@ function makeNode(context: PassContext, keys: SnapshotKeys, id: number): void {
 }
 
 /** A subvolume that shows what is in a snapshot, by the names that it then gets in lost+found. */
-function makeHome(context: PassContext, keys: SnapshotKeys, snapshot: number): number {
+export function makeHome(context: PassContext, keys: SnapshotKeys, snapshot: number): number {
   const files = new FileRepairs(context);
   const id = Math.max(ROOT_SUBVOLUME, ...keys.subvolumes.keys()) + 1;
   const inode = files.newInum();

@@ -51,6 +51,11 @@ export class SnapshotKeys {
     if (node !== undefined) this.writeNode(id, { ...node, ...fields });
   }
 
+  deleteNode(id: number): void {
+    this.nodes.delete(id);
+    this.#context.change.tx.delete('snapshots', idPos(id));
+  }
+
   writeTree(id: number, value: SnapshotTree): void {
     this.trees.set(id, value);
     const key = makeKey(keyTypes.idOf('snapshot_tree'), idPos(id), snapshotTree.encode(value));
