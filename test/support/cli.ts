@@ -40,6 +40,7 @@ import {
   setPassphraseCommand,
   showSuperCommand,
   stripAllocCommand,
+  undoCommand,
   unlockCommand,
 } from '@bcachefs-ts/show-super';
 
@@ -79,6 +80,7 @@ const commands = {
   'set-fs-option': setFsOptionCommand,
   'set-passphrase': setPassphraseCommand,
   'show-super': showSuperCommand,
+  undo: undoCommand,
   undump: undumpCommand,
   unlock: unlockCommand,
 };

@@ -31,6 +31,7 @@ import {
 } from '@bcachefs-ts/core/engine';
 import type { Context } from './context.ts';
 import { PASSPHRASE_VARIABLE, readPassphrase } from './passphrase.ts';
+import { type UndoFileArgs, type UndoWrap, undoWrap } from './undo-file.ts';
 
 export const passphraseOption = {
   passphrase_file: {
@@ -134,13 +135,14 @@ export function findMembersForReading(context: Context, args: FilesystemArgs): M
  */
 export async function openForWriting(
   context: Context,
-  args: FilesystemArgs,
+  args: FilesystemArgs & UndoFileArgs,
   options: (set: MemberSet) => Omit<WriterOptions, 'key'>,
   wrap: (device: FileDevice) => BlockDevice = device => device,
 ): Promise<FilesystemWriter> {
   const devices: BlockDevice[] = [];
+  const undoable = undoWrap(context, args);
   try {
-    for (const path of memberPathsOf(context, args)) devices.push(wrap(openDevice(path, { write: true })));
+    for (const path of memberPathsOf(context, args)) devices.push(undoable(wrap(openDevice(path, { write: true }))));
     const set = openMembers(devices);
     // Before a passphrase is asked for.
     refuseUnwritable(set);
@@ -159,8 +161,6 @@ export interface MembersRequest {
   readonly write: boolean;
   /** What counts as the same filesystem; by default, that the internal UUIDs are equal. */
   readonly isSame?: SameFilesystem | undefined;
-  /** Puts something around each device: an undo file, for instance. */
-  readonly wrap?: (device: BlockDevice) => BlockDevice;
 }
 
 /**
@@ -169,22 +169,28 @@ export interface MembersRequest {
  */
 export function withMembers<T>(
   context: Context,
-  args: Pick<FilesystemArgs, 'devices' | 'uuid'>,
-  { write, isSame, wrap = device => device }: MembersRequest,
+  args: Pick<FilesystemArgs, 'devices' | 'uuid'> & UndoFileArgs,
+  { write, isSame }: MembersRequest,
   use: (set: MemberSet) => T,
 ): T {
   const opened: BlockDevice[] = [];
+  const undoable = write ? undoWrap(context, args) : (device: BlockDevice) => device;
   try {
-    for (const path of memberPathsOf(context, args)) opened.push(wrap(openDevice(path, { write })));
+    for (const path of memberPathsOf(context, args)) opened.push(undoable(openDevice(path, { write })));
     return use(openMembers(opened, isSame));
   } finally {
     for (const device of opened) device.close();
   }
 }
 
-/** Runs `use` with one device open, whatever is on it. */
-export function withDevice<T>(path: string, write: boolean, use: (device: BlockDevice) => T): T {
-  const device = openDevice(path, { write });
+/** Runs `use` with one device open, whatever is on it. @param undoable see undoWrap, for writing */
+export function withDevice<T>(
+  path: string,
+  write: boolean,
+  use: (device: BlockDevice) => T,
+  undoable: UndoWrap = device => device,
+): T {
+  const device = undoable(openDevice(path, { write }));
   try {
     return use(device);
   } finally {

@@ -45,6 +45,7 @@ export { defineProgram, type Program, type SingleCommandProgram } from './progra
 export { bytesText, durationText, type Task, type TaskSpec } from './progress.ts';
 export { runSteps } from './steps.ts';
 export { type Collected, type RunOptions, runCli } from './testing.ts';
+export { identifyMember, type UndoFileArgs, type UndoWrap, undoFileOption, undoWrap } from './undo-file.ts';
 export {
   ID_MAX,
   type MountOption,

@@ -1,7 +1,7 @@
 // bcachefs format, mkfs.bcachefs: makes a filesystem on devices or image files. This file is the command line; the work is in make.ts.
 
 import { existsSync } from 'node:fs';
-import { defineCommand, tableOptionValues } from '@bcachefs-ts/command';
+import { defineCommand, tableOptionValues, undoFileOption } from '@bcachefs-ts/command';
 import { VERSION_CURRENT_WRITTEN, versionNumber } from '@bcachefs-ts/core/engine';
 import { madeJson, makeFilesystem, printMade } from './make.ts';
 import {
@@ -78,6 +78,7 @@ export const formatCommand = defineCommand({
         'size of the filesystem on the next device, and of all image files after it that do not exist yet: they are made, sparse; ' +
         'min: what the files of --source need',
     },
+    ...undoFileOption,
     ...deviceOptions,
     ...filesystemOptionSpecs,
   },

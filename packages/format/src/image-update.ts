@@ -18,6 +18,8 @@ import {
   openForWriting,
   passphraseOption,
   runSteps,
+  type UndoFileArgs,
+  undoFileOption,
 } from '@bcachefs-ts/command';
 import {
   BatchedEdit,
@@ -30,6 +32,7 @@ import {
   getBigBits,
   getBits,
   growMember,
+  isResizable,
   loadChecksums,
   loadCompression,
   loadCompressors,
@@ -37,6 +40,7 @@ import {
   members,
   printable,
   type RandomSource,
+  type ResizableDevice,
   sbBits,
   sectorsToBytes,
   shrinkSteps,
@@ -46,7 +50,7 @@ import {
 import type { UpdateReport, UpdateSession } from '@bcachefs-ts/sources';
 import { bytesNeeded, FileSource, type SourceArgs, type SourceSize, sourceOptions } from './source-options.ts';
 
-export interface ImageUpdateArgs extends SourceArgs {
+export interface ImageUpdateArgs extends SourceArgs, UndoFileArgs {
   readonly image: string;
   readonly source: string;
   readonly dry_run: boolean;
@@ -108,6 +112,7 @@ export const imageUpdateCommand = defineCommand({
       help: 'make all random numbers from this text, for images that are equal byte for byte; not for encrypted images',
     },
     ...passphraseOption,
+    ...undoFileOption,
   },
   run: updateImage,
   text: printUpdated,
@@ -119,12 +124,12 @@ async function updateImage(context: Context, args: ImageUpdateArgs): Promise<Ima
   const time = creationTime(context);
   await loadChecksums();
   const image = new Image(time.nowNs, args.seed);
-  const { image: word, passphrase_file } = args;
+  const { image: word, passphrase_file, undo_file } = args;
   const writer = await openForWriting(
     context,
-    { devices: [word], passphrase_file },
+    { devices: [word], passphrase_file, undo_file },
     set => image.writerOptions(set),
-    device => image.opened(device),
+    file => image.opened(file),
   );
   let source: FileSource | undefined;
   try {
@@ -174,10 +179,11 @@ async function update(
 /** The image file and the filesystem in it. */
 class Image {
   writer!: FilesystemWriter;
-  device!: FileDevice;
+  device!: ResizableDevice;
   random!: RandomSource;
   readonly nowNs: bigint;
   readonly #seed: string | undefined;
+  #isFile = false;
   #isLarger = false;
 
   constructor(nowNs: bigint, seed: string | undefined) {
@@ -187,17 +193,19 @@ class Image {
 
   /** @throws UsageError for what is not an image file of one member: before a passphrase is asked for */
   writerOptions(set: MemberSet) {
-    if (set.members.length > 1 || members(set.newest.sb).length > 1)
-      throw new UsageError(`${this.device.name}: has several members, expected an image of one`);
-    if (this.device.kind !== 'file')
-      throw new UsageError(`${this.device.name}: is not an image file; put changes devices`);
+    const { device, sb } = set.newest;
+    if (set.members.length > 1 || members(sb).length > 1)
+      throw new UsageError(`${device.name}: has several members, expected an image of one`);
+    if (!this.#isFile || !isResizable(device))
+      throw new UsageError(`${device.name}: is not an image file; put changes devices`);
+    this.device = device;
     this.random = changeRandom(set, this.#seed);
     return { random: this.random, now: () => this.nowNs / 1_000_000_000n };
   }
 
-  opened(device: FileDevice): FileDevice {
-    this.device = device;
-    return device;
+  opened(file: FileDevice): FileDevice {
+    this.#isFile = file.kind === 'file';
+    return file;
   }
 
   get uuid(): string {

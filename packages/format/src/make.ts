@@ -9,6 +9,8 @@ import {
   type FileCounts,
   type Out,
   readNewPassphrase,
+  type UndoFileArgs,
+  undoWrap,
 } from '@bcachefs-ts/command';
 import {
   BUCKETS_MIN,
@@ -46,10 +48,10 @@ import {
 import { MIN } from './options.ts';
 import { bytesNeeded, checkRoom, FileSource, type SourceArgs, type SourceSize } from './source-options.ts';
 import { printSummary } from './summary.ts';
-import { type ChosenDevice, type FormatTarget, formatTargets, withFormatTargets } from './targets.ts';
+import { type ChosenDevice, type FormatTarget, formatTargets, setSize, withFormatTargets } from './targets.ts';
 
 /** The values of `makeOptions` and `sourceOptions`. */
-export interface MakeArgs extends SourceArgs {
+export interface MakeArgs extends SourceArgs, UndoFileArgs {
   readonly fs_label: string | undefined;
   readonly uuid: string | undefined;
   readonly replicas: number | undefined;
@@ -101,7 +103,7 @@ export async function makeFilesystem(
         sizeBytes: fs_size === MIN ? toFit?.workBytes : fs_size,
       }),
     );
-    return await withFormatTargets(context, chosen, async found => {
+    return await withFormatTargets(context, chosen, undoWrap(context, args), async found => {
       const totalBytes = found.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       if (source !== undefined) checkRoom(source.size, totalBytes);
       const asked: Omit<FormatRequest, 'random'> = {
@@ -124,11 +126,11 @@ export async function makeFilesystem(
       return {
         plan,
         ...made,
-        devices: found.map(({ path, device }, index) => ({
+        devices: found.map(({ path, file }, index) => ({
           path: devices[index]!.shownPath ?? path,
-          isCreated: device.created,
-          sizeBytes: device.sizeBytes,
-          isFile: device.kind === 'file',
+          isCreated: file.created,
+          sizeBytes: file.sizeBytes,
+          isFile: file.kind === 'file',
         })),
         options,
         targets,
@@ -189,8 +191,8 @@ async function writeTargets({ plan, found, request, args, source, time, isToFit 
     });
   }
   const formatted = await formatTargets(plan, found, contents, args.seed !== undefined);
-  const [only] = blockDevices;
-  if (sizeBytes !== undefined && only?.kind === 'file') only.setSize(sizeBytes);
+  const [only] = found;
+  if (sizeBytes !== undefined && only?.file.kind === 'file') setSize(only.device, sizeBytes);
   return { ...formatted, filled };
 }
 

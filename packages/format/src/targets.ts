@@ -3,12 +3,15 @@
 
 import { existsSync, realpathSync, rmSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
-import { type Context, loadNativeCalls, type NativeCalls, runSteps } from '@bcachefs-ts/command';
+import { type Context, loadNativeCalls, type NativeCalls, runSteps, type UndoWrap } from '@bcachefs-ts/command';
 import {
+  assert,
+  type BlockDevice,
   DeviceError,
   type FileDevice,
   type FormatPlan,
   formatSteps,
+  isResizable,
   type NewFilesystem,
   openDevice,
   probeSignatures,
@@ -28,7 +31,9 @@ export interface ChosenDevice {
 
 export interface FormatTarget {
   readonly path: string;
-  readonly device: FileDevice;
+  readonly file: FileDevice;
+  /** The file, or what saves to an undo file before it is written to. */
+  readonly device: BlockDevice;
   /** How much of the device the filesystem takes. */
   readonly sizeBytes: number;
   readonly signatures: readonly Signature[];
@@ -48,23 +53,26 @@ function refuseTwins(chosen: readonly ChosenDevice[]): void {
 export async function withFormatTargets<T>(
   context: Context,
   chosen: readonly ChosenDevice[],
+  undoable: UndoWrap,
   use: (targets: readonly FormatTarget[]) => Promise<T>,
 ): Promise<T> {
   refuseTwins(chosen);
-  const opened: FileDevice[] = [];
+  const opened: { readonly file: FileDevice; device: BlockDevice }[] = [];
   const removeCreated = () => {
-    for (const device of opened) if (device.created) rmSync(device.name, { force: true });
+    for (const { file } of opened) if (file.created) rmSync(file.name, { force: true });
   };
   const release = context.onInterrupt(removeCreated);
   try {
     const targets = chosen.map(choice => {
-      const device = openTarget(choice);
-      opened.push(device);
+      const file = openTarget(choice);
+      const target = { file, device: file as BlockDevice };
+      opened.push(target);
+      target.device = undoable(file, file.created);
       return {
         path: choice.path,
-        device,
-        sizeBytes: targetSize(choice, device),
-        signatures: device.created ? [] : probeSignatures(device),
+        ...target,
+        sizeBytes: targetSize(choice, file),
+        signatures: file.created ? [] : probeSignatures(file),
       };
     });
     return await use(targets);
@@ -73,7 +81,7 @@ export async function withFormatTargets<T>(
     throw thrown;
   } finally {
     release();
-    for (const device of opened) device.close();
+    for (const { device } of opened) device.close();
   }
 }
 
@@ -119,12 +127,13 @@ export async function formatTargets(
   isReproducible: boolean,
 ): Promise<Formatted> {
   for (const target of targets) if (isReproducible) emptyFile(target);
-  for (const { device, sizeBytes } of targets) if (device.sizeBytes < sizeBytes) device.setSize(sizeBytes);
+  for (const { device, sizeBytes } of targets) if (device.sizeBytes < sizeBytes) setSize(device, sizeBytes);
   const native = isReproducible ? loadNativeCalls() : undefined;
-  const chosen = targets.map(({ device, signatures, sizeBytes }) => ({
+  const chosen = targets.map(({ file, device, signatures, sizeBytes }) => ({
     device,
     signatures,
-    hasOldLife: isReproducible && device.kind !== 'file' && !isZeroed(device, sizeBytes, native),
+    // What cannot be undone is not done where that is asked for.
+    hasOldLife: isReproducible && file.kind !== 'file' && (device !== file || !isZeroed(file, sizeBytes, native)),
   }));
   const wiped = await runSteps(formatSteps(plan, chosen, contents), () => {});
   return { wiped, superblocks: targets.map(({ device }) => readSuperblock(device).sb) };
@@ -134,11 +143,16 @@ export async function formatTargets(
  * With a seed, the internal UUID may be one that the device has seen before, and then journal entries and btree nodes of the older filesystem
  * would look like the new one's own. An image file is emptied, and reads as zeroes; on a disk, what could be taken for something is cleared.
  */
-function emptyFile({ device, sizeBytes }: FormatTarget): void {
-  if (device.kind !== 'file') return;
+function emptyFile({ file, device, sizeBytes }: FormatTarget): void {
+  if (file.kind !== 'file') return;
   const size = Math.max(device.sizeBytes, sizeBytes);
-  device.setSize(0);
-  device.setSize(size);
+  setSize(device, 0);
+  setSize(device, size);
+}
+
+export function setSize(device: BlockDevice, sizeBytes: number): void {
+  assert(isResizable(device), `${device.name} is a file or around one`);
+  device.setSize(sizeBytes);
 }
 
 /**

@@ -12,3 +12,4 @@ export { resetCountersCommand } from './reset-counters.ts';
 export { setFsOptionCommand } from './set-fs-option.ts';
 export { type Shown, showSuperCommand } from './show-super/command.ts';
 export { stripAllocCommand } from './strip-alloc.ts';
+export { undoCommand } from './undo.ts';

@@ -18,6 +18,8 @@ import {
   readNewPassphrase,
   readPassphrase,
   secondsOf,
+  type UndoFileArgs,
+  undoFileOption,
   withMembers,
 } from '@bcachefs-ts/command';
 import {
@@ -40,7 +42,7 @@ const current = (file: string | undefined, question: string): PassphraseSource =
 /** Seals the master key with the new passphrase, or leaves it in the clear without one, on every member. */
 function reseal(
   context: Context,
-  args: Pick<FilesystemArgs, 'devices' | 'uuid'> & { readonly allow_missing: boolean },
+  args: Pick<FilesystemArgs, 'devices' | 'uuid'> & UndoFileArgs & { readonly allow_missing: boolean },
   old: Uint8Array | undefined,
   next: Uint8Array | undefined,
 ) {
@@ -102,6 +104,7 @@ export const setPassphraseCommand = defineCommand({
     },
     uuid: filesystemOptions.uuid,
     ...allowMissingOption,
+    ...undoFileOption,
   },
   async run(context, args) {
     const before = neededEncryption(context, args);
@@ -130,7 +133,7 @@ export const removePassphraseCommand = defineCommand({
     'more, and anyone who has the devices can read the data. set-passphrase puts a passphrase back.',
   examples: [{ command: 'bcachefs remove-passphrase /dev/sda', does: 'Asks for the passphrase and removes it' }],
   positionals: devicesPositional,
-  options: { uuid: filesystemOptions.uuid, ...passphraseOption, ...allowMissingOption },
+  options: { uuid: filesystemOptions.uuid, ...passphraseOption, ...allowMissingOption, ...undoFileOption },
   async run(context, args) {
     if (neededEncryption(context, args) === 'no passphrase') {
       throw new CommandFailed('the filesystem has no passphrase; its key is in the clear already', {

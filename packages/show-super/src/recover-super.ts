@@ -1,6 +1,6 @@
 // recover-super: writes a lost or damaged superblock back, from a copy on the device itself or from another member.
 
-import { CommandFailed, defineCommand, withDevice } from '@bcachefs-ts/command';
+import { CommandFailed, defineCommand, undoFileOption, undoWrap, withDevice } from '@bcachefs-ts/command';
 import {
   type BlockDevice,
   type CopyState,
@@ -77,6 +77,7 @@ export const recoverSuperCommand = defineCommand({
       help: 'show what would be written, and write nothing',
     },
     verbose: { type: 'flag', alias: 'v', help: 'list every copy that was found' },
+    ...undoFileOption,
   },
   async run(context, args) {
     if (args.offset !== undefined && args.offset % SECTOR_BYTES !== 0) {
@@ -104,7 +105,7 @@ export const recoverSuperCommand = defineCommand({
       );
       if (!agreed) throw new CommandFailed('nothing was written');
     }
-    withDevice(args.device, true, device => recoverSuperblock(device, plan));
+    withDevice(args.device, true, device => recoverSuperblock(device, plan), undoWrap(context, args));
     return { ...result, action: 'written' as const };
   },
   text({ device, plan, action, verbose }, out) {

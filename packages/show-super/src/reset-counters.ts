@@ -6,6 +6,7 @@ import {
   devicesPositional,
   filesystemOptions,
   secondsOf,
+  undoFileOption,
   withMembers,
 } from '@bcachefs-ts/command';
 import { type CounterName, counters, editSuperblock, UsageError, withCountersReset } from '@bcachefs-ts/core/engine';
@@ -31,6 +32,7 @@ export const resetCountersCommand = defineCommand({
     },
     uuid: filesystemOptions.uuid,
     ...allowMissingOption,
+    ...undoFileOption,
   },
   run(context, args) {
     return withMembers(context, args, { write: true }, set => {

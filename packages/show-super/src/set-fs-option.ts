@@ -9,6 +9,7 @@ import {
   type OptionSpecs,
   parseUuid,
   secondsOf,
+  undoFileOption,
   valueHints,
   withMembers,
 } from '@bcachefs-ts/command';
@@ -121,6 +122,7 @@ export const setFsOptionCommand = defineCommand({
       help: 'external UUID; what else a kernel tells copies of a filesystem apart by becomes new too',
     },
     ...allowMissingOption,
+    ...undoFileOption,
     ...optionSpecs,
   },
   run(context, args) {
@@ -164,7 +166,7 @@ export const setFsOptionCommand = defineCommand({
       };
     };
     const isSame = uuid === undefined ? undefined : isSameButForUuid;
-    return withMembers(context, { devices: args.devices }, { write: true, isSame }, change);
+    return withMembers(context, { devices: args.devices, undo_file: args.undo_file }, { write: true, isSame }, change);
   },
   text({ changed, members }, out) {
     for (const { name, value } of changed) out.line(`${name}: ${value}`);

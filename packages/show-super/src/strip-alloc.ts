@@ -6,6 +6,7 @@ import {
   devicesPositional,
   filesystemOptions,
   secondsOf,
+  undoFileOption,
   withMembers,
 } from '@bcachefs-ts/command';
 import {
@@ -38,7 +39,7 @@ export const stripAllocCommand = defineCommand({
     'these stay.',
   examples: [{ command: 'bcachefs strip-alloc disk.img', does: 'Drops the allocation info of an image' }],
   positionals: devicesPositional,
-  options: { uuid: filesystemOptions.uuid },
+  options: { uuid: filesystemOptions.uuid, ...undoFileOption },
   run(context, args) {
     return withMembers(context, args, { write: true }, set => {
       const names = set.members.map(({ device }) => device.name);

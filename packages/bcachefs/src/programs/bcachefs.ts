@@ -75,6 +75,12 @@ const commands = [
     ...from(() => import('@bcachefs-ts/show-super'), 'stripAllocCommand'),
   },
   {
+    name: 'undo',
+    summary: 'Undo a command, from the file that its --undo_file made',
+    heading: superblock,
+    ...from(() => import('@bcachefs-ts/show-super'), 'undoCommand'),
+  },
+  {
     name: 'list',
     summary: 'Print the keys of a btree, or its nodes',
     heading: looking,

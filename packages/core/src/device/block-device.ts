@@ -29,6 +29,17 @@ export interface BlockDevice {
   close(): void;
 }
 
+/** One that can be made longer and shorter: an image file. */
+export interface ResizableDevice extends BlockDevice {
+  /**
+   * Grows it (with zeroes) or cuts it.
+   * @throws UsageError for a block device, whose size is fixed
+   */
+  setSize(sizeBytes: number): void;
+}
+
+export const isResizable = (device: BlockDevice): device is ResizableDevice => 'setSize' in device;
+
 /** A run of bytes on a device. */
 export interface ByteRange {
   readonly offset: number;
@@ -41,6 +52,14 @@ export function readBytes(device: BlockDevice, offset: number, length: number): 
   checkRange(device, 'read', offset, length);
   const into = new Uint8Array(length);
   device.read(offset, into);
+  return into;
+}
+
+/** The same of a range that may go past the end of the device: there are zeroes. */
+export function readPadded(device: BlockDevice, offset: number, length: number): Uint8Array {
+  const into = new Uint8Array(length);
+  const inside = Math.min(length, device.sizeBytes - offset);
+  if (inside > 0) device.read(offset, into.subarray(0, inside));
   return into;
 }
 

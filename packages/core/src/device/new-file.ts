@@ -174,7 +174,7 @@ function statIfPresent(path: string) {
 }
 
 /** So that the new name survives a crash too. Some systems do not let folders be opened, or flushed. */
-function flushFolder(folder: string): void {
+export function flushFolder(folder: string): void {
   if (process.platform === 'win32') return;
   const fd = openSync(folder, constants.O_RDONLY);
   try {

@@ -129,12 +129,12 @@ export class DeviceError extends Error {
   }
 }
 
-/** A file whose contents are to go into a filesystem, such as an archive, is not what it should be. */
+/** A file whose contents are to go into a filesystem, such as an archive or an undo file, is not what it should be. */
 export class InputError extends Error {
   override readonly name = 'InputError';
   constructor(
     /** In one word, for programs. */
-    readonly error: 'archive' | 'archive_compression',
+    readonly error: 'archive' | 'archive_compression' | 'undo_file',
     readonly where: Location,
     readonly detail: string,
   ) {

@@ -30,6 +30,7 @@ const rows = [
   row(15, 'qcow2_feature', 'A qcow2 file with a feature that is not known.'),
   row(16, 'qcow2_compression', 'A qcow2 file with compression of a type that is not known.'),
   row(17, 'archive_compression', 'An archive with compression of a type that is not known.'),
+  row(18, 'undo_file_version', 'An undo file of a version that is not known.'),
 ] as const satisfies readonly IncompatibilityRow[];
 
 export type IncompatibilityName = (typeof rows)[number]['name'];

@@ -14,6 +14,7 @@ import {
   noCounts,
   type Out,
   openForWriting,
+  type UndoFileArgs,
 } from '@bcachefs-ts/command';
 import {
   BatchedEdit,
@@ -31,7 +32,7 @@ import {
 } from '@bcachefs-ts/core/engine';
 
 /** What `filesystemPositional` and `changeOptions` give. */
-export interface ChangeArgs extends Omit<FilesystemArgs, 'devices' | 'degraded' | 'exclusive'> {
+export interface ChangeArgs extends Omit<FilesystemArgs, 'devices' | 'degraded' | 'exclusive'>, UndoFileArgs {
   readonly filesystem: string;
   readonly dry_run: boolean;
   readonly damaged_journal: boolean;

@@ -1,6 +1,6 @@
 // The options that all commands which change files share.
 
-import { filesystemOptions, parseMode, parseOwner } from '@bcachefs-ts/command';
+import { filesystemOptions, parseMode, parseOwner, undoFileOption } from '@bcachefs-ts/command';
 
 export const changedFilesystemPositional = {
   filesystem: {
@@ -24,6 +24,7 @@ export const changeOptions = {
   },
   uuid: filesystemOptions.uuid,
   passphrase_file: filesystemOptions.passphrase_file,
+  ...undoFileOption,
 } as const;
 
 /** Of directories and subvolumes that are made. */
