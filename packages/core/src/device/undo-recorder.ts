@@ -114,6 +114,11 @@ export class UndoRecorder {
     for (let done = 0; done < from.length; done += HELD_BYTES) {
       const bytes = from.slice(done, done + HELD_BYTES);
       if (this.#heldBytes + bytes.length > HELD_BYTES || this.#held.length === HELD_WRITES) this.drain();
+      // A device may keep an older write and lose a newer one: of a place that is written to twice only what is to stay may reach it, since
+      // there is one checksum of it.
+      for (const held of this.#held) {
+        if (held.member === member) copyOverlap(offset + done, bytes, held.offset, held.bytes);
+      }
       this.#held.push({ member, offset: offset + done, bytes });
       this.#heldBytes += bytes.length;
     }
