@@ -97,6 +97,7 @@ test('the list of commands', async () => {
       reset-counters  Set the counters in the superblock back to zero
       recovery-pass   List, schedule or cancel recovery passes of the next mount
       strip-alloc     Drop the allocation info of a filesystem that is only read
+      undo            Undo a command, from the file that its --undo_file made
 
     Looking into filesystems:
       list          Print the keys of a btree, or its nodes

@@ -2,7 +2,7 @@
 // one takes the devices for a filesystem that is neither the old one nor the new one. The undo file is one of the devices that lose
 // what was not flushed.
 
-import { type BlockDevice, DeviceError, loadChecksums, loadCompression, MemoryDevice } from '@bcachefs-ts/core';
+import { type BlockDevice, DeviceError, loadChecksums, loadCompression, MemoryDevice } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { commitsOf, wornImage, writerOn } from '../support/commits.ts';
 import { openOn, stateOf } from '../support/cut-states.ts';

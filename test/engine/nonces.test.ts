@@ -194,6 +194,19 @@ describe('no nonce is used twice', () => {
     expectFresh(seen);
   });
 
+  test('after edits that were undone', () => {
+    const { life, seen } = newLife();
+    life.edit();
+    for (let round = 0; round < 4; round++) {
+      const before = life.copy().device;
+      life.edit();
+      life.edit();
+      // What undo makes of the image: test/undo and test/crash/undo.test.ts.
+      life.device = before;
+    }
+    expectFresh(seen);
+  });
+
   test('when the journal of a clean filesystem was lost: its last number is not used again', () => {
     const { life, seen } = newLife();
     life.edit();

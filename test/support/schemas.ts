@@ -20,7 +20,8 @@ export function validator(
     | 'format'
     | 'get-file-option'
     | 'image-update'
-    | 'subvolume-list-snapshots',
+    | 'subvolume-list-snapshots'
+    | 'undo',
 ): (value: unknown) => readonly unknown[] {
   // Properties of a key are declared in one schema and required in the one that refers to it.
   const ajv = new Ajv2020({ strict: true, strictRequired: false, strictTypes: false, allowUnionTypes: true });

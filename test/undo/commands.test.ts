@@ -8,6 +8,7 @@ import {
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { scratchFolder } from '../files/manifest.ts';
+import { validator } from '../json/schemas.ts';
 import { type CommandName, run, succeed } from '../support/cli.ts';
 import { MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
@@ -43,7 +44,7 @@ beforeAll(async () => {
   await succeed('image create', ['-q', `--source=${source}`, file('small')]);
   mkdirSync(file('other'));
   for (let nr = 0; nr < 30; nr++)
-    writeFileSync(join(file('other'), `file-${nr}`), Buffer.alloc(500_000, `file ${nr} `));
+    writeFileSync(join(file('other'), `file-${nr}`), Buffer.alloc(250_000, `file ${nr} `));
 }, patient(120_000));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -211,6 +212,7 @@ describe('undo puts back, byte for byte', () => {
     const moved = images.map(image => `${image}.moved`);
     for (const [nr, image] of images.entries()) renameSync(image, moved[nr]!);
     const shown = JSON.parse(await succeed('undo', ['--json', undo, moved.toReversed().join(':')]));
+    expect(validator('undo')(shown)).toEqual([]);
     expect(shown).toMatchObject({
       schema: 'bcachefs-ts/undo',
       version: 1,
