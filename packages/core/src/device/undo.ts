@@ -9,13 +9,13 @@
 //   1. The magic numbers of the superblocks that will be replaced are taken away.
 //   2. Image files get the size that they had.
 //   3. Everything that differs is put back, but for the sectors that superblocks and their layouts begin with.
-//   4. These.
+//   4. These, the first superblock of a device before its others: a kernel that reads another one refuses to write to the first.
 // Every step is flushed on all devices before the next one. Cut off anywhere, the same undo goes on to the same end.
 
 import { assert, UsageError } from '../ondisk/errors.ts';
 import { uuidBytes } from '../ondisk/layout.ts';
-import { BCACHE_MAGIC, BCHFS_MAGIC, BchSb, BchSbLayout } from '../ondisk/superblock.ts';
-import { SECTOR_BYTES } from '../util/sizes.ts';
+import { BCACHE_MAGIC, BCHFS_MAGIC, BchSb, BchSbLayout, SB_SECTOR } from '../ondisk/superblock.ts';
+import { SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
 import { type BlockDevice, isResizable, readPadded } from './block-device.ts';
 import {
   damaged,
@@ -29,6 +29,7 @@ import type { UndoLog } from './undo-log.ts';
 
 const MAGICS: readonly Uint8Array[] = [BCHFS_MAGIC, BCACHE_MAGIC].map(uuidBytes);
 const MAGIC_BYTES = 16;
+const FIRST_SUPERBLOCK = sectorsToBytes(SB_SECTOR);
 const SUPERBLOCK_MAGIC_AT = BchSb.offset.magic;
 const LAYOUT_MAGIC_AT = BchSbLayout.offset.magic;
 
@@ -237,6 +238,10 @@ function* undoSteps(log: UndoLog, matched: readonly Matched[]): Generator<number
   }
   flushAll();
   for (const one of changed) {
+    if (one.heads.delete(FIRST_SUPERBLOCK)) {
+      yield putBack(log, one, 0, offset => offset === FIRST_SUPERBLOCK);
+      one.device.flush();
+    }
     const chunks = new Set([...one.heads].map(offset => Math.floor(offset / UNDO_CHUNK_BYTES)));
     for (const chunk of chunks) yield putBack(log, one, chunk, offset => one.heads.has(offset));
     one.device.flush();
