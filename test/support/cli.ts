@@ -48,6 +48,7 @@ const commands = {
   cat: catCommand,
   dump: dumpCommand,
   format: formatCommand,
+  fsck: fsckCommand,
   'image create': imageCreateCommand,
   'image update': imageUpdateCommand,
   explain: explainCommand,

@@ -7,11 +7,11 @@ import {
 } from 'node:fs'; // biome-ignore format: one line of names
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { scratchFolder } from '../files/manifest.ts';
-import { validator } from '../json/schemas.ts';
 import { type CommandName, run, succeed } from '../support/cli.ts';
+import { scratchFolder } from '../support/folder-manifest.ts';
 import { MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
+import { validator } from '../support/schemas.ts';
 
 const SIZE = 16 * MIB;
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
@@ -102,6 +102,8 @@ const cases: readonly Case[] = [
   { command: 'set-fs-option', words: images => ['--nocow', ...images] },
   { command: 'reset-counters', words: images => images },
   { command: 'strip-alloc', words: images => images },
+  { command: 'recovery-pass', words: images => ['--set=check_topology', ...images] },
+  { command: 'fsck', words: (images, fs) => ['-q', '-y', '--reconstruct_alloc', ...key(fs), ...images] },
   {
     command: 'set-passphrase',
     words: images => [...key('one'), `--new_passphrase_file=${file('new-pw')}`, ...images],
@@ -117,7 +119,8 @@ const cases: readonly Case[] = [
 /** @returns the devices that it was given */
 async function changed({ command, words }: Case, fs: 'one' | 'two', images: readonly string[], undo: string) {
   const given = words(images, fs);
-  await succeed(command, [`--undo_file=${undo}`, ...given]);
+  const { exitCode, stderr } = await run(command, [`--undo_file=${undo}`, ...given]);
+  expect(exitCode, stderr).toBe(0);
   return images.filter(image => given.some(word => word.split(':').includes(image)));
 }
 

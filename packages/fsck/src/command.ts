@@ -10,6 +10,8 @@ import {
   filesystemOptions,
   passphraseFor,
   secondsOf,
+  undoFileOption,
+  undoWrap,
 } from '@bcachefs-ts/command';
 import {
   type BlockDevice,
@@ -114,6 +116,7 @@ export const fsckCommand = defineStreamCommand({
       help: 'taken for the sake of scripts: see --progress',
     },
     passphrase_file: filesystemOptions.passphrase_file,
+    ...undoFileOption,
   },
   exitCodes: fsckExitCodes,
   exitCodeOf: fsckExitCodeOf,
@@ -147,6 +150,7 @@ interface Request {
   readonly force: boolean;
   readonly reconstruct_alloc: boolean;
   readonly quarantine: string | undefined;
+  readonly undo_file: string | undefined;
   readonly shownPerError: number;
 }
 
@@ -158,8 +162,10 @@ async function check(
   await loadChecksums();
   const isDry = mode === 'plan';
   const opened: BlockDevice[] = [];
+  const undoable = isDry ? (device: BlockDevice) => device : undoWrap(context, request);
   try {
-    for (const path of memberPaths(request.devices)) opened.push(openDevice(path, { write: !isDry, exclusive: true }));
+    for (const path of memberPaths(request.devices))
+      opened.push(undoable(openDevice(path, { write: !isDry, exclusive: true })));
     const set = openMembers(isDry ? opened.map(device => new OverlayDevice(device)) : opened);
     const { sb } = set.newest;
     const found = { uuid: sb.user_uuid, members: opened.map(({ name }) => name), mode };

@@ -6,6 +6,7 @@ import {
   devicesPositional,
   filesystemOptions,
   secondsOf,
+  undoFileOption,
   withMembers,
 } from '@bcachefs-ts/command';
 import {
@@ -47,6 +48,7 @@ export const recoveryPassCommand = defineCommand({
     unset: { ...namesOption(), alias: 'u', help: 'cancel these, separated by commas' },
     uuid: filesystemOptions.uuid,
     ...allowMissingOption,
+    ...undoFileOption,
   },
   run(context, args) {
     const isEdit = args.set.length > 0 || args.unset.length > 0;

@@ -36,6 +36,7 @@ import {
   type UndoRun,
   type UndoSize,
 } from './undo-format.ts';
+import { DeviceWrapper } from './wrapper.ts';
 
 /** So much is held at the most. Each time costs a flush of the undo file. */
 const HELD_BYTES = 16 << 20;
@@ -298,49 +299,29 @@ export class UndoRecorder {
 }
 
 /** A device whose writes can be undone. */
-class UndoDevice implements ResizableDevice {
-  readonly name: string;
-  readonly #inner: BlockDevice;
+class UndoDevice extends DeviceWrapper implements ResizableDevice {
   readonly #recorder: UndoRecorder;
   readonly #member: number;
 
-  /** @internal made by `UndoRecorder.wrap` */
   constructor(inner: BlockDevice, recorder: UndoRecorder, member: number) {
-    this.#inner = inner;
+    super(inner);
     this.#recorder = recorder;
     this.#member = member;
-    this.name = inner.name;
   }
 
-  get sizeBytes(): number {
-    return this.#inner.sizeBytes;
-  }
-  get logicalSectorBytes(): number {
-    return this.#inner.logicalSectorBytes;
-  }
-  get physicalSectorBytes(): number {
-    return this.#inner.physicalSectorBytes;
-  }
-  get rotational(): boolean | undefined {
-    return this.#inner.rotational;
-  }
-  get writable(): boolean {
-    return this.#inner.writable;
-  }
-
-  read(offset: number, into: Uint8Array): void {
+  override read(offset: number, into: Uint8Array): void {
     checkRange(this, 'read', offset, into.length);
     this.#recorder.read(this.#member, offset, into);
   }
 
-  write(offset: number, from: Uint8Array): void {
+  override write(offset: number, from: Uint8Array): void {
     checkWrite(this, offset, from.length);
     this.#recorder.write(this.#member, offset, from);
   }
 
-  flush(): void {
+  override flush(): void {
     this.#recorder.drain();
-    this.#inner.flush();
+    this.inner.flush();
   }
 
   setSize(sizeBytes: number): void {
@@ -348,11 +329,11 @@ class UndoDevice implements ResizableDevice {
   }
 
   /** The undo file is complete with the last device. */
-  close(): void {
+  override close(): void {
     try {
       this.#recorder.close(this.#member);
     } finally {
-      this.#inner.close();
+      this.inner.close();
     }
   }
 }
