@@ -48,7 +48,6 @@ const commands = {
   cat: catCommand,
   dump: dumpCommand,
   format: formatCommand,
-  fsck: fsckCommand,
   'image create': imageCreateCommand,
   'image update': imageUpdateCommand,
   explain: explainCommand,
