@@ -2,12 +2,7 @@
 // code. An annotation is a run of bytes with a name; where annotations nest, the shorter one says more.
 
 import { CorruptError } from '../ondisk/errors.ts';
-import type { Codec, FieldAt } from '../ondisk/layout.ts';
-
-/** A struct of any kind. */
-export interface AnyLayout extends Codec<unknown> {
-  readonly fields: Readonly<Record<string, FieldAt<unknown>>>;
-}
+import { type AnyLayout, type Codec, isLayout } from '../ondisk/layout.ts';
 
 export interface Annotation {
   /** The first byte, on the device. */
@@ -33,8 +28,6 @@ export interface HexRow {
 
 const ROW_BYTES = 16;
 const VALUE_CHARACTERS_MAX = 160;
-
-const isLayout = (codec: Codec<unknown>): codec is AnyLayout => 'fields' in codec;
 
 /**
  * The members of a struct, those of structs in it too.

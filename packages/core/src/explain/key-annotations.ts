@@ -3,41 +3,9 @@
 import { BKEY_U64S, Bkey, KEY_FORMAT_CURRENT } from '../ondisk/bkey.ts';
 import type { BkeyFormat } from '../ondisk/bkey-format.ts';
 import { decodeExtentEntries, type ExtentEntry, extentEntryTypes } from '../ondisk/extent-entries.ts';
-import { BchAllocV4 } from '../ondisk/keys/alloc-v4.ts';
-import { BchBackpointer } from '../ondisk/keys/backpointer.ts';
-import { BchBtreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
-import { BchDirent } from '../ondisk/keys/dirent.ts';
-import { type KeyTypeName, keyTypes } from '../ondisk/keys/key-types.ts';
-import { BchLru } from '../ondisk/keys/lru.ts';
-import { BchQuota } from '../ondisk/keys/quota.ts';
-import { BchReflinkP } from '../ondisk/keys/reflink-p.ts';
-import { BchReflinkV } from '../ondisk/keys/reflink-v.ts';
-import { BchSnapshot } from '../ondisk/keys/snapshot.ts';
-import { BchSnapshotTree } from '../ondisk/keys/snapshot-tree.ts';
-import { BchStripe } from '../ondisk/keys/stripe.ts';
-import { BchSubvolume } from '../ondisk/keys/subvolume.ts';
-import { BchXattr } from '../ondisk/keys/xattr.ts';
+import { valueLayoutOf } from '../ondisk/keys/value-layouts.ts';
 import { viewOf } from '../ondisk/layout.ts';
-import { type Annotation, type AnyLayout, annotateLayout, valueText } from './annotate.ts';
-
-/** What a value begins with, and whether extent entries follow. Types that are not here have values without a fixed part. */
-const valueLayouts: { readonly [name in KeyTypeName]?: { readonly layout?: AnyLayout; readonly entries?: true } } = {
-  alloc_v4: { layout: BchAllocV4 },
-  backpointer: { layout: BchBackpointer },
-  btree_ptr: { entries: true },
-  btree_ptr_v2: { layout: BchBtreePtrV2, entries: true },
-  dirent: { layout: BchDirent },
-  extent: { entries: true },
-  lru: { layout: BchLru },
-  quota: { layout: BchQuota },
-  reflink_p: { layout: BchReflinkP },
-  reflink_v: { layout: BchReflinkV, entries: true },
-  snapshot: { layout: BchSnapshot },
-  snapshot_tree: { layout: BchSnapshotTree },
-  stripe: { layout: BchStripe },
-  subvolume: { layout: BchSubvolume },
-  xattr: { layout: BchXattr },
-};
+import { type Annotation, annotateLayout, valueText } from './annotate.ts';
 
 /**
  * A key that is not packed.
@@ -111,8 +79,7 @@ function* packedFields(header: Uint8Array, format: BkeyFormat, base: number, pre
 
 /** The value of a key. */
 function* annotateValue(type: number, value: Uint8Array, base: number, prefix: string): Generator<Annotation> {
-  const name = keyTypes.byId(type)?.name;
-  const known = name === undefined ? undefined : valueLayouts[name];
+  const known = valueLayoutOf(type);
   if (known === undefined) {
     if (value.length > 0) yield { at: base, lengthBytes: value.length, name: `${prefix}value`, value: undefined };
     return;

@@ -2,7 +2,7 @@
 
 import { type BlockDevice, readBytes } from '../device/block-device.ts';
 import { CorruptError, DeviceError, IncompatibleError } from '../ondisk/errors.ts';
-import { viewOf } from '../ondisk/layout.ts';
+import { type AnyLayout, viewOf } from '../ondisk/layout.ts';
 import { sbFieldIds } from '../ondisk/sb-field-ids.ts';
 import { BchSbClean } from '../ondisk/sb-fields/clean.ts';
 import { JournalRange } from '../ondisk/sb-fields/journal.ts';
@@ -19,7 +19,7 @@ import {
 import type { OpenMember } from '../superblock/member-set.ts';
 import { readLayout, readSuperblockAt } from '../superblock/read.ts';
 import { SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
-import { type Annotation, type AnyLayout, annotateLayout, annotationAt } from './annotate.ts';
+import { type Annotation, annotateLayout, annotationAt } from './annotate.ts';
 import type { LayoutPlace, Region, SuperblockPlace } from './explanation.ts';
 import { annotateSubEntries } from './jset-annotations.ts';
 

@@ -16,6 +16,8 @@ export interface Codec<T> {
   readonly size: number;
   get(view: DataView, at: number): T;
   put(view: DataView, at: number, value: T): void;
+  /** What one element is, where it is a row of equal ones. */
+  readonly element?: Codec<unknown>;
 }
 
 export interface FieldAt<T> {
@@ -32,6 +34,13 @@ export interface Layout<F extends Fields> extends Codec<StructOf<F>> {
   /** Byte offset of each member. */
   readonly offset: { readonly [K in keyof F]: number };
 }
+
+/** A struct of any kind. */
+export interface AnyLayout extends Codec<unknown> {
+  readonly fields: Readonly<Record<string, FieldAt<unknown>>>;
+}
+
+export const isLayout = (codec: Codec<unknown>): codec is AnyLayout => 'fields' in codec;
 
 /** The decoded form of a layout. */
 export type Struct<L> = L extends Layout<infer F> ? StructOf<F> : never;
@@ -134,6 +143,7 @@ export function bytes(length: number): Codec<Uint8Array> {
   return {
     type: `u8[${length}]`,
     size: length,
+    element: u8,
     get: (view, offset) => new Uint8Array(view.buffer, view.byteOffset + offset, length),
     put(view, offset, value) {
       assert(value.length === length, `expected ${length} bytes, got ${value.length}`);
@@ -167,6 +177,7 @@ export function array<T>(element: Codec<T>, length: number): Codec<readonly T[]>
   return {
     type: `${element.type}[${length}]`,
     size: element.size * length,
+    element: element as Codec<unknown>,
     get: (view, offset) => Array.from({ length }, (_, i) => element.get(view, offset + i * element.size)),
     put(view, offset, value) {
       assert(value.length === length, `expected ${length} elements, got ${value.length}`);

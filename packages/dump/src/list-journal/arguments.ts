@@ -6,10 +6,10 @@ import {
   btrees,
   compareBtreePos,
   type PosRange,
+  parsePosition,
   type Signed,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import { parsePosition } from '../position.ts';
 
 /** Sequence numbers from `first` to `last`, both included. */
 export interface SeqBounds {

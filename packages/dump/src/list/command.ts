@@ -21,10 +21,12 @@ import {
   loadChecksums,
   type OnDamage,
   POS_MIN,
+  parseBtree,
+  parseKeyType,
+  parsePosition,
   SPOS_MAX,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import { parsePosition } from '../position.ts';
 
 export const listCommand = defineStreamCommand({
   name: 'list',
@@ -167,21 +169,4 @@ function allBtrees(filesystem: Filesystem): readonly number[] {
 
 function parseBtrees(text: string): 'all' | readonly number[] {
   return text === 'all' ? 'all' : text.split(',').map(parseBtree);
-}
-
-/** A name of now or of earlier releases, or the number of a btree that has none here. */
-function parseBtree(text: string): number {
-  const row =
-    btrees.byName(text) ?? btrees.rows.find(({ names }) => Object.values(names ?? {}).some(name => name === text));
-  if (row !== undefined) return row.id;
-  if (/^\d{1,2}$/.test(text) && Number(text) < 64) return Number(text);
-  const known = btrees.rows.map(({ name }) => name).join(', ');
-  throw new UsageError(`there is no btree called ${JSON.stringify(text)}, only ${known}`);
-}
-
-function parseKeyType(text: string): number {
-  const row = keyTypes.byName(text);
-  if (row !== undefined) return row.id;
-  const known = keyTypes.rows.map(({ name }) => name).join(', ');
-  throw new UsageError(`there is no key type called ${JSON.stringify(text)}, only ${known}`);
 }

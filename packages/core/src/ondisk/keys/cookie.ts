@@ -4,7 +4,7 @@
 import { at, layout, type Struct, u64, viewOf } from '../layout.ts';
 import type { KeyKind } from './kind.ts';
 
-const BchCookie = layout('bch_cookie', 8, { cookie: at(0, u64) });
+export const BchCookie = layout('bch_cookie', 8, { cookie: at(0, u64) });
 type BchCookie = Struct<typeof BchCookie>;
 
 export const cookie: KeyKind<BchCookie> = {

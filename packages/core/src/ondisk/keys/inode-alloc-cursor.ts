@@ -7,7 +7,7 @@ import { BLOCKDEV_INODE_MAX } from '../inode-unpack.ts';
 import { at, layout, type Struct, u8, u16, u32, u64, viewOf } from '../layout.ts';
 import type { KeyKind } from './kind.ts';
 
-const BchInodeAllocCursor = layout('bch_inode_alloc_cursor', 16, {
+export const BchInodeAllocCursor = layout('bch_inode_alloc_cursor', 16, {
   bits: at(0, u8), // shard_inode_numbers_bits when it was written
   pad: at(1, u8),
   pad2: at(2, u16),

@@ -4,7 +4,7 @@ import { bposInode } from '../bpos.ts';
 import { at, layout, type Struct, u32, viewOf } from '../layout.ts';
 import type { KeyKind } from './kind.ts';
 
-const BchInodeGeneration = layout('bch_inode_generation', 8, {
+export const BchInodeGeneration = layout('bch_inode_generation', 8, {
   bi_generation: at(0, u32),
   pad: at(4, u32),
 });

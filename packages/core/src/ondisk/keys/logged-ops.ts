@@ -6,7 +6,7 @@ import { toHex } from '../../util/hex.ts';
 import { at, bytes, layout, type Struct, u8, u32, u64, viewOf } from '../layout.ts';
 import type { KeyKind } from './kind.ts';
 
-const BchLoggedOpTruncate = layout('bch_logged_op_truncate', 24, {
+export const BchLoggedOpTruncate = layout('bch_logged_op_truncate', 24, {
   subvol: at(0, u32),
   pad: at(4, u32),
   inum: at(8, u64),
@@ -29,7 +29,7 @@ export const loggedOpTruncate: KeyKind<BchLoggedOpTruncate> = {
 };
 
 /** Moves the extents after a point of a file, for inserting or collapsing a range. */
-const BchLoggedOpFinsert = layout('bch_logged_op_finsert', 40, {
+export const BchLoggedOpFinsert = layout('bch_logged_op_finsert', 40, {
   state: at(0, u8), // 0 start, 1 shift_extents, 2 finish
   pad: at(1, bytes(3)),
   subvol: at(4, u32),
@@ -65,7 +65,7 @@ export const loggedOpFinsert: KeyKind<BchLoggedOpFinsert> = {
 };
 
 /** Moves the blocks of a stripe that is partly empty to another one. */
-const BchLoggedOpStripeUpdate = layout('bch_logged_op_stripe_update', 40, {
+export const BchLoggedOpStripeUpdate = layout('bch_logged_op_stripe_update', 40, {
   old_idx: at(0, u64),
   new_idx: at(8, u64),
   old_blocks_nr: at(16, u8),
