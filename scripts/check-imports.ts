@@ -34,7 +34,8 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
   dump: ['core', 'command'],
   files: ['core', 'command'],
   fsck: ['core', 'command'],
-  bcachefs: ['core', 'command', 'sources', 'format', 'show-super', 'dump', 'files', 'fsck'],
+  inspect: ['core', 'command'],
+  bcachefs: ['core', 'command', 'sources', 'format', 'show-super', 'dump', 'files', 'fsck', 'inspect'],
 };
 
 /** Things that have exactly one home. */

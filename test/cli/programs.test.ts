@@ -137,6 +137,10 @@ test('the list of commands', async () => {
     Checking and repairing:
       fsck  Check a filesystem, and repair it
 
+    By hand, for tests and experts:
+      corrupt          Damage an image on purpose, for tests
+      kill_btree_node  Damage single btree nodes on purpose, for tests
+
     About this program:
       completions  Print a script that completes command lines in bash, zsh or fish
       help         Explain a command
@@ -150,8 +154,7 @@ test('the list of commands', async () => {
 
     Not in this version:
       device add, device remove, device evacuate, device set-state, device resize,
-      device resize-journal, journal_rewind_info, migrate, migrate-superblock,
-      kill_btree_node, kvdb
+      device resize-journal, journal_rewind_info, migrate, migrate-superblock, kvdb
 
     'bcachefs <command> --help' explains a command and gives examples.
     "

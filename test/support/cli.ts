@@ -31,6 +31,7 @@ import {
 } from '@bcachefs-ts/files';
 import { formatCommand, imageCreateCommand, imageUpdateCommand } from '@bcachefs-ts/format';
 import { fsckCommand } from '@bcachefs-ts/fsck';
+import { corruptCommand, killBtreeNodeCommand } from '@bcachefs-ts/inspect';
 import {
   recoverSuperCommand,
   recoveryPassCommand,
@@ -46,6 +47,7 @@ import {
 
 const commands = {
   cat: catCommand,
+  corrupt: corruptCommand,
   dump: dumpCommand,
   format: formatCommand,
   'image create': imageCreateCommand,
@@ -70,6 +72,7 @@ const commands = {
   'subvolume snapshot': subvolumeSnapshotCommand,
   tar: tarCommand,
   tree: treeCommand,
+  kill_btree_node: killBtreeNodeCommand,
   list: listCommand,
   list_journal: listJournalCommand,
   locate: locateCommand,

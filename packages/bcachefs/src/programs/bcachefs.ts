@@ -12,6 +12,7 @@ const superblock = 'Superblock';
 const looking = 'Looking into filesystems';
 const files = 'Files without a mount';
 const changing = 'Changing files without a mount';
+const byHand = 'By hand, for tests and experts';
 
 const commands = [
   {
@@ -270,6 +271,18 @@ const commands = [
     heading: 'Checking and repairing',
     helpExitCode: 16, // as fsck.bcachefs.ts has it
     ...from(() => import('@bcachefs-ts/fsck'), 'fsckCommand'),
+  },
+  {
+    name: 'corrupt',
+    summary: 'Damage an image on purpose, for tests',
+    heading: byHand,
+    ...from(() => import('@bcachefs-ts/inspect'), 'corruptCommand'),
+  },
+  {
+    name: 'kill_btree_node',
+    summary: 'Damage single btree nodes on purpose, for tests',
+    heading: byHand,
+    ...from(() => import('@bcachefs-ts/inspect'), 'killBtreeNodeCommand'),
   },
 ] as const satisfies readonly Listed[];
 

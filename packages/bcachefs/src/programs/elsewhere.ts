@@ -64,6 +64,5 @@ export const elsewhere: readonly ElsewhereRow[] = [
     'format --source makes one with the files of a directory',
   ),
   unbuilt('migrate-superblock', 'finishes migrate', onLinux),
-  unbuilt('kill_btree_node', 'damages a node on purpose', 'explain says where each node is'),
   unbuilt('kvdb', 'reads and edits keys by hand', 'list prints them'),
 ];

@@ -26,7 +26,7 @@ const changesOf = ({ devices }: Copy) =>
     device.changedRanges().map(({ offset, length }) => ({ dev, offset, bytes: readBytes(device, offset, length) })),
   );
 
-/** Written with the same bytes is no damage. */
+/** Written with the same bytes does not count. */
 const isDamaged = (copy: Copy, base: MemoryImage): boolean =>
   changesOf(copy).some(
     ({ dev, offset, bytes }) => Buffer.from(readBytes(base.devices[dev]!, offset, bytes.length)).compare(bytes) !== 0,

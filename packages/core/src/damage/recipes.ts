@@ -45,7 +45,7 @@ const isType =
   ({ k }: Key): boolean =>
     names.some(name => keyTypes.idOf(name) === k.type);
 
-/** The field as a number. @throws UsageError for fields that are none */
+/** The field as a number. @throws UsageError for fields that hold something else */
 function numberField(key: Key, path: string): bigint {
   const value = keyField(key, path);
   if (typeof value === 'bigint') return value;

@@ -8,7 +8,7 @@ import { writeSuperblocks } from '../superblock/write.ts';
 import { SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
 import type { DamageTarget } from './target.ts';
 
-/** Says something else in every copy on every member. Nobody asks whether it makes sense. */
+/** Says something else in every copy on every member. Whether it makes sense is not asked. */
 export function editSuperblocks(target: DamageTarget, edit: (sb: Superblock) => Superblock): string {
   const { members } = target.members();
   writeSuperblocks(members.map(({ device, sb }) => ({ device, sb: edit(sb) })));

@@ -260,7 +260,7 @@ const INODE_HEADER_BITS: Readonly<Record<string, number>> = {
   str_hash: 4,
 };
 
-/** Names and values that are bytes: UTF-8, with \xHH for bytes that are none. */
+/** Names and values that are bytes: UTF-8, with \xHH for others. */
 function textField<V extends object>(key: Key, path: string, kind: KeyKind<V>, member: keyof V & string): KeyField {
   if (key.value.length < kind.minBytes) throw new UsageError(`a value of ${key.value.length} bytes has no ${path}`);
   const value = kind.decode(key.value);
@@ -328,8 +328,7 @@ function fieldOfEntry(key: Key, path: string, at: number, entry: ExtentEntry, na
   };
 }
 
-const isWritable = (entry: ExtentEntry): entry is WritableExtentEntry =>
-  ['ptr', 'crc32', 'crc64', 'crc128', 'stripe_ptr'].includes(entry.type);
+const isWritable = (entry: ExtentEntry): entry is WritableExtentEntry => Object.hasOwn(ENTRY_FIELD_LIMITS, entry.type);
 
 const valueLike = (now: unknown, wanted: bigint) =>
   typeof now === 'bigint' ? wanted : typeof now === 'boolean' ? wanted !== 0n : Number(wanted);
@@ -367,6 +366,15 @@ const ENTRY_FIELD_LIMITS: Readonly<Record<WritableExtentEntry['type'], Limits>> 
   crc64: crcLimits(9, 10, 64, 16),
   crc128: crcLimits(13, 13, 64, 64),
   stripe_ptr: { block: upTo(8), redundancy: upTo(4), idx: upTo(47) },
+  rebalance_v1: {
+    promote_target: upTo(16),
+    erasure_code: upTo(1),
+    data_checksum: upTo(4),
+    data_replicas: upTo(4),
+    background_compression: upTo(8),
+    background_target: upTo(16),
+    from_inode: upTo(6),
+  },
 };
 
 function named(path: string, text: string, names: Table<Row> | undefined): bigint | undefined {

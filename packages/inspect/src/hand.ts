@@ -1,0 +1,67 @@
+// How a filesystem is opened that is to be edited or damaged below everything that keeps it sound: images only, unless somebody insists.
+
+import {
+  type Context,
+  type FilesystemArgs,
+  passphraseFor,
+  secondsOf,
+  type UndoFileArgs,
+  withMembers,
+} from '@bcachefs-ts/command';
+import {
+  DamageTarget,
+  encryptionOf,
+  FileDevice,
+  loadChecksums,
+  type MemberSet,
+  masterKey,
+  type RandomSource,
+  UsageError,
+} from '@bcachefs-ts/core/engine';
+
+export const forceOption = {
+  force: { type: 'flag', help: 'also on block devices; without it only image files are written to' },
+} as const;
+
+/** @throws UsageError */
+function refuseBlockDevices({ members }: MemberSet): void {
+  for (const { device } of members) {
+    if (!(device instanceof FileDevice) || device.kind !== 'block') continue;
+    throw new UsageError(
+      `${device.name} is a block device, and only image files are damaged or edited by hand; --force insists`,
+      undefined,
+      'block_device',
+    );
+  }
+}
+
+/**
+ * The master key. Nothing is asked for where nothing is encrypted.
+ * @throws UsageError for a wrong passphrase
+ */
+function keyOf({ newest: { sb } }: MemberSet, passphrase: Uint8Array | undefined): Uint8Array | undefined {
+  if (encryptionOf(sb) === 'none') return undefined;
+  const key = masterKey(sb, passphrase);
+  if (key === undefined) throw new UsageError('wrong passphrase', undefined, 'wrong_passphrase');
+  return key;
+}
+
+/** Runs `use` with what is to be damaged: all members, open for writing. @throws UsageError for block devices without `force` */
+export async function withTarget<T>(
+  context: Context,
+  args: FilesystemArgs & UndoFileArgs & { readonly force: boolean },
+  random: RandomSource,
+  use: (target: DamageTarget, set: MemberSet) => T,
+): Promise<T> {
+  await loadChecksums();
+  const encryption = withMembers(context, args, { write: false }, set => {
+    if (!args.force) refuseBlockDevices(set);
+    return encryptionOf(set.newest.sb);
+  });
+  const passphrase = encryption === 'passphrase' ? await passphraseFor(context, args.passphrase_file) : undefined;
+  return withMembers(context, args, { write: true }, set => {
+    const devices = set.members.map(({ device }) => device);
+    const now = () => secondsOf(context.date());
+    return use(new DamageTarget(devices, { key: keyOf(set, passphrase), random, now }), set);
+  });
+}
