@@ -23,6 +23,8 @@ export interface PassContext {
   readonly lostData: ReadonlySet<BtreeName>;
   /** Btrees that cannot be read wholly and are not repaired: nothing is concluded from what is absent there. */
   readonly unreadable: ReadonlySet<BtreeName>;
+  /** The recorded version of keys becomes at least this. */
+  raiseKeyVersion(version: bigint): void;
   /** Stages what was changed when it is much, and begins anew. Not while iterating over the state or the transaction. */
   checkpoint(): void;
 }

@@ -72,12 +72,14 @@ class RunningPass implements PassContext {
   readonly #writer: FilesystemWriter;
   readonly #options: PassesOptions;
   #change: Change;
-  /** Repairs before the transaction was begun. */
-  #repairsBefore = 0;
+  #keyVersion = 0n;
+  /** Repairs before the pass: what it found and staged in parts is all of it. */
+  readonly #repairsBefore: number;
 
   constructor(writer: FilesystemWriter, options: PassesOptions) {
     this.#writer = writer;
     this.#options = options;
+    this.#repairsBefore = options.reporter.repairCount;
     this.#change = this.#begin(undefined);
   }
 
@@ -105,6 +107,10 @@ class RunningPass implements PassContext {
     this.#options.drop(btree, key, reason);
   }
 
+  raiseKeyVersion(version: bigint): void {
+    if (version > this.#keyVersion) this.#keyVersion = version;
+  }
+
   checkpoint(): void {
     if (this.#change.tx.size < CHANGES_MAX || !this.#isChanged) return;
     this.#change.stage();
@@ -113,7 +119,10 @@ class RunningPass implements PassContext {
 
   /** The pass is at its end. */
   finish(): void {
-    if (this.#isChanged) this.#change.stage();
+    const { clocks } = this.state.replay;
+    if (this.#keyVersion > clocks.keyVersion)
+      this.#change.stage({ clocks: { ...clocks, keyVersion: this.#keyVersion } });
+    else if (this.#isChanged) this.#change.stage();
   }
 
   get #isChanged(): boolean {
@@ -121,8 +130,7 @@ class RunningPass implements PassContext {
   }
 
   #begin(after: ChangeParts | undefined): Change {
-    const { onDamage, reporter } = this.#options;
-    this.#repairsBefore = reporter.repairCount;
+    const { onDamage } = this.#options;
     return beginChange(this.#writer, { after: after ?? 'staged', usesReserve: true, onDamage });
   }
 }

@@ -1,7 +1,8 @@
 // check_extents: the data of files belongs to a file, lies within its size, overlaps nowhere and is counted right.
 //
 // Checks: as every version of an inode sees its extents. Needs: check_inodes, and snapshots without dead nodes. Raises: key_in_missing_inode,
-// key_in_wrong_inode_type (owners.ts), extent_overlapping, extent_past_end_of_inode, inode_i_sectors_wrong. Memory: the inode index, and 16
+// key_in_wrong_inode_type (owners.ts), extent_overlapping, extent_past_end_of_inode, inode_i_sectors_wrong,
+// bkey_version_in_future (the kernel: check_allocations). Memory: the inode index, and 16
 // bytes for each row.
 // Repair: an inode that is missing is made again. Of two extents that overlap the one that was written later stays whole, and the other
 // keeps what is not covered; what lies past the end of a file goes, as in a kernel that crashed before the size was written; sectors are
@@ -10,10 +11,11 @@
 
 import { entryBytesOf } from '../../alloc/extent-pointers.ts';
 import { IS_SECTORS_DIRTY } from '../../check/inode-rows.ts';
+import { KEY_VERSION_LIMIT } from '../../crypto/random-distance.ts';
 import { extentEnd, extentStart } from '../../data/extent-cut.ts';
 import { deleteExtents, insertExtent } from '../../data/extent-insert.ts';
 import type { Key } from '../../ondisk/bkey.ts';
-import { bposInode } from '../../ondisk/bpos.ts';
+import { type Bpos, bposInode } from '../../ondisk/bpos.ts';
 import { btrees } from '../../ondisk/btrees.ts';
 import { decodeExtentEntries } from '../../ondisk/extent-entries.ts';
 import { keyTypes } from '../../ondisk/keys/key-types.ts';
@@ -37,6 +39,7 @@ export const checkExtents: Pass = {
     const extents = new ExtentCheck(context, checkOwners(context, 'extents'));
     extents.walk();
     extents.countSectors();
+    extents.checkVersion();
     extents.repair();
   },
 };
@@ -51,6 +54,9 @@ class ExtentCheck {
   /** The last extent of the inode that is walked, by row. */
   readonly #last = new Map<number, Key>();
   #inum = -1n;
+  /** The highest version, and where it is. */
+  #version = 0n;
+  #newest: Bpos | undefined;
   /** Rows whose extents change: their sectors are counted afterwards. */
   readonly #changed = new Set<number>();
 
@@ -71,6 +77,7 @@ class ExtentCheck {
     const { rows, table } = this.#index;
     const { snapshot } = rows.columns;
     for (const group of groupsOf(this.#context, 'extents')) {
+      for (const key of group) if (versionOf(key) > this.#version) this.#noteVersion(key);
       const inum = bposInode(group[0].k.p);
       if (inum !== this.#inum) {
         this.#inum = inum;
@@ -82,6 +89,23 @@ class ExtentCheck {
         if (key !== undefined && !isWhiteout(key)) this.#visit(row, key);
       }
     }
+  }
+
+  #noteVersion(key: Key): void {
+    this.#version = versionOf(key);
+    this.#newest = key.k.p.slice();
+  }
+
+  /** What is written later has a higher one than all that there is: with encryption it is the nonce. */
+  checkVersion(): void {
+    const recorded = this.#context.state.replay.clocks.keyVersion;
+    if (this.#newest === undefined || this.#version <= recorded) return;
+    const where = placeOfKey(this.#context, this.#index, 'extents', this.#newest);
+    const detail = `version ${this.#version}, expected at most ${recorded}`;
+    const isRepairable = this.#version < KEY_VERSION_LIMIT;
+    const found = finding('bkey_version_in_future', where, { detail });
+    if (this.#context.reporter.found(found, { isRepairable, after: 'the recorded version is raised' }) === 'fix')
+      this.#context.raiseKeyVersion(this.#version);
   }
 
   #visit(row: number, key: Key): void {
@@ -164,6 +188,8 @@ function isNewer(a: Key, b: Key): boolean {
   if (a.k.bversion_hi !== b.k.bversion_hi) return a.k.bversion_hi > b.k.bversion_hi;
   return a.k.bversion_lo > b.k.bversion_lo;
 }
+
+const versionOf = ({ k }: Key): bigint => (BigInt(k.bversion_hi) << 64n) | k.bversion_lo;
 
 const ownCopy = ({ k, value }: Key): Key => ({ k: { ...k, p: k.p.slice() }, value: value.slice() });
 

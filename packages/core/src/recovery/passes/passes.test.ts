@@ -302,6 +302,14 @@ const damages: readonly Damage[] = [
     expected: (before, now) => expect(now.length).toBe(before.length),
   },
   {
+    what: 'an extent has a version that was never given',
+    alter: tx => {
+      const [key] = [...tx.btree('extents').keys()];
+      tx.update('extents', makeKey(key!.k.type, key!.k.p, key!.value.slice(), { ...key!.k, bversion_lo: 99n }));
+    },
+    finds: { bkey_version_in_future: 1 },
+  },
+  {
     what: 'the node of the only snapshot is missing',
     alter: tx => tx.delete('snapshots', makeBpos(0n, BigInt(SNAPSHOT), 0)),
     finds: { snapshot_node_missing: 1 },
