@@ -11,7 +11,7 @@ import { run } from '../support/cli.ts';
 import { damageDir, damagedDevices, damagedImages } from '../support/damage.ts';
 import { sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
-import { AREAS, LEGAL, OPEN, OTHERS, TRUER } from '../support/repaired.ts';
+import { LEGAL, OPEN, TRUER } from '../support/repaired.ts';
 
 const FEW = ['alloc-gen', 'bp-all-missing', 'leaf-csum-dirents', 'root-zero-deep-dirents', 'journal-root-garbage'];
 
@@ -28,9 +28,7 @@ const hashes = (paths: readonly string[]): readonly string[] =>
 describe.skipIf(damageDir() === undefined)('damaged images', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-damage-'));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  const done = damagedImages().filter(
-    ({ name, area }) => (AREAS.includes(area) || OTHERS.includes(name)) && !OPEN.includes(name),
-  );
+  const done = damagedImages().filter(({ name }) => !OPEN.includes(name));
 
   test.each(sampleOf('damaged', done, FEW))('$name', { timeout: patient(60_000) }, async ({ name, aims }) => {
     const paths = damagedDevices(name, folder);

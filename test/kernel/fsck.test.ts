@@ -8,7 +8,7 @@ import { run } from '../support/cli.ts';
 import { damageDir, damagedDevices, damagedImages } from '../support/damage.ts';
 import { sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
-import { AREAS, OPEN, OTHERS } from '../support/repaired.ts';
+import { OPEN } from '../support/repaired.ts';
 import { caseNamed, resultOf, runInKernel } from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
 
@@ -20,9 +20,7 @@ describe.skipIf(damageDir() === undefined)('damaged images', () => {
     afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
     test('the kernel finds nothing left', { timeout: patient(900_000) }, async () => {
-      const done = damagedImages().filter(
-        ({ name, area }) => (AREAS.includes(area) || OTHERS.includes(name)) && !OPEN.includes(name),
-      );
+      const done = damagedImages().filter(({ name }) => !OPEN.includes(name));
       const images: { readonly name: string; readonly paths: readonly string[] }[] = [];
       for (const { name } of sampleOf('repaired', done, FEW)) {
         const paths = damagedDevices(name, folder);

@@ -49,6 +49,13 @@ const POINTER_FAULTS: ReadonlySet<FaultName> = new Set<FaultName>([
   'alloc_key_oldest_gen_wrong',
 ]);
 
+/** What is so until the commit: the superblock's map of nodes, and the number of the journal entry. */
+const UNTIL_COMMIT: ReadonlySet<FaultName> = new Set<FaultName>([
+  'btree_bitmap_not_marked',
+  'alloc_key_journal_seq_in_future',
+  'ptr_to_missing_replicas_entry',
+]);
+
 export interface AllocationsOptions {
   readonly reporter: Reporter;
   readonly drop: PassContext['drop'];
@@ -56,6 +63,8 @@ export interface AllocationsOptions {
   readonly lost: ReadonlySet<BtreeName>;
   /** Btrees were built or changed, and what follows from that was not said. */
   readonly isForced: boolean;
+  /** Parts were staged: the superblock that is read does not say yet what it will. */
+  readonly isStaged: boolean;
   /** Gives room that nothing takes. */
   readonly allocator: () => NodeAllocator;
 }
@@ -77,6 +86,7 @@ export function repairAllocations(
       // Nodes were judged before, each with what is to be done about it.
       if (found instanceof CorruptError || found instanceof DeviceError) return;
       if (found.error.startsWith('btree_node_topology')) return;
+      if (options.isStaged && UNTIL_COMMIT.has(found.error)) return;
       // What was built or changed before has made it so: it is repaired without a word.
       if (options.isForced && faultOf(found.error).severity === 'warning') return;
       if (reporter.found(found, pass === undefined ? {} : { pass }) === 'fix') wanted.add(found.error);

@@ -43,6 +43,7 @@ import { keyContext } from '../superblock/key-context.ts';
 import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
 import { readGens, repairAllocations } from './allocations.ts';
 import { derivedBtrees, derivedIds, isGivable } from './derived-keys.ts';
+import { entriesAfterHoles } from './journal-holes.ts';
 import { runPasses } from './run-passes.ts';
 import { type BtreeSurvey, fillGaps, keysOfLeaves, type Leaf, surveyBtree } from './topology.ts';
 
@@ -116,7 +117,7 @@ class Recovery {
     this.#reportOpening();
     const isRebuilt = this.#repairTopology();
     if (this.#options.reconstructAlloc) for (const name of derivedBtrees) this.#lostDerived.add(name);
-    this.#recount(isRebuilt);
+    this.#recount(isRebuilt, false);
     const before = this.#reporter.repairCount;
     const rounds = this.#runPasses();
     for (let i = 0; i < RECOUNTS_MAX && (this.#reporter.repairCount > before || this.#isContradicted); i++) {
@@ -124,7 +125,7 @@ class Recovery {
       const known = this.#reporter.repairCount;
       const isForced = this.#isContradicted;
       this.#isContradicted = false;
-      this.#recount(isForced);
+      this.#recount(isForced, true);
       if (this.#reporter.repairCount === known && !isForced) break;
     }
     if (this.#reporter.repairCount === 0 && !isReplay)
@@ -147,10 +148,14 @@ class Recovery {
   /** Superblocks and the journal: any commit repairs them. */
   #reportOpening(): void {
     const { set, replay } = this.#filesystem;
-    for (const { reading } of set.members)
+    for (const { device, reading } of set.members) {
+      for (const { error, message, sector } of reading.failures)
+        this.#reporter.found(findingOf({ error, detail: message }, { device: device.name, sector }));
       for (const problem of reading.problems) this.#reporter.found(findingOf(problem, problem.where));
+    }
     for (const problem of replay.problems) this.#reporter.found(problem, { pass: 'journal_replay' });
     if (replay.from === 'clean') this.#compareRoots();
+    else for (const lost of entriesAfterHoles(this.#filesystem)) this.#reporter.found(lost, { pass: 'journal_replay' });
     for (const [id, { key }] of replay.roots) {
       if (btrees.byId(id) !== undefined || key === undefined) continue;
       // A btree of a later version would be named there too.
@@ -301,7 +306,7 @@ class Recovery {
     return new GivenBuckets(sb, free);
   }
 
-  #recount(isForced: boolean): void {
+  #recount(isForced: boolean, isStaged: boolean): void {
     if (this.#unreadable.size > 0) return;
     this.#options.onPass?.('check_allocations', 0);
     const { onDropped } = this.#options;
@@ -310,6 +315,7 @@ class Recovery {
       drop: (btree, key, reason) => onDropped?.(btree, key, reason),
       lost: this.#lostDerived,
       isForced: isForced || this.#lostDerived.size > 0,
+      isStaged,
       allocator: () => this.#given(),
     });
     if (edit === undefined) return;
