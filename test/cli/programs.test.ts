@@ -140,6 +140,8 @@ test('the list of commands', async () => {
     By hand, for tests and experts:
       corrupt          Damage an image on purpose, for tests
       kill_btree_node  Damage single btree nodes on purpose, for tests
+      kvdb             Look at keys and edit them by hand, by the names of their
+                       fields
 
     About this program:
       completions  Print a script that completes command lines in bash, zsh or fish
@@ -154,7 +156,7 @@ test('the list of commands', async () => {
 
     Not in this version:
       device add, device remove, device evacuate, device set-state, device resize,
-      device resize-journal, journal_rewind_info, migrate, migrate-superblock, kvdb
+      device resize-journal, journal_rewind_info, migrate, migrate-superblock
 
     'bcachefs <command> --help' explains a command and gives examples.
     "

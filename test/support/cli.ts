@@ -31,7 +31,7 @@ import {
 } from '@bcachefs-ts/files';
 import { formatCommand, imageCreateCommand, imageUpdateCommand } from '@bcachefs-ts/format';
 import { fsckCommand } from '@bcachefs-ts/fsck';
-import { corruptCommand, killBtreeNodeCommand } from '@bcachefs-ts/inspect';
+import { corruptCommand, killBtreeNodeCommand, kvdbCommand } from '@bcachefs-ts/inspect';
 import {
   recoverSuperCommand,
   recoveryPassCommand,
@@ -73,6 +73,7 @@ const commands = {
   tar: tarCommand,
   tree: treeCommand,
   kill_btree_node: killBtreeNodeCommand,
+  kvdb: kvdbCommand,
   list: listCommand,
   list_journal: listJournalCommand,
   locate: locateCommand,

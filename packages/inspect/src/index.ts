@@ -2,3 +2,4 @@
 
 export { corruptCommand } from './corrupt.ts';
 export { killBtreeNodeCommand } from './kill-btree-node.ts';
+export { kvdbCommand } from './kvdb.ts';

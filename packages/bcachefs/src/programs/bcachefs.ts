@@ -284,6 +284,12 @@ const commands = [
     heading: byHand,
     ...from(() => import('@bcachefs-ts/inspect'), 'killBtreeNodeCommand'),
   },
+  {
+    name: 'kvdb',
+    summary: 'Look at keys and edit them by hand, by the names of their fields',
+    heading: byHand,
+    ...from(() => import('@bcachefs-ts/inspect'), 'kvdbCommand'),
+  },
 ] as const satisfies readonly Listed[];
 
 export const bcachefs = defineProgram({

@@ -64,5 +64,4 @@ export const elsewhere: readonly ElsewhereRow[] = [
     'format --source makes one with the files of a directory',
   ),
   unbuilt('migrate-superblock', 'finishes migrate', onLinux),
-  unbuilt('kvdb', 'reads and edits keys by hand', 'list prints them'),
 ];

@@ -79,6 +79,8 @@ export interface WriterOptions {
   readonly isRepair?: boolean;
   /** It is only being made: nothing was encrypted with its key but what is there, and its numbers go on from one to the next. */
   readonly isNew?: boolean;
+  /** Values are taken as they stand: for damage on purpose, beside which invalid keys are kept. */
+  readonly unvalidated?: boolean;
   /** They are built anew before the first commit, so that their roots may be lost. */
   readonly rebuilt?: readonly BtreeName[];
 }
@@ -138,7 +140,7 @@ export class FilesystemWriter {
   constructor(set: MemberSet, options: WriterOptions) {
     this.#options = options;
     refuseUnwritable(set, options);
-    this.#filesystem = filesystemWith(set, options.key);
+    this.#filesystem = filesystemWith(set, options.key, options);
     const { replay } = this.#filesystem;
     const rebuilt = (options.rebuilt ?? []).map(name => btrees.idOf(name));
     if (options.isRepair !== true)
@@ -337,7 +339,7 @@ export class FilesystemWriter {
     this.#edit(old => markClean(old, roots, places), request.layoutsAfter);
     const staged = this.#staged;
     this.#seqDistance = 1;
-    this.#filesystem = filesystemWith(this.#filesystem.set, key);
+    this.#filesystem = filesystemWith(this.#filesystem.set, key, this.#options);
     this.#committed = this.#filesystem;
     this.#staged = NOTHING_STAGED;
     this.#toBuild = [];
@@ -482,8 +484,11 @@ function withRoots({ roots }: ReplayState, newRoots: WrittenNodes['roots'], seq:
 /** Half of what reading keeps: beside the nodes, a change has its keys in memory. */
 const NODES_KEPT_BYTES = NODE_CACHE_BYTES / 2;
 
-const filesystemWith = (set: MemberSet, key: Uint8Array | undefined): Filesystem =>
-  new Filesystem(set, readReplayState(set, key), key, { nodesKeptBytes: NODES_KEPT_BYTES });
+const filesystemWith = (
+  set: MemberSet,
+  key: Uint8Array | undefined,
+  { unvalidated = false }: Pick<WriterOptions, 'unvalidated'>,
+): Filesystem => new Filesystem(set, readReplayState(set, key), key, { nodesKeptBytes: NODES_KEPT_BYTES, unvalidated });
 
 /**
  * What is understood well enough to be changed, with all its members, each of which takes what will be written. Asks for no key, and reads no

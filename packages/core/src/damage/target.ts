@@ -52,11 +52,25 @@ export class DamageTarget {
    * @throws as FilesystemWriter and its commits do: nothing has changed then, but for DeviceError
    */
   commit(alter: (tx: Transaction) => void): void {
-    const writer = new FilesystemWriter(this.members(), { ...this.#options, allowDamagedJournal: true });
+    const writer = new FilesystemWriter(this.members(), {
+      ...this.#options,
+      allowDamagedJournal: true,
+      unvalidated: true,
+    });
     // What contradicts the change is damage that was made before, or is being made.
     const change = beginChange(writer, { onDamage: () => {}, usesReserve: true });
     alter(change.tx);
     change.commit({ checkRoots: () => {} });
+  }
+
+  /**
+   * Changes keys in one commit with all that follows from it.
+   * @throws as FilesystemWriter and its commits do: nothing has changed then, but for DeviceError
+   */
+  edit(alter: (tx: Transaction) => void): void {
+    const change = beginChange(new FilesystemWriter(this.members(), this.#options));
+    alter(change.tx);
+    change.commit();
   }
 
   /** A whole number from 0 to below `end`, which is at most 2^32. */
