@@ -42,7 +42,7 @@ export type { Out, TableSpec } from './out.ts';
 export { PASSPHRASE_VARIABLE, type PassphraseSource, readNewPassphrase, readPassphrase } from './passphrase.ts';
 export { isRootPattern, type PathPattern, type PathWords, pathPattern, pathWords } from './path-pattern.ts';
 export { defineProgram, type Program, type SingleCommandProgram } from './program.ts';
-export { bytesText, durationText, type Task, type TaskSpec } from './progress.ts';
+export { bytesText, durationText, type Progress, type Task, type TaskSpec } from './progress.ts';
 export { runSteps } from './steps.ts';
 export { type Collected, type RunOptions, runCli } from './testing.ts';
 export { identifyMember, type UndoFileArgs, type UndoWrap, undoFileOption, undoWrap } from './undo-file.ts';

@@ -45,6 +45,35 @@ export class Prompt {
     }
   }
 
+  /**
+   * A question to be answered with one of several letters, whose case counts.
+   * @returns undefined at the end of input
+   * @throws UsageError naming `flag` without a terminal
+   */
+  async choose<const L extends string>(
+    question: string,
+    letters: readonly L[],
+    unattended: Unattended,
+  ): Promise<L | undefined> {
+    this.#requireTerminal(question, unattended);
+    for (;;) {
+      this.#screen.write(`${printable(question)} [${letters.join('/')}] `);
+      const typed = await this.#input.read();
+      if (typed === undefined) {
+        this.#screen.write('\n');
+        return undefined;
+      }
+      const answer = letters.find(letter => letter === typed.trim());
+      if (answer !== undefined) return answer;
+      this.#screen.write(`Please answer with one of ${letters.join(', ')}.\n`);
+    }
+  }
+
+  /** Lines for the person at the terminal. */
+  say(...lines: readonly string[]): void {
+    for (const line of lines) this.#screen.write(`${printable(line)}\n`);
+  }
+
   /** Standard input is something that the command reads: no answer is expected there. @param holds such as `the archive` */
   claimInput(holds: string): void {
     this.#inputHolds = holds;

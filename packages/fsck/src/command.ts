@@ -1,70 +1,30 @@
 // fsck: finds what is wrong with an unmounted filesystem, and repairs it in one commit. What is decided here is who decides: -n looks only,
-// over devices that are opened for reading; -y repairs everything; -p what is safe. Otherwise everything is looked at first, and one
-// question asked.
+// over devices that are opened for reading; -y repairs everything; -p what is safe; --apply what a plan lists; otherwise the person at the
+// terminal is asked, and without one it only looks.
 
-import { writeFileSync } from 'node:fs';
 import {
+  CommandLineError,
   type Context,
   defineStreamCommand,
-  devicesPositional,
   filesystemOptions,
-  passphraseFor,
-  secondsOf,
   undoFileOption,
-  undoWrap,
 } from '@bcachefs-ts/command';
-import {
-  type BlockDevice,
-  bposText,
-  btrees,
-  type Decided,
-  decidedJson,
-  declaredCompressionTypes,
-  encryptionOf,
-  FilesystemWriter,
-  type FindingGroup,
-  getBits,
-  type Key,
-  keyTypes,
-  loadChecksums,
-  loadCompression,
-  masterKey,
-  memberPaths,
-  OverlayDevice,
-  openDevice,
-  openMembers,
-  type Policy,
-  type RecoverReport,
-  Reporter,
-  recover,
-  sbBits,
-  systemRandom,
-} from '@bcachefs-ts/core/engine';
+import { type Decided, decidedJson, type Policy, type RecoverReport, Reporter } from '@bcachefs-ts/core/engine';
 import { FSCK, fsckExitCodeOf, fsckExitCodes } from './exit-codes.ts';
-
-type Mode = 'plan' | 'yes' | 'preen';
+import { checkOptions } from './mount-options.ts';
+import { PassProgress, progressDescriptor } from './pass-progress.ts';
+import { identityOf, Plan, PlanFile } from './plan-file.ts';
+import { Quarantine } from './quarantine.ts';
+import { Questions } from './questions.ts';
+import { type RunOptions, Session } from './session.ts';
+import { decidedText, type Mode, type Summary, summaryJson, summaryLines } from './text.ts';
 
 interface FoundItem {
   readonly kind: 'finding';
   readonly decided: Decided;
 }
 
-interface SummaryItem {
-  readonly kind: 'summary';
-  readonly uuid: string;
-  readonly members: readonly string[];
-  readonly mode: Mode;
-  readonly groups: readonly FindingGroup[];
-  readonly found: number;
-  readonly fixed: number;
-  readonly left: number;
-  /** Keys that were given up. */
-  readonly dropped: number;
-  readonly report: RecoverReport | undefined;
-  readonly exitCode: number;
-}
-
-type Item = FoundItem | SummaryItem;
+type Item = FoundItem | Summary;
 
 /** Of one error, where not all are asked for. */
 const SHOWN_PER_ERROR = 10;
@@ -75,15 +35,33 @@ export const fsckCommand = defineStreamCommand({
   description:
     'Looks for everything that contradicts itself in an unmounted filesystem: the journal, the shape of the btrees, what is in each bucket, ' +
     'counters, files and their names. Lost btree nodes are looked for on the devices, damaged ones read key by key.\n\n' +
-    'All repairs are one commit: if it is stopped at any time, the filesystem is as it was, or it is repaired. Without -n, -p and -y ' +
-    'everything is looked at first, and one question is asked; without a terminal, that is all.',
+    'All repairs are one commit: if it is stopped at any time, the filesystem is as it was, or it is repaired. Without -n, -p and -y each ' +
+    'finding is asked about on a terminal, once everything was looked at; without a terminal nothing is changed.\n\n' +
+    'Keys that cannot be kept are written to a file before they are given up: that of --quarantine, or a new one in the current directory, ' +
+    'whose name is printed. If it cannot be written, nothing is repaired.',
   examples: [
     { command: 'bcachefs fsck -n disk.img', does: 'Says what is wrong, and changes nothing' },
+    { command: 'bcachefs fsck disk.img', does: 'Asks about each finding' },
     { command: 'bcachefs fsck -y a.img b.img', does: 'Repairs everything' },
+    {
+      command: 'bcachefs fsck --plan=plan.jsonl disk.img',
+      does: 'Writes down what would be repaired, for a person to delete from',
+    },
+    { command: 'bcachefs fsck --apply=plan.jsonl disk.img', does: 'Repairs what the plan still lists' },
   ],
-  positionals: devicesPositional,
+  positionals: {
+    devices: {
+      count: 'some',
+      file: true,
+      help: 'the members, in any order: devices, images, several joined by colons, or a directory of images',
+    },
+  },
   options: {
-    no: { type: 'flag', alias: 'n', help: 'repair nothing: the devices are opened for reading only' },
+    no: {
+      type: 'flag',
+      alias: 'n',
+      help: 'repair nothing, whatever else is given: the devices are opened for reading',
+    },
     yes: { type: 'flag', alias: 'y', help: 'repair everything' },
     preen: {
       type: 'flag',
@@ -91,6 +69,7 @@ export const fsckCommand = defineStreamCommand({
       help: 'repair what is safe, and stop at anything else; a clean filesystem is not looked at',
     },
     auto: { type: 'flag', alias: 'a', help: 'the same as --preen' },
+    ask: { type: 'flag', alias: 'r', help: 'ask about each finding, which is what happens on a terminal in any case' },
     force: { type: 'flag', alias: 'f', help: 'with --preen: look at clean filesystems too' },
     verbose: { type: 'flag', alias: 'v', help: 'show each error, however many there are of a kind' },
     reconstruct_alloc: { type: 'flag', alias: 'R', help: 'make everything anew that says what is in which bucket' },
@@ -98,8 +77,30 @@ export const fsckCommand = defineStreamCommand({
       type: 'string',
       value: 'FILE',
       file: true,
-      help: 'write keys that cannot be kept to this new file, as JSON lines',
+      help: 'write keys that cannot be kept to this new file, as JSON lines; with -n those that would be given up',
     },
+    plan: {
+      type: 'string',
+      value: 'FILE',
+      file: true,
+      conflictsWith: ['yes', 'preen', 'auto', 'apply'],
+      help: 'repair nothing, and write what would be repaired to this new file, as JSON lines',
+    },
+    apply: {
+      type: 'string',
+      value: 'FILE',
+      file: true,
+      conflictsWith: ['no', 'yes', 'preen', 'auto', 'ask'],
+      help: 'repair what this file of --plan lists, and nothing else; refused if the filesystem has changed since',
+    },
+    options: {
+      type: 'string',
+      alias: 'o',
+      value: 'OPTIONS',
+      repeat: true,
+      help: 'mount options of Linux 6.12 that concern a check, with commas between: docs/fsck.md says which',
+    },
+    ratelimit_errors: { type: 'flag', hidden: true, help: 'show no more than 10 of a kind, which is the default' },
     kernel: { type: 'flag', alias: 'k', hidden: true, help: 'taken for the sake of scripts: the kernel is never used' },
     no_kernel: {
       type: 'flag',
@@ -112,8 +113,7 @@ export const fsckCommand = defineStreamCommand({
       alias: 'C',
       value: 'FD',
       bare: '0',
-      hidden: true,
-      help: 'taken for the sake of scripts: see --progress',
+      help: 'write progress to this descriptor, as fsck(8) reads it: PASS DONE OF DEVICE',
     },
     passphrase_file: filesystemOptions.passphrase_file,
     ...undoFileOption,
@@ -121,155 +121,249 @@ export const fsckCommand = defineStreamCommand({
   exitCodes: fsckExitCodes,
   exitCodeOf: fsckExitCodeOf,
   async *run(context: Context, args): AsyncGenerator<Item> {
-    const shownPerError = args.verbose || context.json ? Number.POSITIVE_INFINITY : SHOWN_PER_ERROR;
-    const request = { ...args, shownPerError };
-    if (args.no || !(args.yes || args.preen || args.auto)) {
-      const planned = await check(context, request, 'plan');
-      yield* planned.items;
-      const isToAsk = !args.no && planned.summary.left > 0 && context.prompt.isAttended && !context.json;
-      if (!isToAsk || !(await context.prompt.confirm('Repair all of this?', { flag: '--yes' }))) {
-        yield planned.summary;
-        return;
-      }
-    }
-    const { items, summary } = await check(context, request, args.preen || args.auto ? 'preen' : 'yes');
-    yield* items;
-    yield summary;
+    const given = checkOptions(args.options);
+    const isDry = args.no || given.repairs === 'no' || args.plan !== undefined;
+    const isSafe = args.preen || args.auto || given.repairs === 'safe';
+    const isYes = args.yes || given.repairs === 'yes';
+    const canAsk = context.prompt.isAttended && !context.json;
+    const mode: Mode = isDry
+      ? 'look'
+      : args.apply !== undefined
+        ? 'apply'
+        : isSafe
+          ? 'preen'
+          : isYes
+            ? 'yes'
+            : canAsk
+              ? 'ask'
+              : 'look';
+    if (isDry && args.apply !== undefined)
+      throw new CommandLineError('changes the filesystem, and -o nochanges was given', '--apply');
+    const isVerbose = args.verbose || given.verbose || context.json;
+    yield* new Check(context, {
+      mode,
+      isUnasked: mode === 'look' && !isDry,
+      isForced: args.force,
+      devices: args.devices,
+      shownPerError: isVerbose ? Number.POSITIVE_INFINITY : SHOWN_PER_ERROR,
+      reconstructAlloc: args.reconstruct_alloc || given.reconstructAlloc,
+      isWanted: given.isWanted,
+      quarantine: args.quarantine,
+      plan: args.plan,
+      apply: args.apply,
+      progressFd: progressDescriptor(args.progress_fd),
+      passphraseFile: args.passphrase_file,
+      undoFile: args.undo_file,
+    }).run();
   },
   text(item, out) {
-    if (item.kind === 'finding') out.line(findingLine(item.decided));
+    if (item.kind === 'finding') out.line(decidedText(item.decided));
     else for (const line of summaryLines(item)) out.line(line);
   },
   json: item => (item.kind === 'finding' ? { finding: decidedJson(item.decided) } : { summary: summaryJson(item) }),
   exitCode: item => (item.kind === 'summary' ? item.exitCode : FSCK.clean),
 });
 
-interface Request {
+interface Request extends Pick<RunOptions, 'reconstructAlloc' | 'isWanted'> {
+  readonly mode: Mode;
+  /** It only looks, since there is no terminal to ask at. */
+  readonly isUnasked: boolean;
+  readonly isForced: boolean;
   readonly devices: readonly string[];
-  readonly passphrase_file: string | undefined;
-  readonly force: boolean;
-  readonly reconstruct_alloc: boolean;
-  readonly quarantine: string | undefined;
-  readonly undo_file: string | undefined;
   readonly shownPerError: number;
+  readonly quarantine: string | undefined;
+  readonly plan: string | undefined;
+  readonly apply: string | undefined;
+  readonly progressFd: number | undefined;
+  readonly passphraseFile: string | undefined;
+  readonly undoFile: string | undefined;
 }
 
-async function check(
-  context: Context,
-  request: Request,
-  mode: Mode,
-): Promise<{ readonly items: readonly FoundItem[]; readonly summary: SummaryItem }> {
-  await loadChecksums();
-  const isDry = mode === 'plan';
-  const opened: BlockDevice[] = [];
-  const undoable = isDry ? (device: BlockDevice) => device : undoWrap(context, request);
-  try {
-    for (const path of memberPaths(request.devices))
-      opened.push(undoable(openDevice(path, { write: !isDry, exclusive: true })));
-    const set = openMembers(isDry ? opened.map(device => new OverlayDevice(device)) : opened);
-    const { sb } = set.newest;
-    const found = { uuid: sb.user_uuid, members: opened.map(({ name }) => name), mode };
-    const isClean = getBits(sb.flags, sbBits.CLEAN) === 1;
-    const hasErrors = getBits(sb.flags, sbBits.HAS_ERRORS) + getBits(sb.flags, sbBits.HAS_TOPOLOGY_ERRORS) > 0;
-    if (mode === 'preen' && !request.force && isClean && !hasErrors) {
-      const nothing = { groups: [], found: 0, fixed: 0, left: 0, dropped: 0, report: undefined };
-      return { items: [], summary: { kind: 'summary', ...found, ...nothing, exitCode: FSCK.clean } };
+/** One run over the filesystem: what it found, and what it says of itself. */
+interface Outcome {
+  readonly items: readonly FoundItem[];
+  readonly reporter: Reporter;
+  readonly report: RecoverReport;
+  /** Keys that were given up, or would be. */
+  readonly dropped: number;
+}
+
+class Check {
+  readonly #context: Context;
+  readonly #request: Request;
+
+  constructor(context: Context, request: Request) {
+    this.#context = context;
+    this.#request = request;
+  }
+
+  async *run(): AsyncGenerator<Item> {
+    const {
+      devices,
+      mode,
+      passphraseFile,
+      undoFile,
+      quarantine: quarantinePath,
+      plan: planPath,
+      apply,
+    } = this.#request;
+    const plan = apply === undefined ? undefined : Plan.read(apply);
+    const quarantine = quarantinePath === undefined ? undefined : new Quarantine(quarantinePath);
+    const planFile = planPath === undefined ? undefined : new PlanFile(planPath);
+    try {
+      quarantine?.create();
+      const session = await Session.open(this.#context, devices, { write: mode !== 'look', passphraseFile, undoFile });
+      try {
+        yield* this.#runIn(session, { plan, quarantine, planFile });
+      } finally {
+        session.close();
+      }
+    } finally {
+      quarantine?.close();
+      planFile?.close();
     }
-    await loadCompression(declaredCompressionTypes(sb));
-    const isSealed = encryptionOf(sb) === 'passphrase';
-    const passphrase = isSealed ? await passphraseFor(context, request.passphrase_file) : undefined;
-    const key = encryptionOf(sb) === 'none' ? undefined : masterKey(sb, passphrase);
+  }
+
+  async *#runIn(session: Session, files: Files): AsyncGenerator<Item> {
+    const { mode, isForced } = this.#request;
+    if (mode === 'preen' && !isForced && session.isClean) {
+      yield this.#summary(session, undefined, {});
+      return;
+    }
+    if (mode === 'look') {
+      yield* this.#look(session, files);
+      return;
+    }
+    if (mode === 'ask') {
+      const questions = new Questions();
+      for (;;) {
+        const looked = await this.#once(session, { isDry: true, policy: questions.asking, quarantine: undefined });
+        this.#context.progress.end();
+        const asked = await questions.ask(this.#context);
+        if (asked === 'asked') continue;
+        if (asked === 'quit' || !questions.isAnyYes) {
+          // As it stands: what would have been repaired is not.
+          yield* looked.items.map(({ decided }) => ({
+            kind: 'finding' as const,
+            decided: { ...decided, decision: 'ignore' as const },
+          }));
+          const { reporter } = looked;
+          const counts = { found: reporter.foundCount, fixed: 0, left: reporter.foundCount };
+          yield this.#summary(session, looked, { mode: 'look', counts, isCancelled: asked === 'quit' });
+          return;
+        }
+        break;
+      }
+      yield* this.#repair(session, questions.answering, files);
+      return;
+    }
+    const { plan } = files;
+    if (plan === undefined) yield* this.#repair(session, { kind: mode === 'preen' ? 'preen' : 'yes' }, files);
+    else yield* this.#repair(session, { kind: 'listed', isListed: reported => plan.isListed(reported) }, files);
+  }
+
+  async *#look(session: Session, { quarantine, planFile }: Files): AsyncGenerator<Item> {
+    const shownPerError = planFile === undefined ? this.#request.shownPerError : Number.POSITIVE_INFINITY;
+    const outcome = await this.#once(session, { isDry: true, policy: { kind: 'plan' }, shownPerError, quarantine });
+    planFile?.write(
+      identityOf(await session.writer(true)),
+      outcome.items.map(({ decided }) => decided),
+    );
+    yield* outcome.items;
+    yield this.#summary(session, outcome, { plan: planFile?.path, quarantine });
+  }
+
+  async *#repair(session: Session, policy: Policy, { quarantine: given, plan }: Files): AsyncGenerator<Item> {
+    const quarantine = given ?? new Quarantine(this.#quarantineName(session));
+    try {
+      plan?.check(await session.writer(true));
+      const outcome = await this.#once(session, { isDry: false, policy, quarantine });
+      yield* outcome.items;
+      yield this.#summary(session, outcome, { quarantine });
+    } finally {
+      quarantine.close();
+    }
+  }
+
+  #quarantineName({ superblock }: Session): string {
+    const when = this.#context
+      .date()
+      .toISOString()
+      .replaceAll(/[-:]|\.\d+/g, '');
+    return `fsck-lost-keys-${superblock.user_uuid.slice(0, 8)}-${when}.jsonl`;
+  }
+
+  async #once(session: Session, { isDry, policy, quarantine, shownPerError }: OnceOptions): Promise<Outcome> {
+    const { reconstructAlloc, isWanted, progressFd } = this.#request;
     const items: FoundItem[] = [];
-    const policy: Policy = { kind: mode };
+    let dropped = 0;
     const reporter = new Reporter({
       policy,
-      shownPerError: request.shownPerError,
+      shownPerError: shownPerError ?? this.#request.shownPerError,
       onFinding: decided => items.push({ kind: 'finding', decided }),
     });
-    const now = secondsOf(context.date());
-    const writer = new FilesystemWriter(set, { random: systemRandom, now: () => now, key, isRepair: true });
-    const quarantine: object[] = [];
-    const report = recover(writer, {
+    const progress = new PassProgress(session, this.#context.progress, progressFd);
+    const report = await session.run({
+      isDry,
       reporter,
-      reconstructAlloc: request.reconstruct_alloc,
-      onDropped: (btree, dropped, reason) => quarantine.push(quarantined(btree, dropped, reason)),
+      reconstructAlloc,
+      isWanted,
+      onPass: (pass, round) => progress.pass(pass, round),
+      onDropped: (btree, key, reason) => {
+        dropped++;
+        quarantine?.add(btree, key, reason);
+      },
+      onCommit: () => quarantine?.keep(),
     });
-    if (request.quarantine !== undefined && quarantine.length > 0) {
-      const text = quarantine.map(one => `${JSON.stringify(one)}\n`).join('');
-      writeFileSync(request.quarantine, text, { flag: 'wx', mode: 0o600 });
-    }
-    const counts = { found: reporter.foundCount, fixed: reporter.fixedCount, left: reporter.leftCount };
-    const { size } = report.remaining;
-    const isLeft = counts.left > 0 || (!isDry && size > 0) || reporter.stopped !== undefined;
-    const exitCode = (counts.fixed > 0 ? FSCK.corrected : 0) | (isLeft ? FSCK.uncorrected : 0);
-    const groups = reporter.groups();
+    progress.end();
+    return { items, reporter, report, dropped };
+  }
+
+  #summary(session: Session, outcome: Outcome | undefined, facts: SummaryFacts): Summary {
+    const { isUnasked } = this.#request;
+    const mode = facts.mode ?? this.#request.mode;
+    const { reporter, report } = outcome ?? {};
+    const { foundCount: found = 0, fixedCount: fixed = 0, leftCount: left = 0 } = reporter ?? {};
+    const counts = facts.counts ?? { found, fixed, left };
+    const isWrong = mode !== 'look' && (report?.remaining.size ?? 0) > 0;
+    const isLeft = counts.left > 0 || isWrong || reporter?.stopped !== undefined;
+    const isCancelled = facts.isCancelled ?? false;
     return {
-      items,
-      summary: { kind: 'summary', ...found, groups, ...counts, dropped: quarantine.length, report, exitCode },
+      kind: 'summary',
+      uuid: session.superblock.user_uuid,
+      members: session.names,
+      mode,
+      groups: reporter?.groups() ?? [],
+      ...counts,
+      dropped: outcome?.dropped ?? 0,
+      quarantine: facts.quarantine?.file,
+      plan: facts.plan,
+      isCancelled,
+      isUnasked,
+      report,
+      exitCode:
+        (counts.fixed > 0 ? FSCK.corrected : 0) | (isLeft ? FSCK.uncorrected : 0) | (isCancelled ? FSCK.cancelled : 0),
     };
-  } finally {
-    for (const device of opened) device.close();
   }
 }
 
-const quarantined = (btree: number, { k, value }: Key, reason: string): object => ({
-  btree: btrees.nameOf(btree),
-  pos: bposText(k.p),
-  size: k.size,
-  type: keyTypes.nameOf(k.type),
-  value: Buffer.from(value).toString('hex'),
-  reason,
-});
-
-/** The path first, where there is one; then what is wrong, and what becomes of it. */
-function findingLine({ finding, decision }: Decided): string {
-  const { path } = finding.where;
-  const text = path === undefined ? finding.text() : `${path}: ${finding.error}: ${finding.detail}`;
-  return decision === 'fix' ? `${text}: fixed` : text;
+interface Files {
+  readonly plan: Plan | undefined;
+  readonly quarantine: Quarantine | undefined;
+  readonly planFile: PlanFile | undefined;
 }
 
-function* summaryLines({ members, mode, groups, found, fixed, left, dropped, report }: SummaryItem): Generator<string> {
-  for (const group of groups) {
-    const more = group.found - group.shown;
-    if (more > 0) yield `${more} more of ${group.error}`;
-  }
-  const name = members.join(', ');
-  if (report === undefined) yield `${name}: clean, not looked at (--force does)`;
-  else if (found === 0) yield `${name}: ${report.isReplay ? replayed(mode, report) : 'clean'}`;
-  else if (mode === 'plan') yield `${name}: ${countText(found)} found, nothing was changed`;
-  else yield `${name}: ${countText(found)} found, ${fixed} fixed, ${left} left`;
-  if (dropped > 0) yield `${dropped} keys could not be kept`;
-  if (mode === 'plan') return;
-  for (const [error, count] of report?.remaining ?? []) yield `still wrong: ${error}, ${count} times`;
+interface OnceOptions {
+  readonly isDry: boolean;
+  readonly policy: Policy;
+  readonly quarantine: Quarantine | undefined;
+  readonly shownPerError?: number;
 }
 
-const replayed = (mode: Mode, { seq }: RecoverReport): string =>
-  mode === 'plan' || seq === undefined
-    ? 'nothing is wrong; it was not unmounted, and its journal has to be replayed'
-    : 'nothing is wrong; its journal was replayed';
-
-const countText = (count: number): string => (count === 1 ? '1 error' : `${count} errors`);
-
-function summaryJson(item: SummaryItem): object {
-  const { uuid, members, mode, found, fixed, left, dropped, report, exitCode } = item;
-  return {
-    filesystem: uuid,
-    members,
-    mode,
-    found,
-    fixed,
-    left,
-    dropped,
-    errors: item.groups.map(({ error, id, severity, found: count, fixed: done }) => ({
-      id: error,
-      number: id,
-      severity,
-      found: count,
-      fixed: done,
-    })),
-    replayed_journal: report?.isReplay ?? false,
-    journal_seq: report?.seq ?? null,
-    remaining: Object.fromEntries(report?.remaining ?? []),
-    exit_code: exitCode,
-  };
+interface SummaryFacts {
+  readonly mode?: Mode;
+  readonly counts?: { readonly found: number; readonly fixed: number; readonly left: number };
+  readonly isCancelled?: boolean;
+  readonly plan?: string | undefined;
+  readonly quarantine?: Quarantine | undefined;
 }

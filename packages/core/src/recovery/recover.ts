@@ -57,6 +57,8 @@ export interface RecoverOptions {
   readonly reconstructAlloc?: boolean;
   /** Called with each key that is given up, and why. */
   readonly onDropped?: ((btree: number, key: Key, reason: string) => void) | undefined;
+  /** Called when all is decided, before the commit: what it throws gives the repair up. */
+  readonly onCommit?: (() => void) | undefined;
 }
 
 export interface RecoverReport {
@@ -137,6 +139,7 @@ class Recovery {
     const isWhole = this.#reporter.leftCount === 0;
     const change = beginChange(writer, { after: 'staged', usesReserve: true, onDamage: () => {} });
     const needed = editFor(change.triggers.needs);
+    this.#options.onCommit?.();
     const { seq } = change.commit({
       superblock: sb => this.#edits.reduce((edited, edit) => edit(edited), needed(sb)),
       superblockAfter: sb => (isWhole ? withoutErrors(sb) : sb),

@@ -32,9 +32,11 @@ export interface Question extends Reported {
  * preen  what is safe is; the first that is not stops the repair
  * plan   everything would be: the repairs are made where they change nothing, and nothing counts as repaired
  * ask    somebody decides
+ * listed what a list names is repaired, one by one, and nothing else
  */
 export type Policy =
   | { readonly kind: 'no' | 'yes' | 'preen' | 'plan' }
+  | { readonly kind: 'listed'; isListed(reported: Reported): boolean }
   | { readonly kind: 'ask'; ask(question: Question): Answer };
 
 /** What the code that finds something knows besides. */
@@ -162,6 +164,8 @@ export class Reporter {
         return 'fix';
       case 'preen':
         return reported.safe ? 'fix' : this.#leave(reported);
+      case 'listed':
+        return policy.isListed(reported) ? 'fix' : 'ignore';
       case 'ask':
         return this.#ask(reported, policy.ask);
     }

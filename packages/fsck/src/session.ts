@@ -1,0 +1,154 @@
+// The devices of a check, open from its beginning to its end, so that nothing changes between what was looked at and what is repaired.
+// A run that is dry goes over devices whose writes stay in memory.
+
+import { CommandFailed, type Context, passphraseFor, secondsOf, undoWrap } from '@bcachefs-ts/command';
+import {
+  type BlockDevice,
+  DeviceWrapper,
+  declaredCompressionTypes,
+  encryptionOf,
+  FilesystemWriter,
+  getBits,
+  type Key,
+  loadChecksums,
+  loadCompression,
+  masterKey,
+  memberPaths,
+  OverlayDevice,
+  openDevice,
+  openMembers,
+  type PassName,
+  type RecoverReport,
+  type Reporter,
+  recover,
+  type Superblock,
+  sbBits,
+  systemRandom,
+} from '@bcachefs-ts/core/engine';
+import { FSCK } from './exit-codes.ts';
+
+export interface SessionOptions {
+  /** Repairs may follow. */
+  readonly write: boolean;
+  readonly passphraseFile: string | undefined;
+  /** What writes overwrite is saved there first. */
+  readonly undoFile: string | undefined;
+}
+
+export interface RunOptions {
+  /** Nothing of it reaches the devices. */
+  readonly isDry: boolean;
+  readonly reporter: Reporter;
+  readonly reconstructAlloc: boolean;
+  readonly isWanted: ((pass: PassName) => boolean) | undefined;
+  readonly onPass: (pass: PassName, round: number) => void;
+  readonly onDropped: (btree: number, key: Key, reason: string) => void;
+  /** What it throws gives the repair up. */
+  readonly onCommit: (writer: FilesystemWriter) => void;
+}
+
+export class Session {
+  readonly #context: Context;
+  readonly #devices: readonly BlockDevice[];
+  readonly #passphraseFile: string | undefined;
+  #key: { readonly master: Uint8Array | undefined } | undefined;
+  /** Bytes that were read from the devices since the beginning. */
+  bytesRead = 0;
+  onRead: (() => void) | undefined;
+
+  private constructor(context: Context, devices: readonly BlockDevice[], passphraseFile: string | undefined) {
+    this.#context = context;
+    this.#passphraseFile = passphraseFile;
+    this.#devices = devices.map(device => new CountingDevice(device, bytes => this.#count(bytes)));
+  }
+
+  /** @throws DeviceError for a device that is missing, mounted or otherwise in use */
+  static async open(
+    context: Context,
+    words: readonly string[],
+    { write, passphraseFile, undoFile }: SessionOptions,
+  ): Promise<Session> {
+    await loadChecksums();
+    const opened: BlockDevice[] = [];
+    const undoable = write ? undoWrap(context, { undo_file: undoFile }) : (device: BlockDevice) => device;
+    try {
+      for (const path of memberPaths(words)) opened.push(undoable(openDevice(path, { write, exclusive: true })));
+    } catch (thrown) {
+      for (const device of opened) device.close();
+      throw thrown;
+    }
+    return new Session(context, opened, passphraseFile);
+  }
+
+  get names(): readonly string[] {
+    return this.#devices.map(({ name }) => name);
+  }
+
+  get sizeBytes(): number {
+    return this.#devices.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  }
+
+  /** The newest superblock. */
+  get superblock(): Superblock {
+    return openMembers(this.#devices).newest.sb;
+  }
+
+  /** It was unmounted, and nothing has noted errors since. */
+  get isClean(): boolean {
+    const { flags } = this.superblock;
+    const errors = getBits(flags, sbBits.HAS_ERRORS) + getBits(flags, sbBits.HAS_TOPOLOGY_ERRORS);
+    return getBits(flags, sbBits.CLEAN) === 1 && errors === 0;
+  }
+
+  /** A writer whose changes are kept in memory, or not. */
+  async writer(isDry: boolean): Promise<FilesystemWriter> {
+    const devices = isDry ? this.#devices.map(device => new OverlayDevice(device)) : this.#devices;
+    const set = openMembers(devices);
+    const key = await this.#masterKey(set.newest.sb);
+    const now = secondsOf(this.#context.date());
+    return new FilesystemWriter(set, { random: systemRandom, now: () => now, key, isRepair: true });
+  }
+
+  async run({ isDry, onCommit, ...options }: RunOptions): Promise<RecoverReport> {
+    const writer = await this.writer(isDry);
+    return recover(writer, { ...options, onCommit: () => onCommit(writer) });
+  }
+
+  close(): void {
+    for (const device of this.#devices) device.close();
+  }
+
+  /** Asked for once, and kept until the end. */
+  async #masterKey(sb: Superblock): Promise<Uint8Array | undefined> {
+    if (this.#key === undefined) {
+      await loadCompression(declaredCompressionTypes(sb));
+      const encryption = encryptionOf(sb);
+      const isSealed = encryption === 'passphrase';
+      const passphrase = isSealed ? await passphraseFor(this.#context, this.#passphraseFile) : undefined;
+      const master = encryption === 'none' ? undefined : masterKey(sb, passphrase);
+      if (encryption !== 'none' && master === undefined)
+        throw new CommandFailed('wrong passphrase', { exitCode: FSCK.operational, code: 'wrong_passphrase' });
+      this.#key = { master };
+    }
+    return this.#key.master;
+  }
+
+  #count(bytes: number): void {
+    this.bytesRead += bytes;
+    this.onRead?.();
+  }
+}
+
+class CountingDevice extends DeviceWrapper {
+  readonly #onRead: (bytes: number) => void;
+
+  constructor(inner: BlockDevice, onRead: (bytes: number) => void) {
+    super(inner);
+    this.#onRead = onRead;
+  }
+
+  override read(offset: number, into: Uint8Array): void {
+    super.read(offset, into);
+    this.#onRead(into.length);
+  }
+}

@@ -1,0 +1,97 @@
+// What is printed: the path first, where there is one; then what is wrong, and what becomes of it.
+
+import type { Decided, Finding, FindingGroup, RecoverReport } from '@bcachefs-ts/core/engine';
+
+/** look: repairs nothing; preen: what is safe; apply: what a plan lists. */
+export type Mode = 'look' | 'yes' | 'preen' | 'ask' | 'apply';
+
+export interface Summary {
+  readonly kind: 'summary';
+  readonly uuid: string;
+  readonly members: readonly string[];
+  readonly mode: Mode;
+  readonly groups: readonly FindingGroup[];
+  readonly found: number;
+  readonly fixed: number;
+  readonly left: number;
+  /** Keys that were given up, and the file that has them. */
+  readonly dropped: number;
+  readonly quarantine: string | undefined;
+  readonly plan: string | undefined;
+  /** The person said that no more is to be done. */
+  readonly isCancelled: boolean;
+  /** Neither an option nor a person at a terminal says what is to be done. */
+  readonly isUnasked: boolean;
+  readonly report: RecoverReport | undefined;
+  readonly exitCode: number;
+}
+
+export function findingText(finding: Finding): string {
+  const { path } = finding.where;
+  return path === undefined ? finding.text() : `${path}: ${finding.error}: ${finding.detail}`;
+}
+
+export function decidedText({ finding, decision }: Decided): string {
+  const text = findingText(finding);
+  return decision === 'fix' ? `${text}: fixed` : text;
+}
+
+export function* summaryLines(summary: Summary): Generator<string> {
+  const { members, mode, groups, found, fixed, left, report } = summary;
+  for (const group of groups) {
+    const more = group.found - group.shown;
+    if (more > 0) yield `${more} more of ${group.error}`;
+  }
+  const name = members.join(', ');
+  if (report === undefined) yield `${name}: clean, not looked at (--force does)`;
+  else if (found === 0) yield `${name}: ${report.isReplay ? replayed(report) : 'clean'}`;
+  else if (mode === 'look') yield `${name}: ${countText(found)} found, nothing was changed${hint(summary)}`;
+  else yield `${name}: ${countText(found)} found, ${fixed} fixed, ${left} left`;
+  if (summary.plan !== undefined) yield `the plan is in ${summary.plan}`;
+  if (summary.dropped > 0) {
+    const count = summary.dropped === 1 ? '1 key' : `${summary.dropped} keys`;
+    yield summary.quarantine === undefined
+      ? `${count} could not be kept`
+      : `${count} could not be kept: see ${summary.quarantine}`;
+  }
+  if (mode === 'look') return;
+  for (const [error, count] of report?.remaining ?? []) yield `still wrong: ${error}, ${count} times`;
+}
+
+function hint({ isCancelled, isUnasked }: Summary): string {
+  if (isCancelled) return ': stopped';
+  return isUnasked ? ' (-y repairs)' : '';
+}
+
+const replayed = ({ seq }: RecoverReport): string =>
+  seq === undefined
+    ? 'nothing is wrong; it was not unmounted, and its journal has to be replayed'
+    : 'nothing is wrong; its journal was replayed';
+
+const countText = (count: number): string => (count === 1 ? '1 error' : `${count} errors`);
+
+export function summaryJson(summary: Summary): object {
+  const { uuid, members, mode, found, fixed, left, dropped, quarantine, plan, report, exitCode } = summary;
+  return {
+    filesystem: uuid,
+    members,
+    mode,
+    found,
+    fixed,
+    left,
+    dropped,
+    quarantine: quarantine ?? null,
+    plan: plan ?? null,
+    errors: summary.groups.map(({ error, id, severity, found: count, fixed: done }) => ({
+      id: error,
+      number: id,
+      severity,
+      found: count,
+      fixed: done,
+    })),
+    replayed_journal: report?.isReplay ?? false,
+    journal_seq: report?.seq ?? null,
+    remaining: Object.fromEntries(report?.remaining ?? []),
+    exit_code: exitCode,
+  };
+}
