@@ -4,6 +4,7 @@ import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from '
 import { join } from 'node:path';
 import { loadChecksums } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { validator } from '../support/schemas.ts';
 import { lostInode, withDamaged, wrongCounts } from './damaged.ts';
 
 beforeAll(loadChecksums);
@@ -228,4 +229,33 @@ describe('plans', () => {
       expect(await fsck(`--plan=${there}`)).toMatchObject({ exitCode: 8 });
       expect(readFileSync(there, 'utf8')).toBe('mine');
     }));
+});
+
+describe('--json', () => {
+  test.each([
+    ['-n', 'look', 0],
+    ['-y', 'yes', 5],
+  ])('%s: every line fits the schema', (word, mode, fixed) =>
+    withDamaged(wrongCounts, async ({ fsck }) => {
+      const violations = validator('fsck');
+      const { stdout } = await fsck(word, '--json');
+      const lines: readonly { readonly finding?: object; readonly summary?: object }[] = stdout
+        .trim()
+        .split('\n')
+        .map(line => JSON.parse(line));
+      for (const line of lines) expect(violations(line)).toEqual([]);
+      expect(lines).toHaveLength(7);
+      expect(lines[1]?.finding).toMatchObject({
+        id: 'inode_dir_wrong_nlink',
+        pass: 'check_nlinks',
+        safe: true,
+        path: '/',
+        facts: { found: 5, expected: 2 },
+        decision: fixed > 0 ? 'fix' : 'ignore',
+      });
+      expect(lines.at(-1)?.summary).toMatchObject({ mode, found: 5, fixed, left: 5 - fixed });
+      expect(violations({ finding: { ...lines[1]?.finding, extra: 1 } })).not.toEqual([]);
+      expect(violations({ summary: {} })).not.toEqual([]);
+    }),
+  );
 });

@@ -18,6 +18,7 @@ export function validator(
     | 'locate'
     | 'error'
     | 'format'
+    | 'fsck'
     | 'get-file-option'
     | 'image-update'
     | 'subvolume-list-snapshots'
