@@ -51,7 +51,8 @@ export function placeInStruct(layout: AnyLayout, path: string): BitPlace {
       codec = element;
       continue;
     }
-    const part = PARTS[codec.type]?.[step];
+    const parts = PARTS[codec.type] ?? {};
+    const part = Object.hasOwn(parts, step) ? parts[step] : undefined;
     if (part !== undefined && i === steps.length - 1) return { ...part, bit: 8 * at + part.bit };
     const field = isLayout(codec) && Object.hasOwn(codec.fields, step) ? codec.fields[step] : undefined;
     if (field === undefined) {

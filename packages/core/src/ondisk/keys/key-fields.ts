@@ -232,7 +232,8 @@ function inodeField(key: Key, path: string, type: 'inode' | 'inode_v2' | 'inode_
       set: text => change({ bi_flags: numberOf(path, text, 1) === 1n ? value.bi_flags | bit : value.bi_flags & ~bit }),
     };
   }
-  const bits = INODE_HEADER_BITS[path] ?? (type === 'inode_v3' ? inodeFields : inodeFieldsV2).byName(path)?.bits;
+  const headerBits = Object.hasOwn(INODE_HEADER_BITS, path) ? INODE_HEADER_BITS[path] : undefined;
+  const bits = headerBits ?? (type === 'inode_v3' ? inodeFields : inodeFieldsV2).byName(path)?.bits;
   if (bits === undefined) {
     const names = [...Object.keys(INODE_HEADER_BITS), ...inodeFields.rows.map(({ name }) => name)];
     throw new UsageError(`an inode has no field ${path.slice(0, 80)}, only ${names.join(', ')}, and flags by name`);
