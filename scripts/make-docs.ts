@@ -2,6 +2,7 @@
 //
 //   docs/commands/*.md   one page for each command, from its declaration
 //   docs/options.md      the filesystem and device options, from the option table
+//   docs/fsck-errors.md  the errors of the reference, and what raises each of them here, from the source
 //   docs/format/*.md     the on-disk format: pages that people write, with regions that are filled in (format-regions.ts)
 //
 // With --check it writes nothing and fails when a file would change. Either way it fails when docs/format lacks something.
@@ -59,6 +60,44 @@ function optionPage(): void {
   );
 }
 
+/** What names errors without raising them. */
+const ERROR_TABLES = /(\.test|fsck-errors|faults|answer-groups|facts|rules|upgrade-downgrade)\.ts$/;
+
+/** Where the source names each error of the reference that Linux 6.12 has. */
+function fsckErrorsPage(): void {
+  const source = join(root, 'packages/core/src');
+  const places = new Map<string, Set<string>>();
+  const paths = readdirSync(source, { recursive: true, encoding: 'utf8' }).map(path => path.replaceAll('\\', '/'));
+  for (const path of paths.filter(one => one.endsWith('.ts') && !ERROR_TABLES.test(one)).sort()) {
+    for (const [, name = ''] of readFileSync(join(source, path), 'utf8').matchAll(/'([a-z][a-z0-9_]+)'/g)) {
+      if (core.fsckErrors.byName(name) === undefined) continue;
+      places.set(name, (places.get(name) ?? new Set()).add(path.replace(/\.ts$/, '')));
+    }
+  }
+  const rows = core.fsckErrors.rows.filter(({ since }) => since === '1.13');
+  const lines = rows.map(({ id, name }) => {
+    const { severity, safe } = core.faultOf(name);
+    const where = [...(places.get(name) ?? [])].map(path => `\`${path}\``).join(', ');
+    return `| ${id} | \`${name}\` | ${severity} | ${safe ? 'yes' : ''} | ${where} |`;
+  });
+  const raised = rows.filter(({ name }) => places.has(name)).length;
+  files.set(
+    'fsck-errors.md',
+    [
+      '# Errors of fsck',
+      '',
+      `The ${rows.length} errors that Linux 6.12 has, by their numbers, and the files of \`packages/core/src\` that name each: ` +
+        `${raised} of them. A file of \`recovery/passes\` is a pass. Where there is none, nothing raises the error yet. Safe ones are repaired by \`-p\`. ` +
+        '[fsck.md](fsck.md) says what a check does.',
+      '',
+      '| Number | Error | Severity | Safe | Named in |',
+      '|---|---|---|---|---|',
+      ...lines,
+      '',
+    ].join('\n'),
+  );
+}
+
 /** Pages that people write; the regions between their marks are filled in. */
 async function formatPages(): Promise<void> {
   const folder = join(docs, 'format');
@@ -71,6 +110,7 @@ async function formatPages(): Promise<void> {
 
 await commandPages();
 optionPage();
+fsckErrorsPage();
 await formatPages();
 
 const present = ownedFolders.flatMap(folder => {
