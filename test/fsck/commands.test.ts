@@ -1,6 +1,6 @@
 // fsck as a command: who decides, what is left alone, what is written down, and the exit codes of fsck(8).
 
-import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadChecksums } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -256,6 +256,29 @@ describe('--json', () => {
       expect(lines.at(-1)?.summary).toMatchObject({ mode, found: 5, fixed, left: 5 - fixed });
       expect(violations({ finding: { ...lines[1]?.finding, extra: 1 } })).not.toEqual([]);
       expect(violations({ summary: {} })).not.toEqual([]);
+    }),
+  );
+});
+
+describe('-C', () => {
+  test('lines that fsck(8) reads, up to the end of the last pass', () =>
+    withDamaged(wrongCounts, async ({ fsck, folder, image }) => {
+      const path = join(folder, 'progress');
+      const fd = openSync(path, 'w');
+      try {
+        expect(await fsck('-y', `-C${fd}`)).toMatchObject({ exitCode: 1 });
+      } finally {
+        closeSync(fd);
+      }
+      const lines = readFileSync(path, 'utf8').trim().split('\n');
+      for (const line of lines) expect(line).toMatch(/^[1-5] \d+ \d+ \S+$/);
+      expect(new Set(lines.map(line => line[0]))).toEqual(new Set(['1', '2', '3', '4', '5']));
+      expect(lines.at(-1)).toBe(`5 1 1 ${image}`);
+    }));
+
+  test.each(['-C900000', '-Cx'])('%s is refused', word =>
+    withDamaged(undefined, async ({ fsck }) => {
+      expect(await fsck('-n', word)).toMatchObject({ exitCode: 16 });
     }),
   );
 });
