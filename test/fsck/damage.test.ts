@@ -44,7 +44,7 @@ describe.skipIf(damageDir() === undefined)('damaged images', () => {
         errors.map(({ id }) => id).filter(id => wanted.includes(id)),
         `${errors.map(({ id }) => id).join()} has one of ${wanted.join()}`,
       ).not.toEqual([]);
-    const repaired = await run('fsck', ['-y', '--json', ...paths]);
+    const repaired = await run('fsck', ['-y', '--json', `--quarantine=${join(folder, `${name}.lost`)}`, ...paths]);
     expect(repaired.exitCode, repaired.stdout).toBe(isFound ? 1 : 0);
     const filesystem = openFilesystem(paths);
     try {
@@ -53,7 +53,7 @@ describe.skipIf(damageDir() === undefined)('damaged images', () => {
       filesystem.close();
     }
     const after = hashes(paths);
-    const again = await run('fsck', ['-y', '--json', ...paths]);
+    const again = await run('fsck', ['-y', '--json', `--quarantine=${join(folder, `${name}.again`)}`, ...paths]);
     expect({ exitCode: again.exitCode, found: summaryOf(again.stdout).errors }).toEqual({ exitCode: 0, found: [] });
     expect(hashes(paths)).toEqual(after);
     for (const path of paths) rmSync(path);
