@@ -88,6 +88,8 @@ const before: readonly (readonly [words: string, line: string])[] = [
   ['bcachefs completions fish', 'mkdir -p .config/fish/completions'],
   ['bcachefs set-passphrase', 'mv encrypted.img disk.img; cp encrypted.0 sda; cp encrypted.1 sdb'],
   ['bcachefs remove-passphrase', 'cp encrypted.img sda'],
+  ['rm.undo disk.img', 'bcachefs rm -q --undo_file=rm.undo -r disk.img home/anna'],
+  ['bcachefs undo mkfs.undo', 'bcachefs format -qf --undo_file=mkfs.undo sdb sdc'],
   ['bcachefs unlock', 'cp encrypted.img sda; mv encrypted.img disk.img'],
 ];
 

@@ -38,7 +38,7 @@ export const undoCommand = defineCommand({
     'The file holds what was on the devices, in the clear unless the filesystem is encrypted. It is only read here: remove it when it is ' +
     'not needed any more.',
   examples: [
-    { command: 'bcachefs rm --undo_file=rm.undo -r disk.img /home/joe', does: 'Removes files, and can be undone' },
+    { command: 'bcachefs rm --undo_file=rm.undo -r disk.img home/anna', does: 'Removes files, and can be undone' },
     { command: 'bcachefs undo -n rm.undo disk.img', does: 'Says whether it can be undone, and what would be put back' },
     { command: 'bcachefs undo rm.undo disk.img', does: 'Undoes it' },
     { command: 'bcachefs undo mkfs.undo /dev/sdb /dev/sdc', does: 'Brings back what format has overwritten' },
