@@ -90,6 +90,7 @@ const before: readonly (readonly [words: string, line: string])[] = [
   ['bcachefs remove-passphrase', 'cp encrypted.img sda'],
   ['rm.undo disk.img', 'bcachefs rm -q --undo_file=rm.undo -r disk.img home/anna'],
   ['bcachefs undo mkfs.undo', 'bcachefs format -qf --undo_file=mkfs.undo sdb sdc'],
+  ['bcachefs fsck --apply', 'bcachefs fsck --plan=plan.jsonl disk.img'],
   ['bcachefs unlock', 'cp encrypted.img sda; mv encrypted.img disk.img'],
 ];
 
