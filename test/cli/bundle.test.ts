@@ -87,7 +87,8 @@ describe('the built programs', () => {
   test('are not larger than they have to be', () => {
     const kib = (file: string) => Math.ceil(statSync(join(dist, file)).size / 1024);
     for (const program of programs) expect(kib(`${program}.cjs`)).toBeLessThanOrEqual(2);
-    expect(kib(bundle)).toBeLessThan(1900);
+    // Of it, 370 are checking and repairing, kvdb and the recipes of damage.
+    expect(kib(bundle)).toBeLessThan(2150);
     expect(kib(`${bundle}.cache`)).toBeLessThan(2000);
   });
 
