@@ -23,7 +23,7 @@ import { assert, CorruptError, DeviceError } from '../ondisk/errors.ts';
 import { rulesOf } from '../ondisk/format-rules.ts';
 import { BchBackpointer, backpointerBpos } from '../ondisk/keys/backpointer.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
-import { editFor, nodePlacement, triggersOf } from './change.ts';
+import { editFor, nodePlacement, standOf, triggersOf } from './change.ts';
 import { assertRootsLive } from './commit-assertions.ts';
 import type { FilesystemTriggers } from './triggers.ts';
 import type { CommitReport, CommitRequest, FilesystemWriter } from './writer.ts';
@@ -215,7 +215,7 @@ class Room {
   }
 
   triggers(): FilesystemTriggers {
-    return triggersOf(this.#writer.filesystem, this.#writer.nextSeq, this.#options);
+    return triggersOf(standOf(this.#writer.filesystem), this.#writer.nextSeq, this.#options);
   }
 
   allocator(triggers: FilesystemTriggers): NodeAllocator {

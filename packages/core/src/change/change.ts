@@ -12,6 +12,7 @@ import { renewGens } from '../alloc/renew-gens.ts';
 import type { SuperblockNeeds } from '../alloc/superblock-needs.ts';
 import type { WrittenNodes } from '../btree/commit.ts';
 import { Transaction } from '../btree/transaction.ts';
+import type { JournalClocks } from '../journal/replay.ts';
 import { getBits } from '../ondisk/bits.ts';
 import type { CorruptError } from '../ondisk/errors.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
@@ -68,7 +69,7 @@ export function beginChange(writer: FilesystemWriter, options: ChangeOptions = {
   const { after, usesReserve, ends, releasesEmptied = false } = options;
   if (after === undefined) writer.dropStaged();
   const { filesystem } = writer;
-  const triggers = triggersOf(filesystem, writer.nextSeq, options);
+  const triggers = triggersOf(standOf(filesystem), writer.nextSeq, options);
   const tx = writer.begin(triggers);
   renewGens(triggers, tx);
   const isHeld = (dev: number, bucket: number) => writer.isHeld(dev, bucket);
@@ -99,14 +100,17 @@ export const editFor =
 
 /** A change that cannot be committed: what it would do is looked at (a check that only reports, a test). @param seq of the journal entry that it would be */
 export function beginTrial(filesystem: Filesystem, seq = filesystem.replay.lastSeq + 1): ChangeParts {
-  const triggers = triggersOf(filesystem, seq, {});
+  const triggers = triggersOf(standOf(filesystem), seq, {});
   const tx = new Transaction(filesystem, triggers);
   return { tx, triggers, allocator: new BucketAllocator(filesystem, triggers, nodePlacement(filesystem.sb)) };
 }
 
-/** All triggers of a change. @param journalSeq of the journal entry that it will be */
+/** What triggers have to know of where a filesystem stands. */
+export const standOf = ({ sb, replay: { clocks } }: Filesystem) => ({ sb, clocks });
+
+/** All triggers of a change, also of the first one of a new filesystem. @param journalSeq of the journal entry that it will be */
 export function triggersOf(
-  { sb, replay: { clocks } }: Filesystem,
+  { sb, clocks }: { readonly sb: Superblock; readonly clocks: JournalClocks },
   journalSeq: number,
   { onDamage }: Pick<ChangeOptions, 'onDamage'>,
 ): FilesystemTriggers {

@@ -1,6 +1,6 @@
 // What a planned filesystem holds, so that nothing is left for the kernel to complete: journal buckets, what is known of every bucket, the
 // first snapshot, subvolume and directories, and superblocks that say that all of it is there and clean. It is the same engine that
-// changes filesystems later, over a filesystem of nothing.
+// changes filesystems later, over a filesystem of nothing: with no writer to begin a change of, the parts of one are put together here.
 //
 // Everything is planned in memory. Then come the nodes, flushed, one journal entry, flushed, and last, by the caller, the superblocks:
 // until then there is no filesystem on the devices.
@@ -16,8 +16,7 @@ import { BtreeView } from '../btree/iterate.ts';
 import { KeyMap } from '../btree/key-map.ts';
 import type { FilesystemSource, KeyReader } from '../btree/source.ts';
 import { ChangedBtree, Transaction } from '../btree/transaction.ts';
-import { nodePlacement } from '../change/change.ts';
-import { FilesystemTriggers } from '../change/triggers.ts';
+import { nodePlacement, triggersOf } from '../change/change.ts';
 import { markedClean } from '../change/writer.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { initializeFiles } from '../fs/initialize.ts';
@@ -47,6 +46,7 @@ import type { NewFilesystem } from './write.ts';
 
 /** The first journal entry, and so far the only one. */
 const FIRST_SEQ = 1;
+const NO_CLOCKS: JournalClocks = { keyVersion: 0n, read: 0n, write: 0n };
 const NANOSECONDS_PER_SECOND = 1_000_000_000n;
 
 export interface InitializeOptions {
@@ -75,7 +75,7 @@ export function planContents(
     device: index => devices[index],
     btree: which => emptyBtree(typeof which === 'number' ? which : btrees.idOf(which)),
   };
-  const triggers = new FilesystemTriggers(sb, { journalSeq: FIRST_SEQ, readClock: 1n, writeClock: 1n });
+  const triggers = triggersOf({ sb, clocks: NO_CLOCKS }, FIRST_SEQ, {});
   const tx = new Transaction(nothing, triggers);
   for (const dev of devices.keys()) addDeviceBuckets(triggers, tx, dev);
   for (const [dev, { layout }] of plan.geometry.devices.entries()) {
