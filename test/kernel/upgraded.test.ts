@@ -3,6 +3,7 @@
 //
 // Ours were made older than they are (test/support/older.ts); the reference images of version 1.3 come from the release of that time.
 
+import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -249,6 +250,24 @@ kernelSuite('filesystems that a kernel has upgraded', () => {
         await onMembers('set-passphrase', [...secret, `--new_passphrase_file=${other}`]);
         await onMembers('set-passphrase', [`--passphrase_file=${other}`, `--new_passphrase_file=${passphraseFile}`]);
       }
+      expect(problemsOf(one)).toEqual([]);
+    });
+
+    test('a change is undone, and what is damaged on purpose is repaired', async () => {
+      const members = imagesOf(one);
+      const bytes = () => members.map(path => createHash('sha256').update(readFileSync(path)).digest('hex'));
+      const before = bytes();
+      const undoFile = join(folder, `${one.name}.undo`);
+      await succeed('mkdir', [...secret, `--undo_file=${undoFile}`, members.join(':'), 'undone']);
+      expect(bytes()).not.toEqual(before);
+      await succeed('undo', [undoFile, ...members]);
+      expect(bytes()).toEqual(before);
+
+      await onMembers('recovery-pass', ['--set=check_nlinks']);
+      await onMembers('recovery-pass', ['--unset=check_nlinks']);
+      await succeed('corrupt', [...secret, `--seed=${seed}`, members.join(':'), 'inode-nlink-high', 'dirent-hash']);
+      const fsck = async (word: string) => (await run('fsck', [...secret, word, ...members])).exitCode;
+      expect([await fsck('-n'), await fsck('-y'), await fsck('-n')]).toEqual([4, 1, 0]);
       expect(problemsOf(one)).toEqual([]);
     });
 
