@@ -8,12 +8,10 @@ export const OPEN: readonly string[] = [
   'mixed-snapshots',
   // A pointer says that it is in a stripe that does not exist.
   'extent-entries-bad',
-  'extent-version-future',
   // Only a look at all data finds it.
   'extent-data-corrupt-one',
   // The superblock says that a device has fewer buckets than any can have.
   'member-nbuckets-used',
-  'snap-invalid-keys',
 ];
 
 /** What is found where it says more than the error that is aimed at, or that one is another's consequence. */
