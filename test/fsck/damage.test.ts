@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { checkInvariants, openFilesystem } from '@bcachefs-ts/core/engine';
 import { afterAll, describe, expect, test } from 'vitest';
 import { run } from '../support/cli.ts';
-import { damageDir, damagedDevices, damagedImages } from '../support/damage.ts';
+import { damagedDevices, damagedImages, whyNoDamage } from '../support/damage.ts';
 import { sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { LEGAL, OPEN, TRUER } from '../support/repaired.ts';
@@ -25,7 +25,9 @@ const summaryOf = (stdout: string): Summary => JSON.parse(stdout.trimEnd().split
 const hashes = (paths: readonly string[]): readonly string[] =>
   paths.map(path => createHash('sha256').update(readFileSync(path)).digest('hex'));
 
-describe.skipIf(damageDir() === undefined)('damaged images', () => {
+if (whyNoDamage !== undefined) console.warn(`repairs of damaged images skipped: ${whyNoDamage}`);
+
+describe.skipIf(whyNoDamage !== undefined)('damaged images', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-damage-'));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
   const done = damagedImages().filter(({ name }) => !OPEN.includes(name));

@@ -15,11 +15,17 @@ export interface DamagedImage {
   readonly aims: readonly string[];
 }
 
+const folderOf = (): string => process.env.BCACHEFS_DAMAGE || path.join(root, '..', 'shared', 'damage');
+
+/** Why tests that need them cannot run; undefined when they can. */
+export const whyNoDamage: string | undefined = !existsSync(path.join(folderOf(), 'README.md'))
+  ? 'no damaged images here: set BCACHEFS_DAMAGE to their folder'
+  : hasZstdCommand()
+    ? undefined
+    : 'the program zstd is needed to unpack the damaged images';
+
 /** The folder; undefined where there is none, or nothing to decompress its images with. */
-export function damageDir(): string | undefined {
-  const folder = process.env.BCACHEFS_DAMAGE || path.join(root, '..', 'shared', 'damage');
-  return existsSync(path.join(folder, 'README.md')) && hasZstdCommand() ? folder : undefined;
-}
+const damageDir = (): string | undefined => (whyNoDamage === undefined ? folderOf() : undefined);
 
 /** All of them, by name. */
 export function damagedImages(): readonly DamagedImage[] {

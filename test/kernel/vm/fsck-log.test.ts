@@ -142,6 +142,27 @@ describe('what other parts of the kernel say', () => {
   });
 });
 
+describe('a machine that is slow', () => {
+  const SLOW = 'btree trans held srcu lock (delaying memory reclaim) for 10 seconds';
+  const [cut, , ...rest] = WARNING;
+  const slow = [
+    cut!,
+    SLOW,
+    'WARNING: CPU: 0 PID: 1 at fs/bcachefs/btree_iter.c:3028 bch2_trans_put+0x206/0x240',
+    ...rest,
+  ];
+
+  test('is not broken, and what comes before and after counts', () => {
+    expect(troubleIn(slow)).toEqual([]);
+    expect(complaintsIn(slow)).toEqual([]);
+    expect(complaintsIn([...slow, ...WARNING, ...slow]).map(({ text }) => text)).toEqual([WARNING.join('\n')]);
+  });
+
+  test('hides nothing where its trace has no end', () => {
+    expect(troubleIn([...slow.slice(0, -1), 'Kernel panic - not syncing'])).toHaveLength(3);
+  });
+});
+
 describe('a kernel that is broken', () => {
   test('complains, with all of its trace, whatever comes before', () => {
     const log = [

@@ -80,7 +80,24 @@ const TRACE =
 /** A kernel that is broken, or does not come to an end. */
 const TROUBLE =
   /^(-+\[ cut here \]-+|BUG\b|WARNING: |Oops|kernel BUG at |Kernel panic|INFO: task .* blocked for more than|UBSAN: |KASAN: |general protection fault|.*\[#\d+\])/;
+const CUT = /^-+\[ cut here \]-+$/;
 const TRACE_END = /^---\[ end /;
+/** Ten seconds of wall time in one transaction, which an emulated machine takes for the read of a node when its processor is shared. */
+const SLOW = /^btree trans held srcu lock \(delaying memory reclaim\) for \d+ seconds$/;
+/** More lines than any such trace has: without an end it is not one. */
+const TRACE_LINES_MAX = 100;
+
+/** The log without what only says that the machine is slow, with the traces that go with it. */
+function withoutSlowness(log: readonly string[]): readonly string[] {
+  const kept: string[] = [];
+  for (let at = 0; at < log.length; at++) {
+    const isSlow = CUT.test(log[at]!) && SLOW.test((log[at + 1] ?? '').replace(PREFIX, '').trimEnd());
+    const end = isSlow ? log.slice(at, at + TRACE_LINES_MAX).findIndex(line => TRACE_END.test(line)) : -1;
+    if (end < 0) kept.push(log[at]!);
+    else at += end;
+  }
+  return kept;
+}
 
 /** @param allow further lines (without the prefix) that are not complaints where they are expected */
 export function readFsckLog(
@@ -129,7 +146,7 @@ export function complaintsIn(log: readonly string[], allow: readonly RegExp[] = 
 
 /** Lines of a kernel log that report a broken kernel: failed assertions, oopses, tasks that hang. */
 export function troubleIn(log: readonly string[]): readonly string[] {
-  return log.filter(line => TROUBLE.test(line));
+  return withoutSlowness(log).filter(line => TROUBLE.test(line));
 }
 
 /** @param isOpen in the middle of a complaint */
@@ -138,7 +155,8 @@ function isOfOthers(line: string, isOpen: boolean): boolean {
   return (isOpen ? TALKATIVE : OTHERS).test(line) && !LEFT_OUT.test(line);
 }
 
-function sortLines(log: readonly string[], benign: readonly RegExp[]) {
+function sortLines(lines: readonly string[], benign: readonly RegExp[]) {
+  const log = withoutSlowness(lines);
   const passes: string[] = [];
   const complaints: Complaint[] = [];
   let pass: string | undefined;
