@@ -13,6 +13,7 @@ import { patient } from '../support/patience.ts';
 import {
   caseNamed,
   type FsckReport,
+  KernelFailure,
   type ManifestEntry,
   type RunResult,
   resultOf,
@@ -191,6 +192,8 @@ kernelSuite('dump', () => {
     const manifest = (of: typeof copy): readonly ManifestEntry[] => resultOf(of, 'names').manifest ?? [];
     // Some that are damaged are mounted by a check only, which the other test has.
     if (!name.startsWith('dmg-')) {
+      const failed = [original, copy].filter(({ ok }) => !ok);
+      if (failed.length > 0) throw new KernelFailure({ ...looks, cases: failed });
       expect(manifest(original).length).toBeGreaterThan(0);
       expect(resultOf(original, 'contents').stdout).toBe('');
     }

@@ -16,7 +16,8 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { afterAll } from 'vitest';
 import { succeed } from '../support/cli.ts';
-import { type RunResult, runInKernel, type Step, unlockKey } from './vm/index.ts';
+import { copySparse } from '../support/sparse.ts';
+import { type CaseResult, KernelFailure, type RunResult, runInKernel, type Step, unlockKey } from './vm/index.ts';
 
 const PASSPHRASE = new TextEncoder().encode('correct horse');
 
@@ -27,6 +28,14 @@ export interface Formatted {
   readonly devices?: number;
   readonly isEncrypted?: boolean;
 }
+
+/**
+ * A lookup in Linux 6.12 can loop without end when it puts an inode into the kernel's table of inodes: seen once, in a stat between random
+ * changes, at the full speed of the processor for a quarter of an hour, and not again with the same seed. Nothing on the disk was wrong
+ * then, and what comes of it says nothing of the filesystem.
+ */
+const loopsInInodeHash = ({ ended, log }: CaseResult): boolean =>
+  ended === 'timeout' && log.some(line => line.includes('bch2_inode_hash_insert+'));
 
 /** One of them, with its images. */
 export type Placed<K extends Formatted> = K & { readonly disks: readonly string[]; readonly images: readonly string[] };
@@ -83,8 +92,26 @@ export class FormattedKinds<K extends Formatted> {
     }
   }
 
-  /** @param isKept whether the images keep what the kernel writes */
-  run(stepsOf: (one: Placed<K>, nr: number) => readonly Step[], isKept: boolean): Promise<RunResult> {
+  /** @param isKept whether the images keep what the kernel writes: then from copies of them once more, where the kernel looped */
+  async run(stepsOf: (one: Placed<K>, nr: number) => readonly Step[], isKept: boolean): Promise<RunResult> {
+    if (!isKept) return this.#runOnce(stepsOf, isKept);
+    const images = this.all.flatMap(one => one.images);
+    const before = new Map(images.map(path => [path, copySparse(path, `${path}.before`)]));
+    try {
+      return await this.#runOnce(stepsOf, isKept);
+    } catch (thrown) {
+      if (!(thrown instanceof KernelFailure)) throw thrown;
+      const failed = thrown.result.cases.filter(({ ok }) => !ok);
+      if (failed.length === 0 || !failed.every(loopsInInodeHash)) throw thrown;
+      console.info(`once more, the kernel looped in its table of inodes: ${failed.map(({ name }) => name).join(', ')}`);
+      for (const [path, copy] of before) copySparse(copy, path);
+      return await this.#runOnce(stepsOf, isKept);
+    } finally {
+      for (const copy of before.values()) rmSync(copy);
+    }
+  }
+
+  #runOnce(stepsOf: (one: Placed<K>, nr: number) => readonly Step[], isKept: boolean): Promise<RunResult> {
     return runInKernel({
       disks: this.all.flatMap(({ disks, images }) =>
         disks.map((name, i) => ({ name, path: images[i]!, throwaway: !isKept })),

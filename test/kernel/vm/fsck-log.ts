@@ -141,7 +141,7 @@ function withoutDiscards(complaints: readonly Complaint[]): readonly Complaint[]
 
 /** Lines of a kernel log that are not on the list of harmless ones, as complaints. Empty is good news. */
 export function complaintsIn(log: readonly string[], allow: readonly RegExp[] = []): readonly Complaint[] {
-  return sortLines(log, [...BENIGN, ...allow]).complaints;
+  return withoutDiscards(sortLines(log, [...BENIGN, ...allow]).complaints);
 }
 
 /** Lines of a kernel log that report a broken kernel: failed assertions, oopses, tasks that hang. */
