@@ -149,8 +149,9 @@ kernelSuite('dump', () => {
             {
               do: 'sh',
               as: 'contents',
+              // Not the sparse file of 1 TiB: reading its hole takes hours in an emulated machine.
               script:
-                'for f in $(find /mnt -type f -size +64k | head -3); do cat "$f" >/dev/null 2>&1 || echo unreadable; done',
+                'for f in $(find /mnt -type f -size +64k -size -65536k | head -3); do cat "$f" >/dev/null 2>&1 || echo unreadable; done',
             } as const,
             { do: 'umount' } as const,
           ],
