@@ -17,7 +17,7 @@
 
 import { journalDevices } from '../alloc/alloc-devices.ts';
 import { bucketPos } from '../alloc/bucket-indexes.ts';
-import { bucketStateOf, isUnused } from '../alloc/bucket-state.ts';
+import { bucketStateOf, isEmptyType, isUnused, TYPE, untouchedBucket } from '../alloc/bucket-state.ts';
 import { SuperblockNeeds } from '../alloc/superblock-needs.ts';
 import { checkWritable } from '../alloc/write-gate.ts';
 import { type BuiltBtree, buildBtree } from '../btree/build.ts';
@@ -46,7 +46,7 @@ import { viewOf } from '../ondisk/layout.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { encodeClean } from '../ondisk/sb-fields/clean.ts';
 import { journalSeqBlacklistField } from '../ondisk/sb-fields/journal-seq-blacklist.ts';
-import { members, withMembers } from '../ondisk/sb-fields/members.ts';
+import { memberAt, members, withMembers } from '../ondisk/sb-fields/members.ts';
 import { type BchSbLayout, type Superblock, withSection } from '../ondisk/superblock.ts';
 import { Filesystem } from '../opened/filesystem.ts';
 import { editSuperblock, refuseEdit, refuseUnfit } from '../superblock/edit.ts';
@@ -187,6 +187,15 @@ export class FilesystemWriter {
     if (root === undefined) roots.delete(btree);
     else roots.set(btree, root);
     this.#filesystem = this.#filesystem.at({ ...replay, roots });
+  }
+
+  /** The members with other superblocks than they have: a repair has corrected them before it begins. They are written with its commit. */
+  correctMembers(set: MemberSet): void {
+    this.#refuseUnfinished();
+    this.#filesystem = filesystemWith(set, this.#filesystem.key, this.#options);
+    this.#committed = this.#filesystem;
+    this.#staged = NOTHING_STAGED;
+    this.#reading = undefined;
   }
 
   /** Until the next commit this says what `isHeld` says: for a repair of alloc keys, which cannot be asked. */
@@ -433,11 +442,24 @@ export class FilesystemWriter {
     const { set, sb } = this.#filesystem;
     const chosen = new Set(journalDevices(sb).map(({ index }) => index));
     const places = journalSlots(set, journal, ENTRY_BYTES, keepFrom).filter(({ member }) => chosen.has(member));
+    // A repair has looked at all of the journal before it began (recovery/contested-journal.ts).
+    if (this.#options.isRepair !== true) for (const place of places) this.#refuseContested(place);
     if (places.length > 0) return places;
     throw new NoSpaceError(
       'no journal bucket is free for the entry that commits the change: a mount or fsck empties some',
       'journal_full',
     );
+  }
+
+  /** @throws CorruptError where an entry would overwrite what the alloc keys have in its bucket */
+  #refuseContested({ device, member, sector }: JournalSlot): void {
+    const size = memberAt(this.#committed.sb, member)?.bucket_size ?? 0;
+    const bucket = Math.floor(sector / size);
+    const key = this.#committed.btree('alloc').get(bucketPos(member, bucket));
+    const { dataType } = key === undefined ? untouchedBucket() : bucketStateOf(key);
+    if (dataType === TYPE.journal || isEmptyType(dataType)) return;
+    const detail = `bucket ${bucket} is not the journal's alone, ${dataTypes.byId(dataType)?.name ?? `type ${dataType}`} data is in it: run fsck`;
+    throw new CorruptError('invalid_sb_journal', { device: device.name, field: 'journal' }, detail);
   }
 
   #writeEntry(places: readonly JournalSlot[], roots: Iterable<BtreeRoot>, clocks: JournalClocks, seq: number): void {

@@ -42,6 +42,7 @@ import type { Reporter } from '../report/reporter.ts';
 import { keyContext } from '../superblock/key-context.ts';
 import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
 import { readGens, repairAllocations } from './allocations.ts';
+import { contestedJournal } from './contested-journal.ts';
 import { derivedBtrees, derivedIds, isGivable } from './derived-keys.ts';
 import { entriesAfterHoles } from './journal-holes.ts';
 import { runPasses } from './run-passes.ts';
@@ -116,6 +117,7 @@ class Recovery {
     const { replay } = this.#filesystem;
     const isReplay = replay.from === 'journal';
     if (replay.from === 'uninitialized') return { seq: undefined, isReplay: false, rounds: 0, remaining: new Map() };
+    if (!this.#settleJournal()) return { seq: undefined, isReplay, rounds: 0, remaining: new Map() };
     this.#reportOpening();
     const isRebuilt = this.#repairTopology();
     if (this.#options.reconstructAlloc) for (const name of derivedBtrees) this.#lostDerived.add(name);
@@ -146,6 +148,18 @@ class Recovery {
     });
     const remaining = checkInvariants(writer.filesystem).counts;
     return { seq, isReplay, rounds, remaining };
+  }
+
+  /** @returns whether a commit overwrites nothing: else nothing can be repaired */
+  #settleJournal(): boolean {
+    const contested = contestedJournal(this.#filesystem);
+    if (contested === undefined) return true;
+    const { findings, corrected } = contested;
+    const proposal = { isRepairable: corrected !== undefined, after: 'the buckets that the alloc keys give to it' };
+    const isAgreed = findings.map(one => this.#reporter.found(one, proposal)).every(decision => decision === 'fix');
+    if (!isAgreed || corrected === undefined) return false;
+    this.#writer.correctMembers(corrected);
+    return true;
   }
 
   /** Superblocks and the journal: any commit repairs them. */
