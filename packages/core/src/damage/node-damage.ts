@@ -9,6 +9,7 @@ import { chacha20 } from '../crypto/chacha20.ts';
 import { btreeNonce, CHACHA_BLOCK_BYTES, nonceAdd } from '../crypto/nonce.ts';
 import { readBytes } from '../device/block-device.ts';
 import type { Key } from '../ondisk/bkey.ts';
+import { bposText } from '../ondisk/bpos.ts';
 import { Bset, bsetCsumType } from '../ondisk/bset.ts';
 import { BtreeNodeHeader, ENTRY_BSET_AT, NODE_BSET_AT, NODE_KEYS_AT } from '../ondisk/btree-node.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
@@ -55,7 +56,7 @@ export const nodeText = ({ btree, level, ptr }: NodeRef, copies: readonly Damage
   `node of ${btrees.nameOf(btree)}, level ${level}, up to ${positionOf(ptr)}: ` +
   copies.map(({ device, sector, offsetBytes }) => `${device} sector ${sector}, byte ${offsetBytes} of it`).join('; ');
 
-const positionOf = ({ k }: Key): string => k.p.toReversed().join('.');
+const positionOf = ({ k }: Key): string => bposText(k.p);
 
 /**
  * Damages every copy of a node, or the one on a member.

@@ -3,7 +3,7 @@
 
 import { deletedKey, makeKey } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { bposInode, bposOffset, bposSnapshot, compareBpos, makeBpos } from '../ondisk/bpos.ts';
+import { bposInode, bposOffset, bposSnapshot, bposText, compareBpos, makeBpos } from '../ondisk/bpos.ts';
 import { Bset } from '../ondisk/bset.ts';
 import { BtreeNodeHeader, NODE_BSET_AT, NODE_KEYS_AT } from '../ondisk/btree-node.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
@@ -61,8 +61,7 @@ const at = (key: Key, inode: bigint, offset: bigint, snapshot = bposSnapshot(key
 });
 const shifted = (key: Key, by: bigint): Key => at(key, bposInode(key.k.p), bposOffset(key.k.p) + by);
 
-const keyPlace = (btree: BtreeName, { k }: Key): string =>
-  `${btree} ${bposInode(k.p)}:${bposOffset(k.p)}:${bposSnapshot(k.p)}`;
+const keyPlace = (btree: BtreeName, { k }: Key): string => `${btree} ${bposText(k.p)}`;
 
 /** What is put in the place of a key: undefined takes it away; one at another position moves it. */
 type KeyEdit = (key: Key, target: DamageTarget) => Key | undefined;

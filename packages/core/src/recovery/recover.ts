@@ -225,7 +225,7 @@ class Recovery {
       const name = btrees.nameOf(survey.btree) as BtreeName; // of the table
       const where = { btree: name };
       if (leaves.length === 0 && survey.gaps.length > 0) {
-        const detail = 'its root cannot be read, and no node of it was found: it is empty from now on';
+        const detail = 'its root cannot be read, and no node of it was found: all its keys are lost';
         const lost = findingOf({ error: 'btree_root_unreadable_and_scan_found_nothing', detail }, where);
         if (!this.#areAgreed([lost])) {
           this.#unreadable.add(name);

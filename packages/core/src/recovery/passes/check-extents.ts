@@ -6,16 +6,17 @@
 // bytes for each row.
 // Repair: an inode that is missing is made again. Of two extents that overlap the one that was written later stays whole, and the other
 // keeps what is not covered; what lies past the end of a file goes, as in a kernel that crashed before the size was written; sectors are
-// counted.
+// counted. Where nodes of extents are lost for good, what a file lacks becomes keys of type error.
 // Source: check_extent, check_overlapping_extents and check_i_sectors in fsck.c, v1.13.0.
 
 import { entryBytesOf } from '../../alloc/extent-pointers.ts';
+import { makeKey } from '../../btree/transaction.ts';
 import { IS_SECTORS_DIRTY } from '../../check/inode-rows.ts';
 import { KEY_VERSION_LIMIT } from '../../crypto/random-distance.ts';
 import { extentEnd, extentStart } from '../../data/extent-cut.ts';
 import { deleteExtents, insertExtent } from '../../data/extent-insert.ts';
 import type { Key } from '../../ondisk/bkey.ts';
-import { type Bpos, bposInode } from '../../ondisk/bpos.ts';
+import { type Bpos, bposInode, makeBpos } from '../../ondisk/bpos.ts';
 import { btrees } from '../../ondisk/btrees.ts';
 import { decodeExtentEntries } from '../../ondisk/extent-entries.ts';
 import { keyTypes } from '../../ondisk/keys/key-types.ts';
@@ -23,13 +24,26 @@ import { finding } from '../../report/finding.ts';
 import { SECTOR_BYTES } from '../../util/sizes.ts';
 import type { Pass, PassContext } from '../pass.ts';
 import { FileRepairs } from './file-repairs.ts';
-import { groupsOf, type InodeIndex, isWhiteout, nearest, placeOf, placeOfKey } from './inode-index.ts';
+import {
+  groupsOf,
+  type InodeIndex,
+  isWhiteout,
+  nearest,
+  placeOf,
+  placeOfKey,
+  rangeOfInode,
+  reportedBefore,
+} from './inode-index.ts';
 import { ALLOCATED, checkOwners, extentOf } from './owners.ts';
 import { RepairQueue } from './repair-queue.ts';
 
 const EXTENT = keyTypes.idOf('extent');
 const RESERVATION = keyTypes.idOf('reservation');
 const EXTENTS = btrees.idOf('extents');
+const ERROR = keyTypes.idOf('error');
+const NO_VALUE = new Uint8Array(0);
+/** The size of a key has 32 bits. */
+const LARGEST_ERROR = 2 ** 31;
 
 export const checkExtents: Pass = {
   name: 'check_extents',
@@ -140,8 +154,7 @@ class ExtentCheck {
 
   #checkEnd(row: number, key: Key): void {
     const { columns } = this.#index.rows;
-    const blockBytes = this.#context.state.sb.block_size * SECTOR_BYTES;
-    const most = Math.ceil(columns.size[row]! / blockBytes) * (blockBytes / SECTOR_BYTES);
+    const most = this.#sectorsOfSize(row);
     const end = extentEnd(key);
     if (end <= most || isReservation(key)) return;
     const [inum, snapshot] = [columns.inum[row]!, columns.snapshot[row]!];
@@ -156,6 +169,12 @@ class ExtentCheck {
     });
   }
 
+  /** How many a file of its size has at the most. */
+  #sectorsOfSize(row: number): number {
+    const blockBytes = this.#context.state.sb.block_size * SECTOR_BYTES;
+    return Math.ceil(this.#index.rows.columns.size[row]! / blockBytes) * (blockBytes / SECTOR_BYTES);
+  }
+
   /** What every version adds up to. */
   countSectors(): void {
     const { rows } = this.#index;
@@ -165,8 +184,35 @@ class ExtentCheck {
       const [found, expected] = [columns.sectors[row]!, this.#sectors[row]!];
       if (found === expected || rows.has(row, IS_SECTORS_DIRTY) || this.#changed.has(row)) continue;
       const where = placeOf(this.#context, this.#index, row, reporter.countOf('inode_i_sectors_wrong'));
-      if (reporter.found(finding('inode_i_sectors_wrong', where, { found, expected })) !== 'fix') continue;
-      this.#repairs.add(() => this.#recount(columns.inum[row]!, columns.snapshot[row]!));
+      const isLost = found > expected && this.#context.lostData.has('extents');
+      const proposal = isLost ? { safe: false, after: 'reading what is lost of it is an error' } : {};
+      if (reporter.found(finding('inode_i_sectors_wrong', where, { found, expected }), proposal) !== 'fix') continue;
+      const [inum, snapshot] = [columns.inum[row]!, columns.snapshot[row]!];
+      this.#repairs.add(() => {
+        if (isLost) this.#markLost(inum, snapshot, this.#sectorsOfSize(row));
+        this.#recount(inum, snapshot);
+      });
+    }
+  }
+
+  /**
+   * Data that was lost with nodes of extents: as a hole it would read as zeroes without a word. Where exactly it was is not known, so all that
+   * no snapshot has anything for is an error from now on, true holes of such a file too.
+   */
+  #markLost(inum: bigint, snapshot: number, sectors: number): void {
+    const { tx } = this.#files;
+    const known = [...tx.btree('extents').keys({ ...rangeOfInode(inum), onDamage: reportedBefore })]
+      .map(key => ({ start: extentStart(key), end: extentEnd(key) }))
+      .sort((a, b) => a.start - b.start);
+    let at = 0;
+    for (const { start, end } of [...known, { start: sectors, end: sectors }]) {
+      const stop = Math.min(start, sectors);
+      while (at < stop) {
+        const size = Math.min(stop - at, LARGEST_ERROR);
+        at += size;
+        tx.update('extents', makeKey(ERROR, makeBpos(inum, BigInt(at), snapshot), NO_VALUE, { size }));
+      }
+      at = Math.max(at, end);
     }
   }
 
