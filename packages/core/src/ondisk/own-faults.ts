@@ -108,6 +108,7 @@ const rows = [
   row(10600, 'dirent_lost', 'error', 'A name may have been in the lost part of a directory.'),
   row(10601, 'symlink_target_lost', 'error', 'The target of a symbolic link is lost.'),
   row(10602, 'snapshot_not_deleted', 'warning', 'A snapshot that no subvolume lives in any more was not removed.'),
+  row(10603, 'subvol_snapshot_shared', 'error', 'Two subvolumes say that they live in one snapshot.'),
 
   // Devices, by the kind of a DeviceError.
   row(10700, 'device_missing', 'fatal', 'A device is not there.'),

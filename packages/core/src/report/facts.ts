@@ -362,6 +362,10 @@ const words = {
     'one that is not a snapshot',
   ],
   subvol_missing: missingSubvolume,
+  subvol_snapshot_shared: ({ snapshot, subvolume }: { readonly snapshot: number; readonly subvolume: number }) => [
+    `snapshot ${snapshot}, in which subvolume ${subvolume} lives`,
+    'one of its own',
+  ],
   subvol_to_missing_root: ({ inum }: { readonly inum: bigint }) => [`inode ${inum}, which is missing`, 'a directory'],
   subvol_root_wrong_bi_subvol: compared,
   subvol_not_master_and_not_snapshot: compared,

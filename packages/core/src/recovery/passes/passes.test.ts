@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { openOn } from '../../../../../test/support/cut-states.ts';
 import { treeText } from '../../../../../test/support/file-model.ts';
 import { recovered, smallTree, tamper } from '../../../../../test/support/recovered.ts';
-import { makeKey, type Transaction } from '../../btree/transaction.ts';
+import { deletedKey, makeKey, type Transaction } from '../../btree/transaction.ts';
 import { loadChecksums } from '../../checksum/checksum.ts';
 import { inodeOfKey } from '../../fs/inode.ts';
 import { type EditableInode, packInode } from '../../fs/inode-pack.ts';
@@ -359,6 +359,13 @@ function editNode(tx: Transaction, id: number, change: (node: Snapshot) => Snaps
   tx.update('snapshots', makeKey(key.k.type, key.k.p, snapshot.encode(change(snapshot.decode(key.value))), key.k));
 }
 
+/** Puts the key of a subvolume at other numbers as well, or instead. */
+function copySubvolume(tx: Transaction, id: number, to: number, isMoved: boolean): void {
+  const key = tx.get('subvolumes', idPos(id))!;
+  if (isMoved) tx.store('subvolumes', deletedKey(idPos(id)));
+  tx.store('subvolumes', makeKey(key.k.type, idPos(to), key.value.slice(), key.k));
+}
+
 /** Subvolume 2 has the snapshot 3. */
 const subvolumeDamages: readonly Damage[] = [
   {
@@ -368,6 +375,18 @@ const subvolumeDamages: readonly Damage[] = [
     },
     finds: { subvol_missing: 2 },
   },
+  ...[1, 2, 3].flatMap((id): readonly Damage[] => [
+    {
+      what: `subvolume ${id} is there twice`,
+      alter: tx => copySubvolume(tx, id, 40, false),
+      finds: { subvol_snapshot_shared: 1 },
+    },
+    {
+      what: `subvolume ${id} has another number`,
+      alter: tx => copySubvolume(tx, id, 40, true),
+      finds: { [id === 1 ? 'root_subvol_missing' : 'subvol_missing']: 1, subvol_snapshot_shared: 1 },
+    },
+  ]),
   {
     what: 'a leaf says that it is the root of a tree, and another is marked to be deleted',
     alter: tx => {

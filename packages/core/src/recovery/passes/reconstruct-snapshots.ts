@@ -2,7 +2,7 @@
 //
 // Checks: each snapshot that keys of versioned btrees carry, that a subvolume lives in, or that a node names as its parent or child; each
 // subvolume that a directory takes itself for the root of, or that a node says to be lived in by. Needs: the inodes.
-// Raises: root_subvol_missing, subvol_missing, bkey_in_missing_snapshot, snapshot_node_missing. Memory: the inode index, and the ids.
+// Raises: root_subvol_missing, subvol_missing, subvol_snapshot_shared, bkey_in_missing_snapshot, snapshot_node_missing. Memory: the inode index, and the ids.
 // Repair: what a lost node was follows from what is left: the node that has it as a child is its parent, those that have it as their parent
 // are its children, the subvolume that lives in it says so. Where none of that is left, ids that occur at one inode together are of one tree,
 // and a parent's id is above its children's. Nothing is deleted for being in a snapshot that was lost.
@@ -43,6 +43,7 @@ export const reconstructSnapshots: Pass = {
     if (!context.unreadable.has('subvolumes')) {
       reconstructSubvolumes(context, keys);
       bringHome(context, keys);
+      dropTwins(context, keys);
     }
     reconstructNodes(context, keys);
   },
@@ -58,6 +59,31 @@ function bringHome(context: PassContext, keys: SnapshotKeys): void {
     const found = finding('snapshot_node_missing', idPlace('subvolumes', id), { as: 'snapshot', snapshot });
     if (context.reporter.found(found, { after: `snapshot ${home}` }) === 'fix')
       keys.editSubvolume(id, { snapshot: home });
+  }
+}
+
+/**
+ * Of several subvolumes that name one snapshot, the snapshot knows its own, or else the root directory: the others are keys that were moved or
+ * are there twice. A kernel that meets two of them ends with busy inodes.
+ */
+function dropTwins(context: PassContext, keys: SnapshotKeys): void {
+  const { rows, table } = inodeIndex(context);
+  for (const [id, node] of keys.nodes) {
+    const living = [...keys.subvolumes].filter(([, { snapshot }]) => snapshot === id);
+    if (living.length < 2) continue;
+    const named = living.find(([, { inode }]) => {
+      const row = rows.seenFrom(inode, id, table);
+      return row !== undefined && living.some(([other]) => other === rows.columns.subvolume[row]);
+    });
+    const row = named === undefined ? undefined : rows.seenFrom(named[1].inode, id, table);
+    const byRoot = row === undefined ? undefined : rows.columns.subvolume[row];
+    const kept = living.some(([other]) => other === node.subvol) ? node.subvol : (byRoot ?? living[0]![0]);
+    for (const [other] of living) {
+      if (other === kept) continue;
+      const found = finding('subvol_snapshot_shared', idPlace('subvolumes', other), { snapshot: id, subvolume: kept });
+      if (context.reporter.found(found, { after: 'it goes' }) === 'fix')
+        keys.deleteSubvolume(other, `subvolume ${kept} lives in its snapshot`);
+    }
   }
 }
 
@@ -86,9 +112,12 @@ function reconstructSubvolumes(context: PassContext, keys: SnapshotKeys): void {
     if (context.reporter.found(found, { after: 'it is made anew' }) !== 'fix') continue;
     const node = home ?? root?.snapshot ?? 0xffff_ffff;
     const master = keys.trees.get(keys.nodes.get(node)?.tree ?? 0)?.master_subvol;
+    // Its key may only have been moved: then that knows when it was made, and from what.
+    const moved = [...keys.subvolumes.values()].find(one => one.snapshot === node && one.inode === root?.inum);
     keys.writeSubvolume(
       id,
       newSubvolume({
+        ...moved,
         snapshot: node,
         inode: root?.inum ?? ROOT_INODE,
         fs_path_parent: id === ROOT_SUBVOLUME ? 0 : (root?.parent ?? ROOT_SUBVOLUME),

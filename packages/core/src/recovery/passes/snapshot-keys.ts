@@ -3,7 +3,7 @@
 
 import { makeKey } from '../../btree/transaction.ts';
 import { makeBpos } from '../../ondisk/bpos.ts';
-import type { BtreeName } from '../../ondisk/btrees.ts';
+import { type BtreeName, btrees } from '../../ondisk/btrees.ts';
 import type { Location } from '../../ondisk/errors.ts';
 import { rulesOf } from '../../ondisk/format-rules.ts';
 import { keyTypes } from '../../ondisk/keys/key-types.ts';
@@ -77,6 +77,14 @@ export class SnapshotKeys {
   editSubvolume(id: number, fields: Partial<Subvolume>): void {
     const value = this.subvolumes.get(id);
     if (value !== undefined) this.writeSubvolume(id, { ...value, ...fields });
+  }
+
+  deleteSubvolume(id: number, reason: string): void {
+    const { tx } = this.#context.change;
+    const key = tx.get('subvolumes', idPos(id));
+    if (key !== undefined) this.#context.drop(btrees.idOf('subvolumes'), key, reason);
+    this.subvolumes.delete(id);
+    tx.delete('subvolumes', idPos(id));
   }
 
   newTreeId(): number {
