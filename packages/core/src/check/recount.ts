@@ -17,7 +17,7 @@ import { DeviceBuckets } from './buckets.ts';
 import { InvariantContext } from './context.ts';
 import { Marks } from './marks.ts';
 import { RebalanceNeeds, RebalanceWork } from './rebalance.ts';
-import { ReflinkReferences } from './reflink.ts';
+import { type ReflinkGap, ReflinkReferences } from './reflink.ts';
 import { InvariantReport, type InvariantReportOptions } from './report.ts';
 import { BtreeShape } from './shape.ts';
 import { Stripes } from './stripes.ts';
@@ -114,6 +114,15 @@ export class Recount {
   /** The references that each indirect extent has, where it counts others: by its position. */
   wrongReferences(): Generator<{ readonly end: number; readonly count: number }> {
     return this.#references.wrong();
+  }
+
+  /** Keys that refer to indirect extents of which some are missing, and what of them is. */
+  *brokenReferences(): Generator<{ readonly key: Key; readonly gaps: readonly ReflinkGap[] }> {
+    for (const key of this.context.keys('extents')) {
+      if (key.k.type !== REFLINK_P) continue;
+      const gaps = [...this.#references.gapsOf(key)];
+      if (gaps.length > 0) yield { key, gaps };
+    }
   }
 
   /** All keys with pointers that count. @param visit called with each, and the level of the key */

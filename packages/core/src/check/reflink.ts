@@ -14,6 +14,12 @@ const REFLINK = btrees.idOf('reflink');
 const EXTENTS = btrees.idOf('extents');
 const COUNTED: readonly number[] = [keyTypes.idOf('reflink_v'), keyTypes.idOf('indirect_inline_data')];
 
+/** Sectors of the reflink btree. */
+export interface ReflinkGap {
+  readonly start: number;
+  readonly end: number;
+}
+
 export class ReflinkReferences {
   readonly #ends: number[] = [];
   readonly #sizes: number[] = [];
@@ -29,7 +35,16 @@ export class ReflinkReferences {
     this.#counts.push(0);
   }
 
-  addReference(context: InvariantContext, { k, value }: Key): void {
+  addReference(context: InvariantContext, key: Key): void {
+    const count = (i: number) => {
+      this.#counts[i] = this.#counts[i]! + 1;
+    };
+    for (const gap of this.gapsOf(key, count))
+      context.report.add('reflink_p_to_missing_reflink_v', keyPlace(EXTENTS, key.k.p), gap);
+  }
+
+  /** What a reference reaches, pads included, and nothing is there. @param onExtent called with the row of each extent that it reaches */
+  *gapsOf({ k, value }: Key, onExtent?: (row: number) => void): Generator<ReflinkGap> {
     if (value.length < reflinkP.minBytes) return;
     const { idx, front_pad, back_pad } = reflinkP.decode(value);
     const end = Number(idx) + k.size + back_pad;
@@ -38,13 +53,12 @@ export class ReflinkReferences {
       const extentEnd = this.#ends[i];
       if (extentEnd === undefined || extentEnd - this.#sizes[i]! > at) {
         const gapEnd = extentEnd === undefined ? end : Math.min(end, extentEnd - this.#sizes[i]!);
-        const where = keyPlace(EXTENTS, k.p);
-        context.report.add('reflink_p_to_missing_reflink_v', where, { start: at, end: gapEnd });
+        yield { start: at, end: gapEnd };
         at = gapEnd;
         i--;
         continue;
       }
-      this.#counts[i] = this.#counts[i]! + 1;
+      onExtent?.(i);
       at = extentEnd;
     }
   }

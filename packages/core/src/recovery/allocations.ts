@@ -16,22 +16,27 @@ import type { FilesystemWriter } from '../change/writer.ts';
 import type { AllBuckets } from '../check/alloc.ts';
 import { GC_GEN_MAX, genDifference, HAS_KEY, rowOf } from '../check/buckets.ts';
 import { Recount } from '../check/recount.ts';
+import type { ReflinkGap } from '../check/reflink.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { makeBpos } from '../ondisk/bpos.ts';
+import { bposInode, bposOffsetNumber, makeBpos } from '../ondisk/bpos.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { CorruptError, DeviceError } from '../ondisk/errors.ts';
 import { type FaultName, faultOf } from '../ondisk/faults.ts';
 import { BUCKET_GENS_PER_KEY } from '../ondisk/keys/bucket-gens.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { reflinkP } from '../ondisk/keys/reflink-p.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { MEMBER_INVALID } from '../ondisk/member-states.ts';
+import type { PassName } from '../ondisk/passes.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import type { FilesystemState } from '../opened/filesystem.ts';
+import type { Finding } from '../report/finding.ts';
 import type { Reporter } from '../report/reporter.ts';
 import { DerivedKeys, derivedBtrees, derivedIds, settleBuckets } from './derived-keys.ts';
 import type { PassContext } from './pass.ts';
 
 const REFLINK = btrees.idOf('reflink');
+const EXTENTS = btrees.idOf('extents');
 const ERROR = keyTypes.idOf('error');
 const BUCKET_GENS = keyTypes.idOf('bucket_gens');
 
@@ -56,6 +61,9 @@ const UNTIL_COMMIT: ReadonlySet<FaultName> = new Set<FaultName>([
   'ptr_to_missing_replicas_entry',
 ]);
 
+/** What is only reported: which of two claims on a bucket is right, their data would have to say; parity is not computed here. */
+const UNREPAIRED: ReadonlySet<FaultName> = new Set<FaultName>(['bucket_sector_count_overflow']);
+
 export interface AllocationsOptions {
   readonly reporter: Reporter;
   readonly drop: PassContext['drop'];
@@ -65,6 +73,8 @@ export interface AllocationsOptions {
   readonly isForced: boolean;
   /** Parts were staged: the superblock that is read does not say yet what it will. */
   readonly isStaged: boolean;
+  /** Called with what is not repaired here: passes over files may do that yet. */
+  readonly onUnrepaired: (found: Finding, pass: PassName | undefined) => void;
   /** Gives room that nothing takes. */
   readonly allocator: () => NodeAllocator;
 }
@@ -89,7 +99,8 @@ export function repairAllocations(
       if (options.isStaged && UNTIL_COMMIT.has(found.error)) return;
       // What was built or changed before has made it so: it is repaired without a word.
       if (options.isForced && faultOf(found.error).severity === 'warning') return;
-      if (reporter.found(found, pass === undefined ? {} : { pass }) === 'fix') wanted.add(found.error);
+      if (UNREPAIRED.has(found.error)) options.onUnrepaired(found, pass);
+      else if (reporter.found(found, pass === undefined ? {} : { pass }) === 'fix') wanted.add(found.error);
     },
   });
   recount.compare(lost);
@@ -104,7 +115,12 @@ export function repairAllocations(
     };
     dropPointers(writer, new Recount(writer.filesystem, { correct }), options, allocator);
   }
-  if (wanted.has('reflink_v_refcount_wrong')) setReferences(writer, recount, allocator);
+  let references = recount;
+  if (wanted.has('reflink_p_to_missing_reflink_v')) {
+    cutReferences(writer, recount, options, allocator);
+    references = new Recount(writer.filesystem, correct === undefined ? {} : { correct });
+  }
+  if (wanted.has('reflink_v_refcount_wrong') || references !== recount) setReferences(writer, references, allocator);
   return rebuildDerived(writer, allocator, correct);
 }
 
@@ -282,6 +298,42 @@ function badPointer(buckets: AllBuckets, pointer: Pick<SpacePointer, 'dev' | 'of
   return (
     type === TYPE.sb || type === TYPE.journal || type === TYPE.btree || familyOfType(type) !== familyOfType(TYPE.user)
   );
+}
+
+/** References to what is missing: that part of the file is an error from now on, and the rest stays. */
+function cutReferences(
+  writer: FilesystemWriter,
+  recount: Recount,
+  { drop }: AllocationsOptions,
+  allocator: NodeAllocator,
+): void {
+  const changed: { readonly btree: number; readonly key: Key }[] = [];
+  for (const { key, gaps } of recount.brokenReferences()) {
+    drop(EXTENTS, key, 'some of the shared data that it refers to is missing');
+    for (const piece of piecesOf(key, gaps)) changed.push({ btree: EXTENTS, key: piece });
+  }
+  stageRaw(writer, allocator, changed);
+}
+
+/** @param gaps in order */
+function* piecesOf({ k, value }: Key, gaps: readonly ReflinkGap[]): Generator<Key> {
+  const reference = reflinkP.decode(value);
+  const first = Number(reference.idx);
+  const start = bposOffsetNumber(k.p) - k.size;
+  const posOf = (sector: number) => makeBpos(bposInode(k.p), BigInt(start + sector - first), k.p[0]!);
+  let at = first;
+  for (const gap of [...gaps, { start: first + k.size, end: first + k.size }]) {
+    const [from, to] = [gap.start, gap.end].map(one => Math.min(Math.max(one, first), first + k.size)) as [
+      number,
+      number,
+    ];
+    // Pads are for what was split later: what is left needs none.
+    const idx = BigInt(at);
+    const kept = reflinkP.encode({ ...reference, idx, front_pad: 0, back_pad: 0 });
+    if (from > at) yield makeKey(k.type, posOf(from), kept, { ...k, size: from - at });
+    if (to > from) yield makeKey(ERROR, posOf(to), new Uint8Array(0), { size: to - from });
+    at = Math.max(at, to);
+  }
 }
 
 function setReferences(writer: FilesystemWriter, recount: Recount, allocator: NodeAllocator): void {

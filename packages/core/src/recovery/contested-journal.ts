@@ -26,7 +26,7 @@ const JOURNAL_BUCKETS_MIN = 8;
 
 export interface ContestedJournal {
   readonly findings: readonly Finding[];
-  /** The members with the list that nothing contradicts; undefined where there is none to be had. */
+  /** The members with the list that nothing contradicts; undefined where no list is free of contradictions. */
   readonly corrected: MemberSet | undefined;
 }
 

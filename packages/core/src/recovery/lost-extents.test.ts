@@ -1,4 +1,4 @@
-// All nodes of extents are gone for good: what was in a file is an error to whoever reads it, not zeroes without a word.
+// All nodes of extents are gone for good: what was in a file reads as an error, not as zeroes without a word.
 
 import { beforeAll, expect, test } from 'vitest';
 import { openOn } from '../../../../test/support/cut-states.ts';

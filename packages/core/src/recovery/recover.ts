@@ -99,6 +99,8 @@ class Recovery {
   readonly #edits: ((sb: Superblock) => Superblock)[] = [];
   /** What the filesystem on the devices has something in. */
   #isHeld: ((dev: number, bucket: number) => boolean) | undefined;
+  /** What the last count found, and nothing repairs. */
+  #unrepaired: { readonly found: Finding; readonly pass?: PassName }[] = [];
   /** A repair met something that contradicts what follows from pointers. */
   #isContradicted = false;
 
@@ -121,10 +123,14 @@ class Recovery {
     this.#reportOpening();
     const isRebuilt = this.#repairTopology();
     if (this.#options.reconstructAlloc) for (const name of derivedBtrees) this.#lostDerived.add(name);
+    const atFirst = this.#reporter.repairCount;
     this.#recount(isRebuilt, false);
     const before = this.#reporter.repairCount;
     const rounds = this.#runPasses();
-    for (let i = 0; i < RECOUNTS_MAX && (this.#reporter.repairCount > before || this.#isContradicted); i++) {
+    // A claim that was dropped with its pointer may have been what nothing repairs.
+    const isUncertain = this.#unrepaired.length > 0 && before > atFirst;
+    const isChanged = (): boolean => this.#reporter.repairCount > before || this.#isContradicted;
+    for (let i = 0; i < RECOUNTS_MAX && (isChanged() || (i === 0 && isUncertain)); i++) {
       this.#reporter.isRepeated = true;
       const known = this.#reporter.repairCount;
       const isForced = this.#isContradicted;
@@ -132,6 +138,8 @@ class Recovery {
       this.#recount(isForced, true);
       if (this.#reporter.repairCount === known && !isForced) break;
     }
+    for (const { found, pass } of this.#unrepaired)
+      this.#reporter.found(found, { isRepairable: false, ...(pass === undefined ? {} : { pass }) });
     if (this.#reporter.repairCount === 0 && !isReplay)
       return { seq: undefined, isReplay, rounds, remaining: new Map() };
     if (this.#reporter.stopped === 'quit') {
@@ -327,12 +335,14 @@ class Recovery {
     if (this.#unreadable.size > 0) return;
     this.#options.onPass?.('check_allocations', 0);
     const { onDropped } = this.#options;
+    this.#unrepaired = [];
     const edit = repairAllocations(this.#writer, {
       reporter: this.#reporter,
       drop: (btree, key, reason) => onDropped?.(btree, key, reason),
       lost: this.#lostDerived,
       isForced: isForced || this.#lostDerived.size > 0,
       isStaged,
+      onUnrepaired: (found, pass) => this.#unrepaired.push({ found, ...(pass === undefined ? {} : { pass }) }),
       allocator: () => this.#given(),
     });
     if (edit === undefined) return;

@@ -2,20 +2,25 @@
 //
 // Needs: check_root, after which each has a root directory. Raises: subvol_unreachable (one that was unlinked and is still there after a clean
 // shutdown), subvol_root_fs_path_parent_nonzero, subvol_root_wrong_bi_subvol, subvol_not_master_and_not_snapshot. Memory: the subvolumes.
-// Repair: the field is set, in a version of the root of the subvolume's own where it only sees an older one; what was unlinked goes, as the
+// Repair: one that has a name stays, whatever its flag says; else the field is set, in a version of the root of the subvolume's own where it only sees an older one; what was unlinked goes, as the
 // kernel would have taken it away.
 // Source: check_subvol in subvolume.c, v1.13.0.
 
+import { dirent } from '../../ondisk/keys/dirent.ts';
+import { keyTypes } from '../../ondisk/keys/key-types.ts';
 import type { Subvolume } from '../../ondisk/keys/subvolume.ts';
 import { finding } from '../../report/finding.ts';
 import { deleteSubvolumeKeys } from '../../snapshots/delete-dead.ts';
 import { ROOT_SUBVOLUME } from '../../snapshots/snapshot-table.ts';
+import { visibleKeyAt } from '../../snapshots/visible.ts';
 import { systemRandom } from '../../util/random.ts';
 import type { Pass, PassContext } from '../pass.ts';
 import { FileRepairs } from './file-repairs.ts';
-import { inodeIndex, placeOf } from './inode-index.ts';
+import { inodeIndex, keysOf, placeOf, reportedBefore } from './inode-index.ts';
 import { RepairQueue } from './repair-queue.ts';
 import { IS_SNAPSHOT, IS_UNLINKED_SUBVOLUME, idPlace, SnapshotKeys } from './snapshot-keys.ts';
+
+const DIRENT = keyTypes.idOf('dirent');
 
 export const checkSubvols: Pass = {
   name: 'check_subvols',
@@ -25,7 +30,7 @@ export const checkSubvols: Pass = {
     const keys = new SnapshotKeys(context);
     const repairs = new RepairQueue(context);
     for (const [id, value] of [...keys.subvolumes]) {
-      if (value.flags & IS_UNLINKED_SUBVOLUME) checkUnlinked(context, repairs, id);
+      if (value.flags & IS_UNLINKED_SUBVOLUME) checkUnlinked(context, repairs, keys, id);
       else {
         checkKey(context, keys, id, value);
         checkRootInode(context, repairs, id, value);
@@ -35,12 +40,36 @@ export const checkSubvols: Pass = {
   },
 };
 
-function checkUnlinked(context: PassContext, repairs: RepairQueue, id: number): void {
+function checkUnlinked(context: PassContext, repairs: RepairQueue, keys: SnapshotKeys, id: number): void {
+  const found = finding('subvol_unreachable', idPlace('subvolumes', id), {});
+  // What has a name, or is the one that a mount shows, was not removed: the kernel would delete all that is in it.
+  if (id === ROOT_SUBVOLUME || isNamed(context, id)) {
+    if (context.reporter.found(found, { after: 'it stays, and is not unlinked' }) === 'fix')
+      keys.editSubvolume(id, { flags: (keys.subvolumes.get(id)?.flags ?? 0) & ~IS_UNLINKED_SUBVOLUME });
+    return;
+  }
   // A mount after a crash takes it away.
   if (context.state.replay.from !== 'clean') return;
-  const found = finding('subvol_unreachable', idPlace('subvolumes', id), {});
   if (context.reporter.found(found, { after: 'it is deleted' }) !== 'fix') return;
   repairs.add(() => deleteSubvolumeKeys(context.change.tx, systemRandom, id));
+}
+
+/** Whether the subvolume that is to have a name for it sees one: in its snapshots the key may be there still. */
+function isNamed(context: PassContext, id: number): boolean {
+  // Nothing is concluded from names that cannot be read.
+  if (context.unreadable.has('dirents')) return true;
+  const { table } = inodeIndex(context);
+  const dirents = context.change.tx.btree('dirents');
+  for (const { k, value } of keysOf(context, 'dirents')) {
+    if (k.type !== DIRENT || value.length < dirent.minBytes) continue;
+    const { target } = dirent.decode(value);
+    if (!('child_subvol' in target) || target.child_subvol !== id) continue;
+    const parent = table.subvolume(target.parent_subvol);
+    if (parent === undefined) return true;
+    const seen = visibleKeyAt(dirents, table, parent.snapshot, k.p, { onDamage: reportedBefore });
+    if (seen?.k.p[0] === k.p[0]) return true;
+  }
+  return false;
 }
 
 function checkKey({ reporter }: PassContext, keys: SnapshotKeys, id: number, value: Subvolume): void {

@@ -375,6 +375,18 @@ const subvolumeDamages: readonly Damage[] = [
     },
     finds: { subvol_missing: 2 },
   },
+  ...[1, 2, 3].map((id): Damage => {
+    const value = (tx: Transaction) => tx.get('subvolumes', idPos(id))!;
+    return {
+      what: `subvolume ${id} has a name, and says that it is unlinked`,
+      alter: tx => {
+        const { k, value: bytes } = value(tx);
+        const kept = subvolume.decode(bytes);
+        tx.store('subvolumes', makeKey(k.type, k.p, subvolume.encode({ ...kept, flags: kept.flags | 4 }), k));
+      },
+      finds: { subvol_unreachable: 1 },
+    };
+  }),
   ...[1, 2, 3].flatMap((id): readonly Damage[] => [
     {
       what: `subvolume ${id} is there twice`,
