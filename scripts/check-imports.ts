@@ -35,7 +35,8 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
   files: ['core', 'command'],
   fsck: ['core', 'command'],
   inspect: ['core', 'command'],
-  bcachefs: ['core', 'command', 'sources', 'format', 'show-super', 'dump', 'files', 'fsck', 'inspect'],
+  device: ['core', 'command'],
+  bcachefs: ['core', 'command', 'sources', 'format', 'show-super', 'dump', 'files', 'fsck', 'inspect', 'device'],
 };
 
 /** Things that have exactly one home. */

@@ -99,6 +99,9 @@ test('the list of commands', async () => {
       strip-alloc     Drop the allocation info of a filesystem that is only read
       undo            Undo a command, from the file that its --undo_file made
 
+    Members of filesystems:
+      device, dev  Look at the members of a filesystem, and change them
+
     Looking into filesystems:
       list          Print the keys of a btree, or its nodes
       list_journal  Print the contents of the journal
@@ -149,8 +152,8 @@ test('the list of commands', async () => {
       version      Print the version
 
     They need a running kernel; each says what to use:
-      fs top, fs timestats, fs failure-domains, mount, fusemount, wait-devices,
-      device online, device offline, scrub, data scrub, data rereplicate, data job,
+      device online, device offline, fs top, fs timestats, fs failure-domains,
+      mount, fusemount, wait-devices, scrub, data scrub, data rereplicate, data job,
       reconcile status, reconcile wait, reflink-option-propagate, damage, data-read,
       unpoison
 

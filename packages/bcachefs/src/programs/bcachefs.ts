@@ -9,6 +9,7 @@ import { type Forgotten, from } from './from.ts';
 
 const making = 'Making filesystems';
 const superblock = 'Superblock';
+const members = 'Members of filesystems';
 const looking = 'Looking into filesystems';
 const files = 'Files without a mount';
 const changing = 'Changing files without a mount';
@@ -80,6 +81,20 @@ const commands = [
     summary: 'Undo a command, from the file that its --undo_file made',
     heading: superblock,
     ...from(() => import('@bcachefs-ts/show-super'), 'undoCommand'),
+  },
+  {
+    name: 'device',
+    aliases: ['dev'],
+    summary: 'Look at the members of a filesystem, and change them',
+    heading: members,
+    commands: [
+      {
+        name: 'list',
+        aliases: ['ls'],
+        summary: 'List the members of a filesystem, and what would be lost without each',
+        ...from(() => import('@bcachefs-ts/device'), 'deviceListCommand'),
+      },
+    ],
   },
   {
     name: 'list',

@@ -22,6 +22,7 @@ type CommandsAt<Door> = Extract<keyof Door, `${string}Command`>;
 
 /** Every command that there is. A package of commands that is not named here is found by scripts/check-imports.ts. */
 type Known =
+  | CommandsAt<typeof import('@bcachefs-ts/device')>
   | CommandsAt<typeof import('@bcachefs-ts/dump')>
   | CommandsAt<typeof import('@bcachefs-ts/files')>
   | CommandsAt<typeof import('@bcachefs-ts/format')>
