@@ -17,6 +17,7 @@ import {
   sectionPayload,
   sectorsToBytes,
   seededRandom,
+  type WriterOptions,
 } from '@bcachefs-ts/core/engine';
 import { FileModel } from './file-model.ts';
 import { formattedImage, type MemoryImage, MIB } from './memory-images.ts';
@@ -33,10 +34,15 @@ export interface CommitOptions {
 }
 
 /** A writer whose numbers and times are the same each time. */
-export function writerOn(devices: readonly BlockDevice[], key: Uint8Array | undefined, seed: number) {
+export function writerOn(
+  devices: readonly BlockDevice[],
+  key: Uint8Array | undefined,
+  seed: number,
+  more: Pick<WriterOptions, 'allowMissing'> = {},
+) {
   let clock = 1_800_000_000_000_000_000n;
   const options: CommitOptions = { random: seededRandom(`${seed}`), now: () => (clock += 1_000_003n) };
-  const writer = new FilesystemWriter(openMembers(devices), { ...options, key, now: () => clock / 10n ** 9n });
+  const writer = new FilesystemWriter(openMembers(devices), { ...options, ...more, key, now: () => clock / 10n ** 9n });
   return { writer, options };
 }
 

@@ -61,7 +61,7 @@ export const filesystemPositional = {
   help: 'a device or image, several members joined by colons, or a directory of images',
 } as const;
 
-/** For commands that write to superblocks alone. Members that are not there are an error, unless this option is given. */
+/** For commands that write. Members that are not there are an error, unless this option is given. */
 export const allowMissingOption = {
   allow_missing: {
     type: 'flag',
@@ -85,6 +85,8 @@ export interface FilesystemArgs {
   readonly degraded?: boolean;
   /** Refuse devices that something else uses. */
   readonly exclusive?: boolean;
+  /** Write although members are missing. */
+  readonly allow_missing?: boolean;
 }
 
 /**
@@ -144,11 +146,13 @@ export async function openForWriting(
   try {
     for (const path of memberPathsOf(context, args)) devices.push(undoable(wrap(openDevice(path, { write: true }))));
     const set = openMembers(devices);
+    const allowMissing = args.allow_missing ?? false;
     // Before a passphrase is asked for.
-    refuseUnwritable(set);
+    refuseUnwritable(set, { allowMissing });
     reportMembers(context, set, args);
     const given = options(set);
-    const writer = new FilesystemWriter(set, { ...given, key: await masterKeyOf(context, set, args) });
+    const key = await masterKeyOf(context, set, args);
+    const writer = new FilesystemWriter(set, { allowMissing, ...given, key });
     reportProblems(context, writer.filesystem);
     return writer;
   } catch (thrown) {

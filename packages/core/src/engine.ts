@@ -174,6 +174,7 @@ export * from './ondisk/sb-fields/index.ts';
 export * from './ondisk/sb-fields/journal.ts';
 export * from './ondisk/sb-fields/kind.ts';
 export * from './ondisk/sb-fields/members.ts';
+export * from './ondisk/sb-fields/replicas.ts';
 export * from './ondisk/str-hash-types.ts';
 export * from './ondisk/superblock.ts';
 export * from './ondisk/table.ts';

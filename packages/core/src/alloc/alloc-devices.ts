@@ -65,12 +65,18 @@ export function isInTarget({ index, groups }: AllocDevice, value: number): boole
 
 /**
  * The members that a journal entry goes to: as many as metadata shall have copies, those of the target first.
+ * @param isPresent whether a member is at hand
  * @returns in the order of their indexes; none when no member may hold the journal
  */
-export function journalDevices(sb: Superblock): readonly AllocDevice[] {
+export function journalDevices(
+  sb: Superblock,
+  isPresent: (index: number) => boolean = () => true,
+): readonly AllocDevice[] {
   const target = getBits(sb.flags, sbBits.METADATA_TARGET);
   const replicas = getBits(sb.flags, sbBits.META_REPLICAS_WANT);
-  const able = allocDevices(sb).filter(device => device !== undefined && mayHoldJournal(device));
+  const able = allocDevices(sb).filter(
+    device => device !== undefined && isPresent(device.index) && mayHoldJournal(device),
+  );
   const isLater = (device: AllocDevice) => (target !== 0 && !isInTarget(device, target) ? 1 : 0);
   const sorted = able.filter(device => device !== undefined).sort((a, b) => isLater(a) - isLater(b));
   const chosen: AllocDevice[] = [];

@@ -25,7 +25,8 @@ export interface ReleaseOptions {
 export function releaseEmptied(context: TriggerContext, tx: Transaction, { isHeld }: ReleaseOptions = {}): number {
   let count = 0;
   for (const device of context.devices) {
-    if (device === undefined) continue;
+    // What a member that is missing has, nothing is put over.
+    if (device === undefined || tx.device(device.index) === undefined) continue;
     const range = { from: bucketPos(device.index, 0), to: bucketPos(device.index, device.bucketEnd) };
     const buckets = [...tx.btree(NEED_DISCARD).keys(range)].map(({ k }) => bposOffsetNumber(k.p));
     for (const bucket of buckets) {

@@ -42,7 +42,8 @@ type RenewedBuckets = readonly (Map<number, RenewedBucket> | undefined)[];
  * @returns how many buckets have a later one now
  */
 export function renewGens(context: TriggerContext, tx: Transaction): number {
-  if (!context.devices.some(device => device !== undefined && isOld(tx, device))) return 0;
+  const isUsable = ({ index }: AllocDevice) => tx.device(index) !== undefined;
+  if (!context.devices.some(device => device !== undefined && isUsable(device) && isOld(tx, device))) return 0;
   const buckets = context.devices.map(device => (device === undefined ? undefined : oldBuckets(tx, device)));
   const stale: { readonly btree: number; readonly key: Key }[] = [];
   for (const name of POINTED_FROM) {

@@ -18,6 +18,7 @@
 import { journalDevices } from '../alloc/alloc-devices.ts';
 import { bucketPos } from '../alloc/bucket-indexes.ts';
 import { bucketStateOf, isEmptyType, isUnused, TYPE, untouchedBucket } from '../alloc/bucket-state.ts';
+import { countersOf } from '../alloc/reserve.ts';
 import { SuperblockNeeds } from '../alloc/superblock-needs.ts';
 import { checkWritable } from '../alloc/write-gate.ts';
 import { type BuiltBtree, buildBtree } from '../btree/build.ts';
@@ -43,13 +44,15 @@ import { dataTypes } from '../ondisk/data-types.ts';
 import { assert, CorruptError, IncompatibleError, NoSpaceError, UsageError } from '../ondisk/errors.ts';
 import { compatFeatures, FEATURES_ALWAYS, incompatFeatures } from '../ondisk/features.ts';
 import { viewOf } from '../ondisk/layout.ts';
+import type { ReplicasEntry } from '../ondisk/replicas-entry.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { encodeClean } from '../ondisk/sb-fields/clean.ts';
 import { journalSeqBlacklistField } from '../ondisk/sb-fields/journal-seq-blacklist.ts';
 import { memberAt, members, withMembers } from '../ondisk/sb-fields/members.ts';
+import { replicas } from '../ondisk/sb-fields/replicas.ts';
 import { type BchSbLayout, type Superblock, withSection } from '../ondisk/superblock.ts';
 import { Filesystem } from '../opened/filesystem.ts';
-import { editSuperblock, refuseEdit, refuseUnfit } from '../superblock/edit.ts';
+import { type EditSuperblockOptions, editSuperblock, refuseEdit, refuseUnfit } from '../superblock/edit.ts';
 import { type MemberSet, memberSetOf, missingText, openMember } from '../superblock/member-set.ts';
 import { encryptionOf } from '../superblock/passphrase.ts';
 import { withCheckRequired } from '../superblock/require-check.ts';
@@ -83,6 +86,11 @@ export interface WriterOptions {
   readonly unvalidated?: boolean;
   /** They are built anew before the first commit, so that their roots may be lost. */
   readonly rebuilt?: readonly BtreeName[];
+  /**
+   * Go on although members are missing, as a kernel does when it mounts degraded: they keep what they have, nothing new goes there, and keys
+   * that name them stay as they are.
+   */
+  readonly allowMissing?: boolean | undefined;
 }
 
 /** A part of a change, or all of it. */
@@ -133,7 +141,8 @@ export class FilesystemWriter {
 
   /**
    * @param set all members, open for writing
-   * @throws IncompatibleError for versions that are not written, UsageError when members are missing, and what reading throws
+   * @throws IncompatibleError for versions that are not written, UsageError when members are missing (`allowMissing`: when metadata is only
+   * there), and what reading throws
    * @throws DeviceError when a member cannot take what will be written; CorruptError when a kernel would refuse the superblock
    * @throws CorruptError when the journal is damaged: what it says may not be all that was; and, even if that is allowed, when a root is lost
    */
@@ -141,6 +150,7 @@ export class FilesystemWriter {
     this.#options = options;
     refuseUnwritable(set, options);
     this.#filesystem = filesystemWith(set, options.key, options);
+    if (options.isRepair !== true) refuseLostMetadata(this.#filesystem);
     const { replay } = this.#filesystem;
     const rebuilt = (options.rebuilt ?? []).map(name => btrees.idOf(name));
     if (options.isRepair !== true)
@@ -422,13 +432,18 @@ export class FilesystemWriter {
 
   /** Whether `#edit` could do it. */
   #refuseEdit(edit: (sb: Superblock) => Superblock, layouts?: ReadonlyMap<number, BchSbLayout>): void {
-    refuseEdit(this.#filesystem.set, edit, { now: this.#options.now(), ...(layouts === undefined ? {} : { layouts }) });
+    refuseEdit(this.#filesystem.set, edit, this.#editOptions(layouts));
+  }
+
+  #editOptions(layouts: ReadonlyMap<number, BchSbLayout> | undefined): EditSuperblockOptions {
+    const { now, allowMissing = false } = this.#options;
+    return { now: now(), allowMissing, ...(layouts === undefined ? {} : { layouts }) };
   }
 
   /** A new superblock on every member, which is then the newest. */
   #edit(edit: (sb: Superblock) => Superblock, layouts?: ReadonlyMap<number, BchSbLayout>): void {
     const { set } = this.#filesystem;
-    editSuperblock(set, edit, { now: this.#options.now(), ...(layouts === undefined ? {} : { layouts }) });
+    editSuperblock(set, edit, this.#editOptions(layouts));
     const reread = memberSetOf(set.members.map(({ device }) => openMember(device)));
     const { replay, key } = this.#filesystem;
     this.#filesystem = new Filesystem(reread, replay, key);
@@ -440,7 +455,7 @@ export class FilesystemWriter {
    */
   #places(journal: JournalReading, keepFrom: number): readonly JournalSlot[] {
     const { set, sb } = this.#filesystem;
-    const chosen = new Set(journalDevices(sb).map(({ index }) => index));
+    const chosen = new Set(journalDevices(sb, index => !set.missing.includes(index)).map(({ index }) => index));
     const places = journalSlots(set, journal, ENTRY_BYTES, keepFrom).filter(({ member }) => chosen.has(member));
     // A repair has looked at all of the journal before it began (recovery/contested-journal.ts).
     if (this.#options.isRepair !== true) for (const place of places) this.#refuseContested(place);
@@ -517,11 +532,17 @@ const filesystemWith = (
  * more than the superblocks. A repair makes the allocation info anew.
  * @throws IncompatibleError, UsageError, CorruptError, DeviceError
  */
-export function refuseUnwritable(set: MemberSet, { isRepair = false }: Pick<WriterOptions, 'isRepair'> = {}): void {
+export function refuseUnwritable(
+  set: MemberSet,
+  { isRepair = false, allowMissing = false }: Pick<WriterOptions, 'isRepair' | 'allowMissing'> = {},
+): void {
   const { sb } = set.newest;
   checkWritable(sb);
-  if (set.missing.length > 0)
-    throw new UsageError(`${missingText(set)}; a change needs all of them`, undefined, 'member_missing');
+  if (set.missing.length > 0 && !allowMissing) {
+    const help = 'a change needs all of them (or --allow_missing)';
+    throw new UsageError(`${missingText(set)}; ${help}`, undefined, 'member_missing');
+  }
+  if (!isRepair) refuseLostJournal(set);
   if (getBits(sb.flags, sbBits.INITIALIZED) === 0) {
     throw new UsageError('the filesystem was never initialized: mount it once, or format it anew');
   }
@@ -539,6 +560,33 @@ export function refuseUnwritable(set: MemberSet, { isRepair = false }: Pick<Writ
     throw new CorruptError('invalid_sb_crypt', { device: set.newest.device.name, field: 'crypt' }, detail);
   }
 }
+
+/** Whether none of the devices of an entry is there; as many as it needs to be read would be one for all but erasure coding. */
+const isLost = ({ nr_required, devs }: ReplicasEntry, missing: readonly number[]): boolean =>
+  devs.filter(dev => !missing.includes(dev)).length < Math.max(1, nr_required);
+
+/** Of a filesystem that is not clean, the newest entries may be there only. Mirrors bch2_have_enough_devs. */
+function refuseLostJournal(set: MemberSet): void {
+  const { sb } = set.newest;
+  if (set.missing.length === 0 || getBits(sb.flags, sbBits.CLEAN) === 1) return;
+  const lost = replicas(sb).find(entry => entry.data_type === JOURNAL && isLost(entry, set.missing));
+  if (lost !== undefined) throw metadataMissing(set, 'a part of the journal may be only there');
+}
+
+/** The counters say what there is; the superblock may list sets of devices that hold nothing any more. */
+function refuseLostMetadata(filesystem: Filesystem): void {
+  const { set, sb } = filesystem;
+  if (set.missing.length === 0) return;
+  for (const entry of replicas(sb)) {
+    if (entry.data_type !== BTREE || !isLost(entry, set.missing)) continue;
+    const devs = [...entry.devs].sort((a, b) => a - b);
+    const [sectors = 0] = countersOf(filesystem, { type: 'replicas', entry: { ...entry, devs } });
+    if (sectors > 0) throw metadataMissing(set, `${sectorsToBytes(sectors)} bytes of btree nodes are only there`);
+  }
+}
+
+const metadataMissing = (set: MemberSet, detail: string): UsageError =>
+  new UsageError(`${missingText(set)}, and ${detail}: a change needs them`, undefined, 'member_missing');
 
 /** @param rebuilt btrees whose roots need not be there */
 function refuseDamaged({ replay }: Filesystem, isAllowed: boolean, rebuilt: ReadonlySet<number>): void {
@@ -587,6 +635,7 @@ function withJournalReplicas(sb: Superblock, devs: readonly number[]): Superbloc
 }
 
 const JOURNAL = dataTypes.idOf('journal');
+const BTREE = dataTypes.idOf('btree');
 
 const bit = (id: number): bigint => 1n << BigInt(id);
 const ONLY_WHILE_DIRTY =

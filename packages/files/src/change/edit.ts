@@ -32,10 +32,13 @@ import {
 } from '@bcachefs-ts/core/engine';
 
 /** What `filesystemPositional` and `changeOptions` give. */
-export interface ChangeArgs extends Omit<FilesystemArgs, 'devices' | 'degraded' | 'exclusive'>, UndoFileArgs {
+export interface ChangeArgs
+  extends Omit<FilesystemArgs, 'devices' | 'degraded' | 'exclusive' | 'allow_missing'>,
+    UndoFileArgs {
   readonly filesystem: string;
   readonly dry_run: boolean;
   readonly damaged_journal: boolean;
+  readonly allow_missing: boolean;
   readonly seed: string | undefined;
 }
 

@@ -1,6 +1,6 @@
 // The options that all commands which change files share.
 
-import { filesystemOptions, parseMode, parseOwner, undoFileOption } from '@bcachefs-ts/command';
+import { allowMissingOption, filesystemOptions, parseMode, parseOwner, undoFileOption } from '@bcachefs-ts/command';
 
 export const changedFilesystemPositional = {
   filesystem: {
@@ -22,6 +22,7 @@ export const changeOptions = {
     type: 'flag',
     help: 'change it although its journal is damaged: what that has lost is lost for good, and the next mount checks everything',
   },
+  ...allowMissingOption,
   uuid: filesystemOptions.uuid,
   passphrase_file: filesystemOptions.passphrase_file,
   ...undoFileOption,
