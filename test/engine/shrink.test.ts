@@ -281,7 +281,8 @@ function moveAll(writer: FilesystemWriter, what: 'nodes' | 'everything'): number
         rewrite.set(btree, levels);
         levels[level - 1]!.push(pos);
       }
-      if (what === 'everything') sectors += moveBucketData(tx, device, allocator, contents);
+      const rules = { place: (length: number) => allocator.allocateOn(device.index, length) };
+      if (what === 'everything') sectors += moveBucketData(tx, device, rules, contents).sectors;
     }
     writer.commit({ tx, allocator, superblock: sb => triggers.needs.applyTo(sb), rewrite });
   }

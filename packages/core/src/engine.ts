@@ -107,6 +107,7 @@ export * from './journal/problem.ts';
 export * from './journal/replay.ts';
 export * from './journal/scan.ts';
 export * from './journal/transaction-filter.ts';
+export * from './members/evacuate.ts';
 export * from './members/grow.ts';
 export * from './members/shrink.ts';
 export * from './ondisk/accounting-types.ts';

@@ -39,6 +39,15 @@ export interface DataPlacement {
   readonly isWhole?: boolean;
 }
 
+/** One copy of data that exists already. */
+export interface MovePlacement {
+  readonly sectors: number;
+  /** The option's value; 0 for none. Other devices are taken when those of the target are full. */
+  readonly target: number;
+  /** Devices that may not have it: those with other copies. */
+  readonly without: ReadonlySet<number>;
+}
+
 /** Room for a part of the data, the same sectors on each device. */
 export interface DataPiece {
   readonly sectors: number;
@@ -172,6 +181,30 @@ export class BucketAllocator implements NodeAllocator {
       this.#openForData.set(dev, open);
     }
     return take(open, sectors);
+  }
+
+  /**
+   * Room for one copy of data that is moved to another device: all of it in one bucket. What is kept back for nodes stays.
+   * @param sectors whole blocks
+   * @returns undefined when no device may have it, however much is free
+   * @throws NoSpaceError
+   */
+  allocateMoved({ sectors, target, without }: MovePlacement): ExtentPtr | undefined {
+    const able = this.#candidates('user', target).filter(
+      ({ device }) => !without.has(device.index) && device.bucketSizeSectors >= sectors,
+    );
+    for (const free of able) {
+      const { device } = free;
+      let open = this.#openForData.get(device.index);
+      if (open === undefined || device.bucketSizeSectors - open.usedSectors < sectors) {
+        open = free.next(nodeReserveBuckets(device, this.#context.nodeSectors));
+        if (open === undefined) continue;
+        this.#openForData.set(device.index, open);
+      }
+      return take(open, sectors);
+    }
+    if (able.length === 0) return undefined;
+    throw new NoBucketsError('user', sectors, 1, 0, this.space('user'));
   }
 
   /**

@@ -28,6 +28,8 @@ export interface SpacePointer {
   /** Where in the uncompressed extent the key begins. */
   readonly crcOffset: number;
   readonly compressionType: number;
+  /** Where among the entries the checksum stands that applies to it: two pointers with the same one lead to the same bytes. -1 without one. */
+  readonly entry: number;
   /** The block of a stripe that it is in. */
   readonly stripe: { readonly idx: number; readonly block: number } | undefined;
 }
@@ -75,6 +77,7 @@ export function spacePointers(source: Uint8Array, sizeSectors: number): SpacePoi
   let uncompressedSize = sizeSectors;
   let crcOffset = 0;
   let compressionType = 0;
+  let entry = -1;
   let stripe: SpacePointer['stripe'];
   let wish: RebalanceWish | undefined;
   for (let at = 0; at + 8 <= source.length; ) {
@@ -83,6 +86,7 @@ export function spacePointers(source: Uint8Array, sizeSectors: number): SpacePoi
     const type = lo === 0 ? ENTRY_U64S.length : 31 - Math.clz32(lo & -lo);
     const end = at + 8 * (ENTRY_U64S[type] ?? source.length);
     if (end > source.length) break;
+    if (type >= 1 && type <= 3) entry = at;
     switch (type) {
       case 0:
         pointers.push({
@@ -95,6 +99,7 @@ export function spacePointers(source: Uint8Array, sizeSectors: number): SpacePoi
           uncompressedSize,
           crcOffset,
           compressionType,
+          entry,
           stripe,
         });
         stripe = undefined;

@@ -114,6 +114,13 @@ function withFeatures(sb: Superblock, needed: bigint): Superblock {
   return (features | needed) === features ? sb : { ...sb, features: [features | needed, ...others] };
 }
 
+/** The superblock without entries for sets of devices that hold nothing any more. */
+export function withoutReplicas(sb: Superblock, isGone: (entry: ReplicasEntry) => boolean): Superblock {
+  const listed = replicas(sb);
+  const left = listed.filter(entry => !isGone(entry));
+  return left.length === listed.length ? sb : withEntries(sb, left);
+}
+
 /** Entries of which one needs several devices are only in the newer of the two sections. */
 function withReplicas(sb: Superblock, needed: readonly ReplicasEntry[]): Superblock {
   const listed = replicas(sb);
@@ -122,7 +129,10 @@ function withReplicas(sb: Superblock, needed: readonly ReplicasEntry[]): Superbl
   );
   const missing = needed.filter(entry => !names.has(replicasEntryText(entry)));
   if (missing.length === 0) return sb;
-  const entries = [...listed, ...missing].sort(compareEntries);
+  return withEntries(sb, [...listed, ...missing].sort(compareEntries));
+}
+
+function withEntries(sb: Superblock, entries: readonly ReplicasEntry[]): Superblock {
   const isSimple =
     entries.every(({ nr_required }) => nr_required === 1) && sectionPayload(sb, 'replicas') === undefined;
   if (isSimple) return withSection(sb, 'replicas_v0', encodeReplicas(entries, 'replicas_v0'));

@@ -114,6 +114,8 @@ export interface CommitRequest extends StageRequest {
   readonly checkRoots?: (roots: WrittenNodes['roots']) => void;
   /** Nodes that get a new place although nothing in them changes. */
   readonly rewrite?: NodesToRewrite;
+  /** Members that leave once the new state counts, by what `superblockAfter` says: their superblocks are left as they are then. */
+  readonly leaving?: ReadonlySet<number>;
 }
 
 export interface CommitReport extends Omit<WrittenNodes, 'roots'> {
@@ -250,6 +252,21 @@ export class FilesystemWriter {
   }
 
   /**
+   * Changes nothing but the superblocks, of all members. A transaction that was begun is dropped.
+   * @throws as editSuperblock does; DeviceError at any point: this writer then takes no more
+   */
+  editSuperblocks(edit: (sb: Superblock) => Superblock): void {
+    this.#refuseUnfinished();
+    assert(this.#filesystem === this.#committed, 'nothing is staged');
+    this.#begun = undefined;
+    this.#refuseEdit(edit);
+    this.#isUnfinished = true;
+    this.#edit(edit);
+    this.#isUnfinished = false;
+    this.#committed = this.#filesystem;
+  }
+
+  /**
    * Builds a btree anew from its keys and puts it in the place of what is there, which may be damaged or lost; what the journal has for it
    * is given up. Afterwards `filesystem` has it, as if it had been staged. What its nodes mean for alloc and the rest, and those that
    * it replaces, is for the next transaction to say, before the commit: see replaceBtrees. A transaction that was begun is dropped.
@@ -336,7 +353,8 @@ export class FilesystemWriter {
     const planned = sortedRoots(withRoots(replay, plannedRoots, seq));
     this.#entry(planned, clocks, seq);
     this.#refuseEdit(markDirty);
-    this.#refuseEdit(old => markClean(markDirty(old), planned, firstPlaces), request.layoutsAfter);
+    const last = { layouts: request.layoutsAfter, leaving: request.leaving };
+    this.#refuseEdit(old => markClean(markDirty(old), planned, firstPlaces), last);
     this.#isUnfinished = true;
     const { roots: newRoots, nodeCount, sizeBytes } = plan.write();
     if (isClean && !hasState(this.#journal(), replay.lastSeq)) {
@@ -355,7 +373,7 @@ export class FilesystemWriter {
     assertEntriesKept(places, this.#journal(), keepFrom);
     this.#writeEntry(places, roots, clocks, seq);
     this.#reading = undefined;
-    this.#edit(old => markClean(old, roots, places), request.layoutsAfter);
+    this.#edit(old => markClean(old, roots, places), last);
     const staged = this.#staged;
     this.#seqDistance = 1;
     this.#filesystem = filesystemWith(this.#filesystem.set, key, this.#options);
@@ -431,19 +449,20 @@ export class FilesystemWriter {
   }
 
   /** Whether `#edit` could do it. */
-  #refuseEdit(edit: (sb: Superblock) => Superblock, layouts?: ReadonlyMap<number, BchSbLayout>): void {
-    refuseEdit(this.#filesystem.set, edit, this.#editOptions(layouts));
+  #refuseEdit(edit: (sb: Superblock) => Superblock, extent: EditExtent = {}): void {
+    refuseEdit(staying(this.#filesystem.set, extent.leaving), edit, this.#editOptions(extent));
   }
 
-  #editOptions(layouts: ReadonlyMap<number, BchSbLayout> | undefined): EditSuperblockOptions {
+  #editOptions({ layouts, leaving }: EditExtent): EditSuperblockOptions {
     const { now, allowMissing = false } = this.#options;
-    return { now: now(), allowMissing, ...(layouts === undefined ? {} : { layouts }) };
+    const isSome = leaving !== undefined && leaving.size > 0;
+    return { now: now(), allowMissing: allowMissing || isSome, ...(layouts === undefined ? {} : { layouts }) };
   }
 
-  /** A new superblock on every member, which is then the newest. */
-  #edit(edit: (sb: Superblock) => Superblock, layouts?: ReadonlyMap<number, BchSbLayout>): void {
-    const { set } = this.#filesystem;
-    editSuperblock(set, edit, this.#editOptions(layouts));
+  /** A new superblock on every member that stays one, which is then the newest. */
+  #edit(edit: (sb: Superblock) => Superblock, extent: EditExtent = {}): void {
+    const set = staying(this.#filesystem.set, extent.leaving);
+    editSuperblock(set, edit, this.#editOptions(extent));
     const reread = memberSetOf(set.members.map(({ device }) => openMember(device)));
     const { replay, key } = this.#filesystem;
     this.#filesystem = new Filesystem(reread, replay, key);
@@ -498,6 +517,19 @@ export class FilesystemWriter {
     }
     return jset;
   }
+}
+
+/** What else an edit of the superblock has to do with. */
+interface EditExtent {
+  readonly layouts?: ReadonlyMap<number, BchSbLayout> | undefined;
+  /** Members that do not get it. */
+  readonly leaving?: ReadonlySet<number> | undefined;
+}
+
+function staying(set: MemberSet, leaving: ReadonlySet<number> | undefined): MemberSet {
+  if (leaving === undefined || leaving.size === 0) return set;
+  const rest = memberSetOf(set.members.filter(({ sb }) => !leaving.has(sb.dev_idx)));
+  return { ...rest, missing: set.missing };
 }
 
 /** Since the last commit. */

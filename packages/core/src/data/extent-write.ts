@@ -265,7 +265,7 @@ const NO_WISH = {
 } as const;
 
 /** Writes that follow each other on one device become one. */
-class GatheredWrite {
+export class GatheredWrite {
   readonly #device: BlockDevice;
   readonly #bytes = new Uint8Array(GATHERED_BYTES);
   #at = 0;

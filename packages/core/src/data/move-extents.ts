@@ -1,8 +1,10 @@
-// Moves what lies in a bucket into others of the same device, as it is: encoded bytes do not depend on where they are (the nonce of what
-// is encrypted is made of the key's version), so nothing is decrypted, decompressed or checked, and damage stays as visible as it was.
+// Moves what lies in a bucket into others, as it is: encoded bytes do not depend on where they are (the nonce of what is encrypted is made of
+// the key's version), so nothing is decrypted, decompressed or checked, and damage stays as visible as it was. What cannot be read is
+// taken from another copy of the same bytes, where there is one.
 //
-// Sectors that several keys share, such as a checksummed extent of which parts were written over, move once and stay shared. The
-// backpointers say where the keys are.
+// Sectors that several keys share, such as a checksummed extent of which parts were written over, move once and stay shared, where one
+// place suits all of them. The backpointers say where the keys are. Where data goes, and whether a copy is still wanted, is for the
+// caller to say: the same device and another one are all the same here.
 // Source: the purpose of bch2_evacuate_bucket in move.c; extent_nonce in checksum.h; __bch2_extent_ptr_to_bp in backpointers.h, v1.13.0.
 
 import type { AllocDevice } from '../alloc/alloc-devices.ts';
@@ -12,19 +14,29 @@ import type { Transaction } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bpos, bposText } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
-import { assert, CorruptError, UsageError } from '../ondisk/errors.ts';
+import { assert, CorruptError, DeviceError, UsageError } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import { rulesOf } from '../ondisk/format-rules.ts';
 import { BchBackpointer, backpointerBpos, backpointerSector } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { roundDown, roundUp, sectorsToBytes } from '../util/sizes.ts';
+import { GatheredWrite } from './extent-write.ts';
 
 const BACKPOINTER = keyTypes.idOf('backpointer');
 
-/** Where moved data goes: the allocator is one. */
-export interface DeviceRoom {
-  allocateOn(dev: number, sectors: number): ExtentPtr;
+/** What becomes of data that is moved. */
+export interface MoveRules {
+  /** Whether this copy is wanted any more; without it, each one is. */
+  isWanted?(key: Key, pointer: SpacePointer, btree: number): boolean;
+  /**
+   * Room for sectors that all of these keys share.
+   * @returns undefined when there is no device for it
+   * @throws NoSpaceError
+   */
+  place(sectors: number, keys: readonly Key[], btree: number): ExtentPtr | undefined;
+  /** There is no device for a copy: whether it may go, since others are left. */
+  isSpare?(key: Key, pointer: SpacePointer): boolean;
 }
 
 /** A key that points into a bucket; above level 0 the node below it is there. */
@@ -73,51 +85,187 @@ interface Range {
   end: number;
 }
 
+/** A key of a bucket's data, and its pointer there. */
+interface MovedKey {
+  readonly reference: BucketReference;
+  readonly key: Key;
+  readonly pointer: SpacePointer;
+}
+
+export interface MovedData {
+  /** Sectors that were copied. */
+  readonly sectors: number;
+  /** Sectors of copies that were not wanted any more, and of those for which there is no device. */
+  readonly droppedSectors: number;
+  readonly spareSectors: number;
+  /** Keys that still point there: there is no device that may have the data. */
+  readonly left: readonly BucketReference[];
+}
+
 /**
  * Moves the data of one bucket: it is written to its new places at once, and the keys are changed in the transaction.
- * @returns sectors that were copied
- * @throws NoSpaceError; CorruptError where backpointers and keys do not agree; UsageError for blocks of stripes
+ * @throws NoSpaceError; CorruptError where backpointers and keys do not agree; UsageError for blocks of stripes; DeviceError when it cannot
+ * be read anywhere
  */
 export function moveBucketData(
   tx: Transaction,
   device: AllocDevice,
-  room: DeviceRoom,
+  rules: MoveRules,
   { bucket, references }: BucketContents,
-): number {
-  const keys = references
+): MovedData {
+  const found = references
     .filter(({ level }) => level === 0)
     .map(reference => ({ reference, ...pointerInto(tx, device, bucket, reference) }));
-  const blockSectors = tx.sb.block_size;
-  const ranges: Range[] = [];
-  const sorted = keys.map(({ pointer }) => pointer).sort((a, b) => a.offset - b.offset);
-  for (const { offset, compressedSize } of sorted) {
-    const start = roundDown(offset, blockSectors);
-    const end = roundUp(offset + compressedSize, blockSectors);
-    const last = ranges.at(-1);
-    if (last !== undefined && start < last.end) last.end = Math.max(last.end, end);
-    else ranges.push({ start, end });
+  const moves = new BucketMoves(tx, device, rules);
+  const wanted: MovedKey[] = [];
+  for (const moved of found) {
+    const { key, pointer, reference } = moved;
+    if (rules.isWanted?.(key, pointer, reference.btree) ?? true) wanted.push(moved);
+    else moves.drop(moved, 'droppedSectors');
   }
-  const places = ranges.map(range => ({ ...range, to: copied(tx, device, room, range) }));
-  for (const { reference, key, pointer } of keys) {
-    const place = places.findLast(({ start }) => start <= pointer.offset);
-    assert(place !== undefined, 'every pointer is in a range that moved');
-    const offset = place.to.offset + pointer.offset - place.start;
-    const moved = withPointers(key, ptr =>
-      ptr.dev === device.index && ptr.offset === pointer.offset ? { ...ptr, offset, gen: place.to.gen } : ptr,
-    );
-    tx.update(reference.btree, moved);
+  wanted.sort((a, b) => a.pointer.offset - b.pointer.offset);
+  const { block_size: blockSectors } = tx.sb;
+  let range: Range | undefined;
+  let sharing: MovedKey[] = [];
+  for (const moved of wanted) {
+    const own = rangeOf(moved.pointer, blockSectors);
+    if (range !== undefined && own.start < range.end) {
+      range.end = Math.max(range.end, own.end);
+      sharing.push(moved);
+      continue;
+    }
+    if (range !== undefined) moves.move(range, sharing);
+    range = own;
+    sharing = [moved];
   }
-  return ranges.reduce((sum, { start, end }) => sum + end - start, 0);
+  if (range !== undefined) moves.move(range, sharing);
+  moves.flush();
+  return moves.result;
 }
 
-function copied(tx: Transaction, { index }: AllocDevice, room: DeviceRoom, { start, end }: Range): ExtentPtr {
-  const device = tx.device(index);
-  assert(device !== undefined, 'what is moved lies on a device that is there');
-  const to = room.allocateOn(index, end - start);
-  const bytes = new Uint8Array(sectorsToBytes(end - start));
-  device.read(sectorsToBytes(start), bytes);
-  device.write(sectorsToBytes(to.offset), bytes);
-  return to;
+const rangeOf = ({ offset, compressedSize }: SpacePointer, blockSectors: number): Range => ({
+  start: roundDown(offset, blockSectors),
+  end: roundUp(offset + compressedSize, blockSectors),
+});
+
+/** What is done with one bucket. */
+class BucketMoves {
+  readonly #tx: Transaction;
+  readonly #device: AllocDevice;
+  readonly #rules: MoveRules;
+  readonly #gathered = new Map<number, GatheredWrite>();
+  readonly #sums = { sectors: 0, droppedSectors: 0, spareSectors: 0 };
+  readonly #left: BucketReference[] = [];
+
+  constructor(tx: Transaction, device: AllocDevice, rules: MoveRules) {
+    this.#tx = tx;
+    this.#device = device;
+    this.#rules = rules;
+  }
+
+  get result(): MovedData {
+    return { ...this.#sums, left: this.#left };
+  }
+
+  drop({ reference, key, pointer }: MovedKey, as: 'droppedSectors' | 'spareSectors'): void {
+    this.#sums[as] += pointer.compressedSize;
+    this.#tx.update(
+      reference.btree,
+      withPointers(key, ptr => (this.#isIt(ptr, pointer) ? undefined : ptr)),
+    );
+  }
+
+  /** Sectors that several keys share get one place, where there is one for all of them. */
+  move(range: Range, sharing: readonly MovedKey[]): void {
+    const sectors = range.end - range.start;
+    const [{ reference: first } = sharing[0]!] = sharing;
+    const to = this.#rules.place(
+      sectors,
+      sharing.map(({ key }) => key),
+      first.btree,
+    );
+    if (to !== undefined) {
+      this.#copy(range, to, sharing);
+      for (const moved of sharing) this.#lead(moved, range, to);
+      return;
+    }
+    for (const moved of sharing) {
+      const { key, pointer, reference } = moved;
+      const own = rangeOf(pointer, this.#tx.sb.block_size);
+      const alone = sharing.length === 1 ? undefined : this.#rules.place(own.end - own.start, [key], reference.btree);
+      if (alone !== undefined) {
+        this.#copy(own, alone, [moved]);
+        this.#lead(moved, own, alone);
+      } else if (this.#rules.isSpare?.(key, pointer)) this.drop(moved, 'spareSectors');
+      else this.#left.push(reference);
+    }
+  }
+
+  flush(): void {
+    for (const gathered of this.#gathered.values()) gathered.flush();
+  }
+
+  #isIt(ptr: ExtentPtr, { offset }: SpacePointer): boolean {
+    return ptr.dev === this.#device.index && ptr.offset === offset && !ptr.cached;
+  }
+
+  /** The key with the new place; a cached copy on the same device gives way. */
+  #lead({ reference, key, pointer }: MovedKey, { start }: Range, { dev, offset, gen }: ExtentPtr): void {
+    const moved = withPointers(key, ptr => {
+      if (this.#isIt(ptr, pointer)) return { ...ptr, dev, offset: offset + pointer.offset - start, gen };
+      return ptr.cached && ptr.dev === dev ? undefined : ptr;
+    });
+    this.#tx.update(reference.btree, moved);
+  }
+
+  #copy({ start, end }: Range, { dev, offset }: ExtentPtr, sharing: readonly MovedKey[]): void {
+    const bytes = new Uint8Array(sectorsToBytes(end - start));
+    this.#read({ start, end }, sharing, bytes);
+    let gathered = this.#gathered.get(dev);
+    if (gathered === undefined) {
+      const device = this.#tx.device(dev);
+      assert(device !== undefined, 'room is given on devices that are there');
+      gathered = new GatheredWrite(device);
+      this.#gathered.set(dev, gathered);
+    }
+    gathered.put(sectorsToBytes(offset), bytes);
+    this.#sums.sectors += end - start;
+  }
+
+  #read({ start, end }: Range, sharing: readonly MovedKey[], into: Uint8Array): void {
+    try {
+      this.#readAt(this.#device.index, start, into);
+    } catch (thrown) {
+      const [only, ...others] = sharing;
+      if (!(thrown instanceof DeviceError) || only === undefined || others.length > 0) throw thrown;
+      const other = sameBytesElsewhere(only, this.#tx);
+      if (other === undefined) throw thrown;
+      this.#readAt(
+        other.dev,
+        other.offset - (only.pointer.offset - start),
+        into.subarray(0, sectorsToBytes(end - start)),
+      );
+    }
+  }
+
+  #readAt(dev: number, sector: number, into: Uint8Array): void {
+    const device = this.#tx.device(dev);
+    if (device === undefined)
+      throw new DeviceError('missing', `member ${dev}`, 'it is not among the devices that were given');
+    device.read(sectorsToBytes(sector), into);
+  }
+}
+
+/** Another copy of the same encoded bytes, on a device that is there. */
+function sameBytesElsewhere({ key, pointer }: MovedKey, tx: Transaction): SpacePointer | undefined {
+  return spacePointers(entryBytesOf(key), key.k.size).pointers.find(
+    other =>
+      other.dev !== pointer.dev &&
+      !other.cached &&
+      other.stripe === undefined &&
+      other.entry === pointer.entry &&
+      tx.device(other.dev) !== undefined,
+  );
 }
 
 function pointerInto(

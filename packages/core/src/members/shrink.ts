@@ -141,7 +141,8 @@ class Shrinking {
           rewrite.set(btree, levels);
           levels[level - 1]!.push(pos);
         }
-        sectors += moveBucketData(change.tx, device, change.allocator, contents);
+        const rules = { place: (length: number) => change.allocator.allocateOn(device.index, length) };
+        sectors += moveBucketData(change.tx, device, rules, contents).sectors;
       }
       if (keys === 0) return undefined;
       const { clocks } = filesystem.replay;

@@ -1,0 +1,508 @@
+// A member is emptied: what lies on it goes to the others, and its superblock and its journal are left. First its state becomes ro, so that
+// nothing new goes there, ours or a kernel's; then data and btree nodes are moved in batches, each of which is a commit; then cached
+// copies are dropped; and at last the superblock forgets which sets of devices it was part of.
+//
+// A crash leaves a filesystem with all its files at any time, and doing the same again goes on where it stopped; a state of rw calls it off.
+//
+// How many copies there are afterwards: as many as before, as far as the file shall have them and there are devices. A copy that is one too
+// many is dropped. Where no device is left for one, it goes if there are others, and stays where it is if it is the only one. What a
+// kernel does is the same but for that: it leaves data where it is when the devices left are fewer than the copies wanted.
+// Source: migrate_pred in move.c, bch2_data_update_init in data_update.c, bch2_dev_evacuate and bch2_replicas_gc2, v1.13.0.
+
+import { type AllocDevice, allocDevices, allowsData, journalDevices } from '../alloc/alloc-devices.ts';
+import { TYPE } from '../alloc/bucket-state.ts';
+import { entryBytesOf, type SpacePointer, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
+import { availableSectors, countersOf } from '../alloc/reserve.ts';
+import { withoutReplicas } from '../alloc/superblock-needs.ts';
+import type { FilesystemSource } from '../btree/source.ts';
+import { type Batch, inBatches } from '../change/batches.ts';
+import { beginChange, type Change } from '../change/change.ts';
+import type { FilesystemWriter } from '../change/writer.ts';
+import { type BucketReference, bucketContents, type MoveRules, moveBucketData } from '../data/move-extents.ts';
+import { inodeOfKey } from '../fs/inode.ts';
+import { getBits, withBits } from '../ondisk/bits.ts';
+import type { Key } from '../ondisk/bkey.ts';
+import type { Bpos } from '../ondisk/bpos.ts';
+import { BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
+import { NoSpaceError, UsageError } from '../ondisk/errors.ts';
+import { rulesOf } from '../ondisk/format-rules.ts';
+import { inodeOption } from '../ondisk/inode-unpack.ts';
+import { memberBits } from '../ondisk/member-bits.ts';
+import { memberStates } from '../ondisk/member-states.ts';
+import { optionFromSuperblock } from '../ondisk/option-values.ts';
+import { option } from '../ondisk/options.ts';
+import type { ReplicasEntry } from '../ondisk/replicas-entry.ts';
+import { members, withMember } from '../ondisk/sb-fields/members.ts';
+import { replicas } from '../ondisk/sb-fields/replicas.ts';
+import type { Superblock } from '../ondisk/superblock.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
+import { memberText } from '../superblock/member-set.ts';
+import { sectorsToBytes } from '../util/sizes.ts';
+
+export interface EvacuateOptions {
+  /** What is moved; both when left out. */
+  readonly types?: readonly ('user' | 'btree')[] | undefined;
+  /** How many keys a commit changes at the most, so that memory is bounded. */
+  readonly keysPerCommit?: number;
+}
+
+/** What is on one member. */
+export interface MemberContents {
+  readonly dev: number;
+  readonly userBytes: number;
+  readonly btreeBytes: number;
+  readonly cachedBytes: number;
+}
+
+/** What an evacuation will do, by the counters. */
+export interface EvacuatePlan {
+  readonly contents: readonly MemberContents[];
+  /** At the most: a copy that is one too many is not moved. */
+  readonly movedBytes: number;
+  /** What the other members have for it, besides what the filesystem keeps back. */
+  readonly availableBytes: number;
+  /** Data that will have a copy less than it shall have, since there are no more members for it. */
+  readonly fewerCopiesBytes: number;
+}
+
+export interface EvacuateReport {
+  readonly movedBytes: number;
+  /** Of copies that were one too many, or for which no other member is left. */
+  readonly droppedBytes: number;
+  readonly fewerCopiesBytes: number;
+  readonly commits: number;
+  /** Keys that still point to the members. */
+  readonly left: readonly LeftKey[];
+  readonly leftCount: number;
+}
+
+/** A key that still points to a member that was to be empty; above level 0 the node below it is there. */
+export interface LeftKey extends BucketReference {
+  readonly dev: number;
+}
+
+export interface EvacuateProgress {
+  readonly movedBytes: number;
+  readonly plannedBytes: number;
+}
+
+const KEYS_PER_COMMIT = 50_000;
+/** About so many keys are in a node that is written anew. */
+const KEYS_OF_NODE = 1000;
+/** So many keys that are left are listed. */
+const LEFT_LISTED = 1000;
+
+const RO = memberStates.idOf('ro');
+const READABLE: readonly number[] = [memberStates.idOf('rw'), RO];
+
+/**
+ * What it takes, and whether it can be done at all. Reads a few counters.
+ * @param devs their indexes
+ * @throws UsageError for members that are not there, and when the others may not hold what is on these; NoSpaceError with the numbers
+ */
+export function planEvacuate(
+  filesystem: Filesystem,
+  devs: readonly number[],
+  { types = ['user', 'btree'] }: EvacuateOptions = {},
+): EvacuatePlan {
+  const { sb, set } = filesystem;
+  const devices = allocDevices(sb);
+  const leaving = new Set(devs);
+  for (const dev of leaving) refuseMember(filesystem, devices, dev);
+  const isOther = (dev: number) => !leaving.has(dev) && !set.missing.includes(dev);
+  if (journalDevices(sb, isOther).length === 0)
+    throw new UsageError('no other member may hold the journal: it would have no place', undefined, 'EINVAL');
+  const others = devices.filter(
+    device => device !== undefined && isOther(device.index) && device.isWritable && device.durability > 0,
+  );
+  const able = { user: 0, btree: 0 };
+  for (const what of ['user', 'btree'] as const)
+    able[what] = others.filter(device => device !== undefined && allowsData(device, what)).length;
+  const contents = [...leaving].map(dev => contentsOf(filesystem, dev));
+  let movedSectors = 0;
+  let fewerSectors = 0;
+  const wanted = { user: fsOption(sb, 'data_replicas'), btree: fsOption(sb, 'metadata_replicas') };
+  for (const entry of replicas(sb)) {
+    const what = entry.data_type === TYPE.user ? 'user' : entry.data_type === TYPE.btree ? 'btree' : undefined;
+    if (what === undefined || !types.includes(what)) continue;
+    const going = entry.devs.filter(dev => leaving.has(dev)).length;
+    const sectors = going === 0 ? 0 : sectorsIn(filesystem, entry) / entry.devs.length;
+    if (sectors === 0) continue;
+    const staying = entry.devs.filter(isOther).reduce((sum, dev) => sum + (devices[dev]?.durability ?? 0), 0);
+    const copies = Math.min(going, Math.max(wanted[what] - staying, staying === 0 ? 1 : 0));
+    const places = able[what] - entry.devs.filter(isOther).length;
+    const placed = Math.max(0, Math.min(copies, places));
+    if (staying === 0 && placed === 0) {
+      const name = what === 'user' ? 'data' : 'btree nodes';
+      throw new UsageError(`no other member may hold ${name}: see show-super for their states and --data_allowed`);
+    }
+    movedSectors += placed * sectors;
+    fewerSectors += (copies - placed) * sectors;
+  }
+  const available = Math.max(
+    0,
+    availableSectors(
+      filesystem,
+      others.filter(device => device !== undefined),
+    ),
+  );
+  const [needed, free] = [sectorsToBytes(Math.ceil(movedSectors)), sectorsToBytes(available)];
+  if (needed > free) {
+    const names = [...leaving].map(dev => memberText(sb, dev)).join(', ');
+    throw new NoSpaceError(
+      `${names}: ${needed} bytes are to be moved, and the other members have room for ${free} besides what the filesystem keeps back: ` +
+        `${needed - free} bytes too few; nothing was changed`,
+    );
+  }
+  return {
+    contents,
+    movedBytes: needed,
+    availableBytes: free,
+    fewerCopiesBytes: sectorsToBytes(Math.ceil(fewerSectors)),
+  };
+}
+
+function refuseMember(filesystem: Filesystem, devices: readonly (AllocDevice | undefined)[], dev: number): void {
+  const { sb } = filesystem;
+  if (devices[dev] === undefined) throw new UsageError(`the filesystem has no member ${dev}`);
+  if (filesystem.device(dev) === undefined) {
+    const help = 'nothing can be moved from it; device remove drops it';
+    throw new UsageError(`${memberText(sb, dev)} is missing: ${help}`, undefined, 'member_missing');
+  }
+  for (const type of ['parity', 'stripe'] as const) {
+    const [buckets = 0] = countersOf(filesystem, { type: 'dev_data_type', dev, data_type: TYPE[type] });
+    if (buckets > 0) throw new UsageError(`${memberText(sb, dev)} has blocks of stripes, which cannot be moved yet`);
+  }
+}
+
+/** What is on a member, by the counters. */
+export function contentsOf(filesystem: FilesystemSource, dev: number): MemberContents {
+  const bytes = (type: 'user' | 'btree' | 'cached'): number => {
+    const [, sectors = 0] = countersOf(filesystem, { type: 'dev_data_type', dev, data_type: TYPE[type] });
+    return sectorsToBytes(Math.max(0, sectors));
+  };
+  return { dev, userBytes: bytes('user'), btreeBytes: bytes('btree'), cachedBytes: bytes('cached') };
+}
+
+function sectorsIn(filesystem: FilesystemSource, entry: ReplicasEntry): number {
+  const devs = [...entry.devs].sort((a, b) => a - b);
+  const [sectors = 0] = countersOf(filesystem, { type: 'replicas', entry: { ...entry, devs } });
+  return Math.max(0, sectors);
+}
+
+const fsOption = (
+  sb: Superblock,
+  name: 'data_replicas' | 'metadata_replicas' | 'foreground_target' | 'background_target',
+) => Number(optionFromSuperblock(option(name), sb, 0n, rulesOf(sb).release));
+
+/** All steps at once. @throws as evacuateSteps does */
+export function evacuateMembers(...request: Parameters<typeof evacuateSteps>): EvacuateReport {
+  for (const steps = evacuateSteps(...request); ; ) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/**
+ * Empties members, a commit a step.
+ * @throws UsageError, NoSpaceError as planEvacuate does: not a byte was changed; CorruptError, DeviceError, NoSpaceError later: the filesystem
+ * is whole then, and part of the data has been moved
+ */
+export function* evacuateSteps(
+  writer: FilesystemWriter,
+  devs: readonly number[],
+  options: EvacuateOptions = {},
+): Generator<EvacuateProgress, EvacuateReport, void> {
+  const plan = planEvacuate(writer.filesystem, devs, options);
+  const leaving = new Set(devs);
+  const isWritable = (sb: Superblock, dev: number) => getBits([members(sb)[dev]!.flags], memberBits.STATE) === 0;
+  if (devs.some(dev => isWritable(writer.filesystem.sb, dev))) {
+    writer.editSuperblocks(sb =>
+      devs.filter(dev => isWritable(sb, dev)).reduce((edited, dev) => withState(edited, dev, RO), sb),
+    );
+  }
+  const work = new Evacuation(writer, leaving, plan, options);
+  for (const dev of leaving) yield* work.move(dev);
+  if (options.types === undefined || options.types.includes('user')) yield* work.dropCached();
+  work.finish();
+  return work.report();
+}
+
+function withState(sb: Superblock, dev: number, state: number): Superblock {
+  return withMember(sb, dev, member => ({ ...member, flags: withBits([member.flags], memberBits.STATE, state)[0]! }));
+}
+
+/** The commits that it takes. */
+class Evacuation {
+  readonly #writer: FilesystemWriter;
+  readonly #leaving: ReadonlySet<number>;
+  readonly #plan: EvacuatePlan;
+  readonly #keysPerCommit: number;
+  readonly #moves: ReadonlySet<'user' | 'btree'>;
+  readonly #sums = { sectors: 0, droppedSectors: 0, spareSectors: 0 };
+  #commits = 0;
+  #left: LeftKey[] = [];
+  #leftCount = 0;
+
+  constructor(
+    writer: FilesystemWriter,
+    leaving: ReadonlySet<number>,
+    plan: EvacuatePlan,
+    { keysPerCommit = KEYS_PER_COMMIT, types = ['user', 'btree'] }: EvacuateOptions,
+  ) {
+    this.#writer = writer;
+    this.#leaving = leaving;
+    this.#plan = plan;
+    this.#keysPerCommit = keysPerCommit;
+    this.#moves = new Set(types);
+  }
+
+  /** Data and nodes of one member. */
+  *move(dev: number): Generator<EvacuateProgress> {
+    const device = allocDevices(this.#writer.filesystem.sb)[dev]!;
+    let from = 0;
+    yield* this.#inBatches((change, keysMax) => {
+      const { filesystem } = this.#writer;
+      const rules = new EvacuationRules(change, filesystem, this.#leaving);
+      const rewrite = new Map<number, Bpos[][]>();
+      const sums = { sectors: 0, droppedSectors: 0, spareSectors: 0 };
+      let keys = 0;
+      let next = from;
+      for (const contents of bucketContents(filesystem, device, from, device.bucketEnd)) {
+        const nodes = this.#moves.has('btree') ? contents.references.filter(({ level }) => level > 0) : [];
+        const cost = contents.references.length + KEYS_OF_NODE * nodes.length;
+        if (keys > 0 && keys + cost > keysMax) break;
+        keys += cost;
+        next = contents.bucket + 1;
+        for (const { btree, level, pos } of nodes) {
+          const levels = rewrite.get(btree) ?? Array.from({ length: BTREE_MAX_DEPTH }, (): Bpos[] => []);
+          rewrite.set(btree, levels);
+          levels[level - 1]!.push(pos);
+        }
+        if (!this.#moves.has('user')) continue;
+        const { left, ...moved } = moveBucketData(change.tx, device, rules, contents);
+        for (const name of ['sectors', 'droppedSectors', 'spareSectors'] as const) sums[name] += moved[name];
+      }
+      if (keys === 0) return undefined;
+      const { clocks } = filesystem.replay;
+      return {
+        isMore: true,
+        extras: { rewrite, clocks: { ...clocks, write: clocks.write + BigInt(sums.sectors) } },
+        onCommitted: () => {
+          from = next;
+          for (const name of ['sectors', 'droppedSectors', 'spareSectors'] as const) this.#sums[name] += sums[name];
+        },
+      };
+    });
+  }
+
+  /** Cached copies, which backpointers do not lead to; also such as are stale by now. What else still points to the members is noted. */
+  *dropCached(): Generator<EvacuateProgress> {
+    let from: Place = { btree: 0, pos: undefined };
+    yield* this.#inBatches((change, keysMax) => {
+      let keys = 0;
+      let next = from;
+      for (const { btree, key, at } of pointingKeys(this.#writer.filesystem, this.#leaving, from)) {
+        const { pointers } = spacePointers(entryBytesOf(key), key.k.size);
+        if (pointers.every(({ dev, cached }) => !cached || !this.#leaving.has(dev))) continue;
+        const left = withPointers(key, ptr => (ptr.cached && this.#leaving.has(ptr.dev) ? undefined : ptr));
+        change.tx.update(btree, left);
+        next = at;
+        if (++keys === keysMax) break;
+      }
+      if (keys === 0) return undefined;
+      return {
+        isMore: keys === keysMax,
+        onCommitted: () => {
+          from = next;
+        },
+      };
+    });
+  }
+
+  /** Sets of devices that hold nothing any more leave the superblock; the journal's newest entry is on others by now. */
+  finish(): void {
+    if (this.#commits === 0) {
+      this.#begin().commit();
+      this.#commits++;
+    }
+    this.#findLeft();
+    const { filesystem } = this.#writer;
+    const isGone = (entry: ReplicasEntry) => holdsNothing(filesystem, entry, this.#leaving);
+    if (withoutReplicas(filesystem.sb, isGone) === filesystem.sb) return;
+    this.#writer.editSuperblocks(sb => withoutReplicas(sb, isGone));
+  }
+
+  report(): EvacuateReport {
+    return {
+      movedBytes: sectorsToBytes(this.#sums.sectors),
+      droppedBytes: sectorsToBytes(this.#sums.droppedSectors),
+      fewerCopiesBytes: sectorsToBytes(this.#sums.spareSectors),
+      commits: this.#commits,
+      left: this.#left,
+      leftCount: this.#leftCount,
+    };
+  }
+
+  #findLeft(): void {
+    const { filesystem } = this.#writer;
+    const note = (key: LeftKey) => {
+      this.#leftCount++;
+      if (this.#left.length < LEFT_LISTED) this.#left.push(key);
+    };
+    if (this.#moves.has('btree')) {
+      for (const dev of this.#leaving) {
+        const device = allocDevices(filesystem.sb)[dev]!;
+        for (const { references } of bucketContents(filesystem, device, 0, device.bucketEnd))
+          for (const reference of references) if (reference.level > 0) note({ ...reference, dev });
+      }
+    }
+    if (!this.#moves.has('user')) return;
+    for (const { btree, key } of pointingKeys(filesystem, this.#leaving, { btree: 0, pos: undefined })) {
+      const { pointers } = spacePointers(entryBytesOf(key), key.k.size);
+      const dev = pointers.find(pointer => this.#leaving.has(pointer.dev))?.dev ?? 0;
+      note({ btree, level: 0, pos: key.k.p, dev });
+    }
+  }
+
+  #begin(): Change {
+    return beginChange(this.#writer, { usesReserve: true, releasesEmptied: true });
+  }
+
+  *#inBatches(fill: (change: Change, keysMax: number) => Batch | undefined): Generator<EvacuateProgress> {
+    for (const _ of inBatches(() => this.#begin(), fill, this.#keysPerCommit)) {
+      this.#commits++;
+      yield { movedBytes: sectorsToBytes(this.#sums.sectors), plannedBytes: this.#plan.movedBytes };
+    }
+  }
+}
+
+const JOURNAL = TYPE.journal;
+
+/** Whether an entry of the superblock is of members that are to have nothing, and by the counters of the last commit have nothing of it. */
+function holdsNothing(filesystem: FilesystemSource, entry: ReplicasEntry, leaving: ReadonlySet<number>): boolean {
+  if (!entry.devs.some(dev => leaving.has(dev))) return false;
+  return entry.data_type === JOURNAL || sectorsIn(filesystem, entry) === 0;
+}
+
+/** Where a walk over the keys of files has come to. */
+interface Place {
+  /** Among POINTING. */
+  readonly btree: number;
+  /** The last key that was seen. */
+  readonly pos: Bpos | undefined;
+}
+
+const POINTING = ['extents', 'reflink'] as const;
+
+/** Keys of files with pointers to some members, from a place on. */
+function* pointingKeys(
+  source: FilesystemSource,
+  devs: ReadonlySet<number>,
+  from: Place,
+): Generator<{ readonly btree: number; readonly key: Key; readonly at: Place }> {
+  for (let nr = from.btree; nr < POINTING.length; nr++) {
+    const name = POINTING[nr]!;
+    const walk = nr === from.btree && from.pos !== undefined ? { from: from.pos } : {};
+    for (const key of source.btree(name).keys(walk)) {
+      const { pointers } = spacePointers(entryBytesOf(key), key.k.size);
+      if (!pointers.some(({ dev }) => devs.has(dev))) continue;
+      yield { btree: btrees.idOf(name), key, at: { btree: nr, pos: key.k.p.slice() } };
+    }
+  }
+}
+
+/** Where data of members that are emptied goes. */
+class EvacuationRules implements MoveRules {
+  readonly #change: Change;
+  readonly #leaving: ReadonlySet<number>;
+  readonly #options: DataOptions;
+  /** How many copies one on each device counts for, where it counts. */
+  readonly #durability: readonly number[];
+
+  constructor(change: Change, filesystem: Filesystem, leaving: ReadonlySet<number>) {
+    this.#change = change;
+    this.#leaving = leaving;
+    this.#options = new DataOptions(change.tx);
+    const known = members(filesystem.sb);
+    this.#durability = allocDevices(filesystem.sb).map((device, dev) => {
+      const isReadable = READABLE.includes(getBits([known[dev]!.flags], memberBits.STATE));
+      const isCounted = device !== undefined && isReadable && filesystem.device(dev) !== undefined;
+      return isCounted && !leaving.has(dev) ? device.durability : 0;
+    });
+  }
+
+  isWanted(key: Key, { dev }: SpacePointer, btree: number): boolean {
+    const kept = this.#kept(key);
+    if (kept === 0) return true;
+    const own = this.#change.triggers.devices[dev]?.durability ?? 0;
+    return Math.min(own, this.#options.of(btree, key).replicas - kept) > 0;
+  }
+
+  place(sectors: number, keys: readonly Key[], btree: number) {
+    const without = new Set<number>();
+    for (const key of keys) for (const { dev, cached } of pointersOf(key)) if (!cached) without.add(dev);
+    for (const dev of this.#leaving) without.add(dev);
+    const { target } = this.#options.of(btree, keys[0]!);
+    return this.#change.allocator.allocateMoved({ sectors, target, without });
+  }
+
+  isSpare(key: Key): boolean {
+    return this.#kept(key) > 0;
+  }
+
+  #kept(key: Key): number {
+    return pointersOf(key).reduce((sum, { dev, cached }) => sum + (cached ? 0 : (this.#durability[dev] ?? 0)), 0);
+  }
+}
+
+const pointersOf = (key: Key): readonly SpacePointer[] => spacePointers(entryBytesOf(key), key.k.size).pointers;
+
+interface DataWishes {
+  readonly replicas: number;
+  /** Where data rests; 0 for anywhere. */
+  readonly target: number;
+}
+
+const KNOWN_MAX = 4096;
+
+/** What files want of their data: their own options, else the filesystem's. Shared extents have no file of their own. */
+class DataOptions {
+  readonly #source: FilesystemSource;
+  readonly #common: DataWishes;
+  readonly #known = new Map<string, DataWishes>();
+  readonly #extents = btrees.idOf('extents');
+
+  constructor(source: FilesystemSource) {
+    this.#source = source;
+    const { sb } = source;
+    const target = fsOption(sb, 'background_target') || fsOption(sb, 'foreground_target');
+    this.#common = { replicas: fsOption(sb, 'data_replicas'), target };
+  }
+
+  of(btree: number, { k: { p } }: Key): DataWishes {
+    if (btree !== this.#extents) return this.#common;
+    const name = `${p[4]}:${p[3]}:${p[0]}`;
+    let wishes = this.#known.get(name);
+    if (wishes === undefined) {
+      wishes = this.#read(p);
+      if (this.#known.size >= KNOWN_MAX) this.#known.clear();
+      this.#known.set(name, wishes);
+    }
+    return wishes;
+  }
+
+  #read(p: Bpos): DataWishes {
+    const from = Uint32Array.of(p[0]!, p[3]!, p[4]!, 0, 0);
+    const to = Uint32Array.of(0xffff_ffff, p[3]!, p[4]!, 0, 0);
+    const key = this.#source.btree('inodes').first(from, to);
+    // What cannot be unpacked has no options of its own.
+    const inode = key === undefined ? undefined : inodeOfKey(key, () => {});
+    if (inode === undefined) return this.#common;
+    return {
+      replicas: inodeOption(inode, 'data_replicas') ?? this.#common.replicas,
+      target:
+        (inodeOption(inode, 'background_target') || inodeOption(inode, 'foreground_target')) ?? this.#common.target,
+    };
+  }
+}

@@ -1,0 +1,119 @@
+// Arrays that are changed and reshaped without a mount, against a real kernel: Linux fills filesystems of several members, our engine does
+// its part, and Linux checks and reads them, mounts them for writing, writes a little, and checks once more.
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { succeed } from '../support/cli.ts';
+import { sampleOf } from '../support/long.ts';
+import { patient } from '../support/patience.ts';
+import { FormattedKinds } from './formatted-kinds.ts';
+import { caseNamed, compareManifests, type RunResult, resultOf, type Step } from './vm/index.ts';
+import { entryKey, type ManifestEntry } from './vm/manifest.ts';
+import { fsckOptions } from './vm/steps.ts';
+import { kernelSuite } from './vm/suite.ts';
+
+const MIB = 2 ** 20;
+
+interface DegradedKind {
+  readonly name: string;
+  readonly format: readonly string[];
+  readonly devices: number;
+  readonly missing: number;
+  readonly isEncrypted?: boolean;
+  /** A kernel writes while the member is missing, and we do not: for what it says of its own doing. */
+  readonly isTheirs?: boolean;
+}
+
+// biome-ignore format: a table
+const degradedKinds: readonly DegradedKind[] = [
+  { name: 'first of two', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 2, missing: 0 },
+  { name: 'second of three', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, missing: 1 },
+  { name: 'encrypted', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--compression=lz4', '--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, missing: 2, isEncrypted: true },
+  { name: 'second of three, by the kernel', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, missing: 1, isTheirs: true },
+];
+
+kernelSuite('changed while a member is missing', () => {
+  const made = new FormattedKinds('degraded', sampleOf('a member is missing', degradedKinds, ['second of three']));
+  type One = (typeof made.all)[number];
+  const leftOf = <T>({ missing }: One, all: readonly T[]): T[] => all.filter((_, nr) => nr !== missing);
+  const seen: { before?: RunResult; after?: RunResult } = {};
+
+  beforeAll(async () => {
+    await made.format();
+    await made.run(
+      (one, nr) => [
+        { do: 'mount', disks: one.disks, ...made.keyOf(one) },
+        { do: 'fill', seed: nr, sizeBytes: 8 * MIB, subvolumes: true, timeoutSeconds: 200 },
+        { do: 'write', path: 'to go', pattern: { kind: 'random', seed: nr }, sizeBytes: 3 * MIB },
+        { do: 'umount' },
+      ],
+      true,
+    );
+    seen.before = await made.look();
+    const source = join(made.folder, 'put here');
+    writeFileSync(source, new Uint8Array(2 * MIB).fill(77));
+    for (const one of made.all) {
+      if (one.isTheirs) continue;
+      const words = leftOf(one, one.images).join(':');
+      const more = [
+        '--allow_missing',
+        ...(one.isEncrypted ? [`--passphrase_file=${join(made.folder, 'passphrase')}`] : []),
+      ];
+      await succeed('mkdir', [...more, words, '/made']);
+      await succeed('put', [...more, words, source, '/made/put']);
+      await succeed('rm', [...more, words, '/to go']);
+    }
+    const degraded = (one: One): Step[] => {
+      const options = `${fsckOptions(false)},degraded`;
+      return [
+        { do: 'fsck', disks: leftOf(one, one.disks), options, as: 'degraded', timeoutSeconds: 200, ...made.keyOf(one) },
+        { do: 'mount', disks: leftOf(one, one.disks), options: 'degraded', ...made.keyOf(one) },
+        { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
+        { do: 'write', path: 'written while it is missing', pattern: { kind: 'random', seed: 1 }, sizeBytes: MIB },
+        ...(one.isTheirs ? [{ do: 'unlink', path: 'to go' } as const] : []),
+        { do: 'umount' },
+        {
+          do: 'fsck',
+          disks: leftOf(one, one.disks),
+          options,
+          as: 'degraded again',
+          timeoutSeconds: 200,
+          ...made.keyOf(one),
+        },
+      ];
+    };
+    seen.after = await made.run(
+      one => [
+        ...degraded(one),
+        { do: 'fsck', disks: one.disks, as: 'back', timeoutSeconds: 200, ...made.keyOf(one) },
+        { do: 'mount', disks: one.disks, ...made.keyOf(one) },
+        { do: 'manifest', as: 'seen back', timeoutSeconds: 200 },
+        { do: 'write', path: 'written with all', pattern: { kind: 'random', seed: 2 }, sizeBytes: MIB },
+        { do: 'umount' },
+        { do: 'fsck', disks: one.disks, as: 'back again', timeoutSeconds: 200, ...made.keyOf(one) },
+      ],
+      true,
+    );
+  }, patient(1_000_000));
+
+  describe.each(made.all)('$name', one => {
+    const ofKernel = (name: string) => resultOf(caseNamed(seen.after!, one.name), name);
+    test.each(['degraded', 'degraded again', 'back', 'back again'])('no complaint: %s', which => {
+      const { fsck } = ofKernel(which);
+      expect(fsck?.mounted).toBe(true);
+      expect(fsck?.complaints).toEqual([]);
+    });
+    test('files are what they were', () => {
+      const isOther = (entry: ManifestEntry) => !/^(made|to go|written|\.?$)/.test(entryKey(entry));
+      const before = resultOf(caseNamed(seen.before!, one.name), 'seen').manifest!.filter(isOther);
+      for (const which of ['seen', 'seen back']) {
+        const found = ofKernel(which).manifest!;
+        expect(compareManifests(found.filter(isOther), before)).toEqual([]);
+        const paths = found.map(entryKey);
+        if (!one.isTheirs) expect(paths).toContain('made/put');
+        expect(paths.includes('to go')).toBe(one.isTheirs === true && which === 'seen');
+      }
+    });
+  });
+});
