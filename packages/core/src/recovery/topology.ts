@@ -347,11 +347,13 @@ function* salvagedKeys(
   const context = keyContext(sb);
   const unjudged = new Filesystem(set, replay, masterKey, { unvalidated: true });
   for (const key of keysOfNode(unjudged.reader.read(btree, 0, ptr, { salvage: true }), min, max)) {
-    if (valueProblem(key, context) === undefined) {
+    // Garbage has any type: one that nobody knows is no key of a later version here.
+    const isKnown = keyTypes.byId(key.k.type) !== undefined;
+    if (isKnown && valueProblem(key, context) === undefined) {
       yield key;
       continue;
     }
-    const repaired = repairedKey(key, btree, context);
+    const repaired = isKnown ? repairedKey(key, btree, context) : undefined;
     if (repaired !== undefined) yield repaired;
     else onDropped?.(key);
   }

@@ -1,19 +1,22 @@
 // check_root: every subvolume has a root directory, the first of all the one that a mount shows.
 //
 // The kernel looks after names and files, and cannot go on without a root; here it comes before everything that leans on it. Needs: snapshots
-// and subvolumes. Raises: root_dir_missing, root_inode_not_dir, subvol_to_missing_root. Memory: the inode index.
-// Repair: the directory is made again, in the snapshot that its entries are in; check_dirents then finds them where they are.
+// and subvolumes. Raises: root_dir_missing, root_inode_not_dir, subvol_to_missing_root, subvol_root_wrong_bi_subvol. Memory: the inode index.
+// Repair: a directory that takes itself for the root is the root. Where there is none, it is made again, in the snapshot that its entries are
+// in; check_dirents then finds them where they are.
 // Source: check_root in fsck.c, check_subvol in subvolume.c, v1.13.0.
 
 import { IS_DIRECTORY } from '../../check/inode-rows.ts';
 import { FILE_TYPE_DIR } from '../../ondisk/inode-tables.ts';
 import { finding } from '../../report/finding.ts';
+import type { Proposal } from '../../report/reporter.ts';
 import { ROOT_SUBVOLUME, type SubvolumeEntry } from '../../snapshots/snapshot-table.ts';
 import type { Pass, PassContext } from '../pass.ts';
 import { FileRepairs } from './file-repairs.ts';
 import { type InodeIndex, inodeIndex, placeOf } from './inode-index.ts';
 import { homeOf } from './owners.ts';
 import { RepairQueue } from './repair-queue.ts';
+import { SnapshotKeys } from './snapshot-keys.ts';
 
 export const checkRoot: Pass = {
   name: 'check_root',
@@ -23,11 +26,17 @@ export const checkRoot: Pass = {
     const index = inodeIndex(context);
     const repairs = new RepairQueue(context);
     const files = new FileRepairs(context);
+    const roots = rootsOf(index);
     for (const subvolume of index.table.subvolumes()) {
       if (subvolume.state !== 'live') continue;
       const { id, rootInode, snapshot } = subvolume;
       const row = index.rows.seenFrom(rootInode, snapshot, index.table);
-      if (row === undefined) {
+      const own = row !== undefined && index.rows.columns.subvolume[row] === id;
+      const other = own ? undefined : roots.get(id)?.find(one => index.table.isAncestor(snapshot, one.snapshot));
+      if (other !== undefined) {
+        if (isNumberFixed(context, index, row, subvolume, other.inum))
+          repairs.add(() => new SnapshotKeys(context).editSubvolume(id, { inode: other.inum }));
+      } else if (row === undefined) {
         if (isMissingFixed(context, subvolume)) repairs.add(() => makeRoot(files, subvolume));
       } else if (!index.rows.has(row, IS_DIRECTORY) && isTypeFixed(context, index, row)) {
         const version = index.rows.columns.snapshot[row]!;
@@ -44,9 +53,45 @@ export const checkRoot: Pass = {
   },
 };
 
-function isMissingFixed({ reporter }: PassContext, { id, rootInode }: SubvolumeEntry): boolean {
+interface Root {
+  readonly inum: bigint;
+  /** Of the version that says so. */
+  readonly snapshot: number;
+}
+
+/** The directories that take themselves for the roots of subvolumes. */
+function rootsOf({ rows }: InodeIndex): ReadonlyMap<number, readonly Root[]> {
+  const { inum, snapshot, subvolume } = rows.columns;
+  const roots = new Map<number, Root[]>();
+  for (let row = 0; row < rows.count; row++) {
+    const id = subvolume[row]!;
+    if (id === 0 || !rows.has(row, IS_DIRECTORY)) continue;
+    roots.set(id, [...(roots.get(id) ?? []), { inum: inum[row]!, snapshot: snapshot[row]! }]);
+  }
+  return roots;
+}
+
+/** The subvolume names another inode than the directory that knows itself for its root. */
+function isNumberFixed(
+  context: PassContext,
+  index: InodeIndex,
+  row: number | undefined,
+  { id, rootInode }: SubvolumeEntry,
+  right: bigint,
+): boolean {
+  const proposal = { after: `the directory ${right} is its root` };
+  if (row === undefined) return isMissingFixed(context, { id, rootInode }, proposal);
+  const facts = { found: index.rows.columns.subvolume[row]!, expected: id };
+  const where = placeOf(context, index, row);
+  return context.reporter.found(finding('subvol_root_wrong_bi_subvol', where, facts), proposal) === 'fix';
+}
+
+function isMissingFixed(
+  { reporter }: PassContext,
+  { id, rootInode }: Pick<SubvolumeEntry, 'id' | 'rootInode'>,
+  proposal: Proposal = { after: `the directory ${rootInode} is made anew` },
+): boolean {
   const where = { btree: 'subvolumes', pos: `0:${id}:0` };
-  const proposal = { after: `the directory ${rootInode} is made anew` };
   if (id !== ROOT_SUBVOLUME)
     return reporter.found(finding('subvol_to_missing_root', where, { inum: rootInode }), proposal) === 'fix';
   const detail = `inode ${rootInode}, which is missing, expected the root directory`;

@@ -30,6 +30,8 @@ export const isWhiteout = ({ k }: Key): boolean => WHITEOUTS.includes(k.type);
 export interface InodeIndex {
   readonly table: SnapshotTable;
   readonly rows: InodeRows;
+  /** The snapshots of all keys of inodes, those of none that could be read too. */
+  readonly snapshots: ReadonlySet<number>;
 }
 
 /** What an index was made from. */
@@ -46,11 +48,13 @@ export function inodeIndex(context: PassContext): InodeIndex {
   if (last?.stamp.every((part, i) => part === stamp[i]) === true) return last;
   const { tx } = context.change;
   const rows = new InodeRows();
+  const snapshots = new Set<number>();
   for (const key of keysOf(context, 'inodes')) {
+    snapshots.add(key.k.p[0]!);
     const inode = inodeOfKey(key, reportedBefore);
     if (inode !== undefined) rows.add(bposOffset(key.k.p), key.k.p[0]!, inode);
   }
-  const index = { table: SnapshotTable.read(tx, { onDamage: reportedBefore }), rows, stamp };
+  const index = { table: SnapshotTable.read(tx, { onDamage: reportedBefore }), rows, snapshots, stamp };
   kept.set(context.reporter, index);
   return index;
 }

@@ -1,7 +1,7 @@
 // What keys of files belong to: each extent, dirent and xattr to an inode that its snapshot sees, of a type that may have such keys. What has
 // lost its inode gets it back, with what its keys say of it; what has one of the wrong type decides what it really is.
 //
-// Raises: key_in_missing_inode, key_in_wrong_inode_type. Memory: what is missing.
+// Raises: bkey_in_missing_snapshot, key_in_missing_inode, key_in_wrong_inode_type. Memory: what is missing.
 
 import type { EditableInode } from '../../fs/inode-pack.ts';
 import type { Key } from '../../ondisk/bkey.ts';
@@ -25,6 +25,7 @@ import {
   rangeOfInode,
   reportedBefore,
 } from './inode-index.ts';
+import { reconstructMet } from './reconstruct-snapshots.ts';
 import { RepairQueue } from './repair-queue.ts';
 
 /** What counts as sectors of a file: bkey_extent_is_allocation. */
@@ -51,10 +52,11 @@ interface Ownerless {
 export function checkOwners(context: PassContext, btree: OwnedBtree): InodeIndex {
   const index = inodeIndex(context);
   if (context.unreadable.has('inodes')) return index;
+  const homeless = new Map<number, Key>();
   const repairs = new RepairQueue(context);
   const files = new FileRepairs(context);
   let last: Ownerless | undefined;
-  for (const found of ownerless(context, btree, index)) {
+  for (const found of ownerless(context, btree, index, homeless)) {
     // One finding for all keys of an inode in a snapshot.
     const isNext = last !== undefined && isSameOwner(last.key, found.key) && last.row === found.row;
     last = found;
@@ -70,16 +72,30 @@ export function checkOwners(context: PassContext, btree: OwnedBtree): InodeIndex
     } else repairType(context, { btree, index, repairs, files }, key, row);
   }
   repairs.run();
+  reconstructMet(context, btree, [...homeless.values()]);
   return inodeIndex(context);
 }
 
 const isSameOwner = (a: Key, b: Key): boolean =>
   a.k.p[3] === b.k.p[3] && a.k.p[4] === b.k.p[4] && a.k.p[0] === b.k.p[0];
 
-function* ownerless(context: PassContext, btree: OwnedBtree, { rows, table }: InodeIndex): Generator<Ownerless> {
+/** @param homeless gets a key of each snapshot that is not there: none of its keys is judged */
+function* ownerless(
+  context: PassContext,
+  btree: OwnedBtree,
+  { rows, table }: InodeIndex,
+  homeless: Map<number, Key>,
+): Generator<Ownerless> {
   const types = TYPES[btree];
   const { columns } = rows;
+  const known = new Set(table.nodes().map(({ id }) => id));
+  const areSnapshotsKnown = !context.unreadable.has('snapshots');
   for (const key of keysOf(context, btree)) {
+    const id = key.k.p[0]!;
+    if (areSnapshotsKnown && !known.has(id)) {
+      if (!homeless.has(id)) homeless.set(id, { k: { ...key.k, p: key.k.p.slice() }, value: key.value.slice() });
+      continue;
+    }
     if (isWhiteout(key)) continue;
     const [first, end] = rows.of(bposInode(key.k.p));
     let row: number | undefined;

@@ -4,14 +4,15 @@
 // subvolume that a directory takes itself for the root of, or that a node says to be lived in by. Needs: the inodes.
 // Raises: root_subvol_missing, subvol_missing, subvol_snapshot_shared, bkey_in_missing_snapshot, snapshot_node_missing. Memory: the inode index, and the ids.
 // Repair: what a lost node was follows from what is left: the node that has it as a child is its parent, those that have it as their parent
-// are its children, the subvolume that lives in it says so. Where none of that is left, ids that occur at one inode together are of one tree,
-// and a parent's id is above its children's. Nothing is deleted for being in a snapshot that was lost.
+// are its children, the subvolume that lives in it says so. Where a whole tree is lost, lost-trees.ts makes it of what else tells of it. Where
+// none of that is left, ids that occur at one inode together are of one tree, and a parent's id is above its children's. Nothing is deleted
+// for being in a snapshot that was lost.
 // Source: bch2_reconstruct_snapshots and check_snapshot_exists in snapshot.c (which knows trees of one node only), v1.13.0.
 
 import { makeKey } from '../../btree/transaction.ts';
 import { IS_DIRECTORY } from '../../check/inode-rows.ts';
 import type { Key } from '../../ondisk/bkey.ts';
-import { bposText, makeBpos } from '../../ondisk/bpos.ts';
+import { bposText } from '../../ondisk/bpos.ts';
 import type { BtreeName } from '../../ondisk/btrees.ts';
 import { FILE_TYPE_DIR } from '../../ondisk/inode-tables.ts';
 import { ROOT_INODE } from '../../ondisk/inode-unpack.ts';
@@ -21,6 +22,8 @@ import { atSnapshot } from '../../snapshots/visible.ts';
 import type { Pass, PassContext } from '../pass.ts';
 import { FileRepairs } from './file-repairs.ts';
 import { inodeIndex, keysOf } from './inode-index.ts';
+import { GAP_MAX, lostFamilies, rebuildTree, VERSIONED } from './lost-trees.ts';
+import { bringBack, type Stray, straysIn } from './stray-keys.ts';
 import {
   asChildren,
   HAS_SUBVOLUME,
@@ -32,8 +35,6 @@ import {
   SnapshotKeys,
 } from './snapshot-keys.ts';
 
-const VERSIONED: readonly BtreeName[] = ['inodes', 'extents', 'dirents', 'xattrs'];
-
 export const reconstructSnapshots: Pass = {
   name: 'reconstruct_snapshots',
   needs: ['check_topology'],
@@ -41,11 +42,13 @@ export const reconstructSnapshots: Pass = {
     if (context.unreadable.has('snapshots') || context.unreadable.has('inodes')) return;
     const keys = new SnapshotKeys(context);
     if (!context.unreadable.has('subvolumes')) {
+      // One that has what another one has may have a home of its own: then it is made anew.
+      dropTwins(context, keys);
       reconstructSubvolumes(context, keys);
       bringHome(context, keys);
       dropTwins(context, keys);
     }
-    reconstructNodes(context, keys);
+    reconstructNodes(context, keys, lostNodes(context, keys));
   },
 };
 
@@ -165,26 +168,50 @@ interface Lost {
   readonly from: number;
 }
 
-function reconstructNodes(context: PassContext, keys: SnapshotKeys): void {
+/** Snapshots that a walk met, and that are not there. @param met a key of each */
+export function reconstructMet(context: PassContext, btree: BtreeName, met: readonly Key[]): void {
+  if (met.length === 0) return;
+  const lost = met.map(({ k }): Lost => ({ id: k.p[0]!, where: { btree, pos: bposText(k.p) }, as: 'snapshot', from: 0 }));
+  reconstructNodes(context, new SnapshotKeys(context), lost);
+}
+
+function reconstructNodes(context: PassContext, keys: SnapshotKeys, lost: readonly Lost[]): void {
+  const agreed = new Set<number>();
+  const strays = straysIn(context, keys, new Set(lost.map(({ id }) => id)));
   // The highest first: parents before their children.
-  for (const lost of lostNodes(context, keys).toSorted((a, b) => b.id - a.id)) {
-    const { id, where, as, from } = lost;
-    const found =
-      where === undefined
-        ? finding('snapshot_node_missing', idPlace(as === 'parent' ? 'snapshots' : 'subvolumes', from), {
-            as,
-            snapshot: id,
-          })
-        : finding('bkey_in_missing_snapshot', where, { snapshot: id });
-    if (context.reporter.found(found, { after: 'the node is made anew' }) !== 'fix') continue;
+  for (const one of lost.toSorted((a, b) => b.id - a.id)) {
+    const few = strays.get(one.id);
+    if (!isToBeMade(context, one, few)) continue;
+    if (few === undefined) agreed.add(one.id);
+    else bringBack(context, few);
+  }
+  if (agreed.size > 1) for (const family of lostFamilies(context, keys, agreed)) rebuildTree(context, keys, family);
+  for (const id of agreed) {
+    if (keys.nodes.has(id)) continue;
     const lowest = Math.min(0xffff_ffff, ...keys.nodes.keys());
     makeNode(context, keys, id);
     if (id < lowest - GAP_MAX) rename(context, keys, id, lowest - 1);
   }
 }
 
-/** A kernel keeps an array from the highest id down to the lowest: with one far from the others it runs out of memory at the mount. */
-const GAP_MAX = 2 ** 20;
+function isToBeMade(
+  { reporter }: PassContext,
+  { id, where, as, from }: Lost,
+  strays: readonly Stray[] | undefined,
+): boolean {
+  const found =
+    where === undefined
+      ? finding('snapshot_node_missing', idPlace(as === 'parent' ? 'snapshots' : 'subvolumes', from), {
+          as,
+          snapshot: id,
+        })
+      : finding('bkey_in_missing_snapshot', where, { snapshot: id });
+  const [stray] = strays ?? [];
+  let after = 'the node is made anew';
+  if (stray !== undefined) after = stray.to === undefined ? 'it goes' : `it is of snapshot ${stray.to}`;
+  return reporter.found(found, { after }) === 'fix';
+}
+
 /** Keys that are read before any is changed. */
 const RUN = 1024;
 
@@ -224,15 +251,9 @@ function lostNodes(context: PassContext, keys: SnapshotKeys): readonly Lost[] {
   for (const [from, { parent }] of keys.nodes) {
     if (parent > from) add({ id: parent, where: undefined, as: 'parent', from });
   }
-  const { rows } = inodeIndex(context);
-  const { snapshot, inum } = rows.columns;
-  for (let row = 0; row < rows.count; row++) {
-    const id = snapshot[row]!;
-    if (keys.nodes.has(id)) continue;
-    add({ id, where: { btree: 'inodes', pos: bposText(makeBpos(0n, inum[row]!, id)) }, as: 'snapshot', from: 0 });
-  }
-  // Inodes are written with whatever else is: what other btrees carry is not met for the first time, unless inodes were lost.
-  if (lost.size > 0 || context.lostData.has('inodes')) {
+  const isInodeLost = [...inodeIndex(context).snapshots].some(id => !keys.nodes.has(id));
+  // Inodes are written with whatever else is: the passes over other btrees say what they meet for the first time (owners.ts).
+  if (lost.size > 0 || isInodeLost || context.lostData.has('inodes')) {
     for (const btree of VERSIONED) {
       for (const { k } of keysOf(context, btree)) {
         const id = k.p[0]!;

@@ -1,0 +1,149 @@
+// Small filesystems in memory that are damaged at random and repaired as `fsck -y` does it, and how that ends. A seed makes the same damage
+// and the same end again.
+
+import {
+  type BlockDevice,
+  CorruptError,
+  checkInvariants,
+  DamageTarget,
+  DeviceError,
+  damageRecipe,
+  type Filesystem,
+  FilesystemWriter,
+  FileEdit,
+  IncompatibleError,
+  MemoryDevice,
+  NoSpaceError,
+  openMembers,
+  Reporter,
+  recover,
+  seededRandom,
+  UsageError,
+} from '@bcachefs-ts/core/engine';
+import { writerOn } from './commits.ts';
+import { openOn } from './cut-states.ts';
+import { formattedImage, MIB, type MemoryImage, testImage } from './memory-images.ts';
+import { cpuMs } from './patience.ts';
+import { smallTree } from './recovered.ts';
+
+const NOW = 1_800_000_000n;
+const text = new TextEncoder();
+
+/** Files in btrees of two levels: its nodes are as small as they can be. */
+function deepTree(): MemoryImage {
+  const image = formattedImage({ sizeBytes: 16 * MIB, options: { btree_node_size: '8192' } });
+  const { writer, options } = writerOn(image.devices, image.key, 1);
+  const edit = new FileEdit(writer, options);
+  for (let nr = 0; nr < 400; nr++) {
+    const ref = edit.files.create(edit.files.root(), text.encode(`file ${nr}`), { mode: 0o100644 });
+    edit.content.write(ref, 0, text.encode(`file ${nr} `.repeat(100)));
+  }
+  edit.commit();
+  return image;
+}
+
+const makers = {
+  small: (): MemoryImage => ({ devices: smallTree({ hasSubvolumes: true }), key: undefined }),
+  deep: deepTree,
+  basic: () => testImage('basic'),
+  multi: () => testImage('multi'),
+  encrypted: () => testImage('encrypted'),
+  unclean: () => testImage('unclean'),
+};
+
+export type DamageBaseName = keyof typeof makers;
+export const damageBases = Object.keys(makers) as DamageBaseName[];
+
+const made = new Map<DamageBaseName, MemoryImage>();
+
+/** What is damaged; it is never written to itself. */
+export function damageBase(name: DamageBaseName): MemoryImage {
+  const known = made.get(name) ?? makers[name]();
+  made.set(name, known);
+  return known;
+}
+
+/** A base with one to three hits anywhere. */
+export interface Damaged {
+  readonly devices: readonly MemoryDevice[];
+  readonly key: Uint8Array | undefined;
+  /** What was hit, and what could not be hit. */
+  readonly hits: readonly string[];
+}
+
+export function randomlyDamaged(name: DamageBaseName, seed: number): Damaged {
+  const { devices: from, key } = damageBase(name);
+  const devices = from.map(device => device.clone());
+  const target = new DamageTarget(devices, { key, random: seededRandom(`${name} ${seed}`), now: () => NOW });
+  const hits: string[] = [];
+  for (let nr = 0; nr < 1 + (seed % 3); nr++) {
+    try {
+      hits.push(damageRecipe('random').run(target));
+    } catch (thrown) {
+      // There is nothing of that kind, or the hits before it have left nothing that could be read.
+      if (!isTyped(thrown)) throw thrown;
+      hits.push(`not hit: ${thrown.message}`);
+    }
+  }
+  return { devices, key, hits };
+}
+
+/** Errors that a command reports in a line. */
+const isTyped = (thrown: unknown): thrown is Error =>
+  [CorruptError, IncompatibleError, NoSpaceError, UsageError, DeviceError].some(kind => thrown instanceof kind);
+
+/** `fsck -y` on devices. @returns the names and counts of what was found, and of what is left by every rule of the checker */
+export function repair(devices: readonly BlockDevice[], key?: Uint8Array) {
+  const reporter = new Reporter({ policy: { kind: 'yes' } });
+  const options = { random: seededRandom('repair'), now: () => NOW, key, isRepair: true };
+  const writer = new FilesystemWriter(openMembers(devices), options);
+  const { seq, remaining } = recover(writer, { reporter });
+  return {
+    found: reporter.groups().map(({ error, found }) => `${error} ×${found}`),
+    left: [...(seq === undefined ? remainingOn(devices, key) : remaining)].map(([error, nr]) => `${error} ×${nr}`),
+    leftCount: reporter.leftCount,
+    hasCommitted: seq !== undefined,
+  };
+}
+
+/** Without a commit the repair has not looked itself. */
+function remainingOn(devices: readonly BlockDevice[], key: Uint8Array | undefined): ReadonlyMap<string, number> {
+  const filesystem: Filesystem = openOn(devices, key);
+  return checkInvariants(filesystem).counts;
+}
+
+export interface RepairEnd {
+  readonly how: 'repaired' | 'refused' | 'left' | 'untyped' | 'slow';
+  /** Lines for a person. */
+  readonly text: string;
+  /** What is left, or the message of the refusal. */
+  readonly detail: string;
+  readonly cpuMs: number;
+}
+
+/** Nothing may keep a processor for longer. */
+const CPU_MS_MAX = 60_000;
+
+/** Damages, repairs, checks and repairs again. The devices are those of `damaged`. */
+export function repairEnd(name: DamageBaseName, seed: number, damaged: Damaged): RepairEnd {
+  const { devices, key, hits } = damaged;
+  const start = cpuMs();
+  const end = (how: RepairEnd['how'], detail: string): RepairEnd => ({
+    how,
+    detail,
+    cpuMs: cpuMs() - start,
+    text: `${name} ${seed}: ${how}: ${detail} | ${hits.join(' | ')}`.slice(0, 1000),
+  });
+  try {
+    const first = repair(devices, key);
+    const again = repair(devices, key);
+    const took = cpuMs() - start;
+    if (took > CPU_MS_MAX) return end('slow', `${took} ms of processor time`);
+    const left = [...first.left, ...again.found.map(one => `again ${one}`), ...again.left.map(one => `still ${one}`)];
+    if (left.length > 0 || first.leftCount > 0) return end('left', left.join(', '));
+    return end('repaired', first.found.join(', '));
+  } catch (thrown) {
+    if (isTyped(thrown)) return end('refused', thrown.message);
+    return end('untyped', thrown instanceof Error ? String(thrown.stack) : String(thrown));
+  }
+}
