@@ -37,15 +37,16 @@ export interface PassesOptions {
 export function runPasses(writer: FilesystemWriter, options: PassesOptions): number {
   const { reporter, isWanted } = options;
   const order = inOrder(pass => isWanted?.(pass) ?? true);
+  let untouched: Change | undefined;
   for (let round = 0; round < ROUNDS_MAX; round++) {
     const before = reporter.repairCount;
     reporter.isRepeated ||= round > 0;
     for (const pass of order) {
       reporter.pass = pass.name;
       options.onPass?.(pass.name, round);
-      const context = new RunningPass(writer, options);
+      const context = new RunningPass(writer, options, untouched);
       pass.run(context);
-      context.finish();
+      untouched = context.finish();
     }
     reporter.pass = undefined;
     if (reporter.repairCount === before || reporter.stopped !== undefined) return round;
@@ -75,12 +76,15 @@ class RunningPass implements PassContext {
   #keyVersion = 0n;
   /** Repairs before the pass: what it found and staged in parts is all of it. */
   readonly #repairsBefore: number;
+  #sizeBefore: number;
 
-  constructor(writer: FilesystemWriter, options: PassesOptions) {
+  /** @param untouched what the pass before this one began, and had nothing to put into: beginning anew takes a look at all buckets */
+  constructor(writer: FilesystemWriter, options: PassesOptions, untouched: Change | undefined) {
     this.#writer = writer;
     this.#options = options;
     this.#repairsBefore = options.reporter.repairCount;
-    this.#change = this.#begin(undefined);
+    this.#change = untouched ?? this.#begin(undefined);
+    this.#sizeBefore = this.#change.tx.size;
   }
 
   get state(): Filesystem {
@@ -115,14 +119,18 @@ class RunningPass implements PassContext {
     if (this.#change.tx.size < CHANGES_MAX || !this.#isChanged) return;
     this.#change.stage();
     this.#change = this.#begin(this.#change);
+    this.#sizeBefore = this.#change.tx.size;
   }
 
-  /** The pass is at its end. */
-  finish(): void {
+  /** The pass is at its end. @returns its change, where nothing was put into it */
+  finish(): Change | undefined {
     const { clocks } = this.state.replay;
     if (this.#keyVersion > clocks.keyVersion)
       this.#change.stage({ clocks: { ...clocks, keyVersion: this.#keyVersion } });
     else if (this.#isChanged) this.#change.stage();
+    else if (this.reporter.repairCount === this.#repairsBefore && this.#change.tx.size === this.#sizeBefore)
+      return this.#change;
+    return undefined;
   }
 
   get #isChanged(): boolean {

@@ -44,7 +44,8 @@ export function lostFamilies(context: PassContext, keys: SnapshotKeys, lost: Rea
   }
   for (const value of keys.subvolumes.values()) {
     const [begin, end] = rows.of(value.inode);
-    for (let row = begin; row < end; row++) if (inum[row] === value.inode) families.join(value.snapshot, snapshot[row]!);
+    for (let row = begin; row < end; row++)
+      if (inum[row] === value.inode) families.join(value.snapshot, snapshot[row]!);
     const parent = keys.subvolumes.get(value.creation_parent);
     if (parent !== undefined) families.join(value.snapshot, parent.snapshot);
   }
@@ -244,7 +245,8 @@ class TreePlan {
       ([, { master_subvol, root_snapshot }]) => within.includes(master_subvol) && !nodes.has(root_snapshot),
     );
     const [tree, known] = named ?? orphaned ?? [this.#keys.newTreeId(), undefined];
-    const master = known !== undefined && within.includes(known.master_subvol) ? known.master_subvol : this.#founder(within);
+    const master =
+      known !== undefined && within.includes(known.master_subvol) ? known.master_subvol : this.#founder(within);
     this.#keys.writeTree(tree, { ...known, master_subvol: master, root_snapshot: root });
     return tree;
   }

@@ -23,7 +23,6 @@ import type { Pass, PassContext } from '../pass.ts';
 import { FileRepairs } from './file-repairs.ts';
 import { inodeIndex, keysOf } from './inode-index.ts';
 import { GAP_MAX, lostFamilies, rebuildTree, VERSIONED } from './lost-trees.ts';
-import { bringBack, type Stray, straysIn } from './stray-keys.ts';
 import {
   asChildren,
   HAS_SUBVOLUME,
@@ -34,6 +33,7 @@ import {
   newSubvolume,
   SnapshotKeys,
 } from './snapshot-keys.ts';
+import { bringBack, type Stray, straysIn } from './stray-keys.ts';
 
 export const reconstructSnapshots: Pass = {
   name: 'reconstruct_snapshots',
@@ -171,7 +171,9 @@ interface Lost {
 /** Snapshots that a walk met, and that are not there. @param met a key of each */
 export function reconstructMet(context: PassContext, btree: BtreeName, met: readonly Key[]): void {
   if (met.length === 0) return;
-  const lost = met.map(({ k }): Lost => ({ id: k.p[0]!, where: { btree, pos: bposText(k.p) }, as: 'snapshot', from: 0 }));
+  const lost = met.map(
+    ({ k }): Lost => ({ id: k.p[0]!, where: { btree, pos: bposText(k.p) }, as: 'snapshot', from: 0 }),
+  );
   reconstructNodes(context, new SnapshotKeys(context), lost);
 }
 

@@ -1,11 +1,11 @@
 // Keys in a snapshot that nothing else knows, a few of them: not a snapshot was lost, but their positions were damaged. Each belongs to the
 // snapshot in which the rest of its inode is.
 
+import { makeKey } from '../../btree/transaction.ts';
 import { inodeOfKey } from '../../fs/inode.ts';
 import type { Key } from '../../ondisk/bkey.ts';
 import { bposInode, bposOffset, makeBpos } from '../../ondisk/bpos.ts';
 import type { BtreeName } from '../../ondisk/btrees.ts';
-import { makeKey } from '../../btree/transaction.ts';
 import { atSnapshot } from '../../snapshots/visible.ts';
 import type { PassContext } from '../pass.ts';
 import { inodeIndex, isWhiteout, keysOf, rangeOfInode, reportedBefore } from './inode-index.ts';
