@@ -90,7 +90,7 @@ export function randomlyDamaged(name: DamageBaseName, seed: number): Damaged {
 }
 
 /** Errors that a command reports in a line. */
-const isTyped = (thrown: unknown): thrown is Error =>
+export const isTyped = (thrown: unknown): thrown is Error =>
   [CorruptError, IncompatibleError, NoSpaceError, UsageError, DeviceError].some(kind => thrown instanceof kind);
 
 /** `fsck -y` on devices. @returns the names and counts of what was found, and of what is left by every rule of the checker */

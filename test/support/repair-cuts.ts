@@ -5,7 +5,7 @@ import { openOn, stateOf } from './cut-states.ts';
 import { MIB } from './memory-images.ts';
 import { type PowerCut, PowerCuts } from './power-cuts.ts';
 import type { Random } from './random.ts';
-import { type DamageBaseName, damageBases, randomlyDamaged, repair } from './random-damage.ts';
+import { type DamageBaseName, damageBases, isTyped, randomlyDamaged, repair } from './random-damage.ts';
 import { recorderOn, sinkOn, undo } from './undo.ts';
 
 /** Damage is taken from so many seeds of each base. */
@@ -37,7 +37,8 @@ function isRepairable(damaged: readonly MemoryDevice[], key: Uint8Array | undefi
   try {
     const { left, leftCount, hasCommitted } = repair(devices, key);
     return hasCommitted && left.length === 0 && leftCount === 0;
-  } catch {
+  } catch (thrown) {
+    if (!isTyped(thrown)) throw thrown;
     return false;
   }
 }
@@ -65,7 +66,10 @@ export function repairedAfter({ cuts, key }: RecordedRepair, cut: PowerCut) {
 }
 
 /** A repair with an undo file, and the undo of it, recorded. */
-export function recordedUndo({ damaged, key }: RecordedRepair): { readonly cuts: PowerCuts; readonly file: MemoryDevice } {
+export function recordedUndo({ damaged, key }: RecordedRepair): {
+  readonly cuts: PowerCuts;
+  readonly file: MemoryDevice;
+} {
   const file = new MemoryDevice(UNDO_BYTES, { name: 'undo file' });
   const recorder = recorderOn(sinkOn(file));
   const changed = damaged.map(device => device.clone());
