@@ -347,7 +347,7 @@ function* salvagedKeys(
   const context = keyContext(sb);
   const unjudged = new Filesystem(set, replay, masterKey, { unvalidated: true });
   for (const key of keysOfNode(unjudged.reader.read(btree, 0, ptr, { salvage: true }), min, max)) {
-    // Garbage has any type: one that nobody knows is no key of a later version here.
+    // Garbage has any type: an unknown one is not taken for one of a later version here.
     const isKnown = keyTypes.byId(key.k.type) !== undefined;
     if (isKnown && valueProblem(key, context) === undefined) {
       yield key;

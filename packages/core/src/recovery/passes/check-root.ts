@@ -8,6 +8,7 @@
 
 import { IS_DIRECTORY } from '../../check/inode-rows.ts';
 import { FILE_TYPE_DIR } from '../../ondisk/inode-tables.ts';
+import { ROOT_INODE } from '../../ondisk/inode-unpack.ts';
 import { finding } from '../../report/finding.ts';
 import type { Proposal } from '../../report/reporter.ts';
 import { ROOT_SUBVOLUME, type SubvolumeEntry } from '../../snapshots/snapshot-table.ts';
@@ -31,11 +32,13 @@ export const checkRoot: Pass = {
       if (subvolume.state !== 'live') continue;
       const { id, rootInode, snapshot } = subvolume;
       const row = index.rows.seenFrom(rootInode, snapshot, index.table);
-      const own = row !== undefined && index.rows.columns.subvolume[row] === id;
-      const other = own ? undefined : roots.get(id)?.find(one => index.table.isAncestor(snapshot, one.snapshot));
-      if (other !== undefined) {
-        if (isNumberFixed(context, index, row, subvolume, other.inum))
-          repairs.add(() => new SnapshotKeys(context).editSubvolume(id, { inode: other.inum }));
+      const right = rightNumber(index, subvolume, row, roots);
+      if (right !== rootInode) {
+        if (!isNumberFixed(context, index, row, subvolume, right)) continue;
+        repairs.add(() => {
+          new SnapshotKeys(context).editSubvolume(id, { inode: right });
+          makeRoot(files, { ...subvolume, rootInode: right });
+        });
       } else if (row === undefined) {
         if (isMissingFixed(context, subvolume)) repairs.add(() => makeRoot(files, subvolume));
       } else if (!index.rows.has(row, IS_DIRECTORY) && isTypeFixed(context, index, row)) {
@@ -71,7 +74,19 @@ function rootsOf({ rows }: InodeIndex): ReadonlyMap<number, readonly Root[]> {
   return roots;
 }
 
-/** The subvolume names another inode than the directory that knows itself for its root. */
+/** Of what a mount shows the root has a number of its own; of others the directory that takes itself for the root, where there is one. */
+function rightNumber(
+  { rows, table }: InodeIndex,
+  { id, rootInode, snapshot }: SubvolumeEntry,
+  row: number | undefined,
+  roots: ReadonlyMap<number, readonly Root[]>,
+): bigint {
+  if (id === ROOT_SUBVOLUME) return ROOT_INODE;
+  if (row !== undefined && rows.columns.subvolume[row] === id) return rootInode;
+  return roots.get(id)?.find(one => table.isAncestor(snapshot, one.snapshot))?.inum ?? rootInode;
+}
+
+/** The subvolume names another inode. */
 function isNumberFixed(
   context: PassContext,
   index: InodeIndex,
@@ -80,7 +95,7 @@ function isNumberFixed(
   right: bigint,
 ): boolean {
   const proposal = { after: `the directory ${right} is its root` };
-  if (row === undefined) return isMissingFixed(context, { id, rootInode }, proposal);
+  if (row === undefined || id === ROOT_SUBVOLUME) return isMissingFixed(context, { id, rootInode }, proposal);
   const facts = { found: index.rows.columns.subvolume[row]!, expected: id };
   const where = placeOf(context, index, row);
   return context.reporter.found(finding('subvol_root_wrong_bi_subvol', where, facts), proposal) === 'fix';
@@ -94,7 +109,8 @@ function isMissingFixed(
   const where = { btree: 'subvolumes', pos: `0:${id}:0` };
   if (id !== ROOT_SUBVOLUME)
     return reporter.found(finding('subvol_to_missing_root', where, { inum: rootInode }), proposal) === 'fix';
-  const detail = `inode ${rootInode}, which is missing, expected the root directory`;
+  const isRight = rootInode === ROOT_INODE;
+  const detail = `inode ${rootInode}${isRight ? ', which is missing' : ''}, expected the root directory${isRight ? '' : `, ${ROOT_INODE}`}`;
   return reporter.found(finding('root_dir_missing', where, { detail }), proposal) === 'fix';
 }
 

@@ -1,10 +1,10 @@
-// Trees of snapshots of which no node is left, from what else tells of them: ids that occur at one inode together are of one tree, and a
+// Trees of snapshots of which no node is left, from what else shows them: ids that occur at one inode together are of one tree, and a
 // parent's id is above its children's. Which node is below which, the subvolumes know. A snapshot of a subvolume gives the node that it lived
 // in two children with the next lower ids: the snapshot gets the higher of them, and the subvolume goes on in the lower. So each subvolume has
 // lived in nodes with lower and lower ids, the one it lives in now the last, and was itself made below the node that its parent lived in then.
 //
-// A root directory tells by its subvolume who lived in the node of its version; that of a snapshot always has a version in its first node. What
-// nobody is known to have lived in was lived in by the subvolume whose snapshot is its sibling, or else by the one that the tree began with.
+// A root directory shows by its subvolume which one lived in the node of its version; that of a snapshot always has a version in its first node. What
+// none is known to have lived in was lived in by the subvolume whose snapshot is its sibling, or else by the one that the tree began with.
 // Nodes without keys leave no trace, and none is missed: they only join others, and new ones do that as well.
 //
 // Source: bch2_snapshot_node_create and bch2_subvolume_create, v1.13.0; check_snapshot and bch2_reconstruct_snapshots (which only makes trees
@@ -22,7 +22,7 @@ export const VERSIONED: readonly BtreeName[] = ['inodes', 'extents', 'dirents', 
 /** A kernel keeps an array from the highest id down to the lowest: with one far from the others it runs out of memory at the mount. */
 export const GAP_MAX: number = 2 ** 20;
 
-/** Ids of one tree, as far as anything tells of them. */
+/** Ids of one tree, as far as anything shows them. */
 export type Family = ReadonlySet<number>;
 
 /**
@@ -174,7 +174,7 @@ class TreePlan {
         if (id !== root) this.#parents.set(id, parent ?? root);
       }
     }
-    // In what nobody lives now, or ever lived.
+    // Nodes that no subvolume lives in now, or ever lived in.
     for (const id of this.#ids) if (!this.#owners.has(id) && id !== root) this.#parents.set(id, root);
   }
 

@@ -366,6 +366,10 @@ function copySubvolume(tx: Transaction, id: number, to: number, isMoved: boolean
   tx.store('subvolumes', makeKey(key.k.type, idPos(to), key.value.slice(), key.k));
 }
 
+const deleteEach = (tx: Transaction, btree: BtreeName): void => {
+  for (const { k } of [...tx.btree(btree).keys()]) tx.store(btree, deletedKey(k.p));
+};
+
 /** Subvolume 2 has the snapshot 3. */
 const subvolumeDamages: readonly Damage[] = [
   {
@@ -420,6 +424,62 @@ const subvolumeDamages: readonly Damage[] = [
     },
     finds: { snapshot_node_missing: 2 },
   },
+  {
+    what: 'all nodes of snapshots are missing',
+    alter: tx => deleteEach(tx, 'snapshots'),
+    finds: { bkey_in_missing_snapshot: 1, snapshot_node_missing: 3 },
+  },
+  {
+    what: 'all nodes and trees of snapshots are missing',
+    alter(tx) {
+      deleteEach(tx, 'snapshots');
+      deleteEach(tx, 'snapshot_trees');
+    },
+    finds: { bkey_in_missing_snapshot: 1, snapshot_node_missing: 3 },
+  },
+  ...(['inodes', 'extents', 'dirents', 'xattrs'] as const).map((btree): Damage => {
+    return {
+      what: `a key of ${btree} is in a snapshot that never was`,
+      alter(tx) {
+        const key = [...tx.btree(btree).keys()].at(-1)!;
+        tx.store(btree, deletedKey(key.k.p));
+        const pos = key.k.p.slice();
+        pos[0] = 0x1234_5678;
+        tx.store(btree, makeKey(key.k.type, pos, key.value.slice(), key.k));
+      },
+      finds: { bkey_in_missing_snapshot: 1 },
+    };
+  }),
+  ...[1, 2, 3].flatMap((id): readonly Damage[] => {
+    const rooted = (what: string, to: (tx: Transaction, own: bigint) => bigint, finds: Damage['finds']): Damage => ({
+      what: `subvolume ${id} has ${what} for its root`,
+      alter(tx) {
+        const key = tx.get('subvolumes', idPos(id))!;
+        const value = subvolume.decode(key.value);
+        const inode = to(tx, value.inode);
+        tx.store('subvolumes', makeKey(key.k.type, key.k.p, subvolume.encode({ ...value, inode }), key.k));
+      },
+      finds,
+    });
+    return [
+      rooted('an inode that is not there', (_, own) => own + 2n ** 40n, {
+        [id === 1 ? 'root_dir_missing' : 'subvol_to_missing_root']: 1,
+      }),
+      rooted('another directory', tx => named(tx, id === 1 ? 'docs' : 'inside').inum, {
+        [id === 1 ? 'root_dir_missing' : 'subvol_root_wrong_bi_subvol']: 1,
+      }),
+    ];
+  }),
+  ...[1, 2].map((id): Damage => {
+    return {
+      what: `subvolume ${id} has what subvolume 3 has`,
+      alter(tx) {
+        const key = tx.get('subvolumes', idPos(3))!;
+        tx.store('subvolumes', makeKey(key.k.type, idPos(id), key.value.slice(), key.k));
+      },
+      finds: { subvol_snapshot_shared: 1, [id === 1 ? 'root_subvol_missing' : 'subvol_missing']: 1 },
+    };
+  }),
   {
     what: 'the list of subvolumes is wrong',
     alter: tx => {

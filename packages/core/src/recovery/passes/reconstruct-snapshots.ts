@@ -4,7 +4,7 @@
 // subvolume that a directory takes itself for the root of, or that a node says to be lived in by. Needs: the inodes.
 // Raises: root_subvol_missing, subvol_missing, subvol_snapshot_shared, bkey_in_missing_snapshot, snapshot_node_missing. Memory: the inode index, and the ids.
 // Repair: what a lost node was follows from what is left: the node that has it as a child is its parent, those that have it as their parent
-// are its children, the subvolume that lives in it says so. Where a whole tree is lost, lost-trees.ts makes it of what else tells of it. Where
+// are its children, the subvolume that lives in it says so. Where a whole tree is lost, lost-trees.ts makes it of what else shows it. Where
 // none of that is left, ids that occur at one inode together are of one tree, and a parent's id is above its children's. Nothing is deleted
 // for being in a snapshot that was lost.
 // Source: bch2_reconstruct_snapshots and check_snapshot_exists in snapshot.c (which knows trees of one node only), v1.13.0.
@@ -122,7 +122,7 @@ function reconstructSubvolumes(context: PassContext, keys: SnapshotKeys): void {
       newSubvolume({
         ...moved,
         snapshot: node,
-        inode: root?.inum ?? ROOT_INODE,
+        inode: id === ROOT_SUBVOLUME ? ROOT_INODE : (root?.inum ?? ROOT_INODE),
         fs_path_parent: id === ROOT_SUBVOLUME ? 0 : (root?.parent ?? ROOT_SUBVOLUME),
         flags: id !== ROOT_SUBVOLUME && master !== undefined && master !== id ? IS_SNAPSHOT : 0,
       }),

@@ -46,7 +46,7 @@ export function straysIn(
   return found;
 }
 
-/** @returns undefined where nothing tells where the key belongs */
+/** @returns undefined where nothing shows where the key belongs */
 function strayOf(context: PassContext, keys: SnapshotKeys, btree: BtreeName, { k, value }: Key): Stray | undefined {
   const key = { k: { ...k, p: k.p.slice() }, value: value.slice() };
   const isFree = (id: number) => context.change.tx.get(btree, atSnapshot(k.p, id)) === undefined;
