@@ -1,14 +1,15 @@
-// Bundles the programs into packages/bcachefs/dist: entries by name (bcachefs.cjs, mkfs.bcachefs.cjs, fsck.bcachefs.cjs), one bundle that they
-// share, its compiled code, and beside it what is large and seldom needed. Numbers are in docs/adr/0004-command-line.md and 0019-starting.md.
+// Bundles the programs into packages/bcachefs/dist: entries by name (bcachefs.cjs, mkfs.bcachefs.cjs, fsck.bcachefs.cjs), the scripts of one
+// bundle that they share, their compiled code, and beside it what is large and seldom needed. Numbers are in docs/adr/0019-starting.md and
+// 0034-starting-in-parts.md.
 //
 //   scripts/run-ts bundle.ts [--clean]
 //
 // --clean leaves nothing of earlier builds, as it has to be for a package.
 //
 // Two passes of esbuild. The first splits: a chunk for each command that is loaded with `import()`, chunks for what several
-// of them share, and nothing that is not used. The second puts the chunks into one script, where each becomes a function that
-// runs when it is first imported. (One pass without splitting would evaluate all of a package for any name imported from
-// its door.)
+// of them share, and nothing that is not used. The second puts the chunks into scripts, where each becomes a function that
+// runs when it is first imported: one script for what every command needs, and more for what fewer do (bundle-parts.ts).
+// (One pass without splitting would evaluate all of a package for any name imported from its door.)
 //
 // Names carry a hash of the contents: compiled code is never taken for that of another bundle, and a program that is started while a new
 // one is built sees the old files or the new ones.
@@ -19,7 +20,8 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, st
 import { isBuiltin } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type BuildOptions, build, type OutputFile, type Plugin } from 'esbuild';
+import { type BuildOptions, build, type Metafile, type OutputFile, type Plugin } from 'esbuild';
+import { lentBy, namedImports, PART_ENTRY, PARTS, partChunks, placeChunks } from './bundle-parts.ts';
 import { directImports } from './direct-imports.ts';
 import { noticesOf } from './notices.ts';
 
@@ -48,14 +50,13 @@ const common = {
 /** Names stay readable in stack traces; the rest is made small. */
 const small = { minifySyntax: true, minifyWhitespace: true, charset: 'ascii' } as const satisfies BuildOptions;
 
-/** What the script around a bundle gives it: entry.cjs calls it. */
-const WRAPPER = {
-  banner: { js: '(function (require, __filename, __dirname) { const module = { exports: {} };' },
-  footer: { js: 'return module.exports; })' },
-} as const;
+/** What the scripts of a bundle are given, by the first one and by entry.cjs; see bundle-parts.ts for `given`. */
+const wrapped = (parameters: string, first: string) =>
+  ({
+    banner: { js: `(function (${parameters}) { const module = { exports: {} };${first}` },
+    footer: { js: 'return module.exports; })' },
+  }) as const satisfies BuildOptions;
 
-/** As esbuild writes them in chunks. */
-const NAMED_IMPORT = /^(?:import|export) (?:\w+(?:, | ))?(?:\{(?<names>[^{}]*)\} )?from "(?<path>[^"]+)";$/gm;
 const WHOLE_IMPORT = /(?:require\(|import\(|import \* as \w+ from )"([^"]+)"/g;
 
 /**
@@ -63,17 +64,9 @@ const WHOLE_IMPORT = /(?:require\(|import\(|import \* as \w+ from )"([^"]+)"/g;
  * node:crypto and its kind, that takes longer than everything else that show-super does.
  */
 function lazyBuiltins(files: readonly OutputFile[]): Plugin {
-  const names = new Map<string, Set<string>>();
+  const names = namedImports(files);
   const whole = new Set<string>();
-  for (const { text } of files) {
-    for (const { groups } of text.matchAll(NAMED_IMPORT)) {
-      const { names: list = '', path } = groups as { names?: string; path: string };
-      const known = names.get(path) ?? new Set<string>();
-      names.set(path, known);
-      for (const word of list.split(',')) known.add(word.trim().split(' as ')[0]!);
-    }
-    for (const [, path] of text.matchAll(WHOLE_IMPORT)) whole.add(path!);
-  }
+  for (const { text } of files) for (const [, path] of text.matchAll(WHOLE_IMPORT)) whole.add(path!);
   return {
     name: 'lazy-builtins',
     setup({ onResolve, onLoad }) {
@@ -81,29 +74,13 @@ function lazyBuiltins(files: readonly OutputFile[]): Plugin {
       onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => {
         const load = `process.getBuiltinModule(${JSON.stringify(path)})`;
         if (whole.has(path)) return { contents: `module.exports = ${load};` };
-        const getters = [...names.get(path)!].filter(Boolean).map(name => `get ${name}() { return load().${name}; },`);
+        const getters = [...names.get(path)!].map(name => `get ${name}() { return load().${name}; },`);
         return {
           contents:
             `let loaded; const load = () => loaded ??= ${load};` +
             `module.exports = { __esModule: true, get default() { return load(); }, ${getters.join(' ')} };`,
         };
       });
-    },
-  };
-}
-
-/** The first pass's chunks, from memory. */
-function chunks(files: readonly OutputFile[], apart: ReadonlyMap<string, string>): Plugin {
-  const texts = new Map(files.map(file => [basename(file.path), file.text]));
-  return {
-    name: 'chunks',
-    setup({ onResolve, onLoad }) {
-      onResolve({ filter: /^\.\// }, ({ path }) => {
-        const file = apart.get(basename(path));
-        if (file !== undefined) return { path: `./${file}`, external: true };
-        return { path: basename(path), namespace: 'chunk' };
-      });
-      onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({ contents: texts.get(path)!, resolveDir: root }));
     },
   };
 }
@@ -120,11 +97,11 @@ function publish(name: string, contents: string | Uint8Array, mode = 0o644): str
 const latin1 = (text: string): Uint8Array => Buffer.from(text, 'latin1');
 const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
 
-/** One script from a chunk of the first pass and what it imports. */
+/** One script from chunks of the first pass. @param chunks has the chunks, and what they import from elsewhere */
 async function scriptOf(
   entry: string,
   files: readonly OutputFile[],
-  apart: ReadonlyMap<string, string>,
+  chunks: Plugin,
   options: BuildOptions,
 ): Promise<string> {
   const { outputFiles } = await build({
@@ -133,9 +110,9 @@ async function scriptOf(
     ...options,
     // The first pass has warned about our sources. In chunks, dependencies would be warned about as well, which cannot be fixed here.
     logLevel: 'error',
-    entryPoints: [`./${entry}`],
+    entryPoints: [entry],
     format: 'cjs',
-    plugins: [lazyBuiltins(files), chunks(files, apart)],
+    plugins: [lazyBuiltins(files), chunks],
     // A script has no modules: what is loaded later comes through `require`.
     supported: { 'dynamic-import': false },
     // Without `fetch`, zstddec takes its own bytes from a string: with it, Node's HTTP client would be loaded for them (20 ms).
@@ -164,8 +141,10 @@ async function bundle(): Promise<string> {
   mkdirSync(outFolder, { recursive: true });
   const written: string[] = [];
   const apart = new Map<string, string>();
-  for (const name of split.map(({ path }) => basename(path)).filter(name => APART.test(name))) {
-    const text = await scriptOf(name, split, new Map(), {});
+  const everything = new Map(split.map(file => [basename(file.path), { file, part: 0, exports: [] }]));
+  for (const name of everything.keys()) {
+    if (!APART.test(name)) continue;
+    const text = await scriptOf(`./${name}`, split, partChunks(0, everything, [], undefined, new Map(), root), {});
     const stem = name.replace(/-[A-Z0-9]{8}\.js$/, '');
     apart.set(name, publish(`${stem}-${hashOf(text)}.cjs`, text));
   }
@@ -173,20 +152,68 @@ async function bundle(): Promise<string> {
   // The worker's dependencies are among them.
   publish('THIRD-PARTY-NOTICES.txt', noticesOf(root, Object.keys(metafile.inputs)));
 
-  const text = await scriptOf('run.js', split, apart, {
-    banner: { js: `${WRAPPER.banner.js}const importMetaUrl = require('node:url').pathToFileURL(__filename).href;` },
-    footer: WRAPPER.footer,
-  });
-  const name = publish(`program-${hashOf(text)}.cjs`, latin1(text));
-  written.push(name, `${name}.cache`);
-  compile(name);
+  refuseChanging(Object.keys(metafile.inputs));
+  const parts = await bundleParts(split, metafile, apart);
+  compile(parts[0]!);
+  for (const name of parts) written.push(name, `${name}.cache`);
 
-  const entry = readFileSync(join(binFolder, 'entry.cjs'), 'utf8').replaceAll('BUNDLE', name);
+  const entry = readFileSync(join(binFolder, 'entry.cjs'), 'utf8').replaceAll('BUNDLE', parts[0]!);
   for (const program of programs) written.push(publish(`${program}.cjs`, entry.replaceAll('NAME', program), 0o755));
   removeOlder(written);
   const sizes = written.map(file => `${file.replace(/-[0-9a-f]{12}/, '')} ${kib(file)} KiB`);
   return `bundled ${sizes.join(', ')}`;
 }
+
+/** @throws Error where a source of ours exports what may change after it has run: scripts take values of each other, once */
+function refuseChanging(inputs: readonly string[]): void {
+  for (const input of inputs) {
+    if (!input.startsWith('packages/') || !/^export (?:let|var) /m.test(readFileSync(join(root, input), 'utf8')))
+      continue;
+    throw new Error(`${input} exports a variable: export a function that gives its value`);
+  }
+}
+
+/** @returns the names of the scripts, the first one first */
+async function bundleParts(
+  split: readonly OutputFile[],
+  metafile: Metafile,
+  apart: ReadonlyMap<string, string>,
+): Promise<string[]> {
+  const start = 'run.js';
+  const placed = placeChunks(split, metafile, start, name => apart.has(name));
+  const names: string[] = [];
+  /** Where chunks are that one script has and others ask for. */
+  const found: Record<string, number> = {};
+  // The first one last: it says what the others are called.
+  for (const part of [...PARTS.map((_, i) => i + 1), 0]) {
+    const lent = lentBy(part, placed);
+    for (const name of lent) found[name] = part;
+    const chunks = partChunks(part, placed, lent, part === 0 ? start : undefined, apart, root);
+    const files = [...placed.values()].filter(chunk => chunk.part === part).map(({ file }) => file);
+    const around =
+      part === 0
+        ? wrapped('require, __dirname, load', firstPart(names, found))
+        : wrapped('require, __dirname, importMetaUrl, given', '');
+    const text = await scriptOf(PART_ENTRY, files, chunks, around);
+    const stem = part === 0 ? 'program' : `program-${PARTS[part - 1]}`;
+    names[part] = publish(`${stem}-${hashOf(text)}.cjs`, latin1(text));
+  }
+  return names;
+}
+
+/** The code of the first script that loads others: nothing of it is in the way of names in the chunks. */
+const firstPart = (names: readonly string[], found: Readonly<Record<string, number>>): string => `
+const importMetaUrl = require('node:url').pathToFileURL(__dirname + '/').href;
+const given = (() => {
+  const names = ${JSON.stringify(names)}, found = ${JSON.stringify(found)}, parts = [];
+  return chunk => {
+    const part = found[chunk];
+    if (part === 0) return module.exports.give(chunk);
+    parts[part] ??= load(names[part])(require, __dirname, importMetaUrl, given);
+    return parts[part].give(chunk);
+  };
+})();
+`;
 
 /** What worker threads run: one small file beside the bundle, where core looks for it. */
 async function bundleWorker(): Promise<string> {
@@ -207,7 +234,7 @@ async function bundleWorker(): Promise<string> {
 
 const kib = (file: string): number => Math.ceil(statSync(join(outFolder, file)).size / 1024);
 
-/** In a process of its own: what a program needs at its start is what compiled code should hold. */
+/** In a process of its own: what programs need at their start is what compiled code should hold. */
 function compile(name: string): void {
   const run = spawnSync(process.execPath, [join(root, 'scripts/compile-bundle.mjs'), join(outFolder, name)], {
     stdio: ['ignore', 'ignore', 'inherit'],

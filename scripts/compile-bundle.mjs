@@ -1,14 +1,14 @@
-// Writes BUNDLE.cache: the code of a bundle as V8 has compiled it after some everyday commands on a small image.
+// Writes SCRIPT.cache for each script of a bundle: its code as V8 has compiled it after some everyday commands on a small image.
 //
-//   node scripts/compile-bundle.mjs BUNDLE
+//   node scripts/compile-bundle.mjs BUNDLE      its first script
 
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { Script } from 'node:vm';
 
-const [, , filename] = process.argv;
+const [, , bundle] = process.argv;
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-compile-'));
 const image = join(folder, 'a.img');
 
@@ -19,10 +19,22 @@ const commands = [
   ['mkdir', '--quiet', image, 'd'],
   ['ls', '-l', image],
   ['show-super', '--json', image],
+  ['list', '--btree=inodes', image],
+  ['fsck', '-n', image],
 ];
 
-const script = new Script(readFileSync(filename, 'latin1'), { filename });
-const { run } = script.runInThisContext()(createRequire(filename), filename, dirname(filename));
+const dist = dirname(bundle);
+/** By path. */
+const scripts = new Map();
+/** As entry.cjs has it. */
+function load(name) {
+  const filename = join(dist, name);
+  const script = new Script(readFileSync(filename, 'latin1'), { filename });
+  scripts.set(filename, script);
+  return script.runInThisContext();
+}
+
+const { run } = load(basename(bundle))(createRequire(bundle), dist, load);
 const exit = process.exit;
 try {
   for (const words of commands) {
@@ -38,6 +50,8 @@ try {
   process.exit = exit;
   rmSync(folder, { recursive: true, force: true });
 }
-const unfinished = `${filename}.cache.${process.pid}`;
-writeFileSync(unfinished, script.createCachedData());
-renameSync(unfinished, `${filename}.cache`);
+for (const [filename, script] of scripts) {
+  const unfinished = `${filename}.cache.${process.pid}`;
+  writeFileSync(unfinished, script.createCachedData());
+  renameSync(unfinished, `${filename}.cache`);
+}

@@ -18,7 +18,7 @@ const THROUGH_A_DOOR = /^(import|export) \{([^{}]*)\} from '@bcachefs-ts\/([a-z-
 const APART = 'command:';
 const ONE_LATER = /\bimport\('@bcachefs-ts\/([a-z-]+)'\), '(\w+)'/g;
 
-/** `set-fs-option` for `setFsOptionCommand`: what parts of a bundle are called. */
+/** `set-fs-option` for `setFsOptionCommand`: what its chunk is called. In metafiles it is `command:show-super/set-fs-option`. */
 const chunkName = (command: string): string =>
   command.replace(/Command$/, '').replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`);
 
@@ -41,7 +41,7 @@ export function directImports(root: string): Plugin {
       };
       onResolve({ filter: new RegExp(`^${APART}`) }, ({ path }) => {
         const [, name = '', command = ''] = path.split(/[:/]/);
-        return { path: chunkName(command), namespace: 'command', pluginData: { name, command } };
+        return { path: `${name}/${chunkName(command)}`, namespace: 'command', pluginData: { name, command } };
       });
       onLoad({ filter: /.*/, namespace: 'command' }, async ({ pluginData: { name, command } }) => {
         const file = (await doorOf(name)).get(command);

@@ -20,15 +20,31 @@ const { version } = JSON.parse(readFileSync(join(root, 'packages/bcachefs/packag
 const dist = dirname(built('bcachefs'));
 const programs = ['bcachefs', 'mkfs.bcachefs', 'fsck.bcachefs'] as const;
 
-/** The files that the newest entry starts with. */
-const bundle = /program-[0-9a-f]{12}\.cjs/.exec(readFileSync(built('bcachefs'), 'latin1'))![0];
-const encoder = /zstd-codec-[0-9a-f]{12}\.cjs/.exec(readFileSync(join(dist, bundle), 'latin1'))![0];
+const textOf = (file: string) => readFileSync(join(dist, file), 'latin1');
+
+/** The scripts of the newest build: what all commands need, then by package of commands (scripts/bundle-parts.ts). */
+const bundle = /program-[0-9a-f]{12}\.cjs/.exec(textOf('bcachefs.cjs'))![0];
+const partOf = (name: string) => new RegExp(`program-${name}-[0-9a-f]{12}\\.cjs`).exec(textOf(bundle))![0];
+const parts = {
+  'show-super': partOf('show-super'),
+  files: partOf('files'),
+  format: partOf('format'),
+  others: partOf('others'),
+} as const;
+const scripts = [bundle, ...Object.values(parts)];
+const encoder = /zstd-codec-[0-9a-f]{12}\.cjs/.exec(scripts.map(textOf).join())![0];
 
 /** A copy of the built programs in a folder with nothing else. */
 function copied(name: string, without: readonly string[] = []): string {
   const target = join(folder, name);
   mkdirSync(target);
-  for (const file of [...programs.map(program => `${program}.cjs`), bundle, `${bundle}.cache`, encoder]) {
+  const files = [
+    ...programs.map(program => `${program}.cjs`),
+    ...scripts,
+    ...scripts.map(script => `${script}.cache`),
+    encoder,
+  ];
+  for (const file of files) {
     if (!without.includes(file)) cpSync(join(dist, file), join(target, file));
   }
   writeFileSync(join(target, 'package.json'), '{ "type": "module" }');
@@ -47,19 +63,32 @@ describe('the built programs', () => {
   });
 
   test('compiled code that is missing, or is not of this Node, is done without', () => {
-    const without = copied('without', [`${bundle}.cache`]);
-    expect(node(without, 'bcachefs.cjs', 'version')).toMatchObject({ status: 0, stdout: `${version}\n`, stderr: '' });
+    const without = copied(
+      'without',
+      scripts.map(script => `${script}.cache`),
+    );
     const foreign = copied('foreign');
-    const cache = readFileSync(join(foreign, `${bundle}.cache`));
-    for (let at = 0; at < 32; at++) cache[at] = 0xff;
-    writeFileSync(join(foreign, `${bundle}.cache`), cache);
-    expect(node(foreign, 'bcachefs.cjs', 'version')).toMatchObject({ status: 0, stdout: `${version}\n`, stderr: '' });
+    for (const script of scripts) {
+      const cache = readFileSync(join(foreign, `${script}.cache`));
+      for (let at = 0; at < 32; at++) cache[at] = 0xff;
+      writeFileSync(join(foreign, `${script}.cache`), cache);
+    }
+    for (const here of [without, foreign]) {
+      expect(node(here, 'bcachefs.cjs', 'version')).toMatchObject({ status: 0, stdout: `${version}\n`, stderr: '' });
+      expect(node(here, 'bcachefs.cjs', 'format', '-q', '--fs_size=16M', 'a.img')).toMatchObject({
+        status: 0,
+        stderr: '',
+      });
+      expect(node(here, 'bcachefs.cjs', 'fsck', '-n', 'a.img')).toMatchObject({ status: 0, stderr: '' });
+    }
   });
 
   test('compiled code is what this Node takes', () => {
-    const filename = join(dist, bundle);
-    const cachedData = readFileSync(`${filename}.cache`);
-    expect(new Script(readFileSync(filename, 'latin1'), { filename, cachedData }).cachedDataRejected).toBe(false);
+    for (const script of scripts) {
+      const filename = join(dist, script);
+      const cachedData = readFileSync(`${filename}.cache`);
+      expect(new Script(textOf(script), { filename, cachedData }).cachedDataRejected, script).toBe(false);
+    }
   });
 
   test('Node 18 gets one line', () => {
@@ -87,9 +116,59 @@ describe('the built programs', () => {
   test('are not larger than they have to be', () => {
     const kib = (file: string) => Math.ceil(statSync(join(dist, file)).size / 1024);
     for (const program of programs) expect(kib(`${program}.cjs`)).toBeLessThanOrEqual(2);
-    // Of it, 370 are checking and repairing, kvdb and the recipes of damage.
-    expect(kib(bundle)).toBeLessThan(2150);
-    expect(kib(`${bundle}.cache`)).toBeLessThan(2000);
+    const withCode = (script: string) => [kib(script), kib(`${script}.cache`)];
+    const bounds: readonly (readonly [script: string, source: number, code: number])[] = [
+      [bundle, 200, 230],
+      [parts['show-super'], 700, 1000],
+      [parts.files, 580, 450],
+      [parts.format, 300, 230],
+      [parts.others, 900, 800],
+    ];
+    for (const [script, source, code] of bounds) {
+      const [sourceKib, codeKib] = withCode(script) as [number, number];
+      expect(sourceKib, script).toBeLessThan(source);
+      expect(codeKib, `${script}.cache`).toBeLessThan(code);
+    }
+  });
+
+  test('everyday commands read no script that they have nothing from', () => {
+    writeFileSync(join(folder, 'text'), 'text');
+    /** What each command has, and after it those that are there with it. */
+    const rows: readonly (readonly [has: readonly string[], ...commands: (readonly string[])[]])[] = [
+      [[], ['version'], ['--help'], ['mkdri', '--help']],
+      [['show-super'], ['show-super', 'a.img'], ['set-fs-option', '--label=a', 'a.img'], ['recovery-pass', 'a.img']],
+      [
+        ['show-super', 'files'],
+        ['ls', '-lR', 'a.img'],
+        ['mkdir', '-q', 'a.img', 'd'],
+        ['put', '-q', 'a.img', join(folder, 'text'), 'd/text'],
+        ['cat', 'a.img', 'd/text'],
+        ['mv', '-q', 'a.img', 'd/text', 'text'],
+        ['rm', '-qr', 'a.img', 'd'],
+        ['subvolume', 'snapshot', '-q', 'a.img', '/', 'then'],
+        ['get', '-q', 'a.img', 'text', '.'],
+        ['restore', '-q', 'a.img', 'out'],
+        ['tar', '-q', '-o', 'a.tar', 'a.img'],
+      ],
+      [
+        ['show-super', 'files', 'format'],
+        ['format', '-q', '--fs_size=16M', 'b.img'],
+      ],
+    ];
+    for (const [has, ...commands] of rows) {
+      const missing = Object.entries(parts).filter(([name]) => !has.includes(name));
+      const here = copied(
+        `reads-${has.length}`,
+        missing.map(([, file]) => file),
+      );
+      node(here, built('bcachefs'), 'format', '-q', '--fs_size=16M', 'a.img');
+      for (const words of commands) {
+        const run = node(here, 'bcachefs.cjs', ...words);
+        expect(run.status, `${words.join(' ')}: ${run.stderr}`).toBe(words[0] === 'mkdri' ? 2 : 0);
+      }
+    }
+    const here = join(folder, 'reads-3');
+    expect(node(here, 'bcachefs.cjs', 'fsck', '-n', 'a.img').stderr).toContain(parts.others);
   });
 
   test('the encoder of zstd is loaded when something is compressed with it, and by nothing else', () => {
@@ -150,13 +229,17 @@ describe('the built programs', () => {
 
   test('a command that is not run is not evaluated', () => {
     // Each part of the bundle is a function; here it says its name when it runs.
-    const here = copied('marked', [`${bundle}.cache`]);
-    const text = readFileSync(join(here, bundle), 'latin1');
-    const marked = text.replaceAll(
-      /\("?(?:__esm)?"?\{"chunk:([\w.-]+?)-[A-Z0-9]{8}\.js"\(\)\{/g,
-      (whole, name) => `${whole}process.emit("evaluated","${name}");`,
+    const here = copied(
+      'marked',
+      scripts.map(script => `${script}.cache`),
     );
-    writeFileSync(join(here, bundle), marked, 'latin1');
+    for (const script of scripts) {
+      const marked = textOf(script).replaceAll(
+        /\("?(?:__esm)?"?\{"chunk:([\w.-]+?)-[A-Z0-9]{8}\.js"\(\)\{/g,
+        (whole, name) => `${whole}process.emit("evaluated","${name}");`,
+      );
+      writeFileSync(join(here, script), marked, 'latin1');
+    }
     const report =
       'data:text/javascript,const seen=[];process.on("evaluated",n=>seen.push(n));process.on("exit",()=>process._rawDebug(seen.join(" ")))';
     const evaluated = (...words: string[]) =>

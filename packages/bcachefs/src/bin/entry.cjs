@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// NAME of bcachefs-ts. Starts the bundle beside it, whose compiled code comes from a file where this Node can use that: V8 looks at its
+// NAME of bcachefs-ts. Starts the bundle beside it, whose compiled code comes from files where this Node can use them: V8 looks at its
 // own version and flags first, and compiles anew where they differ. Made by scripts/bundle.ts, which fills in the capitals.
 // A script and no module: Node takes 5 ms more to start one of those. Any Node can read this file, so that one that is too old gets a
 // line instead of a stack trace.
@@ -13,10 +13,17 @@ if (major < 20 || (major === 20 && minor < 19)) {
 const { readFileSync } = require('node:fs');
 const { Script } = require('node:vm');
 
-const filename = `${__dirname}/BUNDLE`;
+/** A script of the bundle, evaluated: the function that it is. */
+function load(name) {
+  const filename = `${__dirname}/${name}`;
+  return new Script(readFileSync(filename, 'latin1'), {
+    filename,
+    cachedData: compiledCode(filename),
+  }).runInThisContext();
+}
 
 /** @returns undefined where the package has none */
-function compiledCode() {
+function compiledCode(filename) {
   try {
     return readFileSync(`${filename}.cache`);
   } catch (error) {
@@ -25,5 +32,4 @@ function compiledCode() {
   }
 }
 
-const script = new Script(readFileSync(filename, 'latin1'), { filename, cachedData: compiledCode() });
-script.runInThisContext()(require, filename, __dirname).run('NAME');
+load('BUNDLE')(require, __dirname, load).run('NAME');
