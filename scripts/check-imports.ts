@@ -15,7 +15,7 @@ const coreTiers: readonly (readonly string[])[] = [
   ['superblock', 'journal', 'btree', 'opened'],
   ['alloc', 'snapshots', 'data', 'fs', 'usage'],
   ['check', 'change'],
-  ['members', 'create', 'recovery', 'dump', 'explain', 'damage'],
+  ['members', 'create', 'recovery', 'dump', 'explain', 'scrub', 'damage'],
   ['everyday'],
 ];
 const coreMutual: readonly (readonly [string, string])[] = [['util', 'ondisk']];

@@ -188,6 +188,8 @@ export * from './report/answer-groups.ts';
 export * from './report/facts.ts';
 export * from './report/finding.ts';
 export * from './report/reporter.ts';
+export type { LostFile, LostRun } from './scrub/lost-files.ts';
+export * from './scrub/scrub.ts';
 export * from './snapshots/create-nodes.ts';
 export * from './snapshots/damage.ts';
 export * from './snapshots/delete-dead.ts';

@@ -1,3 +1,4 @@
 // The public door of @bcachefs-ts/fsck: the commands that check and repair.
 
 export { fsckCommand } from './command.ts';
+export { scrubCommand } from './scrub-command.ts';

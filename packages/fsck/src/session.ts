@@ -7,6 +7,7 @@ import {
   DeviceWrapper,
   declaredCompressionTypes,
   encryptionOf,
+  Filesystem,
   FilesystemWriter,
   getBits,
   type Key,
@@ -14,16 +15,19 @@ import {
   loadCompression,
   masterKey,
   memberPaths,
+  missingText,
   OverlayDevice,
   openDevice,
   openMembers,
   type PassName,
   type RecoverReport,
   type Reporter,
+  readReplayState,
   recover,
   type Superblock,
   sbBits,
   systemRandom,
+  UsageError,
 } from '@bcachefs-ts/core/engine';
 import { FSCK } from './exit-codes.ts';
 
@@ -105,8 +109,29 @@ export class Session {
     const devices = isDry ? this.#devices.map(device => new OverlayDevice(device)) : this.#devices;
     const set = openMembers(devices);
     const key = await this.#masterKey(set.newest.sb);
-    const now = secondsOf(this.#context.date());
+    const now = this.now();
     return new FilesystemWriter(set, { random: systemRandom, now: () => now, key, isRepair: true });
+  }
+
+  /** For reading: its master key is known from here on. @throws UsageError when members are missing, unless that is allowed */
+  async filesystem({ allowMissing = false }: { readonly allowMissing?: boolean } = {}): Promise<Filesystem> {
+    const set = openMembers(this.#devices);
+    if (set.missing.length > 0 && !allowMissing)
+      throw new UsageError(`${missingText(set)}; --allow_missing reads the others`, undefined, 'member_missing');
+    const key = await this.#masterKey(set.newest.sb);
+    return new Filesystem(set, readReplayState(set, key), key);
+  }
+
+  /** A writer for changes that are no repair of what keys say. @throws as FilesystemWriter does */
+  changer(): FilesystemWriter {
+    const set = openMembers(this.#devices);
+    const now = this.now();
+    return new FilesystemWriter(set, { random: systemRandom, now: () => now, key: this.#key?.master });
+  }
+
+  /** Seconds since 1970. */
+  now(): bigint {
+    return secondsOf(this.#context.date());
   }
 
   async run({ isDry, onCommit, ...options }: RunOptions): Promise<RecoverReport> {

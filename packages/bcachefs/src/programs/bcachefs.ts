@@ -288,6 +288,12 @@ const commands = [
     ...from(() => import('@bcachefs-ts/fsck'), 'fsckCommand'),
   },
   {
+    name: 'scrub',
+    summary: 'Verify all checksums, and repair bad copies from good ones',
+    heading: 'Checking and repairing',
+    ...from(() => import('@bcachefs-ts/fsck'), 'scrubCommand'),
+  },
+  {
     name: 'corrupt',
     summary: 'Damage an image on purpose, for tests',
     heading: byHand,

@@ -33,8 +33,11 @@ export const elsewhere: readonly ElsewhereRow[] = [
   kernel('fs failure-domains', 'says what the loss of each domain would cost', mounted),
   kernel('device online', 'adds a member to a mounted filesystem again', members),
   kernel('device offline', 'takes a member away from a mounted filesystem', members),
-  kernel('scrub', 'verifies and repairs the data of a mounted filesystem', byRestore),
-  kernel('data scrub', 'verifies and repairs the data of a mounted filesystem', byRestore),
+  kernel(
+    'data scrub',
+    'verifies and repairs the data of a mounted filesystem',
+    'scrub does it while it is not mounted',
+  ),
   kernel('data rereplicate', 'writes missing copies of data', mounted),
   kernel('data job', 'runs one of the background jobs', mounted),
   kernel('reconcile status', 'says what the background work is at', mounted),

@@ -136,9 +136,13 @@ export function spacePointers(source: Uint8Array, sizeSectors: number): SpacePoi
 
 /**
  * A key with its pointers changed.
- * @param change gives a pointer as it is to be. Undefined drops it, and its checksum entry with the last pointer that this applies to
+ * @param change gives a pointer as it is to be, or several that stand in its place, for copies that are stored alike. Undefined or none
+ * drops it, and its checksum entry with the last pointer that this applies to. One that leads elsewhere is in no stripe any more
  */
-export function withPointers(key: Key, change: (pointer: ExtentPtr) => ExtentPtr | undefined): Key {
+export function withPointers(
+  key: Key,
+  change: (pointer: ExtentPtr) => ExtentPtr | readonly ExtentPtr[] | undefined,
+): Key {
   const start = ENTRIES_AT[key.k.type];
   assert(start !== undefined, 'a key of a type that has pointers');
   const source = entryBytesOf(key);
@@ -153,10 +157,13 @@ export function withPointers(key: Key, change: (pointer: ExtentPtr) => ExtentPtr
     const end = Math.min(source.length, at + 8 * (ENTRY_U64S[type] ?? source.length));
     const entry = source.subarray(at, end);
     if (type === 0) {
-      const pointer = change(decodeExtentPtr(view.getBigUint64(at, true)));
-      if (pointer !== undefined) {
-        for (const before of [crc, stripe]) if (before !== undefined) kept.push(before);
+      const old = decodeExtentPtr(view.getBigUint64(at, true));
+      const changed = change(old) ?? [];
+      for (const pointer of Array.isArray(changed) ? (changed as readonly ExtentPtr[]) : [changed as ExtentPtr]) {
+        if (crc !== undefined) kept.push(crc);
         crc = undefined;
+        const isSamePlace = pointer.dev === old.dev && pointer.offset === old.offset;
+        if (stripe !== undefined && isSamePlace) kept.push(stripe);
         const word = new Uint8Array(8);
         viewOf(word).setBigUint64(0, encodeExtentPtr(pointer), true);
         kept.push(word);

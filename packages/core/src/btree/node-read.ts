@@ -123,6 +123,17 @@ export class NodeReader {
     throw allFailed(failures, where);
   }
 
+  /**
+   * Reads one replica of a node: for who wants to know whether it is sound, whatever the others are.
+   * @param replica one of those that btreePtrPlaces gives for the pointer
+   * @throws as read does, by what is wrong with this one
+   */
+  readReplica(btree: number, level: number, ptr: Key, replica: ExtentPtr): BtreeNode {
+    const where = { btree: btrees.nameOf(btree), level, pos: bposText(ptr.k.p) };
+    const { expected } = locate(where, () => expectation(btree, level, ptr, where));
+    return this.#attempt(expected, replica, false);
+  }
+
   #attempt(expected: Expected, replica: ExtentPtr, salvage: boolean): BtreeNode {
     const device = this.#source.device(replica.dev);
     if (device === undefined) {

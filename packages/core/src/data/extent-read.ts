@@ -9,19 +9,15 @@
 // Sources: io_read.c, extents.c (bch2_bkey_pick_read_device), v1.13.0; data/read.c, data/extents.c, v1.39.2.
 
 import type { FilesystemSource } from '../btree/source.ts';
-import { canChecksum, checksum } from '../checksum/checksum.ts';
-import { type Csum, csumEquals, csumText, NO_CSUM } from '../checksum/csum.ts';
+import { canChecksum } from '../checksum/checksum.ts';
+import { csumEquals } from '../checksum/csum.ts';
 import { decompress, UNCOMPRESSED_BYTES_MAX } from '../compress/decompress.ts';
 import { chacha20 } from '../crypto/chacha20.ts';
-import { extentNonce } from '../crypto/nonce.ts';
 import type { Bkey, Key } from '../ondisk/bkey.ts';
 import { bposText } from '../ondisk/bpos.ts';
-import { checksumTypes, checksumTypeText } from '../ondisk/checksum-types.ts';
-import { compressionTypes } from '../ondisk/compression-types.ts';
 import { assert, CorruptError, DeviceError, type Location, locate } from '../ondisk/errors.ts';
 import {
   decodeExtentEntries,
-  type ExtentCrc,
   type ExtentEntry,
   type ExtentPtr,
   type ExtentStripePtr,
@@ -37,6 +33,7 @@ import { SECTOR_BYTES } from '../util/sizes.ts';
 import { BucketGens } from './bucket-gens.ts';
 import { DecodePool } from './decode-pool.ts';
 import type { DataError, ReplicaFailure } from './finding.ts';
+import { type Encoding, liveProblem, macKeyOf, type Replica, replicasOf, verifyEncoded } from './replicas.ts';
 import { StripeReader } from './stripes.ts';
 
 export interface ExtentReadOptions {
@@ -99,29 +96,16 @@ export function extentContent({ k, value }: Key, btree = 'extents'): ExtentConte
   }
 }
 
+/** What an extent says that is marked as damaged. */
+export function poisonOf(entries: readonly ExtentEntry[], where: Location): CorruptError | undefined {
+  if (!entries.some(entry => entry.type === 'flags' && (entry.flags & POISONED) !== 0n)) return undefined;
+  return new CorruptError('extent_poisoned', where, 'the extent is marked as damaged: its data had been lost before');
+}
+
 /** One unwritten pointer is enough for the reference. */
 function pointersContent(entries: readonly ExtentEntry[]): ExtentContent {
   const isUnwritten = entries.some(entry => entry.type === 'ptr' && entry.unwritten);
   return isUnwritten ? { kind: 'unwritten' } : { kind: 'data', entries };
-}
-
-/** How the bytes are stored that a pointer points to. Sizes in sectors. Mirrors struct bch_extent_crc_unpacked. */
-interface Encoding {
-  readonly csumType: number;
-  readonly csum: Csum;
-  readonly compressionType: number;
-  readonly isCompressed: boolean;
-  readonly compressedSectors: number;
-  readonly uncompressedSectors: number;
-  /** Where the live part begins in what was encoded. */
-  readonly offsetSectors: number;
-  readonly nonceSectors: number;
-}
-
-interface Replica {
-  readonly ptr: ExtentPtr;
-  readonly encoding: Encoding;
-  readonly stripePtr: ExtentStripePtr | undefined;
 }
 
 interface Attempt extends Replica {
@@ -161,8 +145,6 @@ interface Prepared {
 const POOL_AFTER_BYTES = 16 * 2 ** 20;
 
 const NO_BYTES = new Uint8Array(0);
-const INCOMPRESSIBLE = compressionTypes.idOf('incompressible');
-
 export interface DataReaderOptions {
   /** Called with parts of the alloc btree that are lost, where generations stand. */
   readonly onDamage?: ((damage: Damage) => void) | undefined;
@@ -304,14 +286,7 @@ export class DataReader {
   }
 
   #readData(entries: readonly ExtentEntry[], want: Want, options: ExtentReadOptions): DataError | undefined {
-    const isPoisoned = entries.some(entry => entry.type === 'flags' && (entry.flags & POISONED) !== 0n);
-    const poison = isPoisoned
-      ? new CorruptError(
-          'extent_poisoned',
-          want.where,
-          'the extent is marked as damaged: its data had been lost before',
-        )
-      : undefined;
+    const poison = poisonOf(entries, want.where);
     if (poison !== undefined && !options.ignoreErrors) throw poison;
 
     const replicas = replicasOf(entries, want.k);
@@ -461,36 +436,9 @@ export class DataReader {
 
   /** @param raw the encoded extent, decrypted in place */
   #verifyAndDecrypt(raw: Uint8Array, encoding: Encoding, k: Bkey, where: Location, isVerified: boolean): void {
-    const { csumType } = encoding;
-    if (csumType === 0) return;
-    const isEncrypted = checksumTypes.byId(csumType)?.isEncryption ?? false;
-    const { key } = this.source;
-    const nonce = isEncrypted
-      ? extentNonce(
-          { hi: k.bversion_hi, lo: k.bversion_lo },
-          {
-            compressionType: encoding.compressionType,
-            uncompressedSectors: encoding.uncompressedSectors,
-            nonceSectors: encoding.nonceSectors,
-          },
-        )
-      : undefined;
-    const mac = key === undefined || nonce === undefined ? undefined : { key, nonce };
-    if (!canChecksum(csumType, mac)) {
-      if (isEncrypted) {
-        throw new CorruptError('data_read_no_encryption_key', where, 'encrypted data, and the filesystem has no key');
-      }
-      throw new CorruptError('ptr_crc_csum_type_unknown', where, `checksum type ${checksumTypeText(csumType)}`);
-    }
-    if (isVerified) {
-      const computed = checksum(csumType, raw, mac);
-      if (!csumEquals(computed, encoding.csum)) {
-        const found = csumText(csumType, computed);
-        const expected = csumText(csumType, encoding.csum);
-        const detail = `${checksumTypeText(csumType)} of ${raw.length} bytes is ${found}, expected ${expected}`;
-        throw new CorruptError('data_read_csum_err', where, detail);
-      }
-    }
+    const mac = isVerified
+      ? verifyEncoded(raw, encoding, k, this.source.key, where)
+      : macKeyOf(encoding, k, this.source.key, where);
     if (mac !== undefined) chacha20(mac.key, mac.nonce, raw);
   }
 
@@ -501,69 +449,6 @@ export class DataReader {
     if (this.#scratch.length < bytes) this.#scratch = new Uint8Array(Math.max(bytes, 2 ** 17));
     return this.#scratch.subarray(0, bytes);
   }
-}
-
-/** Each pointer with the checksum entry that applies to it. Mirrors bkey_for_each_ptr_decode. */
-function replicasOf(entries: readonly ExtentEntry[], k: Bkey): readonly Replica[] {
-  const replicas: Replica[] = [];
-  let encoding: Encoding = {
-    csumType: 0,
-    csum: NO_CSUM,
-    compressionType: 0,
-    isCompressed: false,
-    compressedSectors: k.size,
-    uncompressedSectors: k.size,
-    offsetSectors: 0,
-    nonceSectors: 0,
-  };
-  let stripePtr: ExtentStripePtr | undefined;
-  for (const entry of entries) {
-    switch (entry.type) {
-      case 'crc32':
-      case 'crc64':
-      case 'crc128':
-        encoding = encodingOf(entry);
-        break;
-      case 'stripe_ptr':
-        stripePtr = entry;
-        break;
-      case 'ptr':
-        replicas.push({ ptr: entry, encoding, stripePtr });
-        stripePtr = undefined;
-        break;
-    }
-  }
-  return replicas;
-}
-
-function encodingOf(crc: ExtentCrc): Encoding {
-  return {
-    csumType: crc.csum_type,
-    csum: { lo: crc.csum_lo, hi: crc.csum_hi },
-    compressionType: crc.compression_type,
-    isCompressed: crc.compression_type !== 0 && crc.compression_type !== INCOMPRESSIBLE,
-    compressedSectors: crc.compressed_size,
-    uncompressedSectors: crc.uncompressed_size,
-    offsetSectors: crc.offset,
-    nonceSectors: crc.nonce,
-  };
-}
-
-/** Why the sizes contradict each other. Keys with these faults are dropped on reading; who reads without judging meets them here. */
-function liveProblem(encoding: Encoding, k: Bkey): { readonly error: FaultName; readonly detail: string } | undefined {
-  const { offsetSectors, uncompressedSectors, compressedSectors, isCompressed, compressionType } = encoding;
-  if (compressionTypes.byId(compressionType) === undefined) {
-    return { error: 'ptr_crc_compression_type_unknown', detail: `compression type ${compressionType}` };
-  }
-  if (offsetSectors + k.size > uncompressedSectors) {
-    const detail = `${k.size} sectors at offset ${offsetSectors} of ${uncompressedSectors}`;
-    return { error: 'ptr_crc_uncompressed_size_too_small', detail };
-  }
-  if (!isCompressed && compressedSectors !== uncompressedSectors) {
-    const detail = `not compressed, but ${compressedSectors} sectors on disk and ${uncompressedSectors} of data`;
-    return { error: 'ptr_crc_uncompressed_size_mismatch', detail };
-  }
-  return undefined;
 }
 
 /** Lower is better: copies that are not only cached first, then those of which less has to be read. */

@@ -40,6 +40,13 @@ export interface RebuildRequest {
   readonly where: Location;
 }
 
+/** Some sectors of a block of parity. */
+export interface ParityPiece {
+  readonly dev: number;
+  readonly sectors: number;
+  readonly problem: DataError | undefined;
+}
+
 /** A block that cannot be used for a piece, and why. */
 type BlockFailure = DataError;
 
@@ -84,6 +91,29 @@ export class StripeReader {
       );
       at = until;
     }
+  }
+
+  /**
+   * Reads the blocks of parity of a stripe, and compares them with its checksums. Of a stripe without checksums only whether they can be read.
+   * @yields once for each block and piece: what is wrong with it, if anything
+   */
+  *checkParity(idx: number, where: Location): Generator<ParityPiece, void, void> {
+    const found = this.#stripe(idx, where);
+    const pieceSectors = pieceSize(found);
+    const into = new Uint8Array(Math.min(pieceSectors, found.sectors) * SECTOR_BYTES);
+    for (let block = Math.max(0, found.nr_blocks - found.nr_redundant); block < found.nr_blocks; block++) {
+      for (let first = 0; first < found.sectors; first += pieceSectors) {
+        const end = Math.min(first + pieceSectors, found.sectors);
+        const piece = new StripePiece(this.#source, this.#gens, { stripe: found, idx, first, end }, where);
+        const bytes = into.subarray(0, (end - first) * SECTOR_BYTES);
+        yield { dev: found.ptrs[block]!.dev, sectors: end - first, problem: piece.problemOf(block, bytes) };
+      }
+    }
+  }
+
+  /** How many blocks of a stripe may be lost without loss. @throws as rebuild does for a stripe that is not there */
+  redundancyOf(idx: number, where: Location): number {
+    return this.#stripe(idx, where).nr_redundant;
   }
 
   #stripe(idx: number, where: Location): Stripe {
@@ -246,13 +276,14 @@ class StripePiece implements StripeRange {
 
   /** @returns whether `into` has now what the block held when the stripe was made; if not, it is noted why */
   #read(nr: number, into: Uint8Array): boolean {
-    const failure = this.#attempt(nr, into);
+    const failure = this.problemOf(nr, into);
     if (failure === undefined) return true;
     this.#failed.set(nr, failure);
     return false;
   }
 
-  #attempt(nr: number, into: Uint8Array): BlockFailure | undefined {
+  /** Reads a block's piece. @returns what is wrong with it */
+  problemOf(nr: number, into: Uint8Array): BlockFailure | undefined {
     const ptr = this.stripe.ptrs[nr]!;
     const device = this.source.device(ptr.dev);
     if (device === undefined) {

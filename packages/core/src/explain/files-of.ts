@@ -2,7 +2,7 @@
 // hides a key in a snapshot is the snapshots room's; the names are the fs room's.
 
 import { FileTree } from '../fs/file-tree.ts';
-import { pathsOf } from '../fs/paths.ts';
+import { type FilePath, pathsOf } from '../fs/paths.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposInode, bposOffset, bposSnapshot, compareBpos } from '../ondisk/bpos.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
@@ -21,6 +21,11 @@ const FILES_MAX = 256;
 /** Subvolumes that are asked whether they see a key; thousands of snapshots see it alike. */
 const SUBVOLUMES_MAX = 1024;
 
+/** Inodes whose paths are remembered. */
+const PATHS_KEPT = 1024;
+/** Files with several names of which all are searched for; of further ones the name that the inode knows is given. */
+const SEARCHES_MAX = 1000;
+
 const REFLINK_P = keyTypes.idOf('reflink_p');
 const NO_FILES: FileReferences = { list: [], hasMore: false };
 
@@ -38,15 +43,33 @@ export interface WantedPart {
   readonly byte: number | undefined;
 }
 
+export interface FileFinderOptions {
+  /** Files that are listed of one key. */
+  readonly filesMax?: number;
+  /** Subvolumes that are asked whether they see a key. */
+  readonly subvolumesMax?: number;
+}
+
 export class FileFinder {
   readonly #source: Filesystem;
   readonly #onDamage: (damage: Damage) => void;
+  readonly #filesMax: number;
+  readonly #subvolumesMax: number;
   #table: SnapshotTable | undefined;
   readonly #trees = new Map<number, FileTree>();
+  /** Of inodes that were asked for lately: a file has many extents. */
+  readonly #paths = new Map<string, readonly FilePath[]>();
+  #searches = 0;
 
-  constructor(source: Filesystem, onDamage: (damage: Damage) => void) {
+  constructor(
+    source: Filesystem,
+    onDamage: (damage: Damage) => void,
+    { filesMax = FILES_MAX, subvolumesMax = SUBVOLUMES_MAX }: FileFinderOptions = {},
+  ) {
     this.#source = source;
     this.#onDamage = onDamage;
+    this.#filesMax = filesMax;
+    this.#subvolumesMax = subvolumesMax;
   }
 
   get table(): SnapshotTable {
@@ -92,7 +115,7 @@ export class FileFinder {
       const exact = byte === undefined ? undefined : offset + (byte % SECTOR_BYTES);
       const found = this.#references('extents', pointer, bposInode(k.p), exact, range);
       list.push(...found.list);
-      if (found.hasMore || list.length >= FILES_MAX) return { list: list.slice(0, FILES_MAX), hasMore: true };
+      if (found.hasMore || list.length >= this.#filesMax) return { list: list.slice(0, this.#filesMax), hasMore: true };
     }
     return { list, hasMore: false };
   }
@@ -106,19 +129,31 @@ export class FileFinder {
   ): FileReferences {
     const list: FileReference[] = [];
     const candidates = this.#subvolumesSeeing(bposSnapshot(key.k.p));
-    for (const { id, snapshot } of candidates.slice(0, SUBVOLUMES_MAX)) {
+    for (const { id, snapshot } of candidates.slice(0, this.#subvolumesMax)) {
       const view = this.#source.btree(btree);
       const seen = visibleKeyAt(view, this.table, snapshot, key.k.p, { onDamage: this.#onDamage });
       if (seen === undefined || compareBpos(seen.k.p, key.k.p) !== 0) continue;
-      if (list.length === FILES_MAX) return { list, hasMore: true };
+      if (list.length === this.#filesMax) return { list, hasMore: true };
       const tree = this.#tree(id);
       if (tree === undefined) continue;
       const node = tree.node(inum);
-      const isLinked = node !== undefined && node.inode.bi_nlink > 0;
-      const paths = pathsOf(tree, inum, { search: isLinked ? 'all' : 'fallback' });
+      const paths = this.#pathsOf(tree, id, inum, node !== undefined && node.inode.bi_nlink > 0);
       list.push({ inum, subvolume: id, snapshot, sizeBytes: node?.inode.bi_size, paths, offset, range });
     }
-    return { list, hasMore: candidates.length > SUBVOLUMES_MAX };
+    return { list, hasMore: candidates.length > this.#subvolumesMax };
+  }
+
+  #pathsOf(tree: FileTree, subvolume: number, inum: bigint, isLinked: boolean): readonly FilePath[] {
+    const id = `${subvolume}:${inum}`;
+    const known = this.#paths.get(id);
+    if (known !== undefined) return known;
+    if (this.#paths.size >= PATHS_KEPT) this.#paths.clear();
+    // A search reads all names of the subvolume.
+    const searchesAll = isLinked && this.#searches < SEARCHES_MAX;
+    if (searchesAll) this.#searches++;
+    const paths = pathsOf(tree, inum, { search: searchesAll ? 'all' : 'fallback' });
+    this.#paths.set(id, paths);
+    return paths;
   }
 
   /** Subvolumes whose snapshot is this one or below it. Without any table there is one subvolume, as for FileTree. */

@@ -123,7 +123,7 @@ function recoveryOf(
   return { sb, source, candidates, places, isLayoutSound, isIntact };
 }
 
-function layoutAgrees(device: BlockDevice, sb: Superblock): boolean {
+export function layoutAgrees(device: BlockDevice, sb: Superblock): boolean {
   try {
     const layout = readLayout(device);
     return layout.sb_offset.every((offset, i) => offset === sb.layout.sb_offset[i]);
