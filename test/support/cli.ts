@@ -31,7 +31,7 @@ import {
   treeCommand,
 } from '@bcachefs-ts/files';
 import { formatCommand, imageCreateCommand, imageUpdateCommand } from '@bcachefs-ts/format';
-import { fsckCommand } from '@bcachefs-ts/fsck';
+import { fsckCommand, scrubCommand } from '@bcachefs-ts/fsck';
 import { corruptCommand, killBtreeNodeCommand, kvdbCommand } from '@bcachefs-ts/inspect';
 import {
   recoverSuperCommand,
@@ -83,6 +83,7 @@ const commands = {
   'remove-passphrase': removePassphraseCommand,
   'recovery-pass': recoveryPassCommand,
   'reset-counters': resetCountersCommand,
+  scrub: scrubCommand,
   'set-fs-option': setFsOptionCommand,
   'set-passphrase': setPassphraseCommand,
   'show-super': showSuperCommand,

@@ -22,6 +22,7 @@ export function validator(
     | 'get-file-option'
     | 'image-update'
     | 'subvolume-list-snapshots'
+    | 'scrub'
     | 'undo',
 ): (value: unknown) => readonly unknown[] {
   // Properties of a key are declared in one schema and required in the one that refers to it.

@@ -64,7 +64,7 @@ export const scrubCommand = defineStreamCommand({
     { code: FSCK.corrected, means: 'bad copies were replaced by good ones' },
     { code: FSCK.uncorrected, means: 'something is bad and was left as it is: with --dry_run all that is found' },
     { code: FSCK.operational, means: 'it could not be read, or not be repaired: a device, a version' },
-    { code: FSCK.usage, means: 'the command line is wrong, or help was asked for' },
+    { code: FSCK.usage, means: 'the command line is wrong, or a member is missing' },
     { code: FSCK.cancelled, means: 'stopped by the user' },
     { code: FSCK.bug, means: 'a bug in bcachefs-ts; the stack trace is on stderr' },
   ],

@@ -72,10 +72,11 @@ export function* scrubSummaryLines(summary: ScrubSummary): Generator<string> {
 
 const copies = (count: number): string => (count === 1 ? '1 copy' : `${count} copies`);
 
-/** As bcachefs-tools has it. */
+/** As bcachefs-tools has it, with room for long names. */
 function tableText({ members }: ScrubReport): string {
   const out = new PrintBuffer();
-  for (const columns of [16, 12, 12, 12, 12, 6]) out.pushTabStop(columns);
+  const nameColumns = Math.max(16, ...members.map(({ name }) => (name?.length ?? 0) + 2));
+  for (const columns of [nameColumns, 12, 12, 12, 12, 6]) out.pushTabStop(columns);
   out.print('device\tchecked\rcorrected\runcorrected\rtotal\r');
   for (const { name, checkedBytes, correctedBytes, uncorrectedBytes, totalBytes } of members) {
     out.newline();

@@ -122,7 +122,7 @@ export class Session {
     return new Filesystem(set, readReplayState(set, key), key);
   }
 
-  /** A writer for changes that are no repair of what keys say. @throws as FilesystemWriter does */
+  /** A writer as any other command has it: what keys say is not repaired with it. @throws as FilesystemWriter does */
   changer(): FilesystemWriter {
     const set = openMembers(this.#devices);
     const now = this.now();

@@ -472,7 +472,7 @@ class Scrub {
     }
   }
 
-  /** @throws what is no reason to go on only reading */
+  /** @throws what only reading on is not the answer to */
   #refuse(thrown: unknown): void {
     const isRefusal =
       thrown instanceof IncompatibleError ||
