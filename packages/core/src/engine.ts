@@ -184,6 +184,7 @@ export * from './ondisk/versions.ts';
 export * from './opened/filesystem.ts';
 export * from './probe/index.ts';
 export * from './recovery/recover.ts';
+export * from './recovery/sound-sections.ts';
 export * from './report/answer-groups.ts';
 export * from './report/facts.ts';
 export * from './report/finding.ts';

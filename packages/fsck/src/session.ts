@@ -9,6 +9,7 @@ import {
   encryptionOf,
   Filesystem,
   FilesystemWriter,
+  type Finding,
   getBits,
   type Key,
   loadChecksums,
@@ -18,6 +19,7 @@ import {
   missingText,
   OverlayDevice,
   openDevice,
+  openMember,
   openMembers,
   type PassName,
   type RecoverReport,
@@ -26,6 +28,8 @@ import {
   recover,
   type Superblock,
   sbBits,
+  soundJournals,
+  soundSections,
   systemRandom,
   UsageError,
 } from '@bcachefs-ts/core/engine';
@@ -94,7 +98,7 @@ export class Session {
 
   /** The newest superblock. */
   get superblock(): Superblock {
-    return openMembers(this.#devices).newest.sb;
+    return soundSections(this.#devices.map(openMember)).set.newest.sb;
   }
 
   /** It was unmounted, and nothing has noted errors since. */
@@ -106,11 +110,18 @@ export class Session {
 
   /** A writer whose changes are kept in memory, or not. */
   async writer(isDry: boolean): Promise<FilesystemWriter> {
+    return (await this.#open(isDry)).writer;
+  }
+
+  /** The same, and what had to be corrected for it. */
+  async #open(isDry: boolean): Promise<{ readonly writer: FilesystemWriter; readonly corrected: readonly Finding[] }> {
     const devices = isDry ? this.#devices.map(device => new OverlayDevice(device)) : this.#devices;
-    const set = openMembers(devices);
-    const key = await this.#masterKey(set.newest.sb);
+    const sound = soundSections(devices.map(openMember));
+    const key = await this.#masterKey(sound.set.newest.sb);
+    const { set, findings: corrected } = soundJournals(sound, key);
     const now = this.now();
-    return new FilesystemWriter(set, { random: systemRandom, now: () => now, key, isRepair: true });
+    const writer = new FilesystemWriter(set, { random: systemRandom, now: () => now, key, isRepair: true });
+    return { writer, corrected };
   }
 
   /** For reading: its master key is known from here on. @throws UsageError when members are missing, unless that is allowed */
@@ -135,8 +146,8 @@ export class Session {
   }
 
   async run({ isDry, onCommit, ...options }: RunOptions): Promise<RecoverReport> {
-    const writer = await this.writer(isDry);
-    return recover(writer, { ...options, onCommit: () => onCommit(writer) });
+    const { writer, corrected } = await this.#open(isDry);
+    return recover(writer, { ...options, corrected, onCommit: () => onCommit(writer) });
   }
 
   close(): void {

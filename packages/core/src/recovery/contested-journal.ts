@@ -22,7 +22,7 @@ import { type Finding, findingOf } from '../report/finding.ts';
 import { type MemberSet, memberSetOf, type OpenMember } from '../superblock/member-set.ts';
 
 /** Fewer than a kernel opens a journal with. */
-const JOURNAL_BUCKETS_MIN = 8;
+export const JOURNAL_BUCKETS_MIN = 8;
 
 export interface ContestedJournal {
   readonly findings: readonly Finding[];
@@ -62,7 +62,7 @@ export function contestedJournal(filesystem: Filesystem): ContestedJournal | und
 const bucketsOf = ({ device, sb }: OpenMember): readonly number[] =>
   journalBuckets(journalRangesOf({ device, sb, problems: new JournalProblems() }));
 
-const withJournal = (sb: Superblock, buckets: readonly number[]): Superblock =>
+export const withJournal = (sb: Superblock, buckets: readonly number[]): Superblock =>
   withSection(withSection(sb, 'journal', undefined), 'journal_v2', encodeJournalV2(journalRanges(buckets)));
 
 /** What the alloc keys say of a bucket of the journal. Where they cannot be read, the pointers are asked. */
@@ -79,7 +79,7 @@ function isOfOthers(filesystem: Filesystem, dev: number, bucket: number): boolea
 }
 
 /** Buckets of a device that the alloc keys have for the journal's. */
-function notedBuckets(filesystem: Filesystem, dev: number): readonly number[] {
+export function notedBuckets(filesystem: Filesystem, dev: number): readonly number[] {
   const member = memberAt(filesystem.sb, dev);
   if (member === undefined) return [];
   const buckets: number[] = [];

@@ -56,6 +56,8 @@ export interface RecoverOptions {
   readonly isWanted?: ((pass: PassName) => boolean) | undefined;
   /** Everything that says what is in which bucket is made anew, whatever it says. */
   readonly reconstructAlloc?: boolean;
+  /** What had to be corrected in the superblocks before there could be a writer (sound-sections.ts). */
+  readonly corrected?: readonly Finding[];
   /** Called with each key that is given up, and why. */
   readonly onDropped?: ((btree: number, key: Key, reason: string) => void) | undefined;
   /** Called when all is decided, before the commit: what it throws gives the repair up. */
@@ -119,6 +121,9 @@ class Recovery {
     const { replay } = this.#filesystem;
     const isReplay = replay.from === 'journal';
     if (replay.from === 'uninitialized') return { seq: undefined, isReplay: false, rounds: 0, remaining: new Map() };
+    // All that is read stands on it.
+    const { corrected = [] } = this.#options;
+    if (corrected.map(one => this.#reporter.found(one)).includes('ignore')) this.#reporter.leaveRest();
     if (!this.#settleJournal()) return { seq: undefined, isReplay, rounds: 0, remaining: new Map() };
     this.#reportOpening();
     const isRebuilt = this.#repairTopology();
@@ -176,7 +181,8 @@ class Recovery {
     for (const { device, reading } of set.members) {
       for (const { error, message, sector } of reading.failures)
         this.#reporter.found(findingOf({ error, detail: message }, { device: device.name, sector }));
-      for (const problem of reading.problems) this.#reporter.found(findingOf(problem, problem.where));
+      for (const problem of reading.problems)
+        if (!this.#isCorrected(problem.detail)) this.#reporter.found(findingOf(problem, problem.where));
     }
     for (const problem of replay.problems) this.#reporter.found(problem, { pass: 'journal_replay' });
     if (replay.from === 'clean') this.#compareRoots();
@@ -187,6 +193,11 @@ class Recovery {
       const survey = surveyBtree(this.#filesystem, id);
       if (survey.findings.length > 0 && this.#areAgreed(survey.findings)) this.#writer.replaceRoot(id, undefined);
     }
+  }
+
+  /** What was said before of the superblocks. */
+  #isCorrected(detail: string): boolean {
+    return (this.#options.corrected ?? []).some(one => one.detail === detail);
   }
 
   /** A clean filesystem's newest journal entry has the roots that its superblock has. */

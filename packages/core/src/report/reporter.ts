@@ -95,7 +95,7 @@ export interface ReporterOptions {
 const LEFT_MAX = 10_000;
 
 /** Why the rest stays as it is: somebody quit, or preening met what is not safe. */
-export type StopReason = 'quit' | 'unsafe';
+export type StopReason = 'quit' | 'unsafe' | 'unknown';
 
 export class Reporter {
   readonly #options: ReporterOptions;
@@ -118,6 +118,11 @@ export class Reporter {
   /** Set when nothing more will be repaired: a pass that only looks for what it could repair may end. */
   get stopped(): StopReason | undefined {
     return this.#stopped;
+  }
+
+  /** Nothing is repaired from now on: too much of the filesystem is not there to be judged. */
+  leaveRest(): void {
+    this.#stopped ??= 'unknown';
   }
 
   /** @returns whether it is to be repaired */
