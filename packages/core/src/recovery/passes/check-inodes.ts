@@ -104,6 +104,7 @@ class InodeCheck {
         inode.str_hash = type;
       });
     }
+    this.#checkFormerRoot(first, row);
     const hasChild = this.#hasChild(first, row);
     if (hasChild !== rows.has(row, HAS_CHILD_SNAPSHOT)) {
       const found = finding('inode_has_child_snapshots_wrong', where(), { found: !hasChild, expected: hasChild });
@@ -139,6 +140,23 @@ class InodeCheck {
       inode.bi_subvol = heir?.bi_subvol ?? 0;
       inode.bi_parent_subvol = heir?.bi_parent_subvol ?? 0;
       if (heir === undefined) return;
+      inode.bi_dir = heir.bi_dir;
+      inode.bi_dir_offset = heir.bi_dir_offset;
+    });
+  }
+
+  /** Of the root of a subvolume every version is one. */
+  #checkFormerRoot(first: number, row: number): void {
+    const { rows } = this.#index;
+    if (rows.direntType(row) === rows.direntType(first) || !rows.has(row, IS_DIRECTORY)) return;
+    if (rows.columns.subvolume[row] !== 0 || this.#context.unreadable.has('subvolumes')) return;
+    const heir = this.#heirOf(row);
+    if (heir === undefined) return;
+    const facts = { seed: rows.columns.seed[row]!, type: rows.direntType(row) };
+    const found = finding('inode_snapshot_mismatch', placeOf(this.#context, this.#index, row), facts);
+    this.#offerRow(found, row, inode => {
+      inode.bi_subvol = heir.bi_subvol;
+      inode.bi_parent_subvol = heir.bi_parent_subvol;
       inode.bi_dir = heir.bi_dir;
       inode.bi_dir_offset = heir.bi_dir_offset;
     });

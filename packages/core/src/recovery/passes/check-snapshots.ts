@@ -12,8 +12,18 @@ import { type Finding, finding } from '../../report/finding.ts';
 import type { Pass, PassContext } from '../pass.ts';
 import { inodeIndex } from './inode-index.ts';
 import { makeHome } from './reconstruct-snapshots.ts';
-import { asChildren, HAS_SUBVOLUME, IS_DELETED, idPlace, SnapshotKeys, WILL_DELETE } from './snapshot-keys.ts';
+import {
+  asChildren,
+  HAS_NO_KEYS,
+  HAS_SUBVOLUME,
+  IS_DELETED,
+  idPlace,
+  SnapshotKeys,
+  WILL_DELETE,
+} from './snapshot-keys.ts';
 
+/** Flags of what is being deleted. */
+const DYING = WILL_DELETE | IS_DELETED | HAS_NO_KEYS;
 /** The key of a node has a depth and a skiplist from this length on. */
 const DEPTH_BYTES = 40;
 
@@ -93,20 +103,19 @@ class SnapshotCheck {
     const { nodes } = this.#keys;
     const homes = new Map([...this.#keys.subvolumes].map(([subvol, { snapshot }]) => [snapshot, subvol]));
     for (const [id, node] of [...nodes]) {
-      if (node.flags & IS_DELETED) continue;
       const living = this.#keys.children(id).length === 0 ? homes.get(id) : undefined;
       if (living !== undefined) this.#checkHome(id, node, living);
-      else this.#checkEmpty(id, node);
+      else if ((node.flags & IS_DELETED) === 0) this.#checkEmpty(id, node);
     }
   }
 
   /** A leaf that a subvolume lives in. */
   #checkHome(id: number, node: Snapshot, subvol: number): void {
-    const flags = (node.flags & ~WILL_DELETE) | HAS_SUBVOLUME;
+    const flags = (node.flags & ~DYING) | HAS_SUBVOLUME;
     if (node.subvol === subvol && node.flags === flags) return;
     const where = idPlace('snapshots', id);
     let found: Finding;
-    if (node.flags & WILL_DELETE) found = finding('snapshot_should_not_have_subvol', where, { subvolume: subvol });
+    if (node.flags & DYING) found = finding('snapshot_should_not_have_subvol', where, { subvolume: subvol });
     else if (node.subvol !== subvol && node.subvol !== 0 && !this.#keys.subvolumes.has(node.subvol))
       found = finding('subvol_missing', where, { subvolume: node.subvol });
     else found = finding('snapshot_subvol_backref_wrong', where, { found: node.subvol, expected: subvol });

@@ -52,14 +52,18 @@ export const reconstructSnapshots: Pass = {
   },
 };
 
-/** A subvolume that names a snapshot which never was, while a leaf says that the subvolume lives in it. */
+/** A subvolume that names a snapshot which never was, or has children, while a leaf says that the subvolume lives in it. */
 function bringHome(context: PassContext, keys: SnapshotKeys): void {
   const { rows } = inodeIndex(context);
   for (const [id, { snapshot }] of [...keys.subvolumes]) {
-    if (keys.nodes.has(snapshot) || rows.columns.snapshot.subarray(0, rows.count).includes(snapshot)) continue;
+    const isInner = keys.children(snapshot).length > 0;
+    const isThere = keys.nodes.has(snapshot) || rows.columns.snapshot.subarray(0, rows.count).includes(snapshot);
+    if (isThere && !isInner) continue;
     const [home, ...others] = homesOf(keys, id).filter(one => keys.children(one).length === 0);
     if (home === undefined || others.length > 0) continue;
-    const found = finding('snapshot_node_missing', idPlace('subvolumes', id), { as: 'snapshot', snapshot });
+    const found = isInner
+      ? finding('snapshot_should_not_have_subvol', idPlace('snapshots', snapshot), { subvolume: id })
+      : finding('snapshot_node_missing', idPlace('subvolumes', id), { as: 'snapshot', snapshot });
     if (context.reporter.found(found, { after: `snapshot ${home}` }) === 'fix')
       keys.editSubvolume(id, { snapshot: home });
   }

@@ -18,6 +18,7 @@ import { keysOf } from './inode-index.ts';
 export const WILL_DELETE = 1;
 export const HAS_SUBVOLUME = 2;
 export const IS_DELETED = 4;
+export const HAS_NO_KEYS = 8;
 /** Bits of the flags of subvolumes. */
 export const IS_SNAPSHOT = 2;
 export const IS_UNLINKED_SUBVOLUME = 4;
@@ -45,10 +46,13 @@ export class SnapshotKeys {
     tx.update('snapshots', makeKey(keyTypes.idOf('snapshot'), idPos(id), snapshot.encode(whole)));
   }
 
-  /** Changes some of a node that is there. */
+  /** Changes some of a node that is there. Its skiplist goes by its parent: nothing below that may be in it. */
   editNode(id: number, fields: Partial<Snapshot>): void {
     const node = this.nodes.get(id);
-    if (node !== undefined) this.writeNode(id, { ...node, ...fields });
+    if (node === undefined) return;
+    const { parent } = fields;
+    const skip = parent === undefined ? {} : { skip: [parent, parent, parent] };
+    this.writeNode(id, { ...node, ...skip, ...fields });
   }
 
   deleteNode(id: number): void {
