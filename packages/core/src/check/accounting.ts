@@ -25,7 +25,10 @@ const ACCOUNTING = keyTypes.idOf('accounting');
 
 export class Counters {
   readonly #version: number;
+  /** By position. */
   readonly #counters = new Map<string, Counter>();
+  /** By what is counted: each extent adds to some of them, and making a position takes longer than that. */
+  readonly #known = new Map<string, Counter>();
   readonly #replicas = new Map<string, ReplicasEntry>();
   readonly inums = new InumCounters();
 
@@ -34,15 +37,25 @@ export class Counters {
   }
 
   add(counted: Counted, values: readonly number[]): void {
+    const name = nameOf(counted);
+    let counter = this.#known.get(name);
+    if (counter === undefined) {
+      counter = this.#counterAt(counted, values.length);
+      this.#known.set(name, counter);
+    }
+    for (let i = 0; i < values.length; i++) counter.values[i] = (counter.values[i] ?? 0) + values[i]!;
+  }
+
+  #counterAt(counted: Counted, count: number): Counter {
     const pos = accountingBpos(counted, { version: this.#version });
     const id = pos.join();
     let counter = this.#counters.get(id);
     if (counter === undefined) {
-      counter = { pos, values: values.map(() => 0), isSeen: false };
+      counter = { pos, values: Array.from({ length: count }, () => 0), isSeen: false };
       this.#counters.set(id, counter);
       if (counted.type === 'replicas') this.#replicas.set(id, counted.entry);
     }
-    for (const [i, value] of values.entries()) counter.values[i] = (counter.values[i] ?? 0) + value;
+    return counter;
   }
 
   /** Devices are sorted here, as their order does not matter. */
@@ -92,20 +105,20 @@ export class Counters {
     const ID = btrees.idOf('accounting');
     for (const { k, value } of context.keys('accounting')) {
       if (k.type !== ACCOUNTING) continue;
-      const where = keyPlace(ID, k.p);
+      const where = () => keyPlace(ID, k.p);
       const found = accounting.decode(value).counters.map(Number);
       const counted = accountingPos(k.p, { version: this.#version });
       if (counted.type === 'inum') {
         const expected = this.inums.take(counted.inum);
         if (!isSame(found, expected))
-          report.add('accounting_inum_mismatch', where, { inum: counted.inum, found, expected });
+          report.add('accounting_inum_mismatch', where(), { inum: counted.inum, found, expected });
         continue;
       }
       const counter = this.#counters.get(k.p.join());
       if (counter !== undefined) counter.isSeen = true;
       const expected = counter?.values;
       if (!isSame(found, expected ?? []))
-        report.add('accounting_mismatch', where, { counter: counted, found, expected });
+        report.add('accounting_mismatch', where(), { counter: counted, found, expected });
     }
     for (const { pos, values, isSeen } of this.#counters.values()) {
       if (isSeen || isSame(values, [])) continue;
@@ -128,6 +141,34 @@ export class Counters {
       if (isSame(this.#counters.get(id)?.values ?? [], []) || listed.has(replicasEntryText(entry))) continue;
       context.report.add('ptr_to_missing_replicas_entry', { field: 'replicas' }, { entry });
     }
+  }
+}
+
+function nameOf(counted: Counted): string {
+  switch (counted.type) {
+    case 'nr_inodes':
+    case 'rebalance_work':
+      return counted.type;
+    case 'persistent_reserved':
+      return `reserved ${counted.nr_replicas}`;
+    case 'replicas': {
+      const { data_type, nr_required, devs } = counted.entry;
+      return `replicas ${data_type} ${nr_required} ${devs.length === 1 ? devs[0] : devs.join()}`;
+    }
+    case 'dev_data_type':
+      return `type ${counted.dev} ${counted.data_type}`;
+    case 'compression':
+      return `compression ${counted.compression_type}`;
+    case 'snapshot':
+      return `snapshot ${counted.id} ${counted.btree}`;
+    case 'btree':
+      return `btree ${counted.id}`;
+    case 'inum':
+      return `inum ${counted.inum}`;
+    case 'reconcile_work':
+      return `reconcile ${counted.work}`;
+    case 'dev_leaving':
+      return `leaving ${counted.dev}`;
   }
 }
 

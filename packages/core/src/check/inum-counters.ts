@@ -42,13 +42,15 @@ export class InumCounters {
 
   *left(): Generator<{ readonly inum: bigint; readonly values: readonly number[] }> {
     for (let i = 0; i < this.#count; i++) {
+      if (this.#taken[i] !== 0) continue;
       const values = this.#row(i);
-      if (this.#taken[i] === 0 && values.some(value => value !== 0)) yield { inum: this.#inums[i]!, values };
+      if (values.some(value => value !== 0)) yield { inum: this.#inums[i]!, values };
     }
   }
 
   #row(index: number): readonly number[] {
-    return [...this.#values.subarray(index * VALUES, (index + 1) * VALUES)];
+    const at = index * VALUES;
+    return [this.#values[at]!, this.#values[at + 1]!, this.#values[at + 2]!];
   }
 
   #grow(): void {

@@ -118,18 +118,18 @@ export class Marks {
   #markPointer(btree: number, level: number, key: Key, pointer: Pointer, onDisk: number): boolean {
     const { ptr, stripe } = pointer;
     const { report } = this.#context;
-    const where = keyPlace(btree, key.k.p, level);
+    const where = () => keyPlace(btree, key.k.p, level);
     const place = this.#placeOf(ptr);
     if (place === undefined) {
       // A pointer to a member that was removed is allowed to stay.
-      if (ptr.dev !== MEMBER_INVALID) report.add('ptr_to_invalid_device', where, { pointer: pointerFact(ptr) });
+      if (ptr.dev !== MEMBER_INVALID) report.add('ptr_to_invalid_device', where(), { pointer: pointerFact(ptr) });
       return true;
     }
     const { own, bucket } = place;
     const page = own.page(bucket);
     const row = rowOf(bucket);
     if ((page.flags[row]! & HAS_KEY) === 0)
-      report.add('ptr_to_missing_alloc_key', where, { pointer: pointerFact(ptr, bucket) });
+      report.add('ptr_to_missing_alloc_key', where(), { pointer: pointerFact(ptr, bucket) });
     this.#judgeGens(where, ptr, bucket, page.gen[row]!, page.oldestGen[row]!);
     if (ptr.gen !== page.gen[row]) return false;
 
@@ -137,7 +137,7 @@ export class Marks {
     const known = page.markType[row]!;
     if (known !== 0 && familyOf(known) !== familyOf(type)) {
       const facts = { pointer: pointerFact(ptr, bucket), found: known, expected: type };
-      report.add('ptr_bucket_data_type_mismatch', where, facts);
+      report.add('ptr_bucket_data_type_mismatch', where(), facts);
     }
     // What it was before is what it stays: nodes come before data, superblocks and journals before both.
     const isOther = known !== 0 && familyOf(known) !== familyOf(type);
@@ -153,17 +153,17 @@ export class Marks {
     return true;
   }
 
-  #judgeGens(where: Location, ptr: ExtentPtr, bucket: number, gen: number, oldestGen: number): void {
+  #judgeGens(where: () => Location, ptr: ExtentPtr, bucket: number, gen: number, oldestGen: number): void {
     const { report } = this.#context;
     const age = genDifference(gen, ptr.gen);
     const wrong = (rule: 'ptr_gen_newer_than_bucket_gen' | 'ptr_too_stale' | 'stale_dirty_ptr') =>
-      report.add(rule, where, { pointer: pointerFact(ptr, bucket), bucketGen: gen });
+      report.add(rule, where(), { pointer: pointerFact(ptr, bucket), bucketGen: gen });
     if (age < 0) wrong('ptr_gen_newer_than_bucket_gen');
     else if (age > GC_GEN_MAX) wrong('ptr_too_stale');
     else if (age > 0 && !ptr.cached) wrong('stale_dirty_ptr');
     if (genDifference(oldestGen, ptr.gen) > 0) {
       const facts = { found: oldestGen, most: ptr.gen, pointer: pointerFact(ptr, bucket) };
-      report.add('alloc_key_oldest_gen_wrong', where, facts);
+      report.add('alloc_key_oldest_gen_wrong', where(), facts);
     }
   }
 

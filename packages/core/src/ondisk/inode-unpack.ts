@@ -193,6 +193,15 @@ function oldIntegers(source: Uint8Array, start: number): IntegerReader {
   return reader;
 }
 
+const pair = new DataView(new ArrayBuffer(8));
+
+/** One bigint is made, where shifting and adding would make four: there are four times in an inode. */
+function u64Of(lo: number, hi: number): bigint {
+  pair.setUint32(0, lo, true);
+  pair.setUint32(4, hi, true);
+  return pair.getBigUint64(0, true);
+}
+
 /** @param timesAreTwo a time is two integers, of which the second is zero */
 function unpackFields(
   inode: Unpacking,
@@ -215,7 +224,7 @@ function unpackFields(
       break;
     }
     if (lo === 0 && hi === 0) continue;
-    fields[name] = bits < 64 ? lo : hi === 0 ? BigInt(lo) : (BigInt(hi) << 32n) | BigInt(lo);
+    fields[name] = bits < 64 ? lo : u64Of(lo, hi);
   }
   return inode;
 }

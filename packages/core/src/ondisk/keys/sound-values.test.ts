@@ -5,8 +5,10 @@ import { describe, expect, test } from 'vitest';
 import { type Random, randomFrom, testSeed } from '../../../../../test/support/random.ts';
 import { BKEY_U64S, type Bkey } from '../bkey.ts';
 import { ROW, ROW_WORDS } from '../bkey-format.ts';
+import { rulesFor } from '../format-rules.ts';
 import { inodeFields } from '../inode-tables.ts';
 import { packInodeV3, unpackInodeV3 } from '../inode-unpack.ts';
+import { backpointerBpos, backpointerValue } from './backpointer.ts';
 import { dirent } from './dirent.ts';
 import { keyKind } from './index.ts';
 import { type KeyTypeName, keyTypes } from './key-types.ts';
@@ -182,5 +184,33 @@ describe('what is usual is quickly seen to be sound', () => {
   ])('%#', sample => {
     expect(problemsOf(sample)).toEqual([]);
     expect(isQuicklySound(sample)).toBe(true);
+  });
+
+  test.each([1037, 1060])('backpointers of version %d, and none whose offset in the bucket is wrong', version => {
+    const rules = rulesFor({ version });
+    const target = { btree: 0, level: 0, pos: Uint32Array.of(1, 8, 0, 4096, 0), dataType: 4, gen: 3 };
+    for (const [sector, suboffset] of [
+      [256, 0],
+      [700, 5],
+      [200_000, 127],
+      [2 ** 33 + 17, 0],
+    ] as const) {
+      const of = { ...target, lengthSectors: 8, sectorInBucket: sector % 256, suboffset };
+      const p = backpointerBpos(2, sector, suboffset, rules);
+      const sample = { type: keyTypes.idOf('backpointer'), p, size: 0, value: backpointerValue(of, rules) };
+      expect(problemsOf(sample, { version })).toEqual([]);
+      expect(isQuicklySound(sample, { version })).toBe(true);
+      if (version === 1060) continue;
+      for (const [byte, added] of [
+        [3, 1],
+        [4, 1],
+        [7, 0x80],
+      ] as const) {
+        const value = sample.value.slice();
+        value[byte]! ^= added;
+        expect(isQuicklySound({ ...sample, value }, { version })).toBe(false);
+        expect(problemsOf({ ...sample, value }, { version })).toHaveLength(1);
+      }
+    }
   });
 });

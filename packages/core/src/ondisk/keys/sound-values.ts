@@ -4,6 +4,7 @@
 // Sources: those of the key types' own files.
 
 import { ROW } from '../bkey-format.ts';
+import { rulesFor } from '../format-rules.ts';
 import { inodeFields } from '../inode-tables.ts';
 import { keyTypes } from './key-types.ts';
 import type { KeyValidateContext } from './kind.ts';
@@ -293,11 +294,34 @@ const inodeGeneration: SoundValue = (_words, _at, count, rows, row) =>
 const VERSION_1_14 = (1 << 10) | 14;
 const LEVEL_MAX = 4;
 
-/** Before 1.14 they repeat a part of the position, which the full way compares. */
-const backpointer: SoundValue = (words, at, count, rows, row, { version = VERSION_1_14 }) => {
-  if (version < VERSION_1_14 || count < 8 || ((words[at]! >>> 8) & 0xff) > LEVEL_MAX) return false;
-  return rows[row + ROW.position + 4] === 0 && rows[row + ROW.position + 3]! < 255;
+const backpointer: SoundValue = (words, at, count, rows, row, context) => {
+  if (count < 8 || ((words[at]! >>> 8) & 0xff) > LEVEL_MAX) return false;
+  const position = row + ROW.position;
+  if (rows[position + 4] !== 0 || rows[position + 3]! >= 255) return false;
+  return (context.version ?? VERSION_1_14) >= VERSION_1_14 || isOldBackpointerSound(words, at, rows, position, context);
 };
+
+/** So far, positions are exact numbers. */
+const OLD_HIGH_MAX = 2 ** 20;
+
+/** Before 1.14 they repeat a part of the position: where in the bucket the pointer goes. */
+function isOldBackpointerSound(
+  words: Uint32Array,
+  at: number,
+  rows: Uint32Array,
+  position: number,
+  context: KeyValidateContext,
+): boolean {
+  const device = context.device?.(rows[position + 3]!);
+  if (device === undefined || device.bucketSizeSectors === 0) return true;
+  const low = rows[position + 1]!;
+  const high = rows[position + 2]!;
+  if (high >= OLD_HIGH_MAX) return false;
+  const { backpointerShift: shift } = rulesFor(context);
+  const sector = high * 2 ** (32 - shift) + (low >>> shift);
+  const inBucket = (sector % device.bucketSizeSectors) * 2 ** shift + (low & (2 ** shift - 1));
+  return inBucket === words[at + 1]! * 256 + (words[at]! >>> 24);
+}
 
 const checks: { readonly [name in Parameters<typeof keyTypes.idOf>[0]]?: SoundValue } = {
   deleted: always,
