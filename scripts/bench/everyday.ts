@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { btrees } from '@bcachefs-ts/core/engine';
 import { copySparse, fixture, whyNoFixtures } from '../../test/support/fixtures.ts';
+import { fsckFigures } from './fsck.ts';
 import type { Measurement } from './measurement.ts';
 import { runOnce } from './run-program.ts';
 
@@ -154,6 +155,7 @@ function manyFiles(folder: string): Measurement[] {
     ),
     list('list of every btree in one process', [['--btree=all']]),
   ];
+  const fsck = fsckFigures(image, FILES, { atMost: 150 });
   const ls = ours(['ls', '-R', image]);
   const mkdirs = [empty, image].map(path => {
     const times: number[] = [];
@@ -170,6 +172,7 @@ function manyFiles(folder: string): Measurement[] {
     populate,
     ...lists,
     ...journals(),
+    ...fsck,
     { name: `ls -R of ${FILES} files, each`, value: (1e6 * ls) / FILES, unit: 'µs', aim: { atMost: 15 } },
     {
       name: `mkdir beside ${FILES} files, above an empty filesystem`,
