@@ -4,8 +4,9 @@ import { closeSync, existsSync, openSync, readFileSync, statSync, symlinkSync, w
 import { join } from 'node:path';
 import { loadChecksums } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { wrongCounts } from '../support/recovered.ts';
 import { validator } from '../support/schemas.ts';
-import { lostInode, withDamaged, wrongCounts } from './damaged.ts';
+import { lostInode, withDamaged } from './damaged.ts';
 
 beforeAll(loadChecksums);
 

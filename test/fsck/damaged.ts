@@ -4,20 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCli } from '@bcachefs-ts/command';
-import { inodeOfKey, isDirectory, type MemoryDevice, makeKey, type Transaction } from '@bcachefs-ts/core/engine';
+import { inodeOfKey, isDirectory, type MemoryDevice, type Transaction } from '@bcachefs-ts/core/engine';
 import { fsckCommand } from '@bcachefs-ts/fsck';
-import { packInode } from '../../packages/core/src/fs/inode-pack.ts';
 import { saveImage } from '../support/memory-images.ts';
 import { smallTree, tamper } from '../support/recovered.ts';
-
-/** Of all directories the link count, which is safe to repair: five findings. */
-export function wrongCounts(tx: Transaction): void {
-  for (const key of [...tx.btree('inodes').keys()]) {
-    const inode = inodeOfKey(key, undefined);
-    if (inode === undefined || !isDirectory(inode)) continue;
-    tx.update('inodes', makeKey(key.k.type, key.k.p, packInode({ ...inode, bi_nlink: inode.bi_nlink + 3 }), key.k));
-  }
-}
 
 /** An inode, so that its name leads nowhere: not safe. */
 export function lostInode(tx: Transaction): void {

@@ -7,8 +7,11 @@ import {
   type FileRef,
   FilesystemWriter,
   findingText,
+  inodeOfKey,
+  isDirectory,
   type Key,
   type MemoryDevice,
+  makeKey,
   openMembers,
   type Policy,
   Reporter,
@@ -16,6 +19,7 @@ import {
   seededRandom,
   type Transaction,
 } from '@bcachefs-ts/core/engine';
+import { packInode } from '../../packages/core/src/fs/inode-pack.ts';
 import { writerOn } from './commits.ts';
 import { openOn } from './cut-states.ts';
 import { treeText } from './file-model.ts';
@@ -60,6 +64,15 @@ export function tamper(devices: readonly MemoryDevice[], alter: (tx: Transaction
   const change = beginChange(writer);
   alter(change.tx);
   change.commit();
+}
+
+/** Of all directories the link count, which is safe to repair: five findings. */
+export function wrongCounts(tx: Transaction): void {
+  for (const key of [...tx.btree('inodes').keys()]) {
+    const inode = inodeOfKey(key, undefined);
+    if (inode === undefined || !isDirectory(inode)) continue;
+    tx.update('inodes', makeKey(key.k.type, key.k.p, packInode({ ...inode, bi_nlink: inode.bi_nlink + 3 }), key.k));
+  }
 }
 
 export interface Recovered {

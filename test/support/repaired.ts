@@ -1,16 +1,8 @@
 // Which of the damaged images fsck does not find or repair yet, and what is found where that is not what the damage aims at. The first
-// list is to become empty.
+// list is empty.
 
 /** What is left of them is found by the next run too, or nothing is found. */
-export const OPEN: readonly string[] = [
-  // Two extents claim the same sectors: which of them is right, their data would say.
-  'extent-double-use',
-  'mixed-snapshots',
-  // A pointer says that it is in a stripe that does not exist.
-  'extent-entries-bad',
-  // The superblock says that a device has fewer buckets than any can have.
-  'member-nbuckets-used',
-];
+export const OPEN: readonly string[] = [];
 
 /** What is found where it says more than the error that is aimed at, or that one is another's consequence. */
 export const TRUER: Readonly<Record<string, string>> = {
@@ -23,6 +15,7 @@ export const TRUER: Readonly<Record<string, string>> = {
   'interior-zero-extents': 'btree_root_read_error',
   'journal-middle-csum': 'journal_entry_bad_checksum',
   'lru-time-0': 'lru_entry_bad',
+  'member-nbuckets-used': 'invalid_sb_members',
   'replica-both-zero': 'btree_root_read_error',
   'replicas-all-missing': 'ptr_to_missing_replicas_entry',
   'topo-overlap-newer': 'btree_node_topology_overwritten_by_next_node',

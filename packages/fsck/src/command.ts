@@ -38,7 +38,10 @@ export const fsckCommand = defineStreamCommand({
     'All repairs are one commit: if it is stopped at any time, the filesystem is as it was, or it is repaired. Without -n, -p and -y each ' +
     'finding is asked about on a terminal, once everything was looked at; without a terminal nothing is changed.\n\n' +
     'Keys that cannot be kept are written to a file before they are given up: that of --quarantine, or a new one in the current directory, ' +
-    'whose name is printed. If it cannot be written, nothing is repaired.',
+    'whose name is printed. If it cannot be written, nothing is repaired.\n\n' +
+    'Without some of the members, nothing is found or repaired that they would show: --allow_missing. Where they have the only copy of ' +
+    'metadata, nothing is repaired at all. --give_up_missing lists what is lost without them, by path and by btree, asks, and repairs the rest: ' +
+    'lost data reads as an error from then on, and the members cannot come back.',
   examples: [
     { command: 'bcachefs fsck -n disk.img', does: 'Says what is wrong, and changes nothing' },
     { command: 'bcachefs fsck disk.img', does: 'Asks about each finding' },
@@ -73,6 +76,11 @@ export const fsckCommand = defineStreamCommand({
     force: { type: 'flag', alias: 'f', help: 'with --preen: look at clean filesystems too' },
     verbose: { type: 'flag', alias: 'v', help: 'show each error, however many there are of a kind' },
     reconstruct_alloc: { type: 'flag', alias: 'R', help: 'make everything anew that says what is in which bucket' },
+    allow_missing: { type: 'flag', help: 'go on when members are missing, and leave alone what they would show' },
+    give_up_missing: {
+      type: 'flag',
+      help: 'list what is lost without the members that are missing, and repair the rest: their places are free then',
+    },
     quarantine: {
       type: 'string',
       value: 'FILE',
@@ -147,6 +155,8 @@ export const fsckCommand = defineStreamCommand({
       devices: args.devices,
       shownPerError: isVerbose ? Number.POSITIVE_INFINITY : SHOWN_PER_ERROR,
       reconstructAlloc: args.reconstruct_alloc || given.reconstructAlloc,
+      allowMissing: args.allow_missing || args.give_up_missing || given.degraded,
+      giveUpMissing: args.give_up_missing,
       isWanted: given.isWanted,
       quarantine: args.quarantine,
       plan: args.plan,
@@ -164,7 +174,7 @@ export const fsckCommand = defineStreamCommand({
   exitCode: item => (item.kind === 'summary' ? item.exitCode : FSCK.clean),
 });
 
-interface Request extends Pick<RunOptions, 'reconstructAlloc' | 'isWanted'> {
+interface Request extends Pick<RunOptions, 'reconstructAlloc' | 'giveUpMissing' | 'isWanted'> {
   readonly mode: Mode;
   /** It only looks, since there is no terminal to ask at. */
   readonly isUnasked: boolean;
@@ -176,6 +186,7 @@ interface Request extends Pick<RunOptions, 'reconstructAlloc' | 'isWanted'> {
   readonly apply: string | undefined;
   readonly progressFd: number | undefined;
   readonly passphraseFile: string | undefined;
+  readonly allowMissing: boolean;
   readonly undoFile: string | undefined;
 }
 
@@ -202,6 +213,8 @@ class Check {
       devices,
       mode,
       passphraseFile,
+      allowMissing,
+      giveUpMissing,
       undoFile,
       quarantine: quarantinePath,
       plan: planPath,
@@ -212,8 +225,12 @@ class Check {
     const planFile = planPath === undefined ? undefined : new PlanFile(planPath);
     try {
       quarantine?.create();
-      const session = await Session.open(this.#context, devices, { write: mode !== 'look', passphraseFile, undoFile });
+      const write = mode !== 'look';
+      const session = await Session.open(this.#context, devices, { write, passphraseFile, allowMissing, undoFile });
       try {
+        const { missingText } = session;
+        if (missingText !== undefined)
+          this.#context.warn(`${missingText}; what they would show is ${giveUpMissing ? 'given up' : 'left alone'}`);
         yield* this.#runIn(session, { plan, quarantine, planFile });
       } finally {
         session.close();
@@ -294,7 +311,7 @@ class Check {
   }
 
   async #once(session: Session, { isDry, policy, quarantine, shownPerError }: OnceOptions): Promise<Outcome> {
-    const { reconstructAlloc, isWanted, progressFd } = this.#request;
+    const { reconstructAlloc, giveUpMissing, isWanted, progressFd } = this.#request;
     const items: FoundItem[] = [];
     let dropped = 0;
     const reporter = new Reporter({
@@ -307,6 +324,7 @@ class Check {
       isDry,
       reporter,
       reconstructAlloc,
+      giveUpMissing,
       isWanted,
       onPass: (pass, round) => progress.pass(pass, round),
       onDropped: (btree, key, reason) => {

@@ -8,12 +8,14 @@ export interface CheckOptions {
   readonly repairs: 'no' | 'yes' | 'safe' | 'ask' | undefined;
   readonly verbose: boolean;
   readonly reconstructAlloc: boolean;
+  /** Members may be missing. */
+  readonly degraded: boolean;
   readonly isWanted: ((pass: PassName) => boolean) | undefined;
 }
 
 const KNOWN =
   'fix_errors, recovery_passes, recovery_passes_exclude, recovery_pass_last, ratelimit_errors, reconstruct_alloc, nochanges, errors, ' +
-  'degraded, verbose, fsck';
+  'degraded, very_degraded, verbose, fsck';
 
 /** Passes without a row of their own here: the shape of the btrees and what follows from pointers are always looked at. */
 const ALWAYS: ReadonlySet<PassName> = new Set([
@@ -35,6 +37,7 @@ export function checkOptions(texts: readonly string[]): CheckOptions {
   let isDry = false;
   let verbose = false;
   let reconstructAlloc = false;
+  let degraded = false;
   const excluded = new Set<PassName>();
   let last: PassName | undefined;
   for (const text of texts) {
@@ -69,8 +72,11 @@ export function checkOptions(texts: readonly string[]): CheckOptions {
           verbose = isYes(name, value);
           break;
         case 'degraded':
+        case 'very_degraded':
+          degraded = isYes(name, value);
+          break;
         case 'fsck':
-          // A check is one, and says itself what it cannot do without a member.
+          // A check is one.
           isYes(name, value);
           break;
         case 'norecovery':
@@ -84,6 +90,7 @@ export function checkOptions(texts: readonly string[]): CheckOptions {
     repairs: isDry ? 'no' : repairs,
     verbose,
     reconstructAlloc,
+    degraded,
     isWanted: excluded.size === 0 && last === undefined ? undefined : wanted(excluded, last),
   };
 }

@@ -49,6 +49,8 @@ export class Questions {
       const decided = answer === 'yes' || answer === 'all' ? 'yes' : 'no';
       if (decided === 'yes') this.#yesCount++;
       this.#answers.set(holdsForAll ? kindOf(question) : keyOf(question), decided);
+      // The others were found as if it were answered with yes.
+      if (question.group?.isDecisive === true && decided === 'no') return 'asked';
     }
     return 'asked';
   }

@@ -4,6 +4,7 @@
 import { CommandFailed, type Context, passphraseFor, secondsOf, undoWrap } from '@bcachefs-ts/command';
 import {
   type BlockDevice,
+  correctedSizes,
   DeviceWrapper,
   declaredCompressionTypes,
   encryptionOf,
@@ -39,6 +40,8 @@ export interface SessionOptions {
   /** Repairs may follow. */
   readonly write: boolean;
   readonly passphraseFile: string | undefined;
+  /** Members may be missing. */
+  readonly allowMissing?: boolean;
   /** What writes overwrite is saved there first. */
   readonly undoFile: string | undefined;
 }
@@ -48,6 +51,7 @@ export interface RunOptions {
   readonly isDry: boolean;
   readonly reporter: Reporter;
   readonly reconstructAlloc: boolean;
+  readonly giveUpMissing: boolean;
   readonly isWanted: ((pass: PassName) => boolean) | undefined;
   readonly onPass: (pass: PassName, round: number) => void;
   readonly onDropped: (btree: number, key: Key, reason: string) => void;
@@ -59,14 +63,20 @@ export class Session {
   readonly #context: Context;
   readonly #devices: readonly BlockDevice[];
   readonly #passphraseFile: string | undefined;
+  readonly #allowMissing: boolean;
   #key: { readonly master: Uint8Array | undefined } | undefined;
   /** Bytes that were read from the devices since the beginning. */
   bytesRead = 0;
   onRead: (() => void) | undefined;
 
-  private constructor(context: Context, devices: readonly BlockDevice[], passphraseFile: string | undefined) {
+  private constructor(
+    context: Context,
+    devices: readonly BlockDevice[],
+    { passphraseFile, allowMissing = false }: Pick<SessionOptions, 'passphraseFile' | 'allowMissing'>,
+  ) {
     this.#context = context;
     this.#passphraseFile = passphraseFile;
+    this.#allowMissing = allowMissing;
     this.#devices = devices.map(device => new CountingDevice(device, bytes => this.#count(bytes)));
   }
 
@@ -74,7 +84,7 @@ export class Session {
   static async open(
     context: Context,
     words: readonly string[],
-    { write, passphraseFile, undoFile }: SessionOptions,
+    { write, undoFile, ...options }: SessionOptions,
   ): Promise<Session> {
     await loadChecksums();
     const opened: BlockDevice[] = [];
@@ -85,7 +95,7 @@ export class Session {
       for (const device of opened) device.close();
       throw thrown;
     }
-    return new Session(context, opened, passphraseFile);
+    return new Session(context, opened, options);
   }
 
   get names(): readonly string[] {
@@ -108,6 +118,17 @@ export class Session {
     return getBits(flags, sbBits.CLEAN) === 1 && errors === 0;
   }
 
+  /** What is said of members that are missing; undefined when all are there. @throws UsageError when they may not be missing */
+  get missingText(): string | undefined {
+    const set = soundSections(this.#devices.map(openMember)).set;
+    if (set.missing.length === 0) return undefined;
+    const text = missingText(set);
+    if (this.#allowMissing) return text;
+    const hint =
+      '--allow_missing checks what is there, --give_up_missing lists what is lost without them and repairs the rest';
+    throw new UsageError(`${text}: ${hint}`, undefined, 'member_missing');
+  }
+
   /** A writer whose changes are kept in memory, or not. */
   async writer(isDry: boolean): Promise<FilesystemWriter> {
     return (await this.#open(isDry)).writer;
@@ -118,9 +139,18 @@ export class Session {
     const devices = isDry ? this.#devices.map(device => new OverlayDevice(device)) : this.#devices;
     const sound = soundSections(devices.map(openMember));
     const key = await this.#masterKey(sound.set.newest.sb);
-    const { set, findings: corrected } = soundJournals(sound, key);
+    const readable = soundJournals(sound, key);
+    const { set, findings } = correctedSizes(readable.set, key);
+    const corrected = [...readable.findings, ...findings];
     const now = this.now();
-    const writer = new FilesystemWriter(set, { random: systemRandom, now: () => now, key, isRepair: true });
+    const allowMissing = this.#allowMissing;
+    const writer = new FilesystemWriter(set, {
+      random: systemRandom,
+      now: () => now,
+      key,
+      isRepair: true,
+      allowMissing,
+    });
     return { writer, corrected };
   }
 

@@ -138,10 +138,12 @@ export function spacePointers(source: Uint8Array, sizeSectors: number): SpacePoi
  * A key with its pointers changed.
  * @param change gives a pointer as it is to be, or several that stand in its place, for copies that are stored alike. Undefined or none
  * drops it, and its checksum entry with the last pointer that this applies to. One that leads elsewhere is in no stripe any more
+ * @param staysInStripe of pointers into stripes, as they were: the others are in none any more. All stay when left out
  */
 export function withPointers(
   key: Key,
   change: (pointer: ExtentPtr) => ExtentPtr | readonly ExtentPtr[] | undefined,
+  staysInStripe: (pointer: ExtentPtr) => boolean = () => true,
 ): Key {
   const start = ENTRIES_AT[key.k.type];
   assert(start !== undefined, 'a key of a type that has pointers');
@@ -163,7 +165,7 @@ export function withPointers(
         if (crc !== undefined) kept.push(crc);
         crc = undefined;
         const isSamePlace = pointer.dev === old.dev && pointer.offset === old.offset;
-        if (stripe !== undefined && isSamePlace) kept.push(stripe);
+        if (stripe !== undefined && isSamePlace && staysInStripe(old)) kept.push(stripe);
         const word = new Uint8Array(8);
         viewOf(word).setBigUint64(0, encodeExtentPtr(pointer), true);
         kept.push(word);

@@ -1,4 +1,4 @@
-// Room for nodes in buckets that the caller knows to be free, whatever the lists on disk say: for repairs of those lists.
+// Room for nodes, and for data that a repair moves, in buckets that the caller knows to be free, whatever the lists on disk say: for repairs of those lists.
 
 import type { NodeAllocator } from '../btree/node-store.ts';
 import { getBits } from '../ondisk/bits.ts';
@@ -24,6 +24,9 @@ interface Source {
   open: FreeBucket | undefined;
   usedSectors: number;
   givenNodes: number;
+  readonly takesData: boolean;
+  /** The bucket that data goes to. */
+  data: { readonly open: FreeBucket; usedSectors: number } | undefined;
 }
 
 export class GivenBuckets implements NodeAllocator {
@@ -42,7 +45,8 @@ export class GivenBuckets implements NodeAllocator {
       assert(device !== undefined && allowsData(device, 'btree'), `device ${dev} takes btree nodes`);
       const { durability, bucketSizeSectors } = device;
       const source = { dev, durability, bucketSizeSectors, buckets: buckets[Symbol.iterator]() };
-      return { ...source, open: undefined, usedSectors: 0, givenNodes: 0 };
+      const takesData = allowsData(device, 'user');
+      return { ...source, open: undefined, usedSectors: 0, givenNodes: 0, takesData, data: undefined };
     });
   }
 
@@ -67,6 +71,30 @@ export class GivenBuckets implements NodeAllocator {
 
   release(pointers: readonly ExtentPtr[]): void {
     this.#released.push(pointers);
+  }
+
+  /**
+   * Room for data in one piece, on this device or, where it has none, on another one.
+   * @returns undefined when it is more than any bucket holds
+   * @throws NoSpaceError
+   */
+  allocateData(dev: number, sectors: number): ExtentPtr | undefined {
+    const able = this.#sources.filter(source => source.takesData && source.bucketSizeSectors >= sectors);
+    if (able.length === 0) return undefined;
+    for (const source of able.toSorted((a, b) => Number(b.dev === dev) - Number(a.dev === dev))) {
+      let { data } = source;
+      if (data === undefined || data.usedSectors + sectors > source.bucketSizeSectors) {
+        const { done, value } = source.buckets.next();
+        if (done) continue;
+        data = { open: value, usedSectors: 0 };
+        source.data = data;
+      }
+      const { bucket, gen } = data.open;
+      const offset = bucket * source.bucketSizeSectors + data.usedSectors;
+      data.usedSectors += sectors;
+      return { type: 'ptr', cached: false, unwritten: false, offset, dev: source.dev, gen };
+    }
+    throw new NoBucketsError('user', sectors, 1, 0, []);
   }
 
   #take(source: Source): ExtentPtr | undefined {

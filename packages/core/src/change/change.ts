@@ -14,7 +14,7 @@ import type { WrittenNodes } from '../btree/commit.ts';
 import { Transaction } from '../btree/transaction.ts';
 import type { JournalClocks } from '../journal/replay.ts';
 import { getBits } from '../ondisk/bits.ts';
-import type { CorruptError } from '../ondisk/errors.ts';
+import { type CorruptError, InvariantError } from '../ondisk/errors.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
@@ -103,6 +103,25 @@ export function beginTrial(filesystem: Filesystem, seq = filesystem.replay.lastS
   const triggers = triggersOf(standOf(filesystem), seq, {});
   const tx = new Transaction(filesystem, triggers);
   return { tx, triggers, allocator: new BucketAllocator(filesystem, triggers, nodePlacement(filesystem.sb)) };
+}
+
+/** A change in which nothing is to be changed: nothing is read for it, so that it is for filesystems too of which parts cannot be read. */
+export function beginLook(filesystem: Filesystem): Change {
+  const triggers = triggersOf(standOf(filesystem), filesystem.replay.lastSeq + 1, {});
+  const isOnlyLook = (): never => assertNever();
+  return {
+    tx: new Transaction(filesystem, triggers),
+    triggers,
+    get allocator() {
+      return new BucketAllocator(filesystem, triggers, nodePlacement(filesystem.sb));
+    },
+    commit: isOnlyLook,
+    stage: isOnlyLook,
+  };
+}
+
+function assertNever(): never {
+  throw new InvariantError('nothing is changed where it is only looked');
 }
 
 /** What triggers have to know of where a filesystem stands. */

@@ -7,6 +7,7 @@
 import type { Key } from '../ondisk/bkey.ts';
 import type { BtreeName } from '../ondisk/btrees.ts';
 import { btrees } from '../ondisk/btrees.ts';
+import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { reservation } from '../ondisk/keys/reservation.ts';
 import type { FilesystemState } from '../opened/filesystem.ts';
@@ -16,6 +17,7 @@ import { BackpointerDifference, differingBuckets, subtractBackpointers } from '.
 import { DeviceBuckets } from './buckets.ts';
 import { InvariantContext } from './context.ts';
 import { Marks } from './marks.ts';
+import { entriesOf, pointersOf } from './pointers.ts';
 import { RebalanceNeeds, RebalanceWork } from './rebalance.ts';
 import { type ReflinkGap, ReflinkReferences } from './reflink.ts';
 import { InvariantReport, type InvariantReportOptions } from './report.ts';
@@ -125,6 +127,13 @@ export class Recount {
     }
   }
 
+  /** Whether a pointer of a key says that it is in a stripe which does not know of it. @param ptr any of them when left out */
+  isInWrongStripe(key: Key, ptr?: ExtentPtr): boolean {
+    return pointersOf(entriesOf(key), key.k.size).some(
+      pointer => (ptr === undefined || isSamePlace(pointer.ptr, ptr)) && this.#stripes.faultOf(pointer) !== undefined,
+    );
+  }
+
   /** All keys with pointers that count. @param visit called with each, and the level of the key */
   eachPointing(visit: (btree: number, level: number, key: Key) => void): void {
     const { context } = this;
@@ -134,6 +143,9 @@ export class Recount {
     for (const key of context.keys('extents')) visit(EXTENTS, 0, key);
   }
 }
+
+const isSamePlace = (a: ExtentPtr, b: ExtentPtr): boolean =>
+  a.dev === b.dev && a.offset === b.offset && a.gen === b.gen;
 
 export function checkBackpointers(context: InvariantContext, buckets: AllBuckets, marks: Marks): void {
   subtractBackpointers(context, buckets);

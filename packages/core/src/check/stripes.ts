@@ -61,22 +61,12 @@ export class Stripes {
     }
   }
 
-  /** An extent's pointer to a block. */
-  markBlock(
-    context: InvariantContext,
-    where: Location,
-    { ptr, stripe: entry }: Pointer,
-    onDisk: number,
-    dataType: number,
-    counters: Counters,
-  ): void {
-    if (entry === undefined) return;
+  /** What is wrong with the stripe that a pointer says it is in. */
+  faultOf({ ptr, stripe: entry }: Pointer): 'ptr_to_missing_stripe' | 'ptr_to_incorrect_stripe' | undefined {
+    if (entry === undefined) return undefined;
     const known = this.#stripes.get(entry.idx);
-    if (known === undefined) {
-      context.report.add('ptr_to_missing_stripe', where, { stripe: entry.idx });
-      return;
-    }
-    const { value, used } = known;
+    if (known === undefined) return 'ptr_to_missing_stripe';
+    const { value } = known;
     const block = value.ptrs[entry.block];
     const isInside =
       block !== undefined &&
@@ -85,10 +75,27 @@ export class Stripes {
       ptr.offset >= block.offset &&
       ptr.offset < block.offset + value.sectors &&
       entry.block < value.nr_blocks - value.nr_redundant;
-    if (!isInside) {
-      context.report.add('ptr_to_incorrect_stripe', where, { stripe: entry.idx, block: entry.block });
-      return;
-    }
+    return isInside ? undefined : 'ptr_to_incorrect_stripe';
+  }
+
+  /** An extent's pointer to a block. */
+  markBlock(
+    context: InvariantContext,
+    where: Location,
+    pointer: Pointer,
+    onDisk: number,
+    dataType: number,
+    counters: Counters,
+  ): void {
+    const { stripe: entry } = pointer;
+    const fault = this.faultOf(pointer);
+    const known = entry === undefined ? undefined : this.#stripes.get(entry.idx);
+    if (entry !== undefined && fault === 'ptr_to_missing_stripe')
+      context.report.add(fault, where, { stripe: entry.idx });
+    if (entry !== undefined && fault === 'ptr_to_incorrect_stripe')
+      context.report.add(fault, where, { stripe: entry.idx, block: entry.block });
+    if (entry === undefined || known === undefined || fault !== undefined) return;
+    const { value, used } = known;
     used[entry.block] = used[entry.block]! + onDisk;
     const devs = value.ptrs.map(one => one.dev);
     counters.addReplicas(dataType, value.nr_blocks - value.nr_redundant, devs, onDisk);

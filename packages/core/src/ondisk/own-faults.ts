@@ -74,6 +74,7 @@ const rows = [
   // The journal.
   row(10200, 'journal_entry_bad_checksum', 'error', 'The checksum of a journal entry is wrong.'),
   row(10201, 'journal_read_error', 'error', 'Part of the journal cannot be read from its device.'),
+  row(10202, 'journal_on_missing_member', 'error', 'Part of the journal may be on a member that is missing.'),
 
   // Btree nodes, and what hangs on their pointers.
   row(
@@ -82,6 +83,7 @@ const rows = [
     'error',
     'Two btree nodes claim the same sectors, or one crosses the end of its bucket.',
   ),
+  row(10301, 'btree_node_on_missing_member', 'error', 'Only a member that is missing may have a btree node.'),
 
   // Buckets and what is derived from pointers.
   row(10400, 'alloc_key_oldest_gen_wrong', 'warning', 'The oldest generation of a bucket is newer than a pointer.'),
@@ -91,6 +93,12 @@ const rows = [
   row(10404, 'rebalance_work_bad', 'warning', 'Data is listed to be moved that need not be.'),
   row(10405, 'stripe_bucket_shared', 'error', 'A bucket and its stripe do not name each other.'),
   row(10406, 'parity_bucket_in_use', 'error', 'A bucket that holds the parity of a stripe also holds other data.'),
+  row(
+    10407,
+    'sectors_claimed_twice',
+    'error',
+    'Two keys claim the same sectors, and the data there is right for both.',
+  ),
 
   // File data.
   row(10500, 'key_type_error', 'error', 'Data was lost before, and a key says so.'),
@@ -104,6 +112,7 @@ const rows = [
   row(10503, 'data_read_no_encryption_key', 'error', 'Data is encrypted, and the filesystem is not.'),
   row(10504, 'stripe_read_csum_err', 'error', 'The checksum of a block of a stripe is wrong.'),
   row(10505, 'stripe_reconstruct_insufficient_blocks', 'error', 'Too many blocks of a stripe are lost to rebuild one.'),
+  row(10506, 'data_on_missing_member', 'error', 'Data of a file is only on members that are missing.'),
 
   // Files and names.
   row(10600, 'dirent_lost', 'error', 'A name may have been in the lost part of a directory.'),
@@ -120,6 +129,7 @@ const rows = [
   row(10705, 'device_out-of-range', 'error', 'Something lies past the end of its device.'),
   row(10706, 'device_full', 'fatal', 'A device or the filesystem that its file is on is full.'),
   row(10707, 'device_io', 'error', 'A device failed to read or write.'),
+  row(10708, 'member_given_up', 'error', 'A member is missing, and is not to come back.'),
 
   // qcow2 files in place of a device.
   row(10800, 'qcow2_bad_magic', 'fatal', 'The file is not a qcow2 file.'),

@@ -10,7 +10,7 @@ import { familyOfType, TYPE } from '../alloc/bucket-state.ts';
 import { entryBytesOf, type SpacePointer, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
 import { SuperblockNeeds } from '../alloc/superblock-needs.ts';
 import type { NodeAllocator } from '../btree/node-store.ts';
-import { deletedKey, makeKey, NO_TRIGGERS, type Transaction } from '../btree/transaction.ts';
+import { deletedKey, makeKey } from '../btree/transaction.ts';
 import { type BtreeReplacement, stageBtrees } from '../change/btree-replacement.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import type { AllBuckets } from '../check/alloc.ts';
@@ -33,7 +33,9 @@ import type { FilesystemState } from '../opened/filesystem.ts';
 import type { Finding } from '../report/finding.ts';
 import type { Reporter } from '../report/reporter.ts';
 import { DerivedKeys, derivedBtrees, derivedIds, settleBuckets } from './derived-keys.ts';
+import { concerns, type Missing } from './missing-members.ts';
 import type { PassContext } from './pass.ts';
+import { errorKey, type RawChange, stageRaw } from './raw-changes.ts';
 
 const REFLINK = btrees.idOf('reflink');
 const EXTENTS = btrees.idOf('extents');
@@ -61,7 +63,7 @@ const UNTIL_COMMIT: ReadonlySet<FaultName> = new Set<FaultName>([
   'ptr_to_missing_replicas_entry',
 ]);
 
-/** What is only reported: which of two claims on a bucket is right, their data would have to say; parity is not computed here. */
+/** What is repaired by looking at the data of those who claim the bucket (double-claims.ts). */
 const UNREPAIRED: ReadonlySet<FaultName> = new Set<FaultName>(['bucket_sector_count_overflow']);
 
 export interface AllocationsOptions {
@@ -73,8 +75,14 @@ export interface AllocationsOptions {
   readonly isForced: boolean;
   /** Parts were staged: the superblock that is read does not say yet what it will. */
   readonly isStaged: boolean;
+  /** Members that are not there: what they would show is not found. */
+  readonly missing: Missing;
+  /** Members that were given up: what leads to them goes, which was agreed. */
+  readonly gone: Missing;
   /** Called with what is not repaired here: passes over files may do that yet. */
   readonly onUnrepaired: (found: Finding, pass: PassName | undefined) => void;
+  /** Called with buckets of which two keys claim the same sectors, as `dev:bucket`. */
+  readonly onContested: (bucket: string) => void;
   /** Gives room that nothing takes. */
   readonly allocator: () => NodeAllocator;
 }
@@ -97,8 +105,13 @@ export function repairAllocations(
       if (found instanceof CorruptError || found instanceof DeviceError) return;
       if (found.error.startsWith('btree_node_topology')) return;
       if (options.isStaged && UNTIL_COMMIT.has(found.error)) return;
+      if (concerns(found, options.missing) || concerns(found, options.gone)) return;
       // What was built or changed before has made it so: it is repaired without a word.
       if (options.isForced && faultOf(found.error).severity === 'warning') return;
+      if (found.error === 'bucket_sector_count_overflow') {
+        const [dev, bucket] = (found.where.pos ?? '').split(':');
+        options.onContested(`${dev}:${bucket}`);
+      }
       if (UNREPAIRED.has(found.error)) options.onUnrepaired(found, pass);
       else if (reporter.found(found, pass === undefined ? {} : { pass }) === 'fix') wanted.add(found.error);
     },
@@ -107,21 +120,24 @@ export function repairAllocations(
   if (wanted.size === 0 && !options.isForced) return undefined;
   const allocator = options.allocator();
   let correct = base;
+  let references = recount;
   if (isAnyOf(wanted, POINTER_FAULTS) || options.isForced) {
     const votes = votesOf(recount);
     correct = buckets => {
       base?.(buckets);
       applyVotes(buckets, votes, recount.buckets);
     };
-    dropPointers(writer, new Recount(writer.filesystem, { correct }), options, allocator);
+    if (dropPointers(writer, new Recount(writer.filesystem, { correct }), options, allocator))
+      references = new Recount(writer.filesystem, { correct });
   }
-  let references = recount;
-  if (wanted.has('reflink_p_to_missing_reflink_v')) {
-    cutReferences(writer, recount, options, allocator);
+  if (wanted.has('reflink_p_to_missing_reflink_v') || references !== recount) {
+    cutReferences(writer, references, options, allocator);
     references = new Recount(writer.filesystem, correct === undefined ? {} : { correct });
   }
   if (wanted.has('reflink_v_refcount_wrong') || references !== recount) setReferences(writer, references, allocator);
-  return rebuildDerived(writer, allocator, correct);
+  if (wanted.has('ptr_to_missing_stripe') || wanted.has('ptr_to_incorrect_stripe'))
+    leaveStripes(writer, new Recount(writer.filesystem, correct === undefined ? {} : { correct }), allocator);
+  return rebuildDerived(writer, allocator, correct, options.onContested);
 }
 
 const isAnyOf = (names: ReadonlySet<FaultName>, others: ReadonlySet<FaultName>): boolean =>
@@ -132,6 +148,7 @@ function rebuildDerived(
   writer: FilesystemWriter,
   allocator: NodeAllocator,
   correct: ((buckets: AllBuckets) => void) | undefined,
+  onContested: (bucket: string) => void,
 ): (sb: Superblock) => Superblock {
   const recount = new Recount(writer.filesystem, {
     without: derivedIds,
@@ -151,6 +168,7 @@ function rebuildDerived(
   const keys = new DerivedKeys(recount, {
     journalSeq: writer.nextSeq,
     readClock: replay.clocks.read > 0n ? replay.clocks.read : 1n,
+    onContested: (dev, bucket) => onContested(`${dev}:${bucket}`),
   });
   const generation = newestGeneration(writer.filesystem) + GENERATION;
   const replacements = derivedBtrees.map(
@@ -256,17 +274,15 @@ function placeOf(buckets: AllBuckets, { dev, offset }: Pick<SpacePointer, 'dev' 
   return { own, bucket, page: own.page(bucket), row: rowOf(bucket) };
 }
 
-/** Keys that a part holds in memory. */
-const KEYS_PER_PART = 20_000;
-
-/** Pointers that cannot be right. */
+/** Pointers that cannot be right. @returns whether shared data has lost its last pointer: references to it are to be cut */
 function dropPointers(
   writer: FilesystemWriter,
   recount: Recount,
   { drop }: AllocationsOptions,
   allocator: NodeAllocator,
-): void {
+): boolean {
   const { buckets } = recount;
+  let hasLostShared = false;
   const changed: { readonly btree: number; readonly key: Key }[] = [];
   recount.eachPointing((btree, level, key) => {
     if (level > 0) return;
@@ -275,15 +291,19 @@ function dropPointers(
     if (!pointers.some(isBad)) return;
     const kept = withPointers(key, pointer => (isBad(pointer) ? undefined : pointer));
     const hasLeft = spacePointers(entryBytesOf(kept), key.k.size).pointers.some(({ cached }) => !cached);
-    if (!hasLeft) drop(btree, key, 'no pointer of it leads to its data');
     const p = key.k.p.slice();
-    changed.push({ btree, key: hasLeft ? makeKey(kept.k.type, p, kept.value, kept.k) : errorKey(key) });
+    if (hasLeft) changed.push({ btree, key: makeKey(kept.k.type, p, kept.value, kept.k) });
+    // Room that was never written to reads as zeroes, as a hole does.
+    else if (pointers.every(({ unwritten }) => unwritten)) changed.push({ btree, key: deletedKey(p) });
+    else {
+      drop(btree, key, 'no pointer of it leads to its data');
+      // What refers to shared data says itself that it is lost.
+      if (btree === REFLINK) hasLostShared = true;
+      changed.push({ btree, key: btree === REFLINK ? deletedKey(p) : errorKey(key) });
+    }
   });
   stageRaw(writer, allocator, changed);
-}
-
-function errorKey({ k }: Key): Key {
-  return makeKey(ERROR, k.p.slice(), new Uint8Array(0), { size: k.size });
+  return hasLostShared;
 }
 
 function badPointer(buckets: AllBuckets, pointer: Pick<SpacePointer, 'dev' | 'offset' | 'gen' | 'cached'>): boolean {
@@ -336,6 +356,21 @@ function* piecesOf({ k, value }: Key, gaps: readonly ReflinkGap[]): Generator<Ke
   }
 }
 
+/** Pointers that say that they are in a stripe, which does not know of them: the data stays, and is in none. */
+function leaveStripes(writer: FilesystemWriter, recount: Recount, allocator: NodeAllocator): void {
+  const changed: RawChange[] = [];
+  recount.eachPointing((btree, level, key) => {
+    if (level > 0 || !recount.isInWrongStripe(key)) return;
+    const left = withPointers(
+      key,
+      pointer => pointer,
+      pointer => !recount.isInWrongStripe(key, pointer),
+    );
+    changed.push({ btree, key: makeKey(left.k.type, key.k.p.slice(), left.value, left.k) });
+  });
+  stageRaw(writer, allocator, changed);
+}
+
 function setReferences(writer: FilesystemWriter, recount: Recount, allocator: NodeAllocator): void {
   const changed: { readonly btree: number; readonly key: Key }[] = [];
   const view = writer.filesystem.btree('reflink');
@@ -352,17 +387,4 @@ function setReferences(writer: FilesystemWriter, recount: Recount, allocator: No
     changed.push({ btree: REFLINK, key: makeKey(key.k.type, pos, value, key.k) });
   }
   stageRaw(writer, allocator, changed);
-}
-
-/** Keys as they are: what follows from them is counted anew afterwards. */
-function stageRaw(
-  writer: FilesystemWriter,
-  allocator: NodeAllocator,
-  changed: readonly { readonly btree: number; readonly key: Key }[],
-): void {
-  for (let at = 0; at < changed.length; at += KEYS_PER_PART) {
-    const tx: Transaction = writer.begin(NO_TRIGGERS);
-    for (const { btree, key } of changed.slice(at, at + KEYS_PER_PART)) tx.store(btree, key);
-    writer.stage({ tx, allocator, superblock: sb => sb });
-  }
 }

@@ -36,7 +36,7 @@ import { type Bpos, compareBpos } from '../ondisk/bpos.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { rulesOf } from '../ondisk/format-rules.ts';
 import { GC_GEN_MAX } from '../ondisk/keys/alloc-bucket.ts';
-import { backpointerBpos, backpointerValue } from '../ondisk/keys/backpointer.ts';
+import { backpointerBpos, backpointerSector, backpointerValue } from '../ondisk/keys/backpointer.ts';
 import { BUCKET_GENS_PER_KEY } from '../ondisk/keys/bucket-gens.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
@@ -64,6 +64,8 @@ export interface DerivedKeysOptions {
   /** The journal entry that commits them. */
   readonly journalSeq: number;
   readonly readClock: bigint;
+  /** Called with buckets of which two pointers ask for one backpointer. */
+  readonly onContested?: (dev: number, bucket: number) => void;
   /** Backpointers that are in memory at the same time. */
   readonly backpointersInMemory?: number;
 }
@@ -273,6 +275,7 @@ export class DerivedKeys {
     for (const key of keys) {
       // Two claims on one place have room for one of them.
       if (last === undefined || compareBpos(last, key.k.p) !== 0) yield key;
+      else this.#options.onContested?.(dev, Math.floor(backpointerSector(key.k.p, rules) / bucketSizeSectors));
       last = key.k.p;
     }
   }

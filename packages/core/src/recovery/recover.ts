@@ -13,7 +13,6 @@ import { allocDevices, allowsData } from '../alloc/alloc-devices.ts';
 import { entryBytesOf, spacePointers } from '../alloc/extent-pointers.ts';
 import { type FreeBucket, GivenBuckets } from '../alloc/given-buckets.ts';
 import { type FoundNode, type ScannedDevice, scanForNodes } from '../btree/node-scan.ts';
-import type { NodeAllocator } from '../btree/node-store.ts';
 import { beginChange, editFor } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import type { AllBuckets } from '../check/alloc.ts';
@@ -44,7 +43,9 @@ import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
 import { readGens, repairAllocations } from './allocations.ts';
 import { contestedJournal } from './contested-journal.ts';
 import { derivedBtrees, derivedIds, isGivable } from './derived-keys.ts';
+import { settleDoubleClaims } from './double-claims.ts';
 import { entriesAfterHoles } from './journal-holes.ts';
+import { leaveStripes, lossWith, type Missing, uncheckable, withoutMembers } from './missing-members.ts';
 import { runPasses } from './run-passes.ts';
 import { type BtreeSurvey, fillGaps, keysOfLeaves, type Leaf, surveyBtree } from './topology.ts';
 
@@ -56,7 +57,9 @@ export interface RecoverOptions {
   readonly isWanted?: ((pass: PassName) => boolean) | undefined;
   /** Everything that says what is in which bucket is made anew, whatever it says. */
   readonly reconstructAlloc?: boolean;
-  /** What had to be corrected in the superblocks before there could be a writer (sound-sections.ts). */
+  /** Members that are missing are given up, once it is agreed what is lost with them; else nothing is done about what they would show. */
+  readonly giveUpMissing?: boolean;
+  /** What had to be corrected in the superblocks before the writer could be made (sound-sections.ts, member-sizes.ts). */
   readonly corrected?: readonly Finding[];
   /** Called with each key that is given up, and why. */
   readonly onDropped?: ((btree: number, key: Key, reason: string) => void) | undefined;
@@ -89,6 +92,8 @@ const GENERATION = 2 ** 20;
 /** Repairs of keys uncover what follows from pointers, but not without end. */
 const RECOUNTS_MAX = 3;
 
+const NONE: Missing = new Set();
+
 class Recovery {
   readonly #writer: FilesystemWriter;
   readonly #options: RecoverOptions;
@@ -103,6 +108,13 @@ class Recovery {
   #isHeld: ((dev: number, bucket: number) => boolean) | undefined;
   /** What the last count found, and nothing repairs. */
   #unrepaired: { readonly found: Finding; readonly pass?: PassName }[] = [];
+  /** Members that are not there, and those of them that were given up. */
+  #missing: Missing = NONE;
+  #gone: Missing = NONE;
+  /** Buckets that several keys claim the same sectors of, as `dev:bucket`. */
+  readonly #contested = new Set<string>();
+  /** Keys that do not follow from others are only on members that are missing. */
+  #isBlind = false;
   /** A repair met something that contradicts what follows from pointers. */
   #isContradicted = false;
 
@@ -124,13 +136,16 @@ class Recovery {
     // All that is read stands on it.
     const { corrected = [] } = this.#options;
     if (corrected.map(one => this.#reporter.found(one)).includes('ignore')) this.#reporter.leaveRest();
+    this.#settleMissing();
     if (!this.#settleJournal()) return { seq: undefined, isReplay, rounds: 0, remaining: new Map() };
     this.#reportOpening();
     const isRebuilt = this.#repairTopology();
+    if (this.#gone.size > 0) leaveStripes(writer, this.#gone, () => this.#given());
     if (this.#options.reconstructAlloc) for (const name of derivedBtrees) this.#lostDerived.add(name);
     const atFirst = this.#reporter.repairCount;
     this.#recount(isRebuilt, false);
     const before = this.#reporter.repairCount;
+    this.#settleClaims();
     const rounds = this.#runPasses();
     // A claim that was dropped with its pointer may have been what nothing repairs.
     const isUncertain = this.#unrepaired.length > 0 && before > atFirst;
@@ -141,13 +156,14 @@ class Recovery {
       const isForced = this.#isContradicted;
       this.#isContradicted = false;
       this.#recount(isForced, true);
+      this.#settleClaims();
       if (this.#reporter.repairCount === known && !isForced) break;
     }
     for (const { found, pass } of this.#unrepaired)
       this.#reporter.found(found, { isRepairable: false, ...(pass === undefined ? {} : { pass }) });
     if (this.#reporter.repairCount === 0 && !isReplay)
       return { seq: undefined, isReplay, rounds, remaining: new Map() };
-    if (this.#reporter.stopped === 'quit') {
+    if (this.#reporter.stopped === 'quit' || this.#reporter.stopped === 'unknown') {
       writer.dropStaged();
       return { seq: undefined, isReplay, rounds, remaining: new Map() };
     }
@@ -161,6 +177,34 @@ class Recovery {
     });
     const remaining = checkInvariants(writer.filesystem).counts;
     return { seq, isReplay, rounds, remaining };
+  }
+
+  /** Members that are missing go, or are asked nothing. */
+  #settleMissing(): void {
+    const { set } = this.#filesystem;
+    if (set.missing.length === 0) return;
+    const missing = new Set(set.missing);
+    if (this.#options.giveUpMissing === true) {
+      let isAgreed = true;
+      for (const loss of lossWith(this.#filesystem, missing))
+        if (this.#reporter.found(loss, { pass: 'check_topology' }) === 'ignore') isAgreed = false;
+      if (isAgreed) {
+        this.#gone = missing;
+        this.#writer.correctMembers(withoutMembers(set, missing));
+        return;
+      }
+    }
+    this.#missing = missing;
+    let isWhole = true;
+    for (const one of uncheckable(this.#filesystem, missing)) {
+      this.#reporter.found(one, { pass: 'check_topology', isRepairable: false });
+      const name = btrees.byName(one.where.btree ?? '')?.name;
+      if (name !== undefined) this.#unreadable.add(name);
+      if (name === undefined || !derivedIds.has(btrees.idOf(name))) this.#isBlind = true;
+      isWhole = false;
+    }
+    // What cannot be read may need anything that would be freed.
+    if (!isWhole) this.#reporter.leaveRest();
   }
 
   /** @returns whether a commit overwrites nothing: else nothing can be repaired */
@@ -223,19 +267,20 @@ class Recovery {
   #repairTopology(): boolean {
     this.#options.onPass?.('check_topology', 0);
     const damaged: BtreeSurvey[] = [];
+    // What led to them is counted anew in any case.
+    let isRebuilt = this.#gone.size > 0;
     for (const id of [...this.#filesystem.replay.roots.keys()].sort((a, b) => a - b)) {
-      if (btrees.byId(id) === undefined) continue;
-      const survey = surveyBtree(this.#filesystem, id);
-      if (survey.findings.length === 0 && survey.gaps.length === 0) continue;
+      if (btrees.byId(id) === undefined || this.#unreadable.has(btrees.nameOf(id) as BtreeName)) continue;
+      const survey = surveyBtree(this.#filesystem, id, { gone: this.#gone });
+      if (survey.findings.length === 0 && survey.gaps.length === 0 && !survey.hasGone) continue;
       const isAgreed = this.#areAgreed(survey.findings);
       const name = btrees.nameOf(id) as BtreeName; // of the table
       if (!isAgreed) this.#unreadable.add(name);
-      else if (derivedIds.has(id)) this.#lostDerived.add(name);
-      else damaged.push(survey);
+      else if (!derivedIds.has(id)) damaged.push(survey);
+      else if (survey.findings.length > 0 || survey.gaps.length > 0) this.#lostDerived.add(name);
     }
-    if (damaged.length === 0) return false;
+    if (damaged.length === 0) return isRebuilt;
     const found = damaged.some(({ gaps }) => gaps.length > 0) ? this.#scan() : [];
-    let isRebuilt = false;
     const plans = damaged.map(survey => ({ survey, ...fillGaps(this.#filesystem, survey, found) }));
     const given = this.#given(
       plans.flatMap(({ leaves, survey }) => leaves.map(leaf => ({ btree: survey.btree, leaf }))),
@@ -243,10 +288,11 @@ class Recovery {
     for (const { survey, leaves, gaps, generation } of plans) {
       const name = btrees.nameOf(survey.btree) as BtreeName; // of the table
       const where = { btree: name };
+      const isOnlyGone = survey.hasGone && survey.findings.length === 0;
       if (leaves.length === 0 && survey.gaps.length > 0) {
         const detail = 'its root cannot be read, and no node of it was found: all its keys are lost';
         const lost = findingOf({ error: 'btree_root_unreadable_and_scan_found_nothing', detail }, where);
-        if (!this.#areAgreed([lost])) {
+        if (!isOnlyGone && !this.#areAgreed([lost])) {
           this.#unreadable.add(name);
           continue;
         }
@@ -256,7 +302,7 @@ class Recovery {
           const detail = `nothing was found for the positions from ${bposText(min)} to ${bposText(max)}`;
           return findingOf({ error: 'btree_node_unreadable', detail }, { ...where, pos: bposText(max) });
         });
-        if (!this.#areAgreed(lost)) {
+        if (!isOnlyGone && !this.#areAgreed(lost)) {
           this.#unreadable.add(name);
           continue;
         }
@@ -305,7 +351,7 @@ class Recovery {
   }
 
   /** Room that nothing takes, neither on the devices nor in what was staged. @param leaves that are going to be read */
-  #given(leaves: readonly { readonly btree: number; readonly leaf: Leaf }[] = []): NodeAllocator {
+  #given(leaves: readonly { readonly btree: number; readonly leaf: Leaf }[] = []): GivenBuckets {
     const filesystem = this.#filesystem;
     const isAllocLost = this.#lostDerived.has('alloc');
     const { buckets } = new Recount(filesystem, {
@@ -352,7 +398,10 @@ class Recovery {
       drop: (btree, key, reason) => onDropped?.(btree, key, reason),
       lost: this.#lostDerived,
       isForced: isForced || this.#lostDerived.size > 0,
-      isStaged,
+      isStaged: isStaged || this.#gone.size > 0,
+      missing: this.#missing,
+      gone: this.#gone,
+      onContested: bucket => this.#contested.add(bucket),
       onUnrepaired: (found, pass) => this.#unrepaired.push({ found, ...(pass === undefined ? {} : { pass }) }),
       allocator: () => this.#given(),
     });
@@ -361,7 +410,29 @@ class Recovery {
     this.#lostDerived.clear();
   }
 
+  /** Sectors that several keys claim: their data says whose they are. */
+  #settleClaims(): void {
+    const { onPass, onDropped } = this.#options;
+    for (let i = 0; i < RECOUNTS_MAX && this.#contested.size > 0 && this.#unreadable.size === 0; i++) {
+      onPass?.('check_extents_to_backpointers', 0);
+      const contested = new Set(this.#contested);
+      this.#contested.clear();
+      const isChanged = settleDoubleClaims(this.#writer, {
+        reporter: this.#reporter,
+        drop: (btree, key, reason) => onDropped?.(btree, key, reason),
+        contested,
+        allocator: () => this.#given(),
+      });
+      if (!isChanged) return;
+      // The room of copies is known to no list yet.
+      this.#reporter.isRepeated = true;
+      this.#recount(true, true);
+    }
+  }
+
   #runPasses(): number {
+    // They lean on each other: what one of them misses in a btree that is elsewhere would be another's finding.
+    if (this.#isBlind) return 0;
     const { onPass, isWanted, onDropped } = this.#options;
     return runPasses(this.#writer, {
       reporter: this.#reporter,

@@ -2,7 +2,7 @@
 // pass reads what those before it have repaired: between passes the transaction is staged (ADR 17), so that the devices do not change
 // before the commit of the whole run, and memory is that of one pass's repairs.
 
-import { beginChange, type Change, type ChangeParts } from '../change/change.ts';
+import { beginChange, beginLook, type Change, type ChangeParts } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import type { BtreeName } from '../ondisk/btrees.ts';
@@ -138,7 +138,8 @@ class RunningPass implements PassContext {
   }
 
   #begin(after: ChangeParts | undefined): Change {
-    const { onDamage } = this.#options;
+    const { onDamage, reporter } = this.#options;
+    if (reporter.stopped === 'unknown') return beginLook(this.#writer.filesystem);
     return beginChange(this.#writer, { after: after ?? 'staged', usesReserve: true, onDamage });
   }
 }

@@ -24,9 +24,12 @@ import type { FaultName } from '../ondisk/faults.ts';
 import { BchBtreePtrV2, btreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
+import { MEMBER_INVALID } from '../ondisk/member-states.ts';
+import { memberAt } from '../ondisk/sb-fields/members.ts';
 import { Filesystem } from '../opened/filesystem.ts';
 import { type Finding, finding, findingOf } from '../report/finding.ts';
 import { keyContext } from '../superblock/key-context.ts';
+import { memberText } from '../superblock/member-set.ts';
 import { repairedKey } from './key-repair.ts';
 
 /** A leaf that answers for a range of positions, as far as it can be read. */
@@ -53,15 +56,27 @@ export interface BtreeSurvey {
   readonly gaps: readonly Gap[];
   /** The newest generation of its nodes. */
   readonly generation: number;
+  /** Nodes that members which are missing may have a sound copy of. */
+  readonly onMissing: readonly Finding[];
+  /** Some of its pointers lead to members that were given up. */
+  readonly hasGone: boolean;
+}
+
+export interface SurveyOptions {
+  /** Members that may have what is not here. */
+  readonly missing?: ReadonlySet<number>;
+  /** Members that are not there any more, which was reported. */
+  readonly gone?: ReadonlySet<number>;
 }
 
 const BTREE_PTR_V2 = keyTypes.idOf('btree_ptr_v2');
 const UNSUPPORTED = 'btree_node_unsupported_version';
 const BTREE_PTR = keyTypes.idOf('btree_ptr');
+const NO_MEMBERS: ReadonlySet<number> = new Set();
 
 /** Reads all nodes of a btree. */
-export function surveyBtree(filesystem: Filesystem, btree: number): BtreeSurvey {
-  return new Survey(filesystem, btree).run();
+export function surveyBtree(filesystem: Filesystem, btree: number, options: SurveyOptions = {}): BtreeSurvey {
+  return new Survey(filesystem, btree, options).run();
 }
 
 class Survey {
@@ -70,11 +85,17 @@ class Survey {
   readonly #findings: Finding[] = [];
   readonly #leaves: Leaf[] = [];
   readonly #gaps: Gap[] = [];
+  readonly #missing: ReadonlySet<number>;
+  readonly #gone: ReadonlySet<number>;
+  readonly #onMissing: Finding[] = [];
+  #hasGone = false;
   #generation = 0;
 
-  constructor(filesystem: Filesystem, btree: number) {
+  constructor(filesystem: Filesystem, btree: number, { missing = NO_MEMBERS, gone = NO_MEMBERS }: SurveyOptions) {
     this.#filesystem = filesystem;
     this.#btree = btree;
+    this.#missing = missing;
+    this.#gone = gone;
   }
 
   run(): BtreeSurvey {
@@ -100,12 +121,18 @@ class Survey {
       leaves: this.#leaves,
       gaps: this.#gaps,
       generation: this.#generation,
+      onMissing: this.#onMissing,
+      hasGone: this.#hasGone,
     };
   }
 
   /** A node that shall answer for a range. */
   #visit(level: number, ptr: Key, min: Bpos, max: Bpos, isRoot: boolean): void {
+    const known = this.#findings.length;
     const node = this.#read(level, ptr, isRoot);
+    // What was given up was listed before.
+    if (node === undefined && devicesOf(ptr).some(dev => this.#gone.has(dev))) this.#findings.length = known;
+    this.#checkDevices(level, ptr, node);
     if (node === undefined) {
       this.#gap(min, max);
       return;
@@ -139,6 +166,22 @@ class Survey {
       const { detail } = thrown;
       this.#found(error, { level, pos: bposText(ptr.k.p) }, `${thrown.error}: ${detail}`);
       return undefined;
+    }
+  }
+
+  /** What a pointer's members say of the node: some may be missing, and have it, or be no members any more. */
+  #checkDevices(level: number, ptr: Key, node: BtreeNode | undefined): void {
+    const { sb } = this.#filesystem;
+    for (const dev of devicesOf(ptr)) {
+      if (this.#gone.has(dev)) this.#hasGone = true;
+      else if (dev !== MEMBER_INVALID && memberAt(sb, dev) === undefined) {
+        const detail = `a pointer to a node on member ${dev}, which does not exist`;
+        this.#found('ptr_to_invalid_device', { level, pos: bposText(ptr.k.p) }, detail);
+      } else if (this.#missing.has(dev) && node?.facts.damage.length !== 0) {
+        const state = node === undefined ? 'is not readable' : 'is damaged';
+        const detail = `this node ${state} here, and may be sound on ${memberText(sb, dev)}, which is missing`;
+        this.#onMissing.push(findingOf({ error: 'btree_node_on_missing_member', detail }, this.#where(level, ptr.k.p)));
+      }
     }
   }
 
@@ -395,6 +438,8 @@ function* withOverlay(keys: Iterable<Key>, over: readonly OverlayKey[], min: Bpo
 
 const keyOf = ({ key, deltas }: OverlayKey, base: Key | undefined): Key =>
   deltas === undefined ? key : addAccounting(base, deltas);
+
+const devicesOf = (ptr: Key): readonly number[] => spacePointers(entryBytesOf(ptr), 0).pointers.map(({ dev }) => dev);
 
 const minOf = (ptr: Key): Bpos =>
   ptr.k.type === BTREE_PTR_V2 && ptr.value.length >= BchBtreePtrV2.size

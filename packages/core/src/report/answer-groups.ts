@@ -9,6 +9,8 @@ export interface AnswerGroup {
   /** What is asked, once. */
   readonly question: string;
   readonly errors: readonly FaultName[];
+  /** What else is found depends on the answer. */
+  readonly isDecisive?: boolean;
 }
 
 export const answerGroups = [
@@ -87,6 +89,12 @@ export const answerGroups = [
     name: 'unreachable files',
     question: 'Files and directories have no name. Give them names in lost+found?',
     errors: ['inode_unreachable'],
+  },
+  {
+    name: 'missing members',
+    isDecisive: true,
+    question: 'Members are missing, and everything that only they have is lost without them. Give them up?',
+    errors: ['member_given_up', 'journal_on_missing_member', 'btree_node_on_missing_member', 'data_on_missing_member'],
   },
 ] as const satisfies readonly AnswerGroup[];
 

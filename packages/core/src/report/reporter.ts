@@ -94,7 +94,7 @@ export interface ReporterOptions {
 /** How many findings that are left are told apart. */
 const LEFT_MAX = 10_000;
 
-/** Why the rest stays as it is: somebody quit, or preening met what is not safe. */
+/** Why the rest stays as it is: somebody quit, preening met what is not safe, or what is there is not enough to judge by. */
 export type StopReason = 'quit' | 'unsafe' | 'unknown';
 
 export class Reporter {

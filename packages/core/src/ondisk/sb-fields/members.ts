@@ -39,7 +39,8 @@ export const MEMBER_V1_BYTES = 56;
 /** What v1.13 writes; each later release adds fields at the end. */
 export const MEMBER_1_13_BYTES = BchMember.offset.device_name;
 
-const MEMBER_NIL_UUID = '00000000-0000-0000-0000-000000000000';
+/** Of a slot without a device. */
+export const MEMBER_NIL_UUID = '00000000-0000-0000-0000-000000000000';
 
 /** BCH_MI_BTREE_BITMAP_SHIFT_MAX, exclusive. */
 export const MEMBER_BITMAP_SHIFT_MAX = 58;
