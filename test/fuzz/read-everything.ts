@@ -26,6 +26,7 @@ import {
   readReplayState,
   readUsage,
   SPOS_MAX,
+  scrub,
   UsageError,
 } from '@bcachefs-ts/core/engine';
 import { usageFields, usageText } from '@bcachefs-ts/dump';
@@ -74,8 +75,20 @@ export function readEverything(set: MemberSet, key: Uint8Array | undefined, rand
       usageText(usage, { fields: new Set(usageFields), human: true });
       reached.counters += usage.counters.length;
     });
+    attempt(() => scrubAll(filesystem));
   });
   return reached;
+}
+
+/** What it finds is not counted among the losses: most copies of a damaged filesystem are met again. */
+function scrubAll(filesystem: Filesystem): void {
+  const report = scrub(filesystem, {
+    onFinding(finding) {
+      if (finding.kind === 'lost') for (const { paths } of finding.files) plain(paths.length);
+      plain(finding.damage.text());
+    },
+  });
+  plain(report);
 }
 
 function readJournalOf(filesystem: Filesystem, reached: Reached): void {

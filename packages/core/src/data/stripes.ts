@@ -111,11 +111,6 @@ export class StripeReader {
     }
   }
 
-  /** How many blocks of a stripe may be lost without loss. @throws as rebuild does for a stripe that is not there */
-  redundancyOf(idx: number, where: Location): number {
-    return this.#stripe(idx, where).nr_redundant;
-  }
-
   #stripe(idx: number, where: Location): Stripe {
     const known = this.#stripes.get(idx);
     if (known !== undefined) return known;

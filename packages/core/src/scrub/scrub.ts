@@ -435,8 +435,8 @@ class Scrub {
           yield sizeBytes;
         }
       } catch (thrown) {
+        // The key is none that can be: what that means for it is for fsck to say.
         if (!(thrown instanceof CorruptError)) throw thrown;
-        this.#lost++;
       }
     }
   }
