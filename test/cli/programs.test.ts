@@ -158,7 +158,7 @@ test('the list of commands', async () => {
       unpoison
 
     Not in this version:
-      device add, device remove, device evacuate, device set-state, device resize,
+      device add, device remove, device set-state, device resize,
       device resize-journal, journal_rewind_info, migrate, migrate-superblock
 
     'bcachefs <command> --help' explains a command and gives examples.

@@ -117,3 +117,91 @@ kernelSuite('changed while a member is missing', () => {
     });
   });
 });
+
+interface ReshapedKind {
+  readonly name: string;
+  readonly format: readonly string[];
+  readonly devices: number;
+  readonly isEncrypted?: boolean;
+  /** Words after `device`, MEMBERS and PATHn of images; each is a command. */
+  readonly commands: readonly (readonly string[])[];
+  /** The images that are members afterwards; all when left out. */
+  readonly after?: readonly number[];
+}
+
+// biome-ignore format: a table
+const reshapedKinds: readonly ReshapedKind[] = [
+  { name: 'evacuated, one copy', format: ['--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 2, commands: [['evacuate', '-y', 'MEMBERS', 'PATH0']] },
+  { name: 'evacuated, two copies', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['evacuate', '-y', 'MEMBERS', 'PATH1']] },
+  { name: 'evacuated, encrypted, cached', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--compression=lz4', '--foreground_target=hdd', '--promote_target=ssd', '--label=ssd.a', '--fs_size=96M', 'DEV0', '--label=hdd.b', '--fs_size=96M', 'DEV1', '--label=hdd.c', '--fs_size=96M', 'DEV2'], devices: 3, isEncrypted: true, commands: [['evacuate', '-y', 'MEMBERS', 'PATH0']] },
+];
+
+kernelSuite('reshaped', () => {
+  const made = new FormattedKinds(
+    'reshaped',
+    sampleOf('arrays that are reshaped', reshapedKinds, ['evacuated, two copies']),
+  );
+  type One = (typeof made.all)[number];
+  const seen: { before?: RunResult; after?: RunResult } = {};
+  const leftOf = <T>({ after }: One, all: readonly T[]): readonly T[] => after?.map(nr => all[nr]!) ?? all;
+
+  beforeAll(async () => {
+    await made.format();
+    await made.run(
+      (one, nr) => [
+        { do: 'mount', disks: one.disks, ...made.keyOf(one) },
+        { do: 'fill', seed: nr, sizeBytes: 12 * MIB, subvolumes: true, timeoutSeconds: 300 },
+        {
+          do: 'sh',
+          script:
+            'mkdir many; i=0; while [ $i -lt 40 ]; do head -c 60000 /dev/urandom > many/$i; i=$((i+1)); done; sync; echo 3 > /proc/sys/vm/drop_caches; cat many/* > /dev/null; sleep 1; cp --reflink=always many/1 many/shared || true; sync',
+          timeoutSeconds: 200,
+        },
+        { do: 'umount' },
+      ],
+      true,
+    );
+    seen.before = await made.look();
+    for (const one of made.all) {
+      for (const command of one.commands) {
+        const [name, ...words] = command.map(word =>
+          word
+            .replace('MEMBERS', one.images.join(':'))
+            .replace(/^PATH(\d)$/, (_, nr: string) => one.images[Number(nr)]!),
+        );
+        const more = one.isEncrypted ? [`--passphrase_file=${join(made.folder, 'passphrase')}`] : [];
+        console.info(one.name, await succeed(`device ${name}` as 'device evacuate', [...more, ...words]));
+      }
+    }
+    seen.after = await made.run(one => {
+      const disks = leftOf(one, one.disks);
+      const key = made.keyOf(one);
+      return [
+        { do: 'fsck', disks, as: 'after', timeoutSeconds: 200, ...key },
+        { do: 'mount', disks, ...key },
+        { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
+        { do: 'write', path: 'written', pattern: { kind: 'random', seed: 1 }, sizeBytes: MIB, fsync: true },
+        { do: 'mkdir', path: 'made' },
+        { do: 'umount' },
+        { do: 'mount', disks, ...key },
+        { do: 'unlink', path: 'written' },
+        { do: 'umount' },
+        { do: 'fsck', disks, as: 'written', timeoutSeconds: 200, ...key },
+      ];
+    }, true);
+  }, patient(1_000_000));
+
+  describe.each(made.all)('$name', one => {
+    const ofKernel = (name: string) => resultOf(caseNamed(seen.after!, one.name), name);
+    test.each(['after', 'written'])('no complaint: %s', which => {
+      const { fsck } = ofKernel(which);
+      expect(fsck?.mounted).toBe(true);
+      expect(fsck?.complaints).toEqual([]);
+    });
+    test('every file is what it was', () => {
+      const before = resultOf(caseNamed(seen.before!, one.name), 'seen').manifest!;
+      expect(before.length).toBeGreaterThan(100);
+      expect(compareManifests(ofKernel('seen').manifest!, before)).toEqual([]);
+    });
+  });
+});

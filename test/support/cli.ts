@@ -1,7 +1,7 @@
 // Runs a command of the program in this process, as a test: exit code, stdout and stderr come back as text.
 
 import { type Collected, type RunOptions, runCli } from '@bcachefs-ts/command';
-import { deviceListCommand } from '@bcachefs-ts/device';
+import { deviceEvacuateCommand, deviceListCommand } from '@bcachefs-ts/device';
 import {
   dumpCommand,
   explainCommand,
@@ -48,6 +48,7 @@ import {
 
 const commands = {
   cat: catCommand,
+  'device evacuate': deviceEvacuateCommand,
   'device list': deviceListCommand,
   corrupt: corruptCommand,
   dump: dumpCommand,

@@ -82,6 +82,7 @@ export * from './explain/annotate.ts';
 export * from './explain/btree-listing.ts';
 export * from './explain/explainer.ts';
 export * from './explain/explanation.ts';
+export { FileFinder } from './explain/files-of.ts';
 export * from './explain/locate.ts';
 export type { Attributes } from './fs/attributes.ts';
 export * from './fs/casefold.ts';

@@ -1,3 +1,4 @@
 // The public door of @bcachefs-ts/device: the members of filesystems.
 
+export { deviceEvacuateCommand } from './evacuate.ts';
 export { deviceListCommand } from './list.ts';

@@ -94,6 +94,11 @@ const commands = [
         summary: 'List the members of a filesystem, and what would be lost without each',
         ...from(() => import('@bcachefs-ts/device'), 'deviceListCommand'),
       },
+      {
+        name: 'evacuate',
+        summary: 'Move everything off a member',
+        ...from(() => import('@bcachefs-ts/device'), 'deviceEvacuateCommand'),
+      },
     ],
   },
   {

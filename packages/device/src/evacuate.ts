@@ -1,0 +1,164 @@
+// device evacuate: members are emptied, the others take what is on them. What is planned is said first, with the numbers.
+
+import {
+  allowMissingOption,
+  bytesText,
+  defineCommand,
+  EXIT,
+  openForWriting,
+  runSteps,
+  secondsOf,
+} from '@bcachefs-ts/command';
+import {
+  contentsOf,
+  type EvacuatePlan,
+  type EvacuateReport,
+  evacuateSteps,
+  type FilesystemWriter,
+  loadChecksums,
+  type MemberContents,
+  planEvacuate,
+  printable,
+  systemRandom,
+} from '@bcachefs-ts/core/engine';
+import { filesOfKeys } from './files-of-keys.ts';
+import { memberNamed, memberPositional } from './member-named.ts';
+import {
+  carryOut,
+  type Outcome,
+  type Plan,
+  type Planned,
+  plannedJson,
+  planOptions,
+  printPlanned,
+  reshapedPositional,
+} from './plan.ts';
+
+const TYPES = ['all', 'user', 'btree'] as const;
+
+interface Evacuated extends Planned {
+  readonly leftCount: number;
+}
+
+export const deviceEvacuateCommand = defineCommand({
+  name: 'evacuate',
+  summary: 'Move everything off a member',
+  description:
+    'The state of the member becomes ro, so that nothing new goes there; then data and btree nodes are moved to the other members: to ' +
+    'those of the targets first, never two copies to one member, and as many copies as there were. Cached copies are dropped. ' +
+    'Superblock and journal are left.\n\n' +
+    'Whether there is room is known before anything is written. Where fewer members are left than data shall have copies, it has ' +
+    'fewer; that is said first. It can be stopped at any time: doing the same again goes on, and `device set-state rw` calls it off. ' +
+    'What could not be moved is listed by its path, and the exit code is 1 then.',
+  examples: [
+    { command: 'bcachefs device evacuate -n a.img:b.img b.img', does: 'Says what would be moved' },
+    { command: 'bcachefs device evacuate -y a.img:b.img b.img', does: 'Empties one member' },
+    {
+      command: 'bcachefs device evacuate --data=btree -y /dev/sda:/dev/sdb:/dev/sdc 1',
+      does: 'Moves only btree nodes',
+    },
+  ],
+  positionals: { ...reshapedPositional, member: { ...memberPositional.member, count: 'some' } },
+  options: {
+    data: { type: 'choice', choices: TYPES, default: 'all', help: 'what is moved: all, user or btree' },
+    ...allowMissingOption,
+    ...planOptions,
+  },
+  async run(context, args): Promise<Evacuated> {
+    await loadChecksums();
+    const { filesystem, uuid, undo_file, passphrase_file, allow_missing } = args;
+    const now = secondsOf(context.date());
+    const request = { devices: [filesystem], uuid, undo_file, passphrase_file, allow_missing };
+    const writer = await openForWriting(context, request, () => ({ random: systemRandom, now: () => now }));
+    try {
+      const devs = [...new Set(args.member.map(word => memberNamed(writer.filesystem.set, word).index))];
+      const types = args.data === 'user' || args.data === 'btree' ? ([args.data] as const) : undefined;
+      const plan = planEvacuate(writer.filesystem, devs, { types });
+      let leftCount = 0;
+      const planned = await carryOut(context, args, planOf(writer, plan, args.data), async () => {
+        const task = context.progress.start({ what: 'moving', total: plan.movedBytes, unit: 'bytes' });
+        const report = await runSteps(evacuateSteps(writer, devs, { types }), step => {
+          if (step !== undefined) task.at(Math.min(plan.movedBytes, step.movedBytes));
+        });
+        task.end();
+        leftCount = report.leftCount;
+        return outcomeOf(writer, report);
+      });
+      return { ...planned, leftCount };
+    } finally {
+      writer.filesystem.close();
+    }
+  },
+  text: printPlanned,
+  json: plannedJson,
+  exitCode: ({ leftCount }) => (leftCount > 0 ? EXIT.failed : EXIT.ok),
+});
+
+/** As messages call it: its path, or its number. */
+function memberName({ filesystem }: FilesystemWriter, dev: number): string {
+  const member = filesystem.set.members.find(({ sb }) => sb.dev_idx === dev);
+  return member === undefined ? `member ${dev}` : printable(member.device.name);
+}
+
+function contentsText({ userBytes, btreeBytes, cachedBytes }: MemberContents): string {
+  const cached = cachedBytes === 0 ? '' : `, and ${bytesText(cachedBytes)} of cached copies`;
+  return `${bytesText(userBytes)} of data, ${bytesText(btreeBytes)} of btree nodes${cached}`;
+}
+
+function planOf(writer: FilesystemWriter, plan: EvacuatePlan, data: string): Plan {
+  const { sb, set } = writer.filesystem;
+  const names = plan.contents.map(({ dev }) => memberName(writer, dev));
+  const lines = plan.contents.map(contents => `${memberName(writer, contents.dev)} has ${contentsText(contents)}`);
+  lines.push(
+    `about ${bytesText(plan.movedBytes)} will be moved to the other members, which have room for ${bytesText(plan.availableBytes)}`,
+  );
+  if (plan.fewerCopiesBytes > 0) {
+    lines.push(
+      `${bytesText(plan.fewerCopiesBytes)} will have a copy less: fewer members are left than copies are wanted`,
+    );
+  }
+  return {
+    uuid: sb.user_uuid,
+    members: set.members.map(({ device }) => device.name),
+    lines,
+    question: `Move everything off ${names.join(' and ')}?`,
+    json: {
+      data,
+      members: plan.contents.map(contentsJson),
+      moved: plan.movedBytes,
+      available: plan.availableBytes,
+      fewer_copies: plan.fewerCopiesBytes,
+    },
+  };
+}
+
+const contentsJson = ({ dev, userBytes, btreeBytes, cachedBytes }: MemberContents): object => ({
+  member: dev,
+  user: userBytes,
+  btree: btreeBytes,
+  cached: cachedBytes,
+});
+
+function outcomeOf(writer: FilesystemWriter, report: EvacuateReport): Outcome {
+  const { filesystem } = writer;
+  const files = report.leftCount === 0 ? [] : filesOfKeys(filesystem, report.left);
+  const lines = [`moved ${bytesText(report.movedBytes)} in ${report.commits} commits`];
+  if (report.droppedBytes > 0) lines.push(`dropped ${bytesText(report.droppedBytes)} of copies that were one too many`);
+  if (report.fewerCopiesBytes > 0) lines.push(`${bytesText(report.fewerCopiesBytes)} has a copy less now`);
+  if (report.leftCount > 0) {
+    lines.push(`${report.leftCount} keys could not be moved, there is no other member for what they point to:`);
+    for (const file of files) lines.push(`  ${file}`);
+  }
+  return {
+    lines,
+    json: {
+      moved: report.movedBytes,
+      dropped: report.droppedBytes,
+      fewer_copies: report.fewerCopiesBytes,
+      commits: report.commits,
+      left_keys: report.leftCount,
+      left: files,
+      members: [...new Set(report.left.map(({ dev }) => dev))].map(dev => contentsJson(contentsOf(filesystem, dev))),
+    },
+  };
+}
