@@ -92,10 +92,11 @@ describe(`power cuts (seed ${seed})`, () => {
     const grown = writerOn(cuts.devices, undefined, seed).writer;
     expect(growMember(grown, dev, after)).toMatchObject({ bucketCount: after, commits: 3 });
     expect(rulesOf(grown.filesystem).map(findingText)).toEqual([]);
+    const everyWhole = sized(memberCount, memberCount, 1);
     const seen = { old: 0, 'no list': 0, 'two places': 0, new: 0 };
     for (const cut of cuts.points(random, sized(1, 2, 4))) {
       const isWhole = cut.sectorsOfLast === undefined && cut.arrived === undefined;
-      if (random.below(isWhole ? sized(memberCount, 1, 1) : sized(6 * memberCount, 5, 1)) !== 0) continue;
+      if (random.below(isWhole ? everyWhole : sized(6 * memberCount, 10, 1)) !== 0) continue;
       const left = cuts.after(cut);
       const { filesystem } = writerOn(left, undefined, seed).writer;
       const found = bucketsOf(filesystem, dev);
@@ -118,7 +119,7 @@ describe(`power cuts (seed ${seed})`, () => {
     }
     console.info(`${memberCount} members: ${cuts.count} events, ${JSON.stringify(seen)}`);
     // Where every whole cut was tried, each state was seen.
-    const least = sized(memberCount, 1, 1) === 1 ? 1 : 0;
+    const least = everyWhole === 1 ? 1 : 0;
     for (const count of Object.values(seen)) expect(count).toBeGreaterThanOrEqual(least);
   });
 });

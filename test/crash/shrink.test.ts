@@ -15,7 +15,7 @@ import {
 import { beforeAll, describe, expect, test } from 'vitest';
 import { writerOn } from '../support/commits.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
-import { isLong, sized } from '../support/long.ts';
+import { sized } from '../support/long.ts';
 import { formattedImage, MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText, PowerCuts } from '../support/power-cuts.ts';
@@ -62,9 +62,9 @@ describe(`power cuts (seed ${seed})`, () => {
     expect(report.bucketCount).toBeLessThan(nbuckets);
     const expected = model.text();
     const seen = { old: 0, between: 0, new: 0 };
-    for (const cut of cuts.points(random, sized(1, 2, 4))) {
+    for (const cut of cuts.points(random, sized(1, 1, 4))) {
       const isLate = cut.events > cuts.count - 25;
-      if (!isLong && !isLate && random.below(20) !== 0) continue;
+      if (!isLate && random.below(sized(20, 2, 1)) !== 0) continue;
       const left = cuts.after(cut);
       const { filesystem } = writerOn(left, undefined, seed).writer;
       const found = members(filesystem.sb)[0]!.nbuckets;

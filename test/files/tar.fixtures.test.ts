@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { run } from '../support/cli.ts';
-import { fixture, fixtureNames, whyNoFixtures } from '../support/fixtures.ts';
+import { fixture, fixtureNames, someFixtures, whyNoFixtures } from '../support/fixtures.ts';
 import { readTar, type TarMember, timeNs, whyNoPython } from '../support/read-tar.ts';
 
 const whyNot = whyNoFixtures ?? whyNoPython;
@@ -45,7 +45,7 @@ const hasManifest = (name: string): boolean => {
   }
 };
 
-const names = whyNot === undefined ? fixtureNames().filter(hasManifest) : [];
+const names = whyNot === undefined ? someFixtures('reference images archived', fixtureNames().filter(hasManifest)) : [];
 
 /** Archives an image and reads it back. @param absent the index of a device that is left out */
 async function archived(name: string, absent?: number) {

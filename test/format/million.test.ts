@@ -11,7 +11,7 @@ import { padded, tarHeader } from '../../packages/files/src/tar/header.ts';
 import { built } from '../support/built.ts';
 import { isLong, sized } from '../support/long.ts';
 
-const FILES = sized(20_000, 100_000, 1_000_000);
+const FILES = sized(20_000, 50_000, 1_000_000);
 const IN_EACH = 1000;
 /** Measured: 455 to make it, 150 to list and to archive it. */
 const MEGABYTES = { make: 600, read: 400 } as const;

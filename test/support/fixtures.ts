@@ -10,6 +10,7 @@ import {
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { sampleOf } from './long.ts';
 import { hasZstdCommand, unzstd, unzstdToFile } from './zstd.ts';
 
 export { copySparse } from './sparse.ts';
@@ -54,6 +55,30 @@ export function fixtureNames(): string[] {
   const names = readdirSync(folder).filter(name => name.endsWith('.json') && !name.endsWith('.manifest.json'));
   return names.map(name => name.slice(0, -'.json'.length)).toSorted();
 }
+
+/** One of each sort: old and new versions, several members, encrypted, compressed, unclean, with snapshots and stripes, and damaged ones. */
+const FEW = [
+  'basic',
+  'encrypted-wide-lz4',
+  'multi3-r2',
+  'reflink',
+  'snapshots',
+  'unclean-busy',
+  'u103-basic',
+  'u136-basic',
+  'ec-1.39',
+  'dmg-dirents-root',
+  'dmg-leaf-csum',
+  'dmg-nlink',
+];
+
+/** Some of the reference images, where a test is the same for each: see `sampleOf`. */
+export const someFixtures = (what: string, names: readonly string[]): readonly string[] =>
+  sampleOf(
+    what,
+    names.map(name => ({ name })),
+    FEW,
+  ).map(({ name }) => name);
 
 /**
  * A reference image, decompressed.

@@ -9,8 +9,11 @@ export const isLong: boolean = isSoak || process.env.BCACHEFS_LONG_TESTS === '1'
 /** How much of what is random a run does: an everyday one, CI's long one, and the soak. */
 export const sized = <T>(short: T, long: T, soak: T): T => (isSoak ? soak : isLong ? long : short);
 
+/** In so many long runs, each of the others has its turn once. */
+const OTHERS = 6;
+
 /**
- * Which of many kinds a run takes: `few` of them in a short one, a third of the others as well in a long one, all in a soak.
+ * Which of many kinds a run takes: `few` of them in a short one, a sixth of the others as well in a long one, all in a soak.
  * @param what names the sample where its seed is printed
  */
 export function sampleOf<Kind extends { readonly name: string }>(
@@ -23,7 +26,7 @@ export function sampleOf<Kind extends { readonly name: string }>(
   const random = randomFrom(seed);
   const others = all.filter(({ name }) => !few.includes(name));
   const chosen = new Set<Kind>();
-  while (chosen.size < Math.ceil(others.length / 3)) chosen.add(random.pick(others));
+  while (chosen.size < Math.ceil(others.length / OTHERS)) chosen.add(random.pick(others));
   const kinds = all.filter(kind => few.includes(kind.name) || chosen.has(kind));
   console.info(`${what}: ${kinds.map(({ name }) => name).join(', ')} (TEST_SEED=${seed})`);
   return kinds;

@@ -2,7 +2,7 @@
 // what is left has the same shape: keys, tree, hashes, backpointers, and the same damage.
 
 import { describe, expect, test } from 'vitest';
-import { fixture, fixtureNames, whyNoFixtures } from '../../../../../test/support/fixtures.ts';
+import { fixture, fixtureNames, someFixtures } from '../../../../../test/support/fixtures.ts';
 import { testImageContents, testImages } from '../../../../../test/support/images.ts';
 import { editNode, type StoredKey } from '../../btree/node-edit.ts';
 import { readBytes } from '../../device/block-device.ts';
@@ -307,7 +307,10 @@ function withoutPlaces({ atHash: _, misplaced: __, ...rest }: Shape) {
 const SALVAGED = new Set(['dmg-alloc-root', 'dmg-leaf-csum', 'dmg-root']);
 /** Takes half a minute. */
 const LARGE = 'many';
-const names = (whyNoFixtures === undefined ? fixtureNames() : []).filter(name => name !== LARGE);
+const names = someFixtures(
+  'reference images sanitised in memory',
+  fixtureNames().filter(name => name !== LARGE),
+);
 
 describe('nothing is left, and everything has its shape', () => {
   test.each(testImages)('$name', image => {
