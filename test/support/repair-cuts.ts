@@ -9,7 +9,7 @@ import { type DamageBaseName, damageBases, isTyped, randomlyDamaged, repair } fr
 import { recorderOn, sinkOn, undo } from './undo.ts';
 
 /** Damage is taken from so many seeds of each base. */
-const SEEDS = 1000;
+const SEEDS = 700;
 const UNDO_BYTES = 16 * MIB;
 
 export interface RecordedRepair {

@@ -25,6 +25,7 @@ import {
   type BucketPage,
   type DeviceBuckets,
   expectedType,
+  genDifference,
   HAS_KEY,
   NEEDS_DISCARD,
   NEEDS_INC_GEN,
@@ -76,6 +77,8 @@ const BACKPOINTERS_IN_MEMORY = 200_000;
 export function settleBuckets(buckets: AllBuckets): void {
   for (const own of buckets.values()) {
     for (const { page, row } of own.rows()) {
+      // No pointer is newer than the bucket.
+      if (genDifference(page.oldestGen[row]!, page.gen[row]!) > 0) page.oldestGen[row] = page.gen[row]!;
       const isEmpty =
         page.markDirty[row]! + page.markCached[row]! + page.markStriped[row]! === 0 && page.markStripe[row] === 0;
       if (isEmpty && !isEmptyType(page.dataType[row]!)) {

@@ -14,6 +14,7 @@ import type { BtreeName } from '../../ondisk/btrees.ts';
 import type { FaultName } from '../../ondisk/faults.ts';
 import { ROOT_INODE } from '../../ondisk/inode-unpack.ts';
 import { dirent } from '../../ondisk/keys/dirent.ts';
+import { setKeyField } from '../../ondisk/keys/key-fields.ts';
 import { keyTypes } from '../../ondisk/keys/key-types.ts';
 import { type Snapshot, snapshot } from '../../ondisk/keys/snapshot.ts';
 import { snapshotTree } from '../../ondisk/keys/snapshot-tree.ts';
@@ -334,6 +335,14 @@ const damages: readonly Damage[] = [
     what: 'the tree names another subvolume and another root',
     alter: tx => editFirst(tx, 'snapshot_trees', snapshotTree, () => ({ master_subvol: 4, root_snapshot: 4 })),
     finds: { snapshot_tree_to_missing_snapshot: 1, snapshot_tree_to_missing_subvol: 1 },
+  },
+  {
+    what: 'the oldest generation of a bucket without pointers is newer than its own',
+    alter(tx) {
+      const [key] = [...tx.btree('alloc').keys()];
+      tx.store('alloc', setKeyField(key!, 'oldest_gen', '8'));
+    },
+    finds: { alloc_key_oldest_gen_wrong: 1 },
   },
   {
     what: 'the root subvolume is missing',
