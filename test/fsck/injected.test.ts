@@ -213,7 +213,7 @@ describe('made wrong with kvdb', () => {
       const before = files(image, lost);
       const commands = read(image, filesystem => edit(new Nodes(filesystem)));
       await succeed('kvdb', ['--raw', ...commands.flatMap(command => ['-c', command]), image]);
-      const repaired = await run('fsck', ['-y', image]);
+      const repaired = await run('fsck', ['-y', `--quarantine=${image}.lost`, image]);
       expect(repaired.exitCode, repaired.stdout + repaired.stderr).toBe(1);
       const again = await run('fsck', ['-f', '-n', image]);
       expect(again.exitCode, again.stdout + again.stderr).toBe(0);

@@ -34,7 +34,7 @@ describe('a section of superblocks', () => {
     expect(looked.exitCode, looked.stdout + looked.stderr).toBe(4);
     expect(looked.stdout).toContain(name);
     expect(hash(image)).toBe(before);
-    const repaired = await run('fsck', ['-y', image]);
+    const repaired = await run('fsck', ['-y', `--quarantine=${image}.lost`, image]);
     expect(repaired.exitCode, repaired.stdout + repaired.stderr).toBe(1);
     const again = await run('fsck', ['-f', '-n', image]);
     expect(again.exitCode, again.stdout + again.stderr).toBe(0);

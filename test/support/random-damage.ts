@@ -5,6 +5,7 @@ import {
   type BlockDevice,
   CorruptError,
   checkInvariants,
+  correctedSizes,
   DamageTarget,
   DeviceError,
   damageRecipe,
@@ -98,9 +99,10 @@ export const isTyped = (thrown: unknown): thrown is Error =>
 export function repair(devices: readonly BlockDevice[], key?: Uint8Array) {
   const reporter = new Reporter({ policy: { kind: 'yes' } });
   const options = { random: seededRandom('repair'), now: () => NOW, key, isRepair: true };
-  const { set, findings } = soundJournals(soundSections(devices.map(openMember)), key);
+  const sound = soundJournals(soundSections(devices.map(openMember)), key);
+  const { set, findings } = correctedSizes(sound.set, key);
   const writer = new FilesystemWriter(set, options);
-  const { seq, remaining } = recover(writer, { reporter, corrected: findings });
+  const { seq, remaining } = recover(writer, { reporter, corrected: [...sound.findings, ...findings] });
   return {
     found: reporter.groups().map(({ error, found }) => `${error} ×${found}`),
     left: [...(seq === undefined ? remainingOn(devices, key) : remaining)].map(([error, nr]) => `${error} ×${nr}`),
@@ -115,16 +117,8 @@ function remainingOn(devices: readonly BlockDevice[], key: Uint8Array | undefine
   return checkInvariants(filesystem).counts;
 }
 
-/** What is not repaired yet, and why: the list is to become empty. */
-export const KNOWN: readonly { readonly left: RegExp; readonly why: string }[] = [
-  {
-    left: /^((again |still )?(bucket_sector_count_overflow|ptr_to_missing_backpointer) ×\d+(, |$))+$/,
-    why: 'two keys claim the same sectors: whose they are, the checksums of the data would say',
-  },
-];
-
-/** `known` is left for a reason that stands in the table; `refused` says why in a line, and has changed nothing that counts. */
-export type RepairOutcome = 'repaired' | 'refused' | 'known' | 'left' | 'untyped' | 'slow';
+/** `refused` says why in a line, and has changed nothing that counts. */
+export type RepairOutcome = 'repaired' | 'refused' | 'left' | 'untyped' | 'slow';
 
 export interface RepairEnd {
   readonly how: RepairOutcome;
@@ -164,8 +158,7 @@ export function repairEnd(name: DamageBaseName, seed: number, damaged: Damaged):
     const took = cpuMs() - start;
     if (took > CPU_MS_MAX) return end('slow', `${took} ms of processor time`);
     const left = [...first.left, ...again.found.map(one => `again ${one}`), ...again.left.map(one => `still ${one}`)];
-    if (left.length > 0)
-      return end(KNOWN.some(known => known.left.test(left.join(', '))) ? 'known' : 'left', left.join(', '));
+    if (left.length > 0) return end('left', left.join(', '));
     return first.leftCount > 0
       ? end('left', `${first.leftCount} without a repair`)
       : end('repaired', first.found.join(', '));

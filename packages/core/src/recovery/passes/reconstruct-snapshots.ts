@@ -84,7 +84,9 @@ function dropTwins(context: PassContext, keys: SnapshotKeys): void {
     });
     const row = named === undefined ? undefined : rows.seenFrom(named[1].inode, id, table);
     const byRoot = row === undefined ? undefined : rows.columns.subvolume[row];
-    const kept = living.some(([other]) => other === node.subvol) ? node.subvol : (byRoot ?? living[0]![0]);
+    const isLiving = (subvol: number | undefined) => living.some(([other]) => other === subvol);
+    // A node that was lost has been made anew for any of them: the root directory was there before.
+    const kept = (isLiving(byRoot) ? byRoot : isLiving(node.subvol) ? node.subvol : undefined) ?? living[0]![0];
     for (const [other] of living) {
       if (other === kept) continue;
       const found = finding('subvol_snapshot_shared', idPlace('subvolumes', other), { snapshot: id, subvolume: kept });
