@@ -75,7 +75,9 @@ function bringHome(context: PassContext, keys: SnapshotKeys): void {
  */
 function dropTwins(context: PassContext, keys: SnapshotKeys): void {
   const { rows, table } = inodeIndex(context);
-  for (const [id, node] of keys.nodes) {
+  // Its node may be lost.
+  for (const id of new Set([...keys.subvolumes.values()].map(({ snapshot }) => snapshot))) {
+    const owner = keys.nodes.get(id)?.subvol;
     const living = [...keys.subvolumes].filter(([, { snapshot }]) => snapshot === id);
     if (living.length < 2) continue;
     const named = living.find(([, { inode }]) => {
@@ -86,7 +88,7 @@ function dropTwins(context: PassContext, keys: SnapshotKeys): void {
     const byRoot = row === undefined ? undefined : rows.columns.subvolume[row];
     const isLiving = (subvol: number | undefined) => living.some(([other]) => other === subvol);
     // A node that was lost has been made anew for any of them: the root directory was there before.
-    const kept = (isLiving(byRoot) ? byRoot : isLiving(node.subvol) ? node.subvol : undefined) ?? living[0]![0];
+    const kept = (isLiving(byRoot) ? byRoot : isLiving(owner) ? owner : undefined) ?? living[0]![0];
     for (const [other] of living) {
       if (other === kept) continue;
       const found = finding('subvol_snapshot_shared', idPlace('subvolumes', other), { snapshot: id, subvolume: kept });
