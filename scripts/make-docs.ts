@@ -2,7 +2,7 @@
 //
 //   docs/commands/*.md   one page for each command, from its declaration
 //   docs/options.md      the filesystem and device options, from the option table
-//   docs/fsck-errors.md  the errors of the reference, and what raises each of them here, from the source
+//   docs/fsck-errors.md  what each error means and what its repair does, and what raises it, from the source
 //   docs/format/*.md     the on-disk format: pages that people write, with regions that are filled in (format-regions.ts)
 //
 // With --check it writes nothing and fails when a file would change. Either way it fails when docs/format lacks something.
@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { commandToMarkdown, listedEntries } from '@bcachefs-ts/command';
 import * as core from '@bcachefs-ts/core/engine';
 import { bcachefs } from '../packages/bcachefs/src/programs/bcachefs.ts';
+import { errorPlaces } from './error-places.ts';
 import { filledPages, formatProblems } from './format-regions.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -60,39 +61,63 @@ function optionPage(): void {
   );
 }
 
-/** What names errors without raising them. */
-const ERROR_TABLES = /(\.test|fsck-errors|faults|answer-groups|facts|rules|upgrade-downgrade)\.ts$/;
-
-/** Where the source names each error of the reference that Linux 6.12 has. */
-function fsckErrorsPage(): void {
-  const source = join(root, 'packages/core/src');
-  const places = new Map<string, Set<string>>();
-  const paths = readdirSync(source, { recursive: true, encoding: 'utf8' }).map(path => path.replaceAll('\\', '/'));
-  for (const path of paths.filter(one => one.endsWith('.ts') && !ERROR_TABLES.test(one)).sort()) {
-    for (const [, name = ''] of readFileSync(join(source, path), 'utf8').matchAll(/'([a-z][a-z0-9_]+)'/g)) {
-      if (core.fsckErrors.byName(name) === undefined) continue;
-      places.set(name, (places.get(name) ?? new Set()).add(path.replace(/\.ts$/, '')));
+/** What each error means, what its repair does and what is lost; and where the source names it. */
+async function fsckErrorsPage(): Promise<void> {
+  const places = errorPlaces();
+  const explanationOf = await core.loadExplanations();
+  const cell = (text: string) => text.replaceAll('|', '\\|');
+  const whereOf = (name: string) => (places.get(name) ?? []).map(path => `\`${path}\``).join(', ');
+  const raisedRow = ({ id, name }: { readonly id: number; readonly name: core.FaultName }) => {
+    const about = explanationOf(name);
+    if (about === undefined || !('repair' in about)) {
+      problems.push(`report/explanations: ${name} is named in ${whereOf(name)} and is not explained`);
+      return '';
     }
-  }
-  const rows = core.fsckErrors.rows.filter(({ since }) => since === '1.13');
-  const lines = rows.map(({ id, name }) => {
     const { severity, safe } = core.faultOf(name);
-    const where = [...(places.get(name) ?? [])].map(path => `\`${path}\``).join(', ');
-    return `| ${id} | \`${name}\` | ${severity} | ${safe ? 'yes' : ''} | ${where} |`;
-  });
-  const raised = rows.filter(({ name }) => places.has(name)).length;
+    const words = [about.means, about.repair, about.lost].map(cell).join(' | ');
+    return `| ${id} | \`${name}\` | ${severity}${safe ? ', safe' : ''} | ${words} | ${whereOf(name)} |`;
+  };
+  const isNever = ({ name }: { readonly name: core.FaultName }) => 'whyNever' in (explanationOf(name) ?? {});
+  const neverRow = ({ id, name }: core.FsckError) => {
+    const about = explanationOf(name);
+    return about !== undefined && 'whyNever' in about
+      ? `| ${id} | \`${name}\` | ${cell(about.means)} | ${cell(about.whyNever)} |`
+      : '';
+  };
+  const known = core.fsckErrors.rows.filter(({ since }) => since === '1.13');
+  const later = core.fsckErrors.rows.filter(({ since, name }) => since !== '1.13' && places.has(name));
+  const raised = known.filter(row => !isNever(row));
+  const head = ['| Number | Error | Severity | Meaning | Repair | Lost | Named in |', '|---|---|---|---|---|---|---|'];
   files.set(
     'fsck-errors.md',
     [
       '# Errors of fsck',
       '',
-      `The ${rows.length} errors that Linux 6.12 has, by their numbers, and the files of \`packages/core/src\` that name each: ` +
-        `${raised} of them. A file of \`recovery/passes\` is a pass. Where there is none, nothing raises the error yet. Safe ones are repaired by \`-p\`. ` +
-        '[fsck.md](fsck.md) says what a check does.',
+      `Linux 6.12 has ${known.length} errors, by name and number. ${raised.length} of them are raised here, and ` +
+        `${known.length - raised.length} are not, each for the reason that is given. The last column has the files of \`packages/core/src\` that name an ` +
+        'error; a file of `recovery/passes` is a pass. Safe ones are repaired by `-p`. What is lost is lost only if it is not anywhere else, and keys ' +
+        'are written to the quarantine file first. [fsck.md](fsck.md) says what a check does; `bcachefs fsck --explain` prints the sentences of what it finds.',
       '',
-      '| Number | Error | Severity | Safe | Named in |',
-      '|---|---|---|---|---|',
-      ...lines,
+      '## Errors of Linux 6.12',
+      '',
+      ...head,
+      ...raised.map(raisedRow),
+      '',
+      '## Errors of Linux 6.12 that are not raised here',
+      '',
+      '| Number | Error | Meaning | Why |',
+      '|---|---|---|---|',
+      ...known.filter(isNever).map(neverRow),
+      '',
+      '## Errors of later kernels',
+      '',
+      ...head,
+      ...later.map(raisedRow),
+      '',
+      '## Our own errors',
+      '',
+      ...head,
+      ...core.ownFaults.rows.map(raisedRow),
       '',
     ].join('\n'),
   );
@@ -110,7 +135,7 @@ async function formatPages(): Promise<void> {
 
 await commandPages();
 optionPage();
-fsckErrorsPage();
+await fsckErrorsPage();
 await formatPages();
 
 const present = ownedFolders.flatMap(folder => {

@@ -2,6 +2,7 @@
 // known damage break the rules that name it, and for every rule there is an altered key that breaks it.
 
 import {
+  accountingBpos,
   accountingPos,
   type Bpos,
   BtreeView,
@@ -330,6 +331,9 @@ function counterOf(source: Altered, kind: string): Key {
   return source.find('accounting', ({ k }) => accountingPos(k.p, { version: source.sb.version }).type === kind);
 }
 
+/** The last bucket of a run of free ones: nothing was ever in it. */
+const bucketWithoutKey = (source: Altered): number => Number(bposOffset(source.find('freespace').k.p)) - 1;
+
 function repackInode(source: Altered, key: Key, fields: Partial<Inode>): void {
   source.put('inodes', {
     k: { ...key.k, p: key.k.p.slice() },
@@ -510,7 +514,25 @@ const mutations: readonly Mutation[] = [
   ['need_discard_key_wrong', 'basic', s => s.delete('need_discard', s.find('need_discard'))],
   ['need_discard_freespace_key_bad', 'basic', s => s.put('need_discard', newKey('set', at(0, 1)))],
   ['need_discard_freespace_key_to_invalid_dev_bucket', 'basic', s => s.put('need_discard', newKey('set', at(9, 1)))],
-  ['freespace_key_wrong', 'basic', s => s.delete('freespace', s.find('freespace'))],
+  ['freespace_hole_missing', 'basic', s => s.delete('freespace', s.find('freespace'))],
+  [
+    'freespace_key_wrong',
+    'basic',
+    s => {
+      s.put('alloc', newKey('alloc_v4', at(0, bucketWithoutKey(s)), new Uint8Array(64)));
+      s.delete('freespace', s.find('freespace'));
+    },
+  ],
+  [
+    'bucket_gens_hole_wrong',
+    'basic',
+    s => {
+      const bucket = bucketWithoutKey(s);
+      const gens = new Uint8Array(256);
+      gens[bucket % 256] = 1;
+      s.put('bucket_gens', newKey('bucket_gens', at(0, Math.floor(bucket / 256)), gens));
+    },
+  ],
   [
     'bucket_gens_key_wrong',
     'basic',
@@ -556,6 +578,14 @@ const mutations: readonly Mutation[] = [
     'basic',
     s => s.change('backpointers', s.find('backpointers'), same, { pos: at(9, 1 << 20) }),
   ],
+  [
+    'backpointer_to_missing_alloc',
+    'basic',
+    s => {
+      const sector = bucketWithoutKey(s) * memberOf(s).bucket_size;
+      s.change('backpointers', s.find('backpointers'), same, { pos: at(0, BigInt(sector) << 10n) });
+    },
+  ],
 
   [
     'accounting_mismatch',
@@ -574,9 +604,25 @@ const mutations: readonly Mutation[] = [
     s => s.put('reconcile_work', newKey('set', at(4097, 12_345, 0xffff_ffff))),
   ],
   [
+    'accounting_to_invalid_device',
+    'basic',
+    s => {
+      const pos = accountingBpos({ type: 'dev_data_type', dev: 9, data_type: USER }, { version: s.sb.version });
+      s.change('accounting', counterOf(s, 'dev_data_type'), same, { pos });
+    },
+  ],
+  [
+    'accounting_replicas_not_marked',
+    'basic',
+    s => {
+      s.sb = withSection(s.sb, 'replicas_v0', new Uint8Array(8));
+    },
+  ],
+  [
     'ptr_to_missing_replicas_entry',
     'basic',
     s => {
+      s.delete('accounting', counterOf(s, 'replicas'));
       s.sb = withSection(s.sb, 'replicas_v0', new Uint8Array(8));
     },
   ],
@@ -755,6 +801,14 @@ const mutations: readonly Mutation[] = [
     },
   ],
   ['inode_points_to_missing_dirent', 'basic', s => s.delete('dirents', singleFiles(s)[0])],
+  [
+    'inode_points_to_wrong_dirent',
+    'basic',
+    s => {
+      const [one, other] = singleFiles(s);
+      s.change('dirents', one, view => view.setBigUint64(0, viewOf(other.value).getBigUint64(0, true), true));
+    },
+  ],
   [
     'inode_unreachable',
     'basic',

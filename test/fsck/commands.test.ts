@@ -41,6 +41,22 @@ describe('who decides', () => {
     }),
   );
 
+  test('--explain says what an error means, what its repair does and what is lost', () =>
+    withDamaged(wrongCounts, async ({ fsck, asked }) => {
+      const words =
+        'inode_dir_wrong_nlink:\n' +
+        '  means:  A directory counts another number of subdirectories than it has.\n' +
+        '  repair: The count is set.\n' +
+        '  lost:   Nothing.\n';
+      expect((await fsck('-n', '--explain')).stdout).toContain(words);
+      expect((await fsck('-nv')).stdout).toContain(words);
+      expect((await fsck('-n')).stdout).not.toContain('lost:');
+      expect((await asked('m\nq\n')).stderr).toContain('  lost:   Nothing.\n');
+      const { stdout } = await fsck('-n', '--explain', '--json');
+      expect(stdout).toContain('"means":"A directory counts');
+      expect((await fsck('-n', '--json')).stdout).not.toContain('"means"');
+    }));
+
   test('-a does not look at a clean filesystem', () =>
     withDamaged(wrongCounts, async ({ fsck }) => {
       const { exitCode, stdout } = await fsck('-a');

@@ -177,7 +177,7 @@ kernelSuite('members made larger', () => {
         if (rules.size === 0 && !isOld) continue;
         const state = isOld
           ? states[0]
-          : rules.has('freespace_key_wrong')
+          : rules.has('freespace_hole_missing')
             ? states[1]
             : isMoved
               ? states[3]

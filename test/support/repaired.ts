@@ -6,18 +6,15 @@ export const OPEN: readonly string[] = [];
 
 /** What is found where it says more than the error that is aimed at, or that one is another's consequence. */
 export const TRUER: Readonly<Record<string, string>> = {
-  'acct-no-device': 'accounting_mismatch',
   'alloc-journal-bucket-free': 'alloc_key_data_type_bad',
   'bset-blacklisted': 'bset_blacklisted_journal_seq',
   'bset-key-past-end': 'dirent_name_embedded_nul',
   'extent-in-sb-bucket': 'ptr_bucket_data_type_mismatch',
-  'freespace-missing': 'freespace_key_wrong',
   'interior-zero-extents': 'btree_root_read_error',
   'journal-middle-csum': 'journal_entry_bad_checksum',
   'lru-time-0': 'lru_entry_bad',
   'member-nbuckets-used': 'invalid_sb_members',
   'replica-both-zero': 'btree_root_read_error',
-  'replicas-all-missing': 'ptr_to_missing_replicas_entry',
   'topo-overlap-newer': 'btree_node_topology_overwritten_by_next_node',
 };
 

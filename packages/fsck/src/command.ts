@@ -9,7 +9,15 @@ import {
   filesystemOptions,
   undoFileOption,
 } from '@bcachefs-ts/command';
-import { type Decided, decidedJson, type Policy, type RecoverReport, Reporter } from '@bcachefs-ts/core/engine';
+import {
+  type Decided,
+  decidedJson,
+  type ExplanationOf,
+  loadExplanations,
+  type Policy,
+  type RecoverReport,
+  Reporter,
+} from '@bcachefs-ts/core/engine';
 import { FSCK, fsckExitCodeOf, fsckExitCodes } from './exit-codes.ts';
 import { checkOptions } from './mount-options.ts';
 import { PassProgress, progressDescriptor } from './pass-progress.ts';
@@ -47,6 +55,10 @@ export const fsckCommand = defineStreamCommand({
     { command: 'bcachefs fsck disk.img', does: 'Asks about each finding' },
     { command: 'bcachefs fsck -y a.img b.img', does: 'Repairs everything' },
     {
+      command: 'bcachefs fsck -n --explain disk.img',
+      does: 'Says of each kind of error what it means, what a repair does and what would be lost',
+    },
+    {
       command: 'bcachefs fsck --plan=plan.jsonl disk.img',
       does: 'Writes down what would be repaired, for a person to delete from',
     },
@@ -74,7 +86,15 @@ export const fsckCommand = defineStreamCommand({
     auto: { type: 'flag', alias: 'a', help: 'the same as --preen' },
     ask: { type: 'flag', alias: 'r', help: 'ask about each finding, which is what happens on a terminal in any case' },
     force: { type: 'flag', alias: 'f', help: 'with --preen: look at clean filesystems too' },
-    verbose: { type: 'flag', alias: 'v', help: 'show each error, however many there are of a kind' },
+    verbose: {
+      type: 'flag',
+      alias: 'v',
+      help: 'show each error, however many there are of a kind, and explain each kind',
+    },
+    explain: {
+      type: 'flag',
+      help: 'say for each kind of error what it means, what its repair does and what is lost',
+    },
     reconstruct_alloc: { type: 'flag', alias: 'R', help: 'make everything anew that says what is in which bucket' },
     allow_missing: { type: 'flag', help: 'go on when members are missing, and leave alone what they would show' },
     give_up_missing: {
@@ -161,6 +181,9 @@ export const fsckCommand = defineStreamCommand({
       quarantine: args.quarantine,
       plan: args.plan,
       apply: args.apply,
+      explanationOf:
+        args.explain || (isVerbose && !context.json) || mode === 'ask' ? await loadExplanations() : undefined,
+      isExplained: args.explain || isVerbose,
       progressFd: progressDescriptor(args.progress_fd),
       passphraseFile: args.passphrase_file,
       undoFile: args.undo_file,
@@ -184,6 +207,10 @@ interface Request extends Pick<RunOptions, 'reconstructAlloc' | 'giveUpMissing' 
   readonly quarantine: string | undefined;
   readonly plan: string | undefined;
   readonly apply: string | undefined;
+  /** Loaded where it may be asked for. */
+  readonly explanationOf: ExplanationOf | undefined;
+  /** Kinds of errors are explained at the end. */
+  readonly isExplained: boolean;
   readonly progressFd: number | undefined;
   readonly passphraseFile: string | undefined;
   readonly allowMissing: boolean;
@@ -252,7 +279,7 @@ class Check {
       return;
     }
     if (mode === 'ask') {
-      const questions = new Questions();
+      const questions = new Questions(this.#request.explanationOf);
       for (;;) {
         const looked = await this.#once(session, { isDry: true, policy: questions.asking, quarantine: undefined });
         this.#context.progress.end();
@@ -338,7 +365,7 @@ class Check {
   }
 
   #summary(session: Session, outcome: Outcome | undefined, facts: SummaryFacts): Summary {
-    const { isUnasked } = this.#request;
+    const { isUnasked, isExplained, explanationOf } = this.#request;
     const mode = facts.mode ?? this.#request.mode;
     const { reporter, report } = outcome ?? {};
     const { foundCount: found = 0, fixedCount: fixed = 0, leftCount: left = 0 } = reporter ?? {};
@@ -352,6 +379,7 @@ class Check {
       members: session.names,
       mode,
       groups: reporter?.groups() ?? [],
+      explanationOf: isExplained ? explanationOf : undefined,
       ...counts,
       dropped: outcome?.dropped ?? 0,
       quarantine: facts.quarantine?.file,

@@ -3,9 +3,16 @@
 // carried out. Stopping in between changes nothing.
 
 import type { Context } from '@bcachefs-ts/command';
-import { type Answer, factsJson, locationText, type Policy, type Question } from '@bcachefs-ts/core/engine';
+import {
+  type Answer,
+  type ExplanationOf,
+  factsJson,
+  locationText,
+  type Policy,
+  type Question,
+} from '@bcachefs-ts/core/engine';
 import { findingId } from './finding-id.ts';
-import { findingText } from './text.ts';
+import { explanationLines, findingText } from './text.ts';
 
 /** So many are asked for before what the answers lead to is computed. */
 const OPEN_MAX = 1000;
@@ -14,6 +21,11 @@ export class Questions {
   readonly #answers = new Map<string, 'yes' | 'no'>();
   #open = new Map<string, Question>();
   #yesCount = 0;
+  readonly #explanationOf: ExplanationOf | undefined;
+
+  constructor(explanationOf?: ExplanationOf) {
+    this.#explanationOf = explanationOf;
+  }
 
   /** Answers what was asked, and takes note of what was not. */
   readonly asking: Policy = {
@@ -43,7 +55,7 @@ export class Questions {
     if (open.length === 0) return 'nothing';
     for (const question of open) {
       if (this.#answerOf(question) !== undefined) continue;
-      const answer = await askOne(context, question);
+      const answer = await askOne(context, question, this.#explanationOf);
       if (answer === 'quit') return 'quit';
       const holdsForAll = answer === 'all' || answer === 'none';
       const decided = answer === 'yes' || answer === 'all' ? 'yes' : 'no';
@@ -64,7 +76,11 @@ const kindOf = ({ group, finding }: Question): string => group?.name ?? finding.
 /** One answer is that of a whole group. */
 const keyOf = (question: Question): string => question.group?.name ?? findingId(question);
 
-async function askOne({ prompt }: Context, question: Question): Promise<Answer> {
+async function askOne(
+  { prompt }: Context,
+  question: Question,
+  explanationOf: ExplanationOf | undefined,
+): Promise<Answer> {
   const { group, finding } = question;
   const flag = { flag: '-y or -n' };
   prompt.say('', findingText(finding));
@@ -83,7 +99,7 @@ async function askOne({ prompt }: Context, question: Question): Promise<Answer> 
       case 'N':
         return 'none';
       case 'm':
-        prompt.say(...moreOf(question));
+        prompt.say(...moreOf(question, explanationOf));
         break;
       case 'q':
       case undefined:
@@ -92,9 +108,13 @@ async function askOne({ prompt }: Context, question: Question): Promise<Answer> 
   }
 }
 
-function moreOf({ finding, severity, safe, pass, before, after }: Question): readonly string[] {
+function moreOf(
+  { finding, severity, safe, pass, before, after }: Question,
+  explanationOf: ExplanationOf | undefined,
+): readonly string[] {
   return [
     `  error:  ${finding.error} (${severity}${safe ? ', repairing it loses nothing' : ''})`,
+    ...[...explanationLines(finding.error, explanationOf)].slice(1),
     `  found:  ${finding.detail}`,
     `  where:  ${locationText(finding.where)}`,
     ...(pass === undefined ? [] : [`  pass:   ${pass}`]),

@@ -1,6 +1,14 @@
 // What is printed: the path first, where there is one; then what is wrong, and what becomes of it.
 
-import type { Decided, Finding, FindingGroup, RecoverReport } from '@bcachefs-ts/core/engine';
+import type {
+  Decided,
+  ErrorExplanation,
+  ExplanationOf,
+  FaultName,
+  Finding,
+  FindingGroup,
+  RecoverReport,
+} from '@bcachefs-ts/core/engine';
 
 /** look: repairs nothing; preen: what is safe; apply: what a plan lists. */
 export type Mode = 'look' | 'yes' | 'preen' | 'ask' | 'apply';
@@ -11,6 +19,8 @@ export interface Summary {
   readonly members: readonly string[];
   readonly mode: Mode;
   readonly groups: readonly FindingGroup[];
+  /** Undefined where kinds of errors are not explained. */
+  readonly explanationOf: ExplanationOf | undefined;
   readonly found: number;
   readonly fixed: number;
   readonly left: number;
@@ -42,6 +52,7 @@ export function* summaryLines(summary: Summary): Generator<string> {
     const more = group.found - group.shown;
     if (more > 0) yield `${more} more of ${group.error}`;
   }
+  for (const { error } of groups) yield* explanationLines(error, summary.explanationOf);
   const name = members.join(', ');
   if (report === undefined) yield `${name}: clean, not looked at (--force does)`;
   else if (found === 0) yield `${name}: ${report.isReplay ? replayed(report) : 'clean'}`;
@@ -56,6 +67,21 @@ export function* summaryLines(summary: Summary): Generator<string> {
   }
   if (mode === 'look') return;
   for (const [error, count] of report?.remaining ?? []) yield `still wrong: ${error}, ${count} times`;
+}
+
+/** What an error means, what its repair does and what is lost: nothing where that is not known or not asked for. */
+export function* explanationLines(error: FaultName, explanationOf: ExplanationOf | undefined): Generator<string> {
+  const about = explained(error, explanationOf);
+  if (about === undefined) return;
+  yield `${error}:`;
+  yield `  means:  ${about.means}`;
+  yield `  repair: ${about.repair}`;
+  yield `  lost:   ${about.lost}`;
+}
+
+function explained(error: FaultName, explanationOf: ExplanationOf | undefined): ErrorExplanation | undefined {
+  const about = explanationOf?.(error);
+  return about !== undefined && 'repair' in about ? about : undefined;
 }
 
 function hint({ isCancelled, isUnasked }: Summary): string {
@@ -88,6 +114,7 @@ export function summaryJson(summary: Summary): object {
       severity,
       found: count,
       fixed: done,
+      ...(explained(error, summary.explanationOf) ?? {}),
     })),
     replayed_journal: report?.isReplay ?? false,
     journal_seq: report?.seq ?? null,

@@ -129,6 +129,14 @@ describe('a replica that is not what the pointer says', () => {
     ['btree_node_bad_max_key', { ptr: { max: makeBpos(9n, 0n, 0) } }],
     ['btree_node_data_missing', { ptr: { written: 3 } }],
     [
+      'btree_node_bset_after_end',
+      {
+        node: { bsets: [{ keys: [set(1)] }, { keys: [set(2)] }, { keys: [set(3)] }] },
+        ptr: { written: 0 },
+        damage: bytes => bytes.fill(0, 512, 1024),
+      },
+    ],
+    [
       'bset_past_end_of_btree_node',
       { node: { bsets: [{ keys: Array.from({ length: 20 }, (_, i) => set(i)) }] }, ptr: { written: 1 } },
     ],

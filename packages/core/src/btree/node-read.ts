@@ -261,7 +261,19 @@ class NodeReading {
     if (written > 0 && at < limitSectors) {
       this.#fail('btree_node_data_missing', `${at} sectors of bsets found, expected ${limitSectors}`);
     }
+    if (written === 0) this.#checkAfterEnd(at, limitSectors, header.seq);
     return this.#finish(header);
+  }
+
+  /** Where the pointer does not say how much was written, the first block without a bset ends the node: none may follow. */
+  #checkAfterEnd(end: number, limitSectors: number, seq: bigint): void {
+    const { blockSectors } = this.source;
+    for (let at = end; at + blockSectors <= limitSectors; at += blockSectors) {
+      if (this.#seqAt(at) !== seq) continue;
+      if (this.source.isBlacklisted(this.#bsetAt(at * SECTOR_BYTES + ENTRY_BSET_AT).journal_seq)) continue;
+      this.#fail('btree_node_bset_after_end', `a bset at sector ${at}, after the last one, which ends at ${end}`);
+      return;
+    }
   }
 
   /** The node's header and its first bset. */

@@ -7,6 +7,7 @@ import { btrees } from '../ondisk/btrees.ts';
 import { assert } from '../ondisk/errors.ts';
 import { type AccountingPos, accounting, accountingBpos, accountingPos } from '../ondisk/keys/accounting.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { MEMBER_INVALID } from '../ondisk/member-states.ts';
 import { type ReplicasEntry, replicasEntryText } from '../ondisk/replicas-entry.ts';
 import { replicas } from '../ondisk/sb-fields/replicas.ts';
 import { type DeviceBuckets, fragmentedOf, sectorsOf, TYPE } from './buckets.ts';
@@ -117,6 +118,10 @@ export class Counters {
       const counter = this.#counters.get(k.p.join());
       if (counter !== undefined) counter.isSeen = true;
       const expected = counter?.values;
+      if (!isSame(found, []) && devicesOf(counted).some(dev => dev !== MEMBER_INVALID && !context.devices.has(dev))) {
+        report.add('accounting_to_invalid_device', where(), { counter: counted });
+        continue;
+      }
       if (!isSame(found, expected ?? []))
         report.add('accounting_mismatch', where(), { counter: counted, found, expected });
     }
@@ -138,8 +143,10 @@ export class Counters {
       replicas(context.sb).map(entry => replicasEntryText({ ...entry, devs: [...entry.devs].sort((a, b) => a - b) })),
     );
     for (const [id, entry] of this.#replicas) {
-      if (isSame(this.#counters.get(id)?.values ?? [], []) || listed.has(replicasEntryText(entry))) continue;
-      context.report.add('ptr_to_missing_replicas_entry', { field: 'replicas' }, { entry });
+      const counter = this.#counters.get(id);
+      if (counter === undefined || isSame(counter.values, []) || listed.has(replicasEntryText(entry))) continue;
+      const rule = counter.isSeen ? 'accounting_replicas_not_marked' : 'ptr_to_missing_replicas_entry';
+      context.report.add(rule, { field: 'replicas' }, { entry });
     }
   }
 }
@@ -170,6 +177,11 @@ function nameOf(counted: Counted): string {
     case 'dev_leaving':
       return `leaving ${counted.dev}`;
   }
+}
+
+function devicesOf(counted: AccountingPos): readonly number[] {
+  if (counted.type === 'replicas') return counted.entry.devs;
+  return counted.type === 'dev_data_type' ? [counted.dev] : [];
 }
 
 /** What is not there counts as zero. */

@@ -319,15 +319,15 @@ function eachUntouched(
 /** Buckets between two runs: none of them is free. */
 function checkGap(context: InvariantContext, own: DeviceBuckets, start: number, end: number): void {
   if (!own.device.hasFreespace) return;
-  const missing = (from: number, to: number) =>
-    context.report.add('freespace_key_wrong', bucketPlace(own.device.index, from), {
-      start: from,
-      end: to,
-      genBits: 0,
-    });
-  eachUntouched(own, start, end, missing);
+  const { report } = context;
+  const place = (bucket: number) => bucketPlace(own.device.index, bucket);
+  const hole = (from: number, to: number) =>
+    report.add('freespace_hole_missing', place(from), { start: from, end: to });
+  eachUntouched(own, start, end, hole);
   eachTouched(own, start, end, (bucket, page, row) => {
-    if (page.dataType[row] === TYPE.free && genBits(page, row) === 0) missing(bucket, bucket + 1);
+    if (page.dataType[row] !== TYPE.free || genBits(page, row) !== 0) return;
+    if ((page.flags[row]! & HAS_KEY) === 0) hole(bucket, bucket + 1);
+    else report.add('freespace_key_wrong', place(bucket), { start: bucket, end: bucket + 1, genBits: 0 });
   });
 }
 
@@ -368,8 +368,12 @@ function checkBucketGens(context: InvariantContext, buckets: AllBuckets): void {
       if (!own.has(bucket)) {
         if (found !== 0) report.add('bucket_gens_nonzero_for_invalid_buckets', where, { bucket, gen: found });
       } else {
-        const expected = own.peek(bucket)?.gen[rowOf(bucket)] ?? 0;
-        report.compare('bucket_gens_key_wrong', bucketPlace(own.device.index, bucket), found, expected);
+        const page = own.peek(bucket);
+        const row = rowOf(bucket);
+        const hasKey = page !== undefined && (page.flags[row]! & HAS_KEY) !== 0;
+        const place = bucketPlace(own.device.index, bucket);
+        if (hasKey) report.compare('bucket_gens_key_wrong', place, found, page.gen[row]!);
+        else if (found !== 0) report.add('bucket_gens_hole_wrong', place, { gen: found });
       }
     }
   }

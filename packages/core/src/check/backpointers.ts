@@ -10,7 +10,7 @@ import { backpointerPos } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import type { AllBuckets } from './alloc.ts';
-import { type DeviceBuckets, rowOf } from './buckets.ts';
+import { type DeviceBuckets, HAS_KEY, rowOf } from './buckets.ts';
 import { type InvariantContext, keyPlace } from './context.ts';
 
 const BACKPOINTER = keyTypes.idOf('backpointer');
@@ -83,10 +83,12 @@ export function addBackpointer(own: DeviceBuckets, bucket: number, words: Backpo
 
 /** Takes the backpointers that there are from the sums. */
 export function subtractBackpointers(context: InvariantContext, buckets: AllBuckets): void {
-  for (const { key, own, bucket } of backpointersIn(context, buckets)) addBackpointer(own, bucket, wordsOfKey(key), -1);
+  for (const { key, own, bucket } of backpointersIn(context, buckets, { isSilent: false }))
+    addBackpointer(own, bucket, wordsOfKey(key), -1);
 }
 
-function* backpointersIn(context: InvariantContext, buckets: AllBuckets) {
+/** Those of buckets that exist; with `isSilent` the others are not reported, since they were. */
+function* backpointersIn(context: InvariantContext, buckets: AllBuckets, { isSilent }: { readonly isSilent: boolean }) {
   const format = { version: context.sb.version };
   for (const key of context.keys('backpointers')) {
     if (key.k.type !== BACKPOINTER || key.value.length < 32) continue;
@@ -95,11 +97,25 @@ function* backpointersIn(context: InvariantContext, buckets: AllBuckets) {
     const bucket = own === undefined ? 0 : Math.floor(Number(sector) / own.device.bucketSizeSectors);
     if (own === undefined || !own.has(bucket) || key.k.p[0] !== 0) {
       const where = keyPlace(btrees.idOf('backpointers'), key.k.p);
-      context.report.add('backpointer_to_missing_device', where, { dev });
+      if (!isSilent) context.report.add('backpointer_to_missing_device', where, { dev });
+      continue;
+    }
+    if (isUnknown(own, bucket)) {
+      const where = keyPlace(btrees.idOf('backpointers'), key.k.p);
+      if (!isSilent) context.report.add('backpointer_to_missing_alloc', where, { dev, bucket });
       continue;
     }
     yield { key, own, bucket };
   }
+}
+
+/** It has no alloc key, and no pointer leads into it that would ask for one. */
+function isUnknown(own: DeviceBuckets, bucket: number): boolean {
+  const page = own.peek(bucket);
+  if (page === undefined) return true;
+  const row = rowOf(bucket);
+  const marked = page.markDirty[row]! + page.markCached[row]! + page.markStriped[row]! + page.markStripe[row]!;
+  return (page.flags[row]! & HAS_KEY) === 0 && marked === 0;
 }
 
 /** This many buckets are looked into at once; the others are only counted. */
@@ -141,7 +157,7 @@ export class BackpointerDifference {
 
   report(context: InvariantContext, buckets: AllBuckets): void {
     const { report } = context;
-    for (const { key, own, bucket } of backpointersIn(context, buckets)) {
+    for (const { key, own, bucket } of backpointersIn(context, buckets, { isSilent: true })) {
       if (!this.#buckets.has(`${own.device.index}:${bucket}`)) continue;
       const words = wordsOfKey(key);
       const id = `${own.device.index},${words.join()}`;

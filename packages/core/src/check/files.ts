@@ -27,6 +27,7 @@ import {
   PATH_ENDS,
 } from './inode-rows.ts';
 import { NameHashes } from './name-hash.ts';
+import { type NamePlace, nameTargetAt } from './name-target.ts';
 import { entriesOf } from './pointers.ts';
 import type { SnapshotLinks } from './snapshots.ts';
 
@@ -286,13 +287,20 @@ export class Files {
       (subvolume !== 0 && this.#subvolumeNames.has(`${columns.dir[row]}:${columns.dirOffset[row]}:${subvolume}`));
     if ((hasName || columns.dirOffset[row] !== 0n) && !isFound) {
       const facts = { dir: columns.dir[row]!, dirOffset: columns.dirOffset[row]! };
-      report.add('inode_points_to_missing_dirent', where, facts);
+      const leadsTo = this.#targetAt(facts, columns.snapshot[row]!);
+      if (leadsTo === undefined) report.add('inode_points_to_missing_dirent', where, facts);
+      else report.add('inode_points_to_wrong_dirent', where, { ...facts, leadsTo });
     }
     const isRoot = columns.inum[row] === ROOT_INODE && columns.subvolume[row] === ROOT_SUBVOLUME;
     const hasLink = !this.rows.has(row, IS_DIRECTORY) && columns.links[row] !== 0;
     if (!hasName && !isRoot && !hasLink && !this.rows.has(row, IS_UNLINKED)) {
       report.add('inode_unreachable', where, {});
     }
+  }
+
+  /** What the name at a place in a directory leads to, as a snapshot sees it. */
+  #targetAt(name: NamePlace, snapshot: number): bigint | undefined {
+    return nameTargetAt(this.#context.source.btree('dirents'), this.#table, name, snapshot);
   }
 
   #checkSubvolume(where: Location, row: number, links: SnapshotLinks): void {

@@ -72,14 +72,16 @@ const rows = [
     'alloc_key_to_missing_dev_bucket',
     'alloc_key_journal_seq_in_future',
     'freespace_key_wrong',
+    'freespace_hole_missing',
     'need_discard_freespace_key_to_invalid_dev_bucket',
     'need_discard_freespace_key_bad',
     'bucket_gens_key_wrong',
+    'bucket_gens_hole_wrong',
     'bucket_gens_to_invalid_dev',
     'bucket_gens_to_invalid_buckets',
     'bucket_gens_nonzero_for_invalid_buckets',
   ]),
-  ...rules(135, 'alloc', 'check_alloc_to_lru_refs', {}, ['alloc_key_cached_but_read_time_zero']),
+  ...rules(139, 'alloc', 'check_alloc_to_lru_refs', {}, ['alloc_key_cached_but_read_time_zero']),
   ...rules(140, 'alloc', 'check_alloc_info', { until: 'need_discard_by_journal_seq' }, ['need_discard_key_wrong']),
   ...rules(150, 'alloc', 'check_allocations', { until: 'backpointer_bucket_gen' }, [
     'alloc_key_external_backpointers_nonzero',
@@ -99,8 +101,10 @@ const rows = [
   ]),
   ...rules(270, 'backpointers', 'check_btree_backpointers', { until: 'cached_backpointers' }, [
     'backpointer_to_missing_device',
+    'backpointer_to_missing_alloc',
   ]),
   ...rules(300, 'accounting', 'check_allocations', COUNTED, ['accounting_mismatch']),
+  ...rules(302, 'accounting', 'accounting_read', COUNTED, ['accounting_to_invalid_device']),
   // The check that an upgrade runs rebuilds all counters but these: they go on from nothing, and below it.
   ...rules(305, 'accounting', 'check_allocations', { ...COUNTED, madeSince: 'disk_accounting_inum' }, [
     'accounting_inum_mismatch',
@@ -108,6 +112,9 @@ const rows = [
   ...rules(310, 'accounting', 'check_reconcile_work', COUNTED, ['rebalance_work_missing', 'rebalance_work_bad']),
   ...rules(320, 'accounting', 'check_allocations', { until: 'no_sb_user_data_replicas' }, [
     'ptr_to_missing_replicas_entry',
+  ]),
+  ...rules(330, 'accounting', 'accounting_read', { ...COUNTED, until: 'no_sb_user_data_replicas' }, [
+    'accounting_replicas_not_marked',
   ]),
   ...rules(350, 'stripes', 'check_allocations', { until: 'stripe_backpointers' }, [
     'ptr_to_missing_stripe',
@@ -146,6 +153,7 @@ const rows = [
   ...rules(500, 'files', 'check_inodes', {}, [
     'inode_snapshot_mismatch',
     'inode_points_to_missing_dirent',
+    'inode_points_to_wrong_dirent',
     'inode_unlinked_but_has_dirent',
     'inode_bi_subvol_missing',
     'inode_bi_subvol_wrong',

@@ -63,6 +63,8 @@ const TYPE = {
   blacklistV2: jsetEntryTypes.idOf('blacklist_v2'),
   rewind: jsetEntryTypes.idOf('rewind'),
   usage: jsetEntryTypes.idOf('usage'),
+  dataUsage: jsetEntryTypes.idOf('data_usage'),
+  devUsage: jsetEntryTypes.idOf('dev_usage'),
   clock: jsetEntryTypes.idOf('clock'),
 } as const;
 
@@ -106,7 +108,7 @@ function cleanOf(sb: Superblock, problems: JournalProblems): Clean | undefined {
   try {
     const clean = decodeClean(payload);
     if (clean.damage === undefined) return clean;
-    problems.addError(clean.damage, { field: 'clean' });
+    problems.add('sb_clean_entry_overrun', { field: 'clean' }, clean.damage.detail);
   } catch (thrown) {
     if (!(thrown instanceof CorruptError)) throw thrown;
     problems.addError(thrown, { field: 'clean' });
@@ -205,6 +207,10 @@ class Replay {
             where,
             'the journal is being rewound; let a kernel finish that',
           );
+        case TYPE.dataUsage:
+        case TYPE.devUsage:
+          this.#judge(entry, where);
+          break;
       }
       // write_buffer_keys are btree_keys by the time that an entry is written; overwrite, log and the others are not updates.
     }
@@ -247,6 +253,16 @@ class Replay {
       else if (value?.type === 'usage' && value.usage === KEY_VERSION && value.v > clocks.keyVersion) {
         this.clocks = { ...clocks, keyVersion: value.v };
       }
+    } catch (thrown) {
+      if (!(thrown instanceof CorruptError)) throw thrown;
+      this.#problems.addError(thrown, where);
+    }
+  }
+
+  /** What is in it is counted anew in any case. */
+  #judge(entry: JsetEntry, where: Location): void {
+    try {
+      decodeJsetEntry(entry);
     } catch (thrown) {
       if (!(thrown instanceof CorruptError)) throw thrown;
       this.#problems.addError(thrown, where);

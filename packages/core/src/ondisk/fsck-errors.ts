@@ -10,7 +10,12 @@ interface FsckErrorRow extends ReleasedRow {
   readonly autofixSince: Release | null;
 }
 
-function row<const N extends string>(id: number, name: N, since: Release, autofixSince: Release | null = null) {
+function row<const N extends string, const S extends Release>(
+  id: number,
+  name: N,
+  since: S,
+  autofixSince: Release | null = null,
+) {
   return { id, name, since, autofixSince };
 }
 
@@ -446,6 +451,8 @@ const rows = [
   row(427, 'inode_unreachable_dirent_in_descendant', '1.39', '1.39'),
 ] satisfies readonly FsckErrorRow[];
 
+/** What Linux 6.12 can find. */
+export type Name612 = Extract<(typeof rows)[number], { readonly since: '1.13' }>['name'];
 export type FsckErrorName = (typeof rows)[number]['name'];
 export type FsckError = FsckErrorRow & { readonly name: FsckErrorName };
 

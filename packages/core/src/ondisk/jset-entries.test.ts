@@ -83,6 +83,14 @@ test('payloads that do not fit their type are reported by name', () => {
   expect(text(entry('btree_root', u64(1)))).toBe('btree_root: (damaged: key 0 has u64s 1, expected 5 or more)');
 });
 
+test.each([
+  ['journal_entry_blacklist_v2_start_past_end', entry('blacklist_v2', [...u64(9), ...u64(8)])],
+  ['journal_entry_clock_bad_rw', entry('clock', [...u64(2), ...u64(5)])],
+  ['journal_entry_dev_usage_bad_pad', entry('dev_usage', [0, 0, 0, 0, 1, 0, 0, 0, ...u64(0), ...u64(0)])],
+])('%s', (error, of) => {
+  expect(jsetEntryJson(of)).toMatchObject({ error });
+});
+
 test('a row of entries, and back', () => {
   const entries = [entry('usage', u64(1)), entry('log', [...u64(65), ...u64(66)]), entry('prio_ptrs', [])];
   const bytes = encodeJsetEntries(entries);

@@ -146,7 +146,12 @@ const decoders: { readonly [name in JsetEntryTypeName]: (entry: JsetEntry) => Js
   },
   blacklist_v2(entry) {
     const view = need(entry, JsetEntryBlacklistV2.size, 'journal_entry_blacklist_v2_bad_size');
-    return { type: 'blacklist_v2', ...JsetEntryBlacklistV2.get(view, 0) };
+    const { start, end } = JsetEntryBlacklistV2.get(view, 0);
+    if (start > end) {
+      const detail = `from ${start} to ${end}, expected an end that is not before the start`;
+      throw new CorruptError('journal_entry_blacklist_v2_start_past_end', {}, detail);
+    }
+    return { type: 'blacklist_v2', start, end };
   },
   usage(entry) {
     const view = need(entry, JsetEntryUsage.size, 'journal_entry_usage_bad_size');
@@ -161,11 +166,13 @@ const decoders: { readonly [name in JsetEntryTypeName]: (entry: JsetEntry) => Js
   },
   clock(entry) {
     const { rw, time } = JsetEntryClock.get(need(entry, JsetEntryClock.size, 'journal_entry_clock_bad_size'), 0);
+    if (rw > 1) throw new CorruptError('journal_entry_clock_bad_rw', {}, `clock ${rw}, expected 0 (read) or 1 (write)`);
     return { type: 'clock', rw, time };
   },
   dev_usage(entry) {
     const view = need(entry, JsetEntryDevUsage.size, 'journal_entry_dev_usage_bad_size');
-    const { dev } = JsetEntryDevUsage.get(view, 0);
+    const { dev, pad } = JsetEntryDevUsage.get(view, 0);
+    if (pad !== 0) throw new CorruptError('journal_entry_dev_usage_bad_pad', {}, `padding ${pad}, expected 0`);
     const count = Math.floor((entry.payload.length - JsetEntryDevUsage.size) / JsetEntryDevUsageType.size);
     const types = Array.from({ length: count }, (_, i) =>
       JsetEntryDevUsageType.get(view, JsetEntryDevUsage.size + i * JsetEntryDevUsageType.size),

@@ -61,6 +61,7 @@ const UNTIL_COMMIT: ReadonlySet<FaultName> = new Set<FaultName>([
   'btree_bitmap_not_marked',
   'alloc_key_journal_seq_in_future',
   'ptr_to_missing_replicas_entry',
+  'accounting_replicas_not_marked',
 ]);
 
 /** What is repaired by looking at the data of those who claim the bucket (double-claims.ts). */

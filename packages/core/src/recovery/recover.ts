@@ -44,6 +44,7 @@ import { readGens, repairAllocations } from './allocations.ts';
 import { contestedJournal } from './contested-journal.ts';
 import { derivedBtrees, derivedIds, isGivable } from './derived-keys.ts';
 import { settleDoubleClaims } from './double-claims.ts';
+import { entriesAfterClean, unmarkedEntries, withoutClean } from './journal-claims.ts';
 import { entriesAfterHoles } from './journal-holes.ts';
 import { leaveStripes, lossWith, type Missing, uncheckable, withoutMembers } from './missing-members.ts';
 import { runPasses } from './run-passes.ts';
@@ -228,7 +229,11 @@ class Recovery {
       for (const problem of reading.problems)
         if (!this.#isCorrected(problem.detail)) this.#reporter.found(findingOf(problem, problem.where));
     }
-    for (const problem of replay.problems) this.#reporter.found(problem, { pass: 'journal_replay' });
+    for (const problem of [...replay.problems, ...unmarkedEntries(this.#filesystem)])
+      this.#reporter.found(problem, { pass: 'journal_replay' });
+    // No superblock is written that has it; the commit makes another one.
+    if (replay.problems.some(({ error }) => error === 'sb_clean_entry_overrun'))
+      this.#writer.correctMembers(withoutClean(set));
     if (replay.from === 'clean') this.#compareRoots();
     else for (const lost of entriesAfterHoles(this.#filesystem)) this.#reporter.found(lost, { pass: 'journal_replay' });
     for (const [id, { key }] of replay.roots) {
@@ -249,6 +254,8 @@ class Recovery {
     const { set, sb, key, replay } = this.#filesystem;
     const isStripped = isAllocInfoStripped(sb);
     const journal = readJournal(set, key);
+    for (const newer of entriesAfterClean(this.#filesystem, journal))
+      this.#reporter.found(newer, { pass: 'journal_replay' });
     const newest = journal.entries.find(({ seq, checksumGood }) => seq === replay.lastSeq && checksumGood);
     if (newest === undefined) return;
     for (const root of rootsOf(journal.read(newest).entries, sb, newest.seq)) {

@@ -105,10 +105,9 @@ class Survey {
         this.#found('btree_root_bkey_invalid', {}, 'its root cannot be used');
         this.#gap(POS_MIN, SPOS_MAX);
       } else {
-        if (compareBpos(root.key.k.p, SPOS_MAX) !== 0) {
-          const facts = { found: root.key.k.p.slice(), expected: SPOS_MAX, of: 'root' as const };
-          this.#findings.push(finding('btree_node_topology_bad_max_key', this.#where(root.level + 1), facts));
-        }
+        const { p: end } = root.key.k;
+        if (compareBpos(end, SPOS_MAX) !== 0)
+          this.#found('btree_root_bad_max_key', { level: root.level }, `the root ends at ${bposText(end)}`);
         const min = minOf(root.key);
         if (compareBpos(min, POS_MIN) !== 0)
           this.#found('btree_root_bad_min_key', { level: root.level }, `the root starts at ${bposText(min)}`);
@@ -227,9 +226,11 @@ class Survey {
     }
     if (at === undefined) return;
     const where = this.#where(level, max);
-    if (last === undefined)
-      this.#found('btree_node_topology_empty_interior_node', { level, pos: bposText(max) }, 'a node without children');
-    else {
+    if (last === undefined) {
+      const isRoot = level === this.#filesystem.replay.roots.get(this.#btree)?.level;
+      const error = isRoot ? 'btree_node_topology_empty_interior_node' : 'btree_node_topology_interior_node_empty';
+      this.#found(error, { level, pos: bposText(max) }, 'a node without children');
+    } else {
       const facts = { found: last.slice(), expected: max.slice(), of: 'child' as const };
       this.#findings.push(finding('btree_node_topology_bad_max_key', where, facts));
     }

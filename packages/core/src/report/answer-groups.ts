@@ -63,7 +63,12 @@ export const answerGroups = [
   {
     name: 'counters',
     question: 'Counters of space do not match what is used. Count it anew?',
-    errors: ['accounting_mismatch', 'accounting_inum_mismatch', 'accounting_replicas_not_marked'],
+    errors: [
+      'accounting_mismatch',
+      'accounting_inum_mismatch',
+      'accounting_replicas_not_marked',
+      'accounting_to_invalid_device',
+    ],
   },
   {
     name: 'waiting data',

@@ -196,11 +196,17 @@ const words = {
           `${dataTypes.nameOf(bad.dataType)} bucket ${bad.bucket} of generation bits ${bad.genBits.expected}`,
           `a free one of ${bad.genBits.found}`,
         ],
+  /** Free buckets without alloc keys, `end` excluded. */
+  freespace_hole_missing: ({ start, end }: { readonly start: number; readonly end: number }) => [
+    end - start === 1 ? 'no key in freespace' : `no key for ${range(start, end)}`,
+    'one: nothing says that anything was ever there',
+  ],
   need_discard_key_wrong: always('no key in need_discard', 'one'),
   bucket_gens_key_wrong: ({ found, expected }: { readonly found: number | undefined; readonly expected: number }) => [
     found === undefined ? 'no key in bucket_gens' : `${found}`,
     `${expected}`,
   ],
+  bucket_gens_hole_wrong: ({ gen }: { readonly gen: number }) => [`generation ${gen}`, '0, as there is no alloc key'],
   bucket_gens_to_invalid_dev: ({ dev }: { readonly dev: bigint }) => [`device ${dev}`, 'a member'],
   bucket_gens_to_invalid_buckets: ({
     start,
@@ -257,7 +263,16 @@ const words = {
     'a bucket of a member',
   ],
 
+  backpointer_to_missing_alloc: ({ dev, bucket }: { readonly dev: number; readonly bucket: number }) => [
+    `no alloc key for bucket ${dev}:${bucket}`,
+    'one',
+  ],
+
   // ---- counters
+  accounting_to_invalid_device: ({ counter }: { readonly counter: Counter }) => [
+    counterText(counter),
+    'counters of members only',
+  ],
   /** Undefined: there is no counter, or there is to be none. */
   accounting_mismatch: ({ counter, found, expected }: Compared<Counters> & { readonly counter: Counter }) => [
     found === undefined ? `no counter for ${counterText(counter)}` : `${counterText(counter)}: ${found.join(' ')}`,
@@ -280,6 +295,10 @@ const words = {
     'one',
   ],
   rebalance_work_bad: always('a key', 'none: nothing waits there'),
+  accounting_replicas_not_marked: ({ entry }: { readonly entry: ReplicasEntry }) => [
+    `a counter for ${replicasEntryText(entry)}, and no entry`,
+    'one for each set of devices that is counted',
+  ],
   ptr_to_missing_replicas_entry: ({ entry }: { readonly entry: ReplicasEntry }) => [
     `no entry ${replicasEntryText(entry)}`,
     'one for each set of devices in use',
@@ -409,6 +428,15 @@ const words = {
     `the name ${dir}:${dirOffset}`,
     'a dirent there that leads here',
   ],
+  inode_points_to_wrong_dirent: ({
+    dir,
+    dirOffset,
+    leadsTo,
+  }: {
+    readonly dir: bigint;
+    readonly dirOffset: bigint;
+    readonly leadsTo: bigint;
+  }) => [`the name ${dir}:${dirOffset}, which leads to ${leadsTo}`, 'a dirent there that leads here'],
   inode_unreachable: always('no name', 'one'),
   inode_unlinked_but_has_dirent: ({ inum }: { readonly inum: bigint }) => [
     `inode ${inum} unlinked`,

@@ -34,7 +34,8 @@ export const journalSeqBlacklistField: SbFieldKind<readonly JournalSeqBlacklistE
     const problems: SbProblem[] = [];
     for (const [i, { start, end }] of value.entries()) {
       if (problems.length >= PROBLEMS_MAX) break;
-      const wrong = (detail: string) => problems.push(problem(`invalid_sb_${FIELD}`, `${FIELD}[${i}]`, detail));
+      const wrong = (detail: string) =>
+        problems.push(problem('invalid_sb_journal_seq_blacklist', `${FIELD}[${i}]`, detail));
       if (start >= end) wrong(`start is not before end: ${start} >= ${end}`);
       const next = value[i + 1];
       if (next !== undefined && end > next.start) wrong(`out of order with the next entry: ${end} > ${next.start}`);

@@ -5,13 +5,14 @@
 // Raises: key_in_missing_inode, key_in_wrong_inode_type, hash_table_key_wrong_offset, hash_table_key_duplicate, dirent_to_missing_inode,
 // dirent_d_type_wrong, inode_unlinked_but_has_dirent, inode_dir_missing_backpointer, inode_wrong_backpointer, inode_dir_multiple_links,
 // dirent_to_missing_subvol, dirent_to_missing_parent_subvol, dirent_not_visible_in_parent_subvol, subvol_fs_path_parent_wrong,
-// inode_bi_parent_wrong; and inode_points_to_missing_dirent, which the kernel looks up inode by inode in check_inodes, and which here needs
-// no lookups. Memory: the inode index, 17 bytes for each row, and what is wrong.
+// inode_bi_parent_wrong; and inode_points_to_missing_dirent and inode_points_to_wrong_dirent, for which the kernel looks up every inode in
+// check_inodes, and which here needs lookups only where something is wrong. Memory: the inode index, 17 bytes for each row, and what is wrong.
 // Repair: a directory that is missing is made again from its entries. A name that is there twice is kept as `NAME.fsck_renamed-N`. Only a
 // name that leads to nothing at all goes, and a second one of a directory.
 // Source: check_dirent, check_dirent_target and check_dirent_to_subvol in fsck.c, v1.13.0.
 
 import { IS_DIRECTORY, IS_UNLINKED } from '../../check/inode-rows.ts';
+import { type NamePlace, nameTargetAt } from '../../check/name-target.ts';
 import type { Key } from '../../ondisk/bkey.ts';
 import { bposInode, bposOffset, makeBpos } from '../../ondisk/bpos.ts';
 import { btrees } from '../../ondisk/btrees.ts';
@@ -237,7 +238,9 @@ class TargetCheck {
 
   #missingBackpointer(key: Key, row: number): void {
     const detail = 'a directory that does not know its name';
-    const found = finding('inode_dir_missing_backpointer', this.#placeOfRow(row), { detail });
+    const error = 'inode_dir_missing_backpointer';
+    const where = placeOf(this.#context, this.#index, row, this.#context.reporter.countOf(error));
+    const found = finding(error, where, { detail });
     if (this.#isToBeFixed(found)) this.#setBackpointer(row, key);
   }
 
@@ -439,7 +442,7 @@ class TargetCheck {
       if (subvolume !== 0 && this.#subvolumeNames.has(`${dir}:${dirOffset}:${subvolume}`)) continue;
       const [newDir, newOffset] = [this.#dirs[row]!, this.#offsets[row]!];
       const after = newDir === 0n ? 'no name' : `the name ${newDir}:${newOffset}`;
-      const found = finding('inode_points_to_missing_dirent', this.#placeOfRow(row), { dir, dirOffset });
+      const found = this.#noName(row, { dir, dirOffset });
       if (!this.#isToBeFixed(found, { pass: 'check_inodes', after })) continue;
       const [inum, snapshot] = [columns.inum[row]!, columns.snapshot[row]!];
       this.#repairs.add(() =>
@@ -459,9 +462,15 @@ class TargetCheck {
     return placeOfKey(this.#context, this.#index, 'dirents', key.k.p, this.#context.reporter.countOf(error));
   }
 
-  #placeOfRow(row: number): Location {
-    const { reporter } = this.#context;
-    return placeOf(this.#context, this.#index, row, reporter.countOf('inode_points_to_missing_dirent'));
+  /** Nothing is where an inode has its name, or a name that leads elsewhere. */
+  #noName(row: number, name: NamePlace): Finding {
+    const { rows, table } = this.#index;
+    const leadsTo = nameTargetAt(this.#files.tx.btree('dirents'), table, name, rows.columns.snapshot[row]!);
+    const error = leadsTo === undefined ? 'inode_points_to_missing_dirent' : 'inode_points_to_wrong_dirent';
+    const where = placeOf(this.#context, this.#index, row, this.#context.reporter.countOf(error));
+    return leadsTo === undefined
+      ? finding('inode_points_to_missing_dirent', where, name)
+      : finding('inode_points_to_wrong_dirent', where, { ...name, leadsTo });
   }
 }
 
