@@ -1,6 +1,8 @@
 // kvdb: what it shows and edits, with what follows from it and without, and what it refuses.
 
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { checkInvariants, findingText, openFilesystem } from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
@@ -68,6 +70,49 @@ describe('reading', () => {
   });
 });
 
+describe('the journal', () => {
+  test('who has touched a key, by transaction', async () => {
+    await withTestImage('unclean', async ([image = '']) => {
+      const command = ['--journal', '-c', 'list_journal -k inodes:0:4096'];
+      const text = await succeed('kvdb', [...command, image]);
+      expect(text).toMatch(/^journal entry \d+\n {2,}\S/);
+      expect(text).toContain('btree=inodes level=0');
+      expect(text).not.toContain('btree=alloc');
+      const lines = (await succeed('kvdb', ['--json', ...command, image])).trim().split('\n').slice(1);
+      expect(JSON.parse(lines[0]!)).toMatchObject({ kind: 'entry', seq: expect.any(Number) });
+      expect(lines.length).toBe(text.match(/^journal entry/gm)?.length);
+    });
+  });
+
+  test('is read only when it is asked for', async () => {
+    await withTestImage('basic', async ([image = '']) => {
+      const { exitCode, stderr } = await run('kvdb', ['-c', 'list_journal', image]);
+      expect([exitCode, stderr]).toEqual([2, expect.stringContaining('the journal was not read: --journal reads it')]);
+    });
+  });
+});
+
+describe('at a terminal', () => {
+  test('commands are typed; one that fails is shown, and the next one runs', async () => {
+    await withTestImage('basic', async ([image = '']) => {
+      const stdin = 'get subvolumes 0:1 inode\nget subvolumes 0:1 inodes\nsnapshot 4294967295\nsnapshot\nquit\nget\n';
+      const { exitCode, stdout, stderr } = await run('kvdb', [image], { stdin, isTerminal: true });
+      expect([exitCode, stdout]).toEqual([0, '4096\nsnapshot 4294967295\n']);
+      expect(stderr).toContain('there is no field inodes');
+    });
+  });
+
+  test('with --rw each command is a commit, and what is refused leaves all as it was', async () => {
+    await withTestImage('basic', async ([image = '']) => {
+      const stdin = `update ${ROOT} bi_uid=5\nupdate ${ROOT} bi_mode=0x10000\nget ${ROOT} bi_uid\n`;
+      const { exitCode, stdout, stderr } = await run('kvdb', ['--rw', image], { stdin, isTerminal: true });
+      expect([exitCode, stdout]).toEqual([0, expect.stringMatching(/^updated: .*\n5\n$/)]);
+      expect(stderr).toContain('does not fit into 16 bits');
+      expect(findings(image)).toEqual([]);
+    });
+  });
+});
+
 describe('editing', () => {
   test('with what follows: the filesystem stays sound', async () => {
     await withTestImage('basic', async ([image = '']) => {
@@ -108,6 +153,37 @@ describe('editing', () => {
       await succeed('kvdb', ['--nostart', '-c', 'sb set gc_reserve=11', image]);
       expect(await succeed('kvdb', ['--nostart', '-c', 'sb get gc_reserve', image])).toBe('gc_reserve = 11 (0xb)\n');
       expect(findings(image)).toEqual([]);
+    });
+  });
+
+  test('an extent over another one is refused, and written with --raw', async () => {
+    await withTestImage('basic', async ([image = '']) => {
+      const before = readFileSync(image);
+      const [extent = ''] = await positions(image, 'extents', ({ type }: { type: string }) => type === 'extent');
+      const [inum = '', end = '', snapshot = ''] = extent.split(':');
+      const later = `set extents ${inum}:${Number(end) + 3}:${snapshot} reservation k.size=4 nr_replicas=1`;
+      const { exitCode, stderr } = await run('kvdb', ['--rw', '-c', later, image]);
+      expect([exitCode, stderr]).toEqual([2, expect.stringContaining(`overlap extent ${extent} len`)]);
+      expect(readFileSync(image).equals(before)).toBe(true);
+      await edit(image, '--raw', later);
+      expect(findings(image).join()).toContain('extent_overlapping');
+    });
+  });
+
+  test('an undo file takes the edits back', async () => {
+    await withTestImage('basic', async ([image = '']) => {
+      const before = readFileSync(image);
+      const folder = mkdtempSync(join(tmpdir(), 'kvdb-'));
+      try {
+        const file = join(folder, 'undo');
+        const commands = words([`update ${ROOT} bi_nlink=77`, 'sb set seq=4711']);
+        await succeed('kvdb', ['--raw', `--undo_file=${file}`, ...commands, image]);
+        expect(readFileSync(image).equals(before)).toBe(false);
+        await succeed('undo', [file, image]);
+        expect(readFileSync(image).equals(before)).toBe(true);
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
     });
   });
 

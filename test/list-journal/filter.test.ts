@@ -10,17 +10,13 @@ import {
   jsetEntryTypes,
   keyTypes,
   makeBpos,
+  parsePosRanges,
   type TransactionFilter,
   UsageError,
   viewOf,
 } from '@bcachefs-ts/core/engine';
 import { describe, expect, test } from 'vitest';
-import {
-  parseBtrees,
-  parseFunctions,
-  parsePosRanges,
-  parseSeqBounds,
-} from '../../packages/dump/src/list-journal/arguments.ts';
+import { parseBtrees, parseFunctions, parseSeqBounds } from '../../packages/dump/src/list-journal/arguments.ts';
 import { starred } from '../../packages/dump/src/list-journal/text.ts';
 
 function entry(type: JsetEntryTypeName, btree = 0, level = 0, payload = new Uint8Array(0)): JsetEntry {

@@ -44,7 +44,12 @@ export interface Input {
   readLine(): Uint8Array | undefined;
   /** Everything up to the end. */
   readAll(): Promise<Uint8Array>;
+  /** Lines typed at a terminal, with a history, and completed by the tab key; they end with Ctrl-D. */
+  typedLines(question: string, complete: Completer): AsyncIterable<string>;
 }
+
+/** What the last word of a line may become. @returns whole words */
+export type Completer = (line: string) => readonly string[];
 
 /** The reader of a pipe went away (`| head`): not an error, the rest of the output is simply unwanted. */
 export class PipeClosed extends Error {

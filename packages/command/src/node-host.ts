@@ -3,9 +3,10 @@
 // ending the process cuts nothing off.
 
 import { fstatSync, readSync, writeSync } from 'node:fs';
+import type { Interface } from 'node:readline';
 import { DeviceError } from '@bcachefs-ts/core/engine';
 import { rawWords } from './host/raw-words.ts';
-import { type Host, type Input, PipeClosed, type Sink, type StopSignal } from './host.ts';
+import { type Completer, type Host, type Input, PipeClosed, type Sink, type StopSignal } from './host.ts';
 import type { Program, SingleCommandProgram } from './program.ts';
 import { runProgram } from './run.ts';
 
@@ -151,6 +152,38 @@ class NodeInput implements Input {
         throw new DeviceError('io', 'standard input', `a line of more than ${LINE_BYTES_MAX} bytes`);
       }
       line.push(byte[0]!);
+    }
+  }
+
+  /** Ctrl-C gives up the line that is being typed; on an empty one it ends the lines, as Ctrl-D does. */
+  async *typedLines(question: string, complete: Completer): AsyncGenerator<string> {
+    const { createInterface } = await import('node:readline');
+    const lines: Interface = createInterface({
+      input: process.stdin,
+      output: process.stderr,
+      terminal: true,
+      prompt: question,
+      historySize: 1000,
+      removeHistoryDuplicates: true,
+      completer: (line: string): [string[], string] => [[...complete(line)], line.slice(line.lastIndexOf(' ') + 1)],
+    });
+    lines.on('SIGINT', () => {
+      if (lines.line === '') lines.close();
+      else {
+        process.stderr.write('\n');
+        lines.write(null, { ctrl: true, name: 'u' });
+        lines.prompt();
+      }
+    });
+    try {
+      lines.prompt();
+      for await (const line of lines) {
+        yield line;
+        lines.prompt();
+      }
+      process.stderr.write('\n');
+    } finally {
+      lines.close();
     }
   }
 

@@ -13,6 +13,7 @@ function terminal(typed: readonly string[], isTerminal = true) {
     read: async () => pieces.shift(),
     readLine: () => undefined,
     readAll: async () => new Uint8Array(),
+    async *typedLines() {},
   };
   const screen: Sink = { isTerminal, columns: 80, writeBytes: () => {}, write: text => events.push(text) };
   const cleanups: (() => void)[] = [];

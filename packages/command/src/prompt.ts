@@ -2,7 +2,8 @@
 // alone may also come as a line of standard input that is not a terminal.
 
 import { printable, UsageError } from '@bcachefs-ts/core/engine';
-import { type Input, Interrupted, type Sink } from './host.ts';
+import { type Completer, type Input, Interrupted, type Sink } from './host.ts';
+
 export interface Unattended {
   /** The option that answers the question when there is no terminal: `--force`. */
   readonly flag: string;
@@ -67,6 +68,12 @@ export class Prompt {
       if (answer !== undefined) return answer;
       this.#screen.write(`Please answer with one of ${letters.join(', ')}.\n`);
     }
+  }
+
+  /** Commands of the person at the terminal, a line each, up to Ctrl-D: with a history, and the tab key for the last word. */
+  typedLines(question: string, complete: Completer): AsyncIterable<string> {
+    this.#requireTerminal(question, { flag: 'commands on standard input' });
+    return this.#input.typedLines(question, complete);
   }
 
   /** Lines for the person at the terminal. */

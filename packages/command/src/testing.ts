@@ -130,4 +130,8 @@ class TypedInput implements Input {
   async readAll(): Promise<Uint8Array> {
     return this.#bytes;
   }
+
+  async *typedLines(): AsyncGenerator<string> {
+    for (let line = this.#lines.shift(); line !== undefined; line = this.#lines.shift()) yield line.replace(/\n$/, '');
+  }
 }

@@ -104,6 +104,7 @@ export * from './fs/xattrs.ts';
 export * from './journal/blacklist.ts';
 export * from './journal/journal.ts';
 export * from './journal/overlay.ts';
+export * from './journal/position-ranges.ts';
 export * from './journal/problem.ts';
 export * from './journal/replay.ts';
 export * from './journal/scan.ts';

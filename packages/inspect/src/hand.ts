@@ -6,15 +6,19 @@ import {
   passphraseFor,
   secondsOf,
   type UndoFileArgs,
+  undoWrap,
   withMembers,
 } from '@bcachefs-ts/command';
 import {
+  type BlockDevice,
   DamageTarget,
   encryptionOf,
   FileDevice,
   loadChecksums,
   type MemberSet,
   masterKey,
+  openDevice,
+  openMembers,
   type RandomSource,
   UsageError,
 } from '@bcachefs-ts/core/engine';
@@ -46,6 +50,45 @@ function keyOf({ newest: { sb } }: MemberSet, passphrase: Uint8Array | undefined
   return key;
 }
 
+/** What is to be damaged, open for writing until it is closed. */
+export interface OpenTarget {
+  readonly target: DamageTarget;
+  readonly set: MemberSet;
+  close(): void;
+}
+
+/** Opens all members for writing. @throws UsageError for block devices without `force` */
+export async function openTarget(
+  context: Context,
+  args: FilesystemArgs & UndoFileArgs & { readonly force: boolean },
+  random: RandomSource,
+): Promise<OpenTarget> {
+  await loadChecksums();
+  const { encryption, paths } = withMembers(context, args, { write: false }, set => {
+    if (!args.force) refuseBlockDevices(set);
+    return { encryption: encryptionOf(set.newest.sb), paths: set.members.map(({ device }) => device.name) };
+  });
+  const passphrase = encryption === 'passphrase' ? await passphraseFor(context, args.passphrase_file) : undefined;
+  const undoable = undoWrap(context, args);
+  const devices: BlockDevice[] = [];
+  const close = () => {
+    for (const device of devices) device.close();
+  };
+  try {
+    for (const path of paths) devices.push(undoable(openDevice(path, { write: true })));
+    const set = openMembers(devices);
+    const now = () => secondsOf(context.date());
+    const target = new DamageTarget(
+      set.members.map(({ device }) => device),
+      { key: keyOf(set, passphrase), random, now },
+    );
+    return { target, set, close };
+  } catch (thrown) {
+    close();
+    throw thrown;
+  }
+}
+
 /** Runs `use` with what is to be damaged: all members, open for writing. @throws UsageError for block devices without `force` */
 export async function withTarget<T>(
   context: Context,
@@ -53,15 +96,10 @@ export async function withTarget<T>(
   random: RandomSource,
   use: (target: DamageTarget, set: MemberSet) => T,
 ): Promise<T> {
-  await loadChecksums();
-  const encryption = withMembers(context, args, { write: false }, set => {
-    if (!args.force) refuseBlockDevices(set);
-    return encryptionOf(set.newest.sb);
-  });
-  const passphrase = encryption === 'passphrase' ? await passphraseFor(context, args.passphrase_file) : undefined;
-  return withMembers(context, args, { write: true }, set => {
-    const devices = set.members.map(({ device }) => device);
-    const now = () => secondsOf(context.date());
-    return use(new DamageTarget(devices, { key: keyOf(set, passphrase), random, now }), set);
-  });
+  const { target, set, close } = await openTarget(context, args, random);
+  try {
+    return use(target, set);
+  } finally {
+    close();
+  }
 }

@@ -1,7 +1,8 @@
 // kvdb: keys looked at and edited one by one, by the names of their fields. Its words are those of src/commands/kvdb.rs, v1.39.2; what it edits
 // beside them are packed fields of inodes, entries of extents, names and values, and with --raw anything below the triggers.
 //
-// Each command that writes is a commit of its own. Without --rw and --raw the members are opened for reading only.
+// Each command that writes is a commit of its own. Without --rw and --raw the members are opened for reading only. At a terminal the commands
+// are typed one after the other, and one that fails is reported; from anywhere else the first that fails ends it.
 
 import {
   type Context,
@@ -11,29 +12,44 @@ import {
   filesystemOptions,
   openForLooking,
   secondsOf,
+  type UndoFileArgs,
   undoFileOption,
   withMembers,
 } from '@bcachefs-ts/command';
 import {
   type Assignment,
+  allSubEntries,
   type Bpos,
   bkeyText,
   bposText,
   btrees,
+  CorruptError,
   type DamageTarget,
+  DeviceError,
   Filesystem,
+  filteredSubEntries,
+  IncompatibleError,
+  indentOf,
+  type JournalReading,
+  jsetEntryJson,
+  jsetEntryText,
   type Key,
   type KeyFieldValue,
   keyField,
   keyJson,
   keyText,
+  keyTypes,
   loadChecksums,
+  NoSpaceError,
   POS_MIN,
   PrintBuffer,
   parseBtree,
   parseKeyType,
   parsePosition,
+  parsePosRanges,
   putKey,
+  readJournal,
+  releaseForVersion,
   removeKey,
   SnapshotTable,
   SPOS_MAX,
@@ -46,13 +62,14 @@ import {
   visibleKeyAt,
   visibleKeys,
 } from '@bcachefs-ts/core/engine';
-import { forceOption, withTarget } from './hand.ts';
+import { forceOption, openTarget, withTarget } from './hand.ts';
 
 /** One thing that a command says. */
 type Item =
   | { readonly kind: 'key'; readonly btree: string; readonly key: Key; readonly text: string; readonly json: object }
   | { readonly kind: 'field'; readonly field: string; readonly value: KeyFieldValue; readonly text: string }
   | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'entry'; readonly seq: number; readonly text: string; readonly entries: readonly unknown[] }
   | { readonly kind: 'edited'; readonly command: string; readonly text: string };
 
 /** What commands work on. */
@@ -63,6 +80,8 @@ interface Session {
   /** Undefined without --rw and --raw. */
   readonly target: DamageTarget | undefined;
   readonly isRaw: boolean;
+  /** Undefined without --journal: reading it takes memory by its size. */
+  readonly journal: (() => JournalReading) | undefined;
   readonly now: () => bigint;
   /** What reads see, where a position does not say it itself. */
   snapshot: number | undefined;
@@ -75,6 +94,8 @@ list [-k] BTREE [START [END]]            the keys of a range
 update BTREE POS FIELD=VALUE...          changes fields of a key
 set [-s] BTREE POS TYPE [FIELD=VALUE...] puts a whole key; TYPE deleted takes it away, with -s in its snapshot only
 sb get FIELD, sb set FIELD=VALUE         a field or flag of the superblock
+list_journal [-k RANGES]                 what the journal has of keys, by transaction, with --journal;
+                                         RANGES are BTREE:POS or BTREE:POS-BTREE:POS, with commas between; - before them: all others
 snapshot [ID|none]                       what reads see, where a position has no :SNAPSHOT
 help, quit`;
 
@@ -82,8 +103,10 @@ export const kvdbCommand = defineStreamCommand({
   name: 'kvdb',
   summary: 'Look at keys and edit them by hand, by the names of their fields',
   description:
-    'Runs the commands of -c, or else those on standard input, one a line; the first one that fails ends it. Nothing can be written without --rw or --raw, ' +
+    'Runs the commands of -c, or else those on standard input, one a line; the first one that fails ends it. On a terminal it asks for them: there is a history, ' +
+    'the tab key completes words, an error is shown and asking goes on, and Ctrl-D ends it. Nothing can be written without --rw or --raw, ' +
     `and each command that writes is one commit.\n\n${HELP}\n\n` +
+    'What is read is the filesystem as it is after its journal: keys that are in the journal only are there, and nothing is written for it.\n\n' +
     'Fields are members of the structs of values (parent, children[1], min_key.offset), packed fields and flags of inodes (bi_nlink, bi_flags.unlinked), ' +
     'entries of extents (ptr[1].dev, crc32.csum_type), names and values (d_name, x_value), counters (counters[0]), the size and version of a key (k.size, ' +
     'k.version.lo), and any byte of a value (raw[3]). Values are numbers, 0x for hexadecimal ones, or names where there are names: state=will_delete.\n\n' +
@@ -102,6 +125,10 @@ export const kvdbCommand = defineStreamCommand({
       command: "bcachefs kvdb --raw -c 'update inodes 0:4096:U32_MAX bi_nlink=7' disk.img",
       does: 'Lets it count wrong: something for fsck to find',
     },
+    {
+      command: "bcachefs kvdb --journal -c 'list_journal -k inodes:0:4096' disk.img",
+      does: 'Prints who has changed the inode of the root directory',
+    },
     { command: "bcachefs kvdb --nostart -c 'sb get clean' disk.img", does: 'Prints a flag of the superblock' },
   ],
   positionals: devicesPositional,
@@ -116,6 +143,7 @@ export const kvdbCommand = defineStreamCommand({
     rw: { type: 'flag', help: 'commands may write, and what follows from a change is changed too' },
     raw: { type: 'flag', help: 'commands may write anything, and nothing follows from it' },
     nostart: { type: 'flag', help: 'look at superblocks only: only the sb commands work' },
+    journal: { type: 'flag', help: 'read the whole journal, for list_journal' },
     norecovery: {
       type: 'flag',
       hidden: true,
@@ -129,32 +157,23 @@ export const kvdbCommand = defineStreamCommand({
     if ((args.rw || args.raw) && args.norecovery)
       throw new UsageError('not together with --rw and --raw', '--norecovery');
     await loadChecksums();
+    const common = { isRaw: args.raw, journal: undefined, now: () => secondsOf(context.date()), snapshot: undefined };
+    if (args.command.length === 0 && context.prompt.isAttended && !context.json) {
+      yield* typed(context, args, common);
+      return;
+    }
     const lines = args.command.length > 0 ? args.command : await inputLines(context);
     const writes = args.rw || args.raw || (args.nostart && lines.some(line => /^\s*sb\s+set\b/.test(line)));
-    const common = { isRaw: args.raw, now: () => secondsOf(context.date()), snapshot: undefined };
     if (writes) {
       // Devices are open for writing only as long as nothing waits for a reader of what is printed.
-      yield* await withTarget(context, { ...args, force: args.force || !args.raw }, systemRandom, target => [
-        ...runAll(lines, {
-          ...common,
-          target,
-          superblock: () => target.members().newest.sb,
-          filesystem: args.nostart ? undefined : () => target.filesystem(),
-        }),
+      yield* await withTarget(context, handArgs(args), systemRandom, target => [
+        ...runAll(lines, writingSession(target, args, common)),
       ]);
     } else if (args.nostart) yield* superblockOnly(context, args, lines, common);
     else {
       const filesystem = await openForLooking(context, args);
       try {
-        // Values are shown as they stand, however wrong.
-        const { set, replay, key } = filesystem;
-        const unjudged = new Filesystem(set, replay, key, { unvalidated: true });
-        yield* runAll(lines, {
-          ...common,
-          target: undefined,
-          superblock: () => filesystem.sb,
-          filesystem: () => unjudged,
-        });
+        yield* runAll(lines, readingSession(filesystem, args, common));
       } finally {
         filesystem.close();
       }
@@ -169,6 +188,8 @@ export const kvdbCommand = defineStreamCommand({
         return { kind: 'key', btree: item.btree, ...item.json };
       case 'field':
         return { kind: 'field', field: item.field, value: item.value };
+      case 'entry':
+        return { kind: 'entry', seq: item.seq, entries: item.entries };
       case 'edited':
         return { kind: 'edited', command: item.command };
       case 'text':
@@ -177,11 +198,113 @@ export const kvdbCommand = defineStreamCommand({
   },
 });
 
+interface Args extends FilesystemArgs, UndoFileArgs {
+  readonly rw: boolean;
+  readonly raw: boolean;
+  readonly nostart: boolean;
+  readonly journal: boolean;
+  readonly force: boolean;
+}
+
+type Common = Pick<Session, 'isRaw' | 'journal' | 'now' | 'snapshot'>;
+
+/** What can go wrong below the triggers is for images only; what follows from an edit is for devices too. */
+const handArgs = (args: Args) => ({ ...args, force: args.force || !args.raw });
+
+const writingSession = (target: DamageTarget, { nostart, journal }: Args, common: Common): Session => ({
+  ...common,
+  target,
+  superblock: () => target.members().newest.sb,
+  filesystem: nostart ? undefined : () => target.filesystem(),
+  journal: journal ? () => readJournal(target.members(), target.key) : undefined,
+});
+
+function readingSession(filesystem: Filesystem, { journal }: Args, common: Common): Session {
+  const { set, replay, key } = filesystem;
+  // Values are shown as they stand, however wrong.
+  const unjudged = new Filesystem(set, replay, key, { unvalidated: true });
+  let reading: JournalReading | undefined;
+  const readOnce = () => {
+    reading ??= readJournal(set, key);
+    return reading;
+  };
+  return {
+    ...common,
+    target: undefined,
+    superblock: () => filesystem.sb,
+    filesystem: () => unjudged,
+    journal: journal ? readOnce : undefined,
+  };
+}
+
+/** Commands that a person types, until the end of them; what fails is shown, and nothing is changed by it. */
+async function* typed(context: Context, args: Args, common: Common): AsyncGenerator<Item> {
+  if (args.rw || args.raw) {
+    const { target, close } = await openTarget(context, handArgs(args), systemRandom);
+    try {
+      yield* typedIn(context, writingSession(target, args, common));
+    } finally {
+      close();
+    }
+  } else if (args.nostart) {
+    const sb = withMembers(context, args, { write: false }, ({ newest }) => newest.sb);
+    yield* typedIn(context, { ...common, superblock: () => sb, filesystem: undefined, target: undefined });
+  } else {
+    const filesystem = await openForLooking(context, args);
+    try {
+      yield* typedIn(context, readingSession(filesystem, args, common));
+    } finally {
+      filesystem.close();
+    }
+  }
+}
+
+async function* typedIn({ prompt }: Context, session: Session): AsyncGenerator<Item> {
+  for await (const line of prompt.typedLines('kvdb> ', completionsOf)) {
+    if (isQuit(line)) return;
+    try {
+      yield* runAll([line], session);
+    } catch (thrown) {
+      const isOurs =
+        thrown instanceof UsageError ||
+        thrown instanceof CorruptError ||
+        thrown instanceof IncompatibleError ||
+        thrown instanceof NoSpaceError ||
+        thrown instanceof DeviceError;
+      if (!isOurs) throw thrown;
+      prompt.say(thrown.message);
+    }
+  }
+}
+
+const QUIT: readonly string[] = ['quit', 'exit', 'q'];
+const isQuit = (line: string): boolean => QUIT.includes(line.trim());
+
+/** Commands, then btrees, then key types where a key is set. */
+function completionsOf(line: string): readonly string[] {
+  const words = line
+    .trimStart()
+    .split(/\s+/)
+    .filter(word => word === '' || !word.startsWith('-'));
+  const last = words.at(-1) ?? '';
+  const offered = (names: Iterable<string>) => [...names].filter(name => name.startsWith(last)).sort();
+  const [command = ''] = words;
+  if (words.length <= 1) return offered([...commands.keys(), 'quit']);
+  if (words.length === 2) {
+    if (command === 'sb') return offered(['get', 'set']);
+    return WITH_BTREE.includes(command) ? offered(btrees.rows.map(({ name }) => name)) : [];
+  }
+  if (words.length === 4 && command === 'set') return offered(keyTypes.rows.map(({ name }) => name));
+  return [];
+}
+
+const WITH_BTREE: readonly string[] = ['get', 'peek', 'peek_prev', 'list', 'update', 'set'];
+
 const superblockOnly = (
   context: Context,
   args: FilesystemArgs,
   lines: readonly string[],
-  common: Pick<Session, 'isRaw' | 'now' | 'snapshot'>,
+  common: Common,
 ): readonly Item[] =>
   withMembers(context, args, { write: false }, ({ newest }) => [
     ...runAll(lines, { ...common, superblock: () => newest.sb, filesystem: undefined, target: undefined }),
@@ -195,7 +318,7 @@ function* runAll(lines: readonly string[], session: Session): Generator<Item> {
   for (const line of lines) {
     const [word, ...rest] = line.trim().split(/\s+/);
     if (word === '' || word === undefined || word.startsWith('#')) continue;
-    if (['quit', 'exit', 'q'].includes(word)) return;
+    if (QUIT.includes(word)) return;
     const command = commands.get(word);
     if (command === undefined) throw new UsageError(`there is no command '${word.slice(0, 80)}': see help`);
     try {
@@ -219,6 +342,7 @@ const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['set', set],
   ['sb', superblock],
   ['snapshot', snapshot],
+  ['list_journal', listJournal],
   ['help', () => [{ kind: 'text', text: HELP }]],
 ]);
 
@@ -385,4 +509,35 @@ function* snapshot(session: Session, [id, ...more]: readonly string[]): Generato
     return;
   }
   session.snapshot = id === 'none' || id === 'clear' ? undefined : parsePosition(`0:0:${id}`)[0]!;
+}
+
+/** Transactions of the journal that touch keys, by the entry that they are in. */
+function* listJournal(session: Session, words: readonly string[]): Generator<Item> {
+  const [isFiltered, [ranges, ...more]] = flagFirst(words, '-k');
+  if (more.length > 0 || isFiltered !== (ranges !== undefined)) throw new UsageError('list_journal [-k RANGES]');
+  if (session.journal === undefined) throw new UsageError('the journal was not read: --journal reads it');
+  const keys = ranges === undefined ? undefined : parsePosRanges(ranges);
+  const filter = { btrees: undefined, functions: undefined, keys, logOnly: false, withLogs: false };
+  const reading = session.journal();
+  const context = opened(session).textContext();
+  const style = {
+    ...context,
+    style: context.style ?? releaseForVersion(session.superblock().version),
+    dateTime: (seconds: bigint) => context.dateTime?.(seconds) ?? `${seconds}`,
+  };
+  for (const entry of reading.entries) {
+    const { entries } = reading.read(entry);
+    const shown = keys === undefined ? allSubEntries(entries) : filteredSubEntries(entries, filter);
+    if (shown.length === 0) continue;
+    const out = new PrintBuffer();
+    out.print(`journal entry ${entry.seq}${entry.use === 'blacklisted' ? ' (blacklisted)' : ''}`);
+    for (const { entry: sub } of shown) {
+      out.newline();
+      out.addIndent(2 + indentOf(sub));
+      jsetEntryText(out, sub, style);
+      out.removeIndent(2 + indentOf(sub));
+    }
+    const json = shown.map(({ entry: sub }) => jsetEntryJson(sub, style));
+    yield { kind: 'entry', seq: entry.seq, text: out.toString(), entries: json };
+  }
 }

@@ -1,10 +1,11 @@
 // Single keys and fields of the superblock, edited by hand: with all that follows from a change, and refused where it would not be valid; or
 // below the triggers, where anything goes.
 
+import { bposSuccessor } from '../btree/iterate.ts';
 import { deletedKey, makeKey, type Transaction } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { keyProblems } from '../ondisk/bkey-validate.ts';
-import { type Bpos, bposText } from '../ondisk/bpos.ts';
+import { type Bpos, bposInode, bposOffset, bposText, compareBpos, makeBpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { CorruptError, UsageError } from '../ondisk/errors.ts';
 import { keyKind } from '../ondisk/keys/index.ts';
@@ -14,6 +15,7 @@ import { valueLayoutOf } from '../ondisk/keys/value-layouts.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { type BitPlace, parseNumber, placeInStruct, readPlace, withPlace } from '../ondisk/struct-fields.ts';
 import { BchSb, decodeSuperblock, encodeSuperblock, type Superblock } from '../ondisk/superblock.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
 import { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { deleteInSnapshot } from '../snapshots/whiteouts.ts';
 import { editSuperblock } from '../superblock/edit.ts';
@@ -82,6 +84,7 @@ function storeByHand(target: DamageTarget, { btree, isRaw }: HandEdit, key: Key)
   if (!isRaw) {
     const { sb } = target.members().newest;
     const [problem] = keyProblems(key, { btree, level: 0 }, { ...keyContext(sb), writing: true });
+    refuseOverlap(target.filesystem(), btree, key);
     if (problem !== undefined) {
       const where = { btree: btrees.nameOf(btree), pos: bposText(key.k.p) };
       const detail = `a key of type ${keyTypes.nameOf(key.k.type)} would not be valid: ${problem.detail} (--raw writes it all the same)`;
@@ -92,6 +95,24 @@ function storeByHand(target: DamageTarget, { btree, isRaw }: HandEdit, key: Key)
   return key;
 }
 
+/**
+ * Extents of one snapshot do not overlap: what is there has to be taken away or cut first.
+ * @throws UsageError with the key that is in the way
+ */
+function refuseOverlap(filesystem: Filesystem, btree: number, { k }: Key): void {
+  if (btrees.byId(btree)?.flags.includes('extents') !== true || k.size === 0) return;
+  const start = startOf(k.p, k.size);
+  const after = bposSuccessor(makeBpos(bposInode(k.p), start, 0xffff_ffff));
+  for (const { k: other } of filesystem.btree(btree).keys({ from: after, onDamage: () => {} })) {
+    if (bposInode(other.p) !== bposInode(k.p)) return;
+    if (other.p[0] !== k.p[0] || compareBpos(other.p, k.p) === 0) continue;
+    if (startOf(other.p, other.size) >= bposOffset(k.p)) return;
+    const detail = `sectors ${start} to ${bposOffset(k.p)} overlap ${keyTypes.nameOf(other.type)} ${bposText(other.p)} len ${other.size}`;
+    throw new UsageError(`${detail}: take that away or change its k.size first (--raw writes it all the same)`);
+  }
+}
+
+const startOf = (pos: Bpos, size: number): bigint => bposOffset(pos) - BigInt(size);
 /** Flags by their names, in small letters too; everything else by the member of the struct. @throws UsageError */
 function superblockPlace(field: string): BitPlace {
   const name = field.toUpperCase().replace(/^FLAGS\./, '');

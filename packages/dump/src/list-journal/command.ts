@@ -35,6 +35,7 @@ import {
   NO_REPLAY,
   type PosRange,
   PrintBuffer,
+  parsePosRanges,
   readJournal,
   releaseForVersion,
   type ShownSubEntry,
@@ -43,7 +44,7 @@ import {
   touches,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import { parseBtrees, parseFunctions, parsePosRanges, parseSeqBounds, type SeqBounds } from './arguments.ts';
+import { parseBtrees, parseFunctions, parseSeqBounds, type SeqBounds } from './arguments.ts';
 import { headerText, type JournalTextContext, journalEntrySectors, starred, subEntryText } from './text.ts';
 
 /** What is printed one after another. */
