@@ -138,7 +138,9 @@ test('the list of commands', async () => {
                          passphrase
 
     Checking and repairing:
-      fsck  Check a filesystem, and repair it
+      fsck    Check a filesystem, and repair it
+      scrub   Verify all checksums, and repair bad copies from good ones
+      damage  Show what a filesystem has recorded as damaged
 
     By hand, for tests and experts:
       corrupt          Damage an image on purpose, for tests

@@ -13,6 +13,8 @@ import {
 } from '@bcachefs-ts/dump';
 import {
   catCommand,
+  damageClearCommand,
+  damageLsCommand,
   getCommand,
   getFileOptionCommand,
   lsCommand,
@@ -51,6 +53,8 @@ const commands = {
   'device evacuate': deviceEvacuateCommand,
   'device list': deviceListCommand,
   corrupt: corruptCommand,
+  'damage clear': damageClearCommand,
+  'damage ls': damageLsCommand,
   dump: dumpCommand,
   format: formatCommand,
   'image create': imageCreateCommand,

@@ -1,6 +1,8 @@
 // The public door of @bcachefs-ts/files: files of a filesystem without mounting it, read and changed.
 
 export { catCommand } from './cat/command.ts';
+export { damageClearCommand } from './damage/clear.ts';
+export { damageLsCommand } from './damage/ls.ts';
 export { getFileOptionCommand } from './file-option/get.ts';
 export { setFileOptionCommand } from './file-option/set.ts';
 export { getCommand } from './get/command.ts';

@@ -299,6 +299,23 @@ const commands = [
     ...from(() => import('@bcachefs-ts/fsck'), 'scrubCommand'),
   },
   {
+    name: 'damage',
+    summary: 'Show what a filesystem has recorded as damaged',
+    heading: 'Checking and repairing',
+    commands: [
+      {
+        name: 'ls',
+        summary: 'List files that a kernel has recorded as damaged',
+        ...from(() => import('@bcachefs-ts/files'), 'damageLsCommand'),
+      },
+      {
+        name: 'clear',
+        summary: 'Clear what a kernel has recorded as damage',
+        ...from(() => import('@bcachefs-ts/files'), 'damageClearCommand'),
+      },
+    ],
+  },
+  {
     name: 'corrupt',
     summary: 'Damage an image on purpose, for tests',
     heading: byHand,

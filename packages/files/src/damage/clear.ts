@@ -1,0 +1,52 @@
+// damage clear: takes the record of damage away. Only kernels from 1.39 on keep one, and filesystems that new are not written here: the command
+// says which of the two it is, and changes nothing.
+
+import { type Context, defineCommand } from '@bcachefs-ts/command';
+import { assert, checkWritable, pathText, printable } from '@bcachefs-ts/core/engine';
+import { DamageLog } from '../damage-log.ts';
+import { lookUp } from '../look-up.ts';
+import { openTree } from '../open.ts';
+import { filesystemPositional, treeOptions } from '../options.ts';
+import { noRecordText } from './no-record.ts';
+
+export const damageClearCommand = defineCommand({
+  name: 'clear',
+  summary: 'Clear what a kernel has recorded as damage',
+  description:
+    'Filesystems that Linux 6.12 has made, and all others that are written here, keep no record of damage: there is nothing to clear, and that is said. ' +
+    'Newer ones, of which bcachefs damage ls lists the record, are only read: they are refused, with exit code 4, and the bcachefs-tools of their ' +
+    'kernel clear it on a mounted filesystem.',
+  examples: [
+    {
+      command: 'bcachefs damage clear disk.img home/file',
+      does: 'Says that there is nothing to clear, or that a newer kernel has to do it',
+    },
+  ],
+  positionals: {
+    ...filesystemPositional,
+    path: { count: 'one', bytes: true, help: 'a file or directory, as a path from the root' },
+  },
+  options: {
+    recursive: { type: 'flag', alias: 'R', help: 'also what is below a directory' },
+    ...treeOptions,
+  },
+  async run(context: Context, { path: typed, recursive: _, ...args }) {
+    const log = new DamageLog(context);
+    const opened = await openTree(context, args, log.onDamage);
+    try {
+      const { filesystem, tree } = opened;
+      const { path } = lookUp(tree, typed);
+      const none = noRecordText(filesystem);
+      if (none === undefined) checkWritable(filesystem.sb);
+      assert(none !== undefined, 'what is written here has no record of damage');
+      return { path, none };
+    } finally {
+      opened.close();
+      log.finish();
+    }
+  },
+  text({ path, none }, out) {
+    out.line(`${printable(pathText(path))}: ${none}`);
+  },
+  json: ({ path }) => ({ path: pathText(path), cleared: 0 }),
+});
