@@ -2,7 +2,9 @@
 
 import { closeSync, existsSync, openSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { runCli } from '@bcachefs-ts/command';
 import { loadChecksums } from '@bcachefs-ts/core/engine';
+import { listCommand } from '@bcachefs-ts/dump';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { wrongCounts } from '../support/recovered.ts';
 import { validator } from '../support/schemas.ts';
@@ -299,3 +301,14 @@ describe('-C', () => {
     }),
   );
 });
+
+test('list --fsck lists what a repair would leave, and repairs nothing', () =>
+  withDamaged(lostInode, async ({ image, contents }) => {
+    const before = contents();
+    const damaged = await runCli(listCommand, ['--btree=dirents', image]);
+    const { exitCode, stdout, stderr } = await runCli(listCommand, ['--fsck', '--btree=dirents', image]);
+    expect(exitCode).toBe(0);
+    expect(stderr).toMatch(/\d+ errors? found, \d+ repaired in memory: fsck -n lists them/);
+    expect(stdout).not.toBe(damaged.stdout);
+    expect(contents().equals(before)).toBe(true);
+  }));

@@ -149,7 +149,6 @@ describe('list', () => {
     [['--end=1:2:4294967296'], "'4294967296' is not a number of 32 bits"],
     [['--level=4'], 'level'],
     [['--mode=everything'], 'mode'],
-    [['--fsck'], 'checking is not in this version'],
   ])('%s', async (words, message) => {
     const { exitCode, stderr } = await run('list', [...words, 'missing.img']);
     expect(exitCode).toBe(2);

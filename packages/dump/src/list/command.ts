@@ -1,5 +1,5 @@
 // list: prints the keys of a btree, or its nodes. Reads only. What is damaged is left out, reported on stderr, and makes the exit code 1.
-// Mirrors src/commands/list.rs, v1.36.1; --fsck is the checker's.
+// With --fsck it is repaired in memory first. Mirrors src/commands/list.rs, v1.36.1.
 
 import {
   CommandFailed,
@@ -9,23 +9,31 @@ import {
   filesystemOptions,
   type Out,
   openForReading,
+  secondsOf,
 } from '@bcachefs-ts/command';
 import {
   BTREE_MAX_DEPTH,
   btrees,
+  declaredCompressionTypes,
   type Filesystem,
+  FilesystemWriter,
   keyLines,
   keyTypes,
   type ListItem,
   listItems,
   loadChecksums,
+  loadCompression,
   type OnDamage,
+  OverlayDevice,
+  openMembers,
   POS_MIN,
   parseBtree,
   parseKeyType,
   parsePosition,
+  Reporter,
+  recover,
   SPOS_MAX,
-  UsageError,
+  systemRandom,
 } from '@bcachefs-ts/core/engine';
 
 export const listCommand = defineStreamCommand({
@@ -33,13 +41,17 @@ export const listCommand = defineStreamCommand({
   summary: 'Print the keys of a btree, or its nodes',
   description:
     'Prints every key of a btree in the order of positions, all snapshots, and for a filesystem that was not unmounted with what its ' +
-    'journal would change. Nothing is written. Of several btrees each begins with a line that names it.\n\n' +
+    'journal would change. Nothing is written; with --fsck it is listed as fsck -y would leave it. Of several btrees each begins with a line that names it.\n\n' +
     'Nodes that cannot be read are reported on stderr and left out; faulty keys as well. The exit code is then 1.',
   examples: [
     { command: 'bcachefs list --btree=inodes disk.img', does: 'Prints all inodes' },
     {
       command: 'bcachefs list --btree=dirents --start=4096:0 --end=4097:0 disk.img',
       does: 'Prints what is in the root directory',
+    },
+    {
+      command: 'bcachefs list --fsck --btree=dirents disk.img',
+      does: 'Prints the names that a repair would leave, and repairs nothing',
     },
     { command: 'bcachefs list --btree=all disk.img', does: 'Prints the keys of all btrees, one after the other' },
     {
@@ -92,15 +104,15 @@ export const listCommand = defineStreamCommand({
       help: 'first position, INODE:OFFSET[:SNAPSHOT]',
     },
     end: { type: 'string', alias: 'e', value: 'POS', parse: parsePosition, help: 'last position' },
-    fsck: { type: 'flag', alias: 'f', help: 'check the filesystem first (not in this version)' },
+    fsck: { type: 'flag', alias: 'f', help: 'check and repair the filesystem first, in memory only' },
     verbose: { type: 'flag', alias: 'v', help: 'say on stderr what is read' },
     ...filesystemOptions,
   },
   async *run(context, args): AsyncGenerator<Printed> {
-    if (args.fsck) throw new UsageError('checking is not in this version; list without it', '--fsck');
     await loadChecksums();
-    const filesystem = await openForReading(context, args);
+    const opened = await openForReading(context, args);
     try {
+      const filesystem = args.fsck ? await repairedInMemory(context, opened) : opened;
       if (args.verbose) describe(context, filesystem);
       let losses = 0;
       const onDamage: OnDamage = damage => {
@@ -127,7 +139,7 @@ export const listCommand = defineStreamCommand({
         );
       }
     } finally {
-      filesystem.close();
+      opened.close();
     }
   },
   text(item, out) {
@@ -135,6 +147,20 @@ export const listCommand = defineStreamCommand({
   },
   json: item => ('json' in item ? item.json() : {}),
 });
+
+/** The filesystem as fsck -y would leave it; the devices stay as they are. */
+async function repairedInMemory(context: Context, { set, sb, key }: Filesystem): Promise<Filesystem> {
+  await loadCompression(declaredCompressionTypes(sb));
+  const members = openMembers(set.members.map(({ device }) => new OverlayDevice(device)));
+  const now = secondsOf(context.date());
+  const writer = new FilesystemWriter(members, { random: systemRandom, now: () => now, key, isRepair: true });
+  const reporter = new Reporter({ policy: { kind: 'yes' }, shownPerError: 1, onFinding: () => {} });
+  recover(writer, { reporter });
+  const { foundCount: found, fixedCount: fixed } = reporter;
+  if (found > 0)
+    context.warn(`${found} ${found === 1 ? 'error' : 'errors'} found, ${fixed} repaired in memory: fsck -n lists them`);
+  return writer.filesystem;
+}
 
 /** Lines are made where text is wanted, for JSON there is only a ListItem. */
 type Printed = ListItem | Pick<ListItem, 'text'>;
