@@ -585,7 +585,7 @@ export function refuseUnwritable(
       'its allocation info was dropped (strip-alloc), so it can only be read; a mount for writing rebuilds it',
     );
   }
-  refuseUnfit(set, undefined, isRepair ? 'clean' : undefined);
+  refuseUnfit(set);
   const isEncrypted = getBits(sb.flags, sbBits.ENCRYPTION_TYPE) !== 0;
   if (isEncrypted !== (encryptionOf(sb) !== 'none')) {
     const detail = isEncrypted ? 'it is encrypted, but the key is missing' : 'there is a key, but it is not encrypted';

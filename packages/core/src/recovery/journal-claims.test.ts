@@ -50,17 +50,6 @@ test('a journal that goes on after the clean shutdown of the superblock', () => 
   expectRepaired(devices, 'sb_clean_journal_seq_mismatch', before);
 });
 
-test('a list of roots whose last entry is longer than the list', () => {
-  const devices = smallTree();
-  const before = treeText(openOn(devices), '');
-  editSuperblocks(devices, sb => {
-    const payload = sectionPayload(sb, 'clean')!.slice();
-    viewOf(payload).setUint16(16, 0xfff0, true);
-    return withSection(sb, 'clean', payload);
-  });
-  expectRepaired(devices, 'sb_clean_entry_overrun', before);
-});
-
 test('a root that ends too early', () => {
   const devices = smallTree();
   const before = treeText(openOn(devices), '');

@@ -8,10 +8,8 @@ import { dataTypes } from '../ondisk/data-types.ts';
 import { replicasEntryText } from '../ondisk/replicas-entry.ts';
 import { memberAlive, members } from '../ondisk/sb-fields/members.ts';
 import { replicas } from '../ondisk/sb-fields/replicas.ts';
-import { withSection } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { type Finding, findingOf } from '../report/finding.ts';
-import { type MemberSet, memberSetOf, type OpenMember } from '../superblock/member-set.ts';
 
 const JOURNAL = dataTypes.idOf('journal');
 
@@ -47,14 +45,4 @@ export function entriesAfterClean({ replay }: Filesystem, { entries, blacklist }
   if (newest === undefined || newest.seq <= replay.lastSeq) return [];
   const detail = `the superblock was left clean at journal entry ${replay.lastSeq}, and the journal goes on to ${newest.seq}`;
   return [findingOf({ error: 'sb_clean_journal_seq_mismatch', detail }, { field: 'clean', journalSeq: newest.seq })];
-}
-
-/** The members without a list of roots that cannot be read. */
-export function withoutClean(set: MemberSet): MemberSet {
-  const without = ({ device, sb, reading }: OpenMember): OpenMember => ({
-    device,
-    sb: withSection(sb, 'clean', undefined),
-    reading,
-  });
-  return memberSetOf(set.members.map(without));
 }

@@ -44,7 +44,7 @@ import { readGens, repairAllocations } from './allocations.ts';
 import { contestedJournal } from './contested-journal.ts';
 import { derivedBtrees, derivedIds, isGivable } from './derived-keys.ts';
 import { settleDoubleClaims } from './double-claims.ts';
-import { entriesAfterClean, unmarkedEntries, withoutClean } from './journal-claims.ts';
+import { entriesAfterClean, unmarkedEntries } from './journal-claims.ts';
 import { entriesAfterHoles } from './journal-holes.ts';
 import { leaveStripes, lossWith, type Missing, uncheckable, withoutMembers } from './missing-members.ts';
 import { runPasses } from './run-passes.ts';
@@ -231,9 +231,6 @@ class Recovery {
     }
     for (const problem of [...replay.problems, ...unmarkedEntries(this.#filesystem)])
       this.#reporter.found(problem, { pass: 'journal_replay' });
-    // No superblock is written that has it; the commit makes another one.
-    if (replay.problems.some(({ error }) => error === 'sb_clean_entry_overrun'))
-      this.#writer.correctMembers(withoutClean(set));
     if (replay.from === 'clean') this.#compareRoots();
     else for (const lost of entriesAfterHoles(this.#filesystem)) this.#reporter.found(lost, { pass: 'journal_replay' });
     for (const [id, { key }] of replay.roots) {

@@ -47,7 +47,7 @@ const broken: readonly Broken[] = [
     edit: byte('downgrade', 1, 0xfc),
     finds: 'invalid_sb_downgrade',
   },
-  { what: 'an entry of clean is too long', edit: byte('clean', 16, 0xff), finds: 'invalid_sb_clean' },
+  { what: 'an entry of clean is too long', edit: byte('clean', 16, 0xff), finds: 'sb_clean_entry_overrun' },
   { what: 'the journal is past the end of the device', edit: byte('journal_v2', 4, 0xff), finds: 'invalid_sb_journal' },
   {
     what: 'the journal has a count that no number holds',

@@ -3,9 +3,8 @@
 
 import type { BlockDevice } from '../device/block-device.ts';
 import { CorruptError, DeviceError, type Location, UsageError } from '../ondisk/errors.ts';
-import type { SbFieldName } from '../ondisk/sb-field-ids.ts';
 import { memberAt } from '../ondisk/sb-fields/members.ts';
-import { type BchSbLayout, type Superblock, superblockMaxBytes, withSection } from '../ondisk/superblock.ts';
+import { type BchSbLayout, type Superblock, superblockMaxBytes } from '../ondisk/superblock.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import { type MemberSet, memberText, missingText, shortfallText } from './member-set.ts';
 import { superblockProblems } from './verify.ts';
@@ -63,13 +62,10 @@ function planEdit(
 /**
  * The door of every change to a filesystem: each member is one, can be written to, and is as long as the superblock and its own layout say,
  * and the superblock is one that a kernel would take. Past this door the superblock may be trusted.
- * @param without a section that is not asked: a repair writes it anew
  * @throws UsageError for a device that is not a member any more; DeviceError kind `read-only` or `too-small`; CorruptError
  */
-export function refuseUnfit(set: MemberSet, layouts?: NewLayouts, without?: SbFieldName): void {
-  const { device: from } = set.newest;
-  const leaveOut = (sb: Superblock) => (without === undefined ? sb : withSection(sb, without, undefined));
-  const newest = leaveOut(set.newest.sb);
+export function refuseUnfit(set: MemberSet, layouts?: NewLayouts): void {
+  const { sb: newest, device: from } = set.newest;
   refuseProblems(newest, { device: from.name });
   for (const { device, sb } of set.members) {
     if (memberAt(newest, sb.dev_idx) === undefined) {
@@ -79,8 +75,7 @@ export function refuseUnfit(set: MemberSet, layouts?: NewLayouts, without?: SbFi
     }
     if (!device.writable)
       throw new DeviceError('read-only', device.name, 'is open for reading only; nothing was written');
-    const isSame = sb === set.newest.sb && layouts === undefined;
-    const own = isSame ? newest : withNewLayout(forMember(newest, leaveOut(sb)), layouts);
+    const own = sb === newest && layouts === undefined ? newest : withNewLayout(forMember(newest, sb), layouts);
     refuseProblems(own, { device: device.name });
     refuseTooSmall(device, own);
   }

@@ -54,7 +54,7 @@ export const cleanField: SbFieldKind<Clean> = {
   decode: decodeClean,
   encode: encodeClean,
   validate: ({ damage }) =>
-    damage === undefined ? [] : [{ error: 'invalid_sb_clean', where: { field: 'clean' }, detail: damage.detail }],
+    damage === undefined ? [] : [{ error: 'sb_clean_entry_overrun', where: { field: 'clean' }, detail: damage.detail }],
   text(out, value, context) {
     out.print(`flags:          ${value.flags.toString(16)}\njournal_seq:    ${value.journal_seq}\n`);
     const keyContext = { ...textDevices(context), style: context.style, dateTime: context.dateTime };

@@ -255,7 +255,7 @@ describe('clean', () => {
 
   test('an entry that is too long ends the list and is reported', () => {
     const cut = hex(head, usage, '0900000007000000');
-    expect(problems('clean', cut)).toEqual(['invalid_sb_clean clean: entry 1 is 80 bytes long, only 8 are left']);
+    expect(problems('clean', cut)).toEqual(['sb_clean_entry_overrun clean: entry 1 is 80 bytes long, only 8 are left']);
     expect(text('clean', cut)).toMatch(/v=7\n\(damaged: entry 1 is 80 bytes long, only 8 are left\)\n$/);
     expect(problems('clean', hex(u64(0)))).toEqual(['invalid_sb_clean clean: 8 bytes, expected 16 or more']);
   });

@@ -378,7 +378,7 @@ export const fileErrors = {
   data_read_no_encryption_key: { repair: 'None: without a key it cannot be read.', lost: 'That data.' },
   data_read_csum_err: {
     means: 'The checksum of data is wrong in every copy.',
-    repair: 'None: reading files reports it, and gives the bytes if asked to.',
+    repair: 'None: scrub writes a bad copy again from a good one, and names the files that have none.',
     lost: 'Nothing but what the bytes do not say any more.',
   },
   data_decompress_err_gzip: {

@@ -85,11 +85,11 @@ export const superblockErrors = {
     lost: 'Nothing, while one copy is whole.',
   },
   invalid_sb_members: {
-    repair: 'Another copy is used, and the commit writes all copies again.',
+    repair: 'Another copy is used; without one, the first fields of each member come from members_v1.',
     lost: 'Nothing, while one copy is whole.',
   },
   invalid_sb_disk_groups: {
-    repair: 'Another copy is used; without one, the labels stay as they are.',
+    repair: 'Another copy is used; without one, nothing is repaired.',
     lost: 'Nothing.',
   },
   invalid_sb_replicas: { repair: 'The list is made anew.', lost: 'Nothing.' },
@@ -99,7 +99,7 @@ export const superblockErrors = {
     lost: 'Nothing.',
   },
   invalid_sb_journal_seq_blacklist: {
-    repair: 'What can be read of it is used.',
+    repair: 'Another copy is used; without one, nothing is repaired.',
     lost: 'Nothing, unless what was given up is still there and counts again.',
   },
   invalid_sb_crypt: {
@@ -110,13 +110,13 @@ export const superblockErrors = {
     repair: 'The roots are taken from the journal, and the commit writes the section again.',
     lost: 'Nothing.',
   },
-  invalid_sb_quota: { repair: 'Another copy is used; without one, the section stays as it is.', lost: 'Nothing.' },
-  invalid_sb_errors: { repair: 'Another copy is used; without one, the list stays as it is.', lost: 'Nothing.' },
+  invalid_sb_quota: { repair: 'Another copy is used; without one, nothing is repaired.', lost: 'Nothing.' },
+  invalid_sb_errors: { repair: 'Another copy is used; without one, the list begins anew.', lost: 'Nothing.' },
   invalid_sb_opt_compression: { repair: 'Another copy is used; set-fs-option sets it.', lost: 'Nothing.' },
-  invalid_sb_ext: { repair: 'Another copy is used; without one, the section stays as it is.', lost: 'Nothing.' },
-  invalid_sb_downgrade: { repair: 'Another copy is used; without one, the table stays as it is.', lost: 'Nothing.' },
+  invalid_sb_ext: { repair: 'Another copy is used; without one, nothing is repaired.', lost: 'Nothing.' },
+  invalid_sb_downgrade: { repair: 'Another copy is used; without one, nothing is repaired.', lost: 'Nothing.' },
   invalid_sb_extent_type_u64s: {
-    repair: 'Another copy is used; without one, the table stays as it is.',
+    repair: 'Another copy is used; without one, nothing is repaired.',
     lost: 'Nothing.',
   },
   count_out_of_range: {
