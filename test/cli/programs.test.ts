@@ -155,8 +155,8 @@ test('the list of commands', async () => {
 
     They need a running kernel; each says what to use:
       device online, device offline, fs top, fs timestats, fs failure-domains,
-      mount, fusemount, wait-devices, scrub, data scrub, data rereplicate, data job,
-      reconcile status, reconcile wait, reflink-option-propagate, damage, data-read,
+      mount, fusemount, wait-devices, data scrub, data rereplicate, data job,
+      reconcile status, reconcile wait, reflink-option-propagate, data-read,
       unpoison
 
     Not in this version:

@@ -305,8 +305,8 @@ describe('-C', () => {
 test('list --fsck lists what a repair would leave, and repairs nothing', () =>
   withDamaged(lostInode, async ({ image, contents }) => {
     const before = contents();
-    const damaged = await runCli(listCommand, ['--btree=dirents', image]);
-    const { exitCode, stdout, stderr } = await runCli(listCommand, ['--fsck', '--btree=dirents', image]);
+    const damaged = await runCli(listCommand, ['--btree=inodes', image]);
+    const { exitCode, stdout, stderr } = await runCli(listCommand, ['--fsck', '--btree=inodes', image]);
     expect(exitCode).toBe(0);
     expect(stderr).toMatch(/\d+ errors? found, \d+ repaired in memory: fsck -n lists them/);
     expect(stdout).not.toBe(damaged.stdout);

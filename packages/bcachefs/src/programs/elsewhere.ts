@@ -16,7 +16,6 @@ const unbuilt = (words: string, does: string, instead: string): ElsewhereRow => 
 });
 
 const mounted = 'use it on the machine that has the filesystem mounted';
-const byRestore = 'restore reads every file, verifies its checksums and says which are whole';
 const members = 'name the members that are there: every command takes any of them';
 const onLinux = 'use bcachefs-tools on Linux';
 
@@ -43,7 +42,6 @@ export const elsewhere: readonly ElsewhereRow[] = [
   kernel('reconcile status', 'says what the background work is at', mounted),
   kernel('reconcile wait', 'waits for the background work', mounted),
   kernel('reflink-option-propagate', 'hands options on to shared extents', mounted),
-  kernel('damage', 'lists what a mounted filesystem has recorded as lost', byRestore),
   kernel(
     'data-read',
     'reads data of a mounted filesystem, errors included',

@@ -148,7 +148,7 @@ export const superblockErrors = {
     lost: 'That option.',
   },
   member_given_up: {
-    repair: 'With --give_up_missing it is no member any more, and what was only on it is repaired as lost.',
+    repair: 'With --give_up_missing it stops being a member, and what was only on it is repaired as lost.',
     lost: 'What was only on that member, which is listed before.',
   },
   device_missing: { repair: 'None: connect it, or check what is left without it.', lost: 'Nothing.' },
