@@ -134,12 +134,16 @@ const reshapedKinds: readonly ReshapedKind[] = [
   { name: 'evacuated, one copy', format: ['--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 2, commands: [['evacuate', '-y', 'MEMBERS', 'PATH0']] },
   { name: 'evacuated, two copies', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['evacuate', '-y', 'MEMBERS', 'PATH1']] },
   { name: 'evacuated, encrypted, cached', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--compression=lz4', '--foreground_target=hdd', '--promote_target=ssd', '--label=ssd.a', '--fs_size=96M', 'DEV0', '--label=hdd.b', '--fs_size=96M', 'DEV1', '--label=hdd.c', '--fs_size=96M', 'DEV2'], devices: 3, isEncrypted: true, commands: [['evacuate', '-y', 'MEMBERS', 'PATH0']] },
+  { name: 'removed, one copy', format: ['--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 2, commands: [['remove', '-y', 'MEMBERS', 'PATH0']], after: [1] },
+  { name: 'removed, two copies', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['remove', '-y', 'MEMBERS', 'PATH1']], after: [0, 2] },
+  { name: 'removed by force', format: ['--replicas=2', '--compression=zstd', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['remove', '-y', '--force', 'MEMBERS', 'PATH2']], after: [0, 1] },
+  { name: 'removed, missing', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, isEncrypted: true, commands: [['remove', '-y', '--allow_missing', 'LEFT', '0']], after: [1, 2] },
 ];
 
 kernelSuite('reshaped', () => {
   const made = new FormattedKinds(
     'reshaped',
-    sampleOf('arrays that are reshaped', reshapedKinds, ['evacuated, two copies']),
+    sampleOf('arrays that are reshaped', reshapedKinds, ['removed, two copies']),
   );
   type One = (typeof made.all)[number];
   const seen: { before?: RunResult; after?: RunResult } = {};
@@ -167,6 +171,7 @@ kernelSuite('reshaped', () => {
         const [name, ...words] = command.map(word =>
           word
             .replace('MEMBERS', one.images.join(':'))
+            .replace('LEFT', leftOf(one, one.images).join(':'))
             .replace(/^PATH(\d)$/, (_, nr: string) => one.images[Number(nr)]!),
         );
         const more = one.isEncrypted ? [`--passphrase_file=${join(made.folder, 'passphrase')}`] : [];

@@ -1,7 +1,7 @@
 // Runs a command of the program in this process, as a test: exit code, stdout and stderr come back as text.
 
 import { type Collected, type RunOptions, runCli } from '@bcachefs-ts/command';
-import { deviceEvacuateCommand, deviceListCommand } from '@bcachefs-ts/device';
+import { deviceEvacuateCommand, deviceListCommand, deviceRemoveCommand } from '@bcachefs-ts/device';
 import {
   dumpCommand,
   explainCommand,
@@ -52,6 +52,7 @@ const commands = {
   cat: catCommand,
   'device evacuate': deviceEvacuateCommand,
   'device list': deviceListCommand,
+  'device remove': deviceRemoveCommand,
   corrupt: corruptCommand,
   'damage clear': damageClearCommand,
   'damage ls': damageLsCommand,

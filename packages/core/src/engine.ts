@@ -112,6 +112,7 @@ export * from './journal/scan.ts';
 export * from './journal/transaction-filter.ts';
 export * from './members/evacuate.ts';
 export * from './members/grow.ts';
+export * from './members/remove.ts';
 export * from './members/shrink.ts';
 export * from './ondisk/accounting-types.ts';
 export * from './ondisk/bits.ts';

@@ -2,3 +2,4 @@
 
 export { deviceEvacuateCommand } from './evacuate.ts';
 export { deviceListCommand } from './list.ts';
+export { deviceRemoveCommand } from './remove.ts';

@@ -95,6 +95,12 @@ const commands = [
         ...from(() => import('@bcachefs-ts/device'), 'deviceListCommand'),
       },
       {
+        name: 'remove',
+        aliases: ['rm'],
+        summary: 'Take a member out of a filesystem',
+        ...from(() => import('@bcachefs-ts/device'), 'deviceRemoveCommand'),
+      },
+      {
         name: 'evacuate',
         summary: 'Move everything off a member',
         ...from(() => import('@bcachefs-ts/device'), 'deviceEvacuateCommand'),

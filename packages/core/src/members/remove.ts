@@ -1,0 +1,344 @@
+// A member leaves the filesystem for good. What lies on it is moved to the others first; or it is given up, for a member that is missing or
+// because it was asked for: then pointers to it are dropped, and what has no other copy is lost. Then one commit takes its buckets out of all
+// btrees and counters, and the superblock that goes with it empties its slot, together with the last sets of devices that name it.
+// At last the superblocks on the device itself are wiped.
+//
+// A crash leaves a filesystem with all its files at any time, with the member or without it. Before the last commit it is one that is being
+// emptied. Cut off between the journal entry and the superblock, it is a member of which nothing is known: a mount goes on with the others,
+// and doing the same again finishes it. The other way round, a replicas entry or a counter would name a member that is not there, and no
+// kernel mounts that. The committing entry is on members that stay, so that the one that leaves is not needed for anything any more.
+// Source: bch2_dev_remove in super.c, bch2_dev_data_drop in migrate.c, bch2_bkey_drop_ptr in extents.c, v1.13.0.
+
+import { allocDevices, journalDevices } from '../alloc/alloc-devices.ts';
+import { bucketPos } from '../alloc/bucket-indexes.ts';
+import { TYPE } from '../alloc/bucket-state.ts';
+import { entryBytesOf, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
+import { forgetEmptyBuckets, removeDevice } from '../alloc/remove-device.ts';
+import { countersOf } from '../alloc/reserve.ts';
+import { withoutReplicas } from '../alloc/superblock-needs.ts';
+import { makeKey, type Transaction } from '../btree/transaction.ts';
+import { type Batch, inBatches } from '../change/batches.ts';
+import { beginChange, type Change } from '../change/change.ts';
+import type { FilesystemWriter } from '../change/writer.ts';
+import { bucketContents } from '../data/move-extents.ts';
+import { withBits } from '../ondisk/bits.ts';
+import type { Key } from '../ondisk/bkey.ts';
+import { type Bpos, bposOffset, bposText } from '../ondisk/bpos.ts';
+import { BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
+import { CorruptError, UsageError } from '../ondisk/errors.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { reflinkP } from '../ondisk/keys/reflink-p.ts';
+import { memberBits } from '../ondisk/member-bits.ts';
+import { memberStates } from '../ondisk/member-states.ts';
+import { replicasEntryText } from '../ondisk/replicas-entry.ts';
+import { MEMBER_NIL_UUID, withMember } from '../ondisk/sb-fields/members.ts';
+import { replicas } from '../ondisk/sb-fields/replicas.ts';
+import type { Superblock } from '../ondisk/superblock.ts';
+import type { Filesystem } from '../opened/filesystem.ts';
+import { memberText } from '../superblock/member-set.ts';
+import { sectorsToBytes } from '../util/sizes.ts';
+import {
+  contentsOf,
+  type EvacuatePlan,
+  type EvacuateProgress,
+  type EvacuateReport,
+  evacuateSteps,
+  type LeftKey,
+  type MemberContents,
+  planEvacuate,
+  pointingKeys,
+  sectorsIn,
+  withState,
+} from './evacuate.ts';
+import { uncountedBuckets, wipeMember } from './member-change.ts';
+
+export interface RemoveOptions {
+  /** What is on it is not moved: it is given up. For a member that is missing that is so by itself. */
+  readonly isForced?: boolean;
+  readonly keysPerCommit?: number;
+}
+
+export interface RemovePlan {
+  readonly contents: MemberContents;
+  readonly isMissing: boolean;
+  /** Undefined when its data is given up. */
+  readonly evacuation: EvacuatePlan | undefined;
+  /** Data of which there is no other copy, and of which there is one less: by the counters, and 0 where it is moved. */
+  readonly lostBytes: number;
+  readonly fewerCopiesBytes: number;
+}
+
+export interface RemoveReport {
+  readonly evacuation: EvacuateReport | undefined;
+  /** It is removed; else something could not be moved, and it stays a member. */
+  readonly isRemoved: boolean;
+  readonly lostKeys: number;
+  readonly commits: number;
+}
+
+const KEYS_PER_COMMIT = 50_000;
+/** About so many keys are in a node that is written anew. */
+const KEYS_OF_NODE = 1000;
+const LOST_LISTED = 1000;
+
+const RO = memberStates.idOf('ro');
+const ERROR = keyTypes.idOf('error');
+const REFLINK_P = keyTypes.idOf('reflink_p');
+const EXTENTS = btrees.idOf('extents');
+const REFLINK = btrees.idOf('reflink');
+const NO_VALUE = new Uint8Array(0);
+
+/**
+ * What it takes, and whether it can be done at all.
+ * @throws UsageError for the last member, and for metadata that is only there; NoSpaceError with the numbers
+ */
+export function planRemove(filesystem: Filesystem, dev: number, { isForced = false }: RemoveOptions = {}): RemovePlan {
+  const { sb, set } = filesystem;
+  if (allocDevices(sb)[dev] === undefined) throw new UsageError(`the filesystem has no member ${dev}`);
+  const isMissing = filesystem.device(dev) === undefined;
+  const contents = contentsOf(filesystem, dev);
+  if (!isMissing && !isForced) {
+    const evacuation = planEvacuate(filesystem, [dev]);
+    return { contents, isMissing, evacuation, lostBytes: 0, fewerCopiesBytes: evacuation.fewerCopiesBytes };
+  }
+  const isOther = (other: number) => other !== dev && !set.missing.includes(other);
+  if (journalDevices(sb, isOther).length === 0)
+    throw new UsageError(`${memberText(sb, dev)} is the last one that may hold the journal: it cannot be removed`);
+  for (const type of ['parity', 'stripe'] as const) {
+    const [buckets = 0] = countersOf(filesystem, { type: 'dev_data_type', dev, data_type: TYPE[type] });
+    if (buckets > 0) throw new UsageError(`${memberText(sb, dev)} has blocks of stripes, which cannot be moved yet`);
+  }
+  let [lost, fewer] = [0, 0];
+  for (const entry of replicas(sb)) {
+    if (!entry.devs.includes(dev) || entry.data_type === TYPE.journal || entry.data_type === TYPE.cached) continue;
+    const sectors = sectorsIn(filesystem, entry) / entry.devs.length;
+    if (sectors === 0) continue;
+    const isOnly = entry.devs.every(other => other === dev);
+    // Nodes of a device that is there are read and written elsewhere.
+    if (!entry.devs.some(isOther) && entry.data_type === TYPE.btree && isMissing) {
+      const bytes = sectorsToBytes(sectors);
+      throw new UsageError(
+        `${memberText(sb, dev)} is missing, and ${bytes} bytes of btree nodes are only there: the filesystem cannot be read without it`,
+        undefined,
+        'member_missing',
+      );
+    }
+    if (isOnly && entry.data_type !== TYPE.btree) lost += sectors;
+    else if (!isOnly) fewer += sectors;
+  }
+  const [lostBytes, fewerCopiesBytes] = [sectorsToBytes(Math.ceil(lost)), sectorsToBytes(Math.ceil(fewer))];
+  return { contents, isMissing, evacuation: undefined, lostBytes, fewerCopiesBytes };
+}
+
+/** Keys of data that is on this member only. Reads all keys of files. @param most so many are listed */
+export function lostKeys(filesystem: Filesystem, dev: number, most: number = LOST_LISTED): readonly LeftKey[] {
+  const lost: LeftKey[] = [];
+  for (const { btree, key } of pointingKeys(filesystem, new Set([dev]), { btree: 0, pos: undefined })) {
+    if (isKept(key, dev)) continue;
+    lost.push({ btree, level: 0, pos: key.k.p, dev });
+    if (lost.length === most) break;
+  }
+  return lost;
+}
+
+/** Whether data has a copy without a member. One on another member that is missing counts too: it may come back. */
+function isKept(key: Key, dev: number): boolean {
+  const dirty = spacePointers(entryBytesOf(key), key.k.size).pointers.filter(({ cached }) => !cached);
+  return dirty.length === 0 || dirty.some(pointer => pointer.dev !== dev);
+}
+
+/** All steps at once. @throws as removeSteps does */
+export function removeMember(...request: Parameters<typeof removeSteps>): RemoveReport {
+  for (const steps = removeSteps(...request); ; ) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/**
+ * Takes a member out, a commit a step. Shared data of which nothing is left takes with it all of the extents that refer to it.
+ * @throws UsageError, NoSpaceError as planRemove does: not a byte was changed; CorruptError, DeviceError, NoSpaceError later: the filesystem is
+ * whole then, and still has the member
+ */
+export function* removeSteps(
+  writer: FilesystemWriter,
+  dev: number,
+  options: RemoveOptions = {},
+): Generator<EvacuateProgress | undefined, RemoveReport, void> {
+  const plan = planRemove(writer.filesystem, dev, options);
+  const member = writer.filesystem.set.members.find(({ sb }) => sb.dev_idx === dev);
+  const work = new Removal(writer, dev, options);
+  let evacuation: EvacuateReport | undefined;
+  if (plan.evacuation === undefined) {
+    writer.editSuperblocks(sb => withState(sb, dev, RO));
+    yield* work.giveUp();
+  } else {
+    evacuation = yield* evacuateSteps(writer, [dev], options);
+    if (evacuation.leftCount > 0) return { evacuation, isRemoved: false, lostKeys: 0, commits: evacuation.commits };
+  }
+  yield* work.forget();
+  work.leave();
+  if (member !== undefined) wipeMember(member);
+  return { evacuation, isRemoved: true, lostKeys: work.lostKeys, commits: work.commits + (evacuation?.commits ?? 0) };
+}
+
+/** The commits that it takes. */
+class Removal {
+  lostKeys = 0;
+  commits = 0;
+  readonly #writer: FilesystemWriter;
+  readonly #dev: number;
+  readonly #keysPerCommit: number;
+
+  constructor(writer: FilesystemWriter, dev: number, { keysPerCommit = KEYS_PER_COMMIT }: RemoveOptions) {
+    this.#writer = writer;
+    this.#dev = dev;
+    this.#keysPerCommit = keysPerCommit;
+  }
+
+  /** Nodes are written anew without it, and data loses its copies there. */
+  *giveUp(): Generator<undefined> {
+    yield* this.#rewriteNodes();
+    const devs = new Set([this.#dev]);
+    yield* this.#inBatches((change, keysMax) => {
+      const shared: Key[] = [];
+      let keys = 0;
+      let lost = 0;
+      for (const { btree, key } of pointingKeys(this.#writer.filesystem, devs, { btree: 0, pos: undefined })) {
+        const isLost = !isKept(key, this.#dev);
+        if (isLost) lost++;
+        if (isLost && btree === REFLINK) shared.push(key);
+        else this.#drop(change.tx, btree, key, isLost);
+        if (++keys === keysMax) break;
+      }
+      if (keys === 0) return undefined;
+      if (shared.length > 0) this.#dropShared(change.tx, shared);
+      return {
+        isMore: keys === keysMax,
+        onCommitted: () => {
+          this.lostKeys += lost;
+        },
+      };
+    });
+  }
+
+  /** Alloc keys of empty buckets, as far as there are too many for one commit. */
+  *forget(): Generator<undefined> {
+    const range = { from: bucketPos(this.#dev, 0), to: bucketPos(this.#dev, 2 ** 48) };
+    let left = 0;
+    for (const _ of this.#writer.filesystem.btree('alloc').keys(range)) left++;
+    yield* this.#inBatches((change, keysMax) => {
+      if (left <= this.#keysPerCommit) return undefined;
+      const count = forgetEmptyBuckets(change.tx, this.#dev, keysMax);
+      if (count === 0) return undefined;
+      return {
+        isMore: true,
+        onCommitted: () => {
+          left -= count;
+        },
+      };
+    });
+  }
+
+  /** The last one. */
+  leave(): void {
+    const dev = this.#dev;
+    const { filesystem } = this.#writer;
+    const device = allocDevices(filesystem.sb)[dev]!;
+    this.#refuseUsed(filesystem);
+    const change = this.#begin();
+    removeDevice(change.triggers, change.tx, device, uncountedBuckets(filesystem, device));
+    change.commit({
+      superblock: sb => withoutFreespace(change.triggers.needs.applyTo(sb), dev),
+      superblockAfter: sb => withoutMember(sb, dev),
+      leaving: new Set([dev]),
+    });
+    this.commits++;
+  }
+
+  /** @throws CorruptError when something still names the member: its slot may not become empty then */
+  #refuseUsed(filesystem: Filesystem): void {
+    const dev = this.#dev;
+    for (const entry of replicas(filesystem.sb)) {
+      if (!entry.devs.includes(dev) || entry.data_type === TYPE.journal || sectorsIn(filesystem, entry) === 0) continue;
+      const detail = `${replicasEntryText(entry)} still counts data that no key has: run fsck`;
+      throw new CorruptError('accounting_mismatch', { field: `members[${dev}]` }, detail);
+    }
+    for (const { btree, key } of pointingKeys(filesystem, new Set([dev]), { btree: 0, pos: undefined })) {
+      const where = { btree: btrees.nameOf(btree), pos: bposText(key.k.p) };
+      throw new CorruptError('ptr_to_missing_backpointer', where, `a pointer to member ${dev} is left: run fsck`);
+    }
+  }
+
+  *#rewriteNodes(): Generator<undefined> {
+    const device = allocDevices(this.#writer.filesystem.sb)[this.#dev]!;
+    yield* this.#inBatches((_, keysMax) => {
+      const rewrite = new Map<number, Bpos[][]>();
+      let keys = 0;
+      for (const { references } of bucketContents(this.#writer.filesystem, device, 0, device.bucketEnd)) {
+        const nodes = references.filter(({ level }) => level > 0);
+        if (keys > 0 && keys + KEYS_OF_NODE * nodes.length > keysMax) break;
+        keys += KEYS_OF_NODE * nodes.length;
+        for (const { btree, level, pos } of nodes) {
+          const levels = rewrite.get(btree) ?? Array.from({ length: BTREE_MAX_DEPTH }, (): Bpos[] => []);
+          rewrite.set(btree, levels);
+          levels[level - 1]!.push(pos);
+        }
+      }
+      return keys === 0 ? undefined : { isMore: true, extras: { rewrite } };
+    });
+  }
+
+  #drop(tx: Transaction, btree: number, key: Key, isLost: boolean): void {
+    if (isLost) {
+      tx.update(btree, makeKey(ERROR, key.k.p, NO_VALUE, key.k));
+      return;
+    }
+    const left = withPointers(key, ptr => (ptr.dev === this.#dev ? undefined : ptr));
+    const isPointing = spacePointers(entryBytesOf(left), left.k.size).pointers.length > 0;
+    if (isPointing) tx.update(btree, left);
+    // Nothing but a cached copy was there.
+    else tx.delete(btree, key.k.p);
+  }
+
+  /** Files that refer to shared data that is lost have an error in its place; the last reference takes it away. */
+  #dropShared(tx: Transaction, lost: readonly Key[]): void {
+    const ranges = lost.map(({ k }) => ({ start: bposOffset(k.p) - BigInt(k.size), end: bposOffset(k.p) }));
+    for (const key of [...this.#references(tx, ranges)]) tx.update(EXTENTS, makeKey(ERROR, key.k.p, NO_VALUE, key.k));
+    tx.settle();
+    for (const { k } of lost) if (tx.get(REFLINK, k.p) !== undefined) tx.delete(REFLINK, k.p);
+  }
+
+  *#references(tx: Transaction, ranges: readonly { readonly start: bigint; readonly end: bigint }[]): Generator<Key> {
+    for (const key of tx.btree(EXTENTS).keys()) {
+      if (key.k.type !== REFLINK_P || key.value.length < reflinkP.minBytes) continue;
+      const { idx } = reflinkP.decode(key.value);
+      const end = idx + BigInt(key.k.size);
+      if (ranges.some(range => range.start < end && idx < range.end)) yield key;
+    }
+  }
+
+  #begin(): Change {
+    return beginChange(this.#writer, { usesReserve: true, releasesEmptied: true });
+  }
+
+  *#inBatches(fill: (change: Change, keysMax: number) => Batch | undefined): Generator<undefined> {
+    for (const _ of inBatches(() => this.#begin(), fill, this.#keysPerCommit)) {
+      this.commits++;
+      yield;
+    }
+  }
+}
+
+function withoutFreespace(sb: Superblock, dev: number): Superblock {
+  return withMember(sb, dev, member => ({
+    ...member,
+    flags: withBits([member.flags], memberBits.FREESPACE_INITIALIZED, 0)[0]!,
+  }));
+}
+
+/** Its slot is empty, and no set of devices names it. */
+function withoutMember(sb: Superblock, dev: number): Superblock {
+  const without = withoutReplicas(sb, ({ devs }) => devs.includes(dev));
+  return withMember(without, dev, member => ({ ...member, uuid: MEMBER_NIL_UUID }));
+}

@@ -1,0 +1,145 @@
+// device remove: a member leaves for good. What is on it is moved first, or given up when that is asked for or the member is missing; then what
+// would be lost is listed by its path before anybody is asked.
+
+import {
+  allowMissingOption,
+  bytesText,
+  defineCommand,
+  EXIT,
+  openForWriting,
+  runSteps,
+  secondsOf,
+} from '@bcachefs-ts/command';
+import {
+  type FilesystemWriter,
+  loadChecksums,
+  lostKeys,
+  planRemove,
+  type RemovePlan,
+  type RemoveReport,
+  removeSteps,
+  systemRandom,
+} from '@bcachefs-ts/core/engine';
+import { contentsJson, contentsText, memberName } from './evacuate.ts';
+import { filesOfKeys } from './files-of-keys.ts';
+import { memberNamed, memberPositional } from './member-named.ts';
+import {
+  carryOut,
+  type Outcome,
+  type Plan,
+  type Planned,
+  plannedJson,
+  planOptions,
+  printPlanned,
+  reshapedPositional,
+} from './plan.ts';
+
+interface Removed extends Planned {
+  readonly isRemoved: boolean;
+}
+
+export const deviceRemoveCommand = defineCommand({
+  name: 'remove',
+  summary: 'Take a member out of a filesystem',
+  description:
+    'Everything on the member is moved to the others, as `device evacuate` does it; then it is no part of the filesystem any more, and the ' +
+    'superblocks on it are wiped. Its data is not: a disk that is given away has to be erased.\n\n' +
+    'A member that is missing is named by its index or UUID, with --allow_missing: pointers to it are dropped, and what has no other copy is ' +
+    'lost. That is listed by path before you are asked. With btree nodes that are only there it is refused. --force gives up in ' +
+    'the same way what is on a member that is there, for a disk that cannot be read.\n\n' +
+    'Whatever stops it leaves a filesystem with all its files, with the member or without it; doing the same again finishes it.',
+  examples: [
+    { command: 'bcachefs device remove -n a.img:b.img b.img', does: 'Says what would be moved' },
+    { command: 'bcachefs device remove -y a.img:b.img b.img', does: 'Takes one member out' },
+    { command: 'bcachefs device remove --allow_missing /dev/sda 1', does: 'Drops a disk that is dead' },
+  ],
+  positionals: { ...reshapedPositional, ...memberPositional },
+  options: {
+    force: { type: 'flag', alias: 'f', help: 'move no data: what has no other copy is lost' },
+    ...allowMissingOption,
+    ...planOptions,
+  },
+  async run(context, args): Promise<Removed> {
+    await loadChecksums();
+    const { filesystem, uuid, undo_file, passphrase_file, allow_missing, force: isForced } = args;
+    const now = secondsOf(context.date());
+    const request = { devices: [filesystem], uuid, undo_file, passphrase_file, allow_missing };
+    const writer = await openForWriting(context, request, () => ({ random: systemRandom, now: () => now }));
+    const { set } = writer.filesystem;
+    try {
+      const { index: dev } = memberNamed(set, args.member);
+      const plan = planRemove(writer.filesystem, dev, { isForced });
+      const lost = plan.lostBytes === 0 ? [] : lostKeys(writer.filesystem, dev);
+      const files = filesOfKeys(writer.filesystem, lost);
+      let isRemoved = true;
+      const planned = await carryOut(context, args, planOf(writer, dev, plan, files), async () => {
+        const name = memberName(writer, dev);
+        const total = plan.evacuation?.movedBytes ?? 0;
+        const task = context.progress.start({ what: 'moving', total, unit: 'bytes' });
+        const report = await runSteps(removeSteps(writer, dev, { isForced }), step => {
+          if (step !== undefined) task.at(Math.min(total, step.movedBytes));
+        });
+        task.end();
+        isRemoved = report.isRemoved;
+        return outcomeOf(writer, name, report);
+      });
+      return { ...planned, isRemoved };
+    } finally {
+      for (const { device } of set.members) device.close();
+    }
+  },
+  text: printPlanned,
+  json: plannedJson,
+  exitCode: ({ isRemoved }) => (isRemoved ? EXIT.ok : EXIT.failed),
+});
+
+function planOf(writer: FilesystemWriter, dev: number, plan: RemovePlan, files: readonly string[]): Plan {
+  const { sb, set } = writer.filesystem;
+  const name = memberName(writer, dev);
+  const { contents, isMissing, evacuation, lostBytes, fewerCopiesBytes } = plan;
+  const lines = [`${name}${isMissing ? ', which is missing,' : ''} has ${contentsText(contents)}`];
+  if (evacuation !== undefined) {
+    const { movedBytes, availableBytes } = evacuation;
+    lines.push(
+      `about ${bytesText(movedBytes)} will be moved to the other members, which have room for ${bytesText(availableBytes)}`,
+    );
+  }
+  if (fewerCopiesBytes > 0) lines.push(`${bytesText(fewerCopiesBytes)} will have a copy less`);
+  if (lostBytes > 0) {
+    lines.push(`${bytesText(lostBytes)} will be lost, there is no other copy; of these files some or all:`);
+    for (const file of files) lines.push(`  ${file}`);
+  }
+  if (!isMissing) lines.push(`the superblocks on ${name} will be wiped`);
+  return {
+    uuid: sb.user_uuid,
+    members: set.members.map(({ device }) => device.name),
+    lines,
+    question: lostBytes > 0 ? `Remove ${name}, and lose data?` : `Remove ${name}?`,
+    json: {
+      member: contentsJson(contents),
+      missing: isMissing,
+      moved: evacuation?.movedBytes ?? 0,
+      available: evacuation?.availableBytes ?? null,
+      fewer_copies: fewerCopiesBytes,
+      lost: lostBytes,
+      lost_files: files,
+    },
+  };
+}
+
+function outcomeOf(writer: FilesystemWriter, name: string, report: RemoveReport): Outcome {
+  const { evacuation, isRemoved, lostKeys: lostCount, commits } = report;
+  const moved = evacuation === undefined ? '' : `moved ${bytesText(evacuation.movedBytes)}, `;
+  const left = isRemoved ? [] : filesOfKeys(writer.filesystem, evacuation?.left ?? []);
+  const lines = isRemoved
+    ? [`${moved}removed ${name} in ${commits} commits`]
+    : [
+        `${moved}but ${name} stays: ${evacuation?.leftCount} keys could not be moved:`,
+        ...left.map(file => `  ${file}`),
+      ];
+  if (lostCount > 0) lines.push(`${lostCount} extents are lost: they read as errors`);
+  return {
+    lines,
+    json: { removed: isRemoved, moved: evacuation?.movedBytes ?? 0, commits, lost_extents: lostCount, left },
+  };
+}

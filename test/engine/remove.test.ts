@@ -1,0 +1,159 @@
+// Members that leave: moved off first, given up, or missing. No key, no counter and no superblock names them afterwards, every rule of the checker
+// holds after each commit, and files are what they were, but for what had no other copy.
+
+import {
+  type BlockDevice,
+  checkInvariants,
+  FileEdit,
+  type Filesystem,
+  type FilesystemWriter,
+  findingText,
+  loadChecksums,
+  loadCompression,
+  loadCompressors,
+  lostKeys,
+  memberAlive,
+  members,
+  planRemove,
+  removeMember,
+  removeSteps,
+  replicas,
+  UsageError,
+} from '@bcachefs-ts/core/engine';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { writerOn } from '../support/commits.ts';
+import { openOn } from '../support/cut-states.ts';
+import { FileModel, treeText } from '../support/file-model.ts';
+import { isLong, sampleOf, sized } from '../support/long.ts';
+import { formattedImage, MIB } from '../support/memory-images.ts';
+import { patient } from '../support/patience.ts';
+import { randomFrom, testSeed } from '../support/random.ts';
+
+const seed = testSeed();
+console.info(`members that leave: TEST_SEED=${seed}`);
+const text = new TextEncoder();
+const TOP = 'a model';
+
+beforeAll(async () => {
+  await loadChecksums();
+  await loadCompression();
+  await loadCompressors();
+});
+
+const findings = (filesystem: Filesystem): string[] => checkInvariants(filesystem).findings.map(findingText);
+
+// biome-ignore format: a table
+const allKinds = [
+  { name: 'one copy on two', members: 2, options: {} },
+  { name: 'two copies on two, compressed', members: 2, options: { compression: 'lz4', metadata_replicas: '2', data_replicas: '2' } },
+  { name: 'two copies on three', members: 3, options: { metadata_replicas: '2', data_replicas: '2' } },
+  { name: 'three copies on three, encrypted', members: 3, options: { metadata_replicas: '3', data_replicas: '3' }, isEncrypted: true },
+];
+const kinds = sampleOf('members that leave', allKinds, ['one copy on two', 'two copies on three']);
+
+function change(writer: FilesystemWriter, options: ConstructorParameters<typeof FileEdit>[1], model: FileModel): void {
+  const edit = new FileEdit(writer, options);
+  const root = edit.files.root();
+  const known = edit.files.lookup(root, text.encode(TOP));
+  const top = known ?? edit.files.create(root, text.encode(TOP), { mode: 0o040755 });
+  for (let i = 0; i < sized(25, 80, 200); i++) model.step(edit, top);
+  edit.commit();
+}
+
+function filled(kind: (typeof allKinds)[number], nr: number) {
+  const { members: count, options, isEncrypted = false } = kind;
+  const { devices, key } = formattedImage({ members: count, sizeBytes: 32 * MIB, options, isEncrypted });
+  const model = new FileModel(randomFrom(seed + nr));
+  const { writer, options: own } = writerOn(devices, key, seed);
+  for (let round = 0; round < 3; round++) change(writer, own, model);
+  return { devices, key, model, writer };
+}
+
+/** Nothing of the filesystem names it. */
+function expectGone(left: readonly BlockDevice[], key: Uint8Array | undefined, dev: number): Filesystem {
+  const filesystem = openOn(left, key);
+  expect(filesystem.set.missing).toEqual([]);
+  expect(memberAlive(members(filesystem.sb)[dev]!)).toBe(false);
+  expect(replicas(filesystem.sb).filter(({ devs }) => devs.includes(dev))).toEqual([]);
+  for (const name of ['alloc', 'freespace', 'need_discard', 'bucket_gens', 'backpointers'] as const) {
+    const keys = [...filesystem.btree(name).keys()].filter(({ k }) => k.p[3] === dev && k.p[4] === 0);
+    expect(keys.map(({ k }) => [name, ...k.p])).toEqual([]);
+  }
+  expect(findings(filesystem)).toEqual([]);
+  return filesystem;
+}
+
+describe.each(kinds)('$name', kind => {
+  const all = Array.from({ length: kind.members }, (_, nr) => nr);
+
+  test.each(isLong ? all : [seed % kind.members])('member %d', { timeout: patient(120_000) }, dev => {
+    const { devices, key, model, writer } = filled(kind, dev);
+    expect(planRemove(writer.filesystem, dev)).toMatchObject({ isMissing: false, lostBytes: 0 });
+    for (const steps = removeSteps(writer, dev, { keysPerCommit: 500 }); ; ) {
+      const { done, value } = steps.next();
+      expect(findings(writer.filesystem)).toEqual([]);
+      if (!done) continue;
+      expect(value).toMatchObject({ isRemoved: true, lostKeys: 0 });
+      break;
+    }
+    const left = devices.filter((_, nr) => nr !== dev);
+    expect(treeText(expectGone(left, key, dev), TOP)).toEqual(model.text());
+    // What is on it is not a superblock any more.
+    expect(() => openOn([devices[dev]!], key)).toThrow();
+    const again = writerOn(left, key, seed + 1);
+    change(again.writer, again.options, model);
+    expect(treeText(expectGone(left, key, dev), TOP)).toEqual(model.text());
+  });
+
+  if (!('data_replicas' in kind.options)) return;
+  test('a missing member', { timeout: patient(120_000) }, () => {
+    const dev = seed % kind.members;
+    const { devices, key, model } = filled(kind, 10);
+    const left = devices.filter((_, nr) => nr !== dev);
+    const { writer } = writerOn(left, key, seed, { allowMissing: true });
+    expect(lostKeys(writer.filesystem, dev)).toEqual([]);
+    for (const steps = removeSteps(writer, dev, { keysPerCommit: 500 }); ; ) {
+      const { done, value } = steps.next();
+      expect(findings(writer.filesystem)).toEqual([]);
+      if (!done) continue;
+      expect(value).toMatchObject({ isRemoved: true, lostKeys: 0 });
+      break;
+    }
+    expect(treeText(expectGone(left, key, dev), TOP)).toEqual(model.text());
+    // Given along again, it is not one of them.
+    expect(() => writerOn(devices, key, seed)).toThrow(/not part of the filesystem any more/);
+  });
+});
+
+test('data that is only there: given up, it reads as an error, and all else is what it was', {
+  timeout: patient(60_000),
+}, () => {
+  const { devices } = formattedImage({ members: 2, sizeBytes: 32 * MIB, options: { metadata_replicas: '2' } });
+  const { writer, options } = writerOn(devices, undefined, seed);
+  const edit = new FileEdit(writer, options);
+  for (let nr = 0; nr < 20; nr++) {
+    const ref = edit.files.create(edit.files.root(), text.encode(`file ${nr}`), { mode: 0o100644 });
+    edit.content.write(ref, 0, new Uint8Array(200_000).fill(nr + 1));
+  }
+  edit.commit();
+  const dev = seed % 2;
+  const isMissing = seed % 4 < 2;
+  const left = devices.filter((_, nr) => nr !== dev);
+  const again = writerOn(isMissing ? left : devices, undefined, seed, { allowMissing: isMissing }).writer;
+  const plan = planRemove(again.filesystem, dev, { isForced: true });
+  expect(plan.lostBytes).toBeGreaterThan(0);
+  const lost = lostKeys(again.filesystem, dev);
+  expect(lost.length).toBeGreaterThan(0);
+  expect(removeMember(again, dev, { isForced: true })).toMatchObject({ isRemoved: true, lostKeys: lost.length });
+  const filesystem = expectGone(left, undefined, dev);
+  for (const { btree, pos } of lost) expect(filesystem.btree(btree).get(pos)?.k.type).toBe(2);
+});
+
+test('the last member, and metadata that is only there, stay', () => {
+  const { devices } = formattedImage({ members: 2, sizeBytes: 32 * MIB, options: { metadata_replicas: '2' } });
+  const { writer } = writerOn(devices, undefined, seed);
+  removeMember(writer, 1);
+  expect(() => removeMember(writer, 0)).toThrow(UsageError);
+  expect(() => removeMember(writer, 0, { isForced: true })).toThrow(UsageError);
+  expect(() => removeMember(writer, 1)).toThrow(UsageError);
+});
