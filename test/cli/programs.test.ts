@@ -160,8 +160,8 @@ test('the list of commands', async () => {
       unpoison
 
     Not in this version:
-      device add, device remove, device set-state, device resize,
-      device resize-journal, journal_rewind_info, migrate, migrate-superblock
+      device set-state, device resize, device resize-journal, journal_rewind_info,
+      migrate, migrate-superblock
 
     'bcachefs <command> --help' explains a command and gives examples.
     "

@@ -1,7 +1,7 @@
 // Arrays that are changed and reshaped without a mount, against a real kernel: Linux fills filesystems of several members, our engine does
 // its part, and Linux checks and reads them, mounts them for writing, writes a little, and checks once more.
 
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
@@ -125,7 +125,8 @@ interface ReshapedKind {
   readonly isEncrypted?: boolean;
   /** Words after `device`, MEMBERS and PATHn of images; each is a command. */
   readonly commands: readonly (readonly string[])[];
-  /** The images that are members afterwards; all when left out. */
+  /** The images that are members before and afterwards; all when left out. */
+  readonly before?: readonly number[];
   readonly after?: readonly number[];
 }
 
@@ -138,22 +139,26 @@ const reshapedKinds: readonly ReshapedKind[] = [
   { name: 'removed, two copies', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['remove', '-y', 'MEMBERS', 'PATH1']], after: [0, 2] },
   { name: 'removed by force', format: ['--replicas=2', '--compression=zstd', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['remove', '-y', '--force', 'MEMBERS', 'PATH2']], after: [0, 1] },
   { name: 'removed, missing', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, isEncrypted: true, commands: [['remove', '-y', '--allow_missing', 'LEFT', '0']], after: [1, 2] },
+  { name: 'added, one of two leaves', format: ['--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 3, before: [0, 1], commands: [['add', '-y', '--label=new.one', 'BEFORE', 'PATH2'], ['remove', '-y', 'MEMBERS', 'PATH0']], after: [1, 2] },
 ];
 
 kernelSuite('reshaped', () => {
   const made = new FormattedKinds(
     'reshaped',
-    sampleOf('arrays that are reshaped', reshapedKinds, ['removed, two copies']),
+    sampleOf('arrays that are reshaped', reshapedKinds, ['removed, two copies', 'added, one of two leaves']),
   );
   type One = (typeof made.all)[number];
   const seen: { before?: RunResult; after?: RunResult } = {};
   const leftOf = <T>({ after }: One, all: readonly T[]): readonly T[] => after?.map(nr => all[nr]!) ?? all;
+  const firstOf = <T>({ before }: One, all: readonly T[]): readonly T[] => before?.map(nr => all[nr]!) ?? all;
 
   beforeAll(async () => {
     await made.format();
+    for (const one of made.all)
+      for (const path of one.images) if (!existsSync(path)) writeFileSync(path, new Uint8Array(64 * MIB));
     await made.run(
       (one, nr) => [
-        { do: 'mount', disks: one.disks, ...made.keyOf(one) },
+        { do: 'mount', disks: firstOf(one, one.disks), ...made.keyOf(one) },
         { do: 'fill', seed: nr, sizeBytes: 12 * MIB, subvolumes: true, timeoutSeconds: 300 },
         {
           do: 'sh',
@@ -165,13 +170,14 @@ kernelSuite('reshaped', () => {
       ],
       true,
     );
-    seen.before = await made.look();
+    seen.before = await made.run(one => made.lookSteps({ ...one, disks: firstOf(one, one.disks) }), false);
     for (const one of made.all) {
       for (const command of one.commands) {
         const [name, ...words] = command.map(word =>
           word
             .replace('MEMBERS', one.images.join(':'))
             .replace('LEFT', leftOf(one, one.images).join(':'))
+            .replace('BEFORE', firstOf(one, one.images).join(':'))
             .replace(/^PATH(\d)$/, (_, nr: string) => one.images[Number(nr)]!),
         );
         const more = one.isEncrypted ? [`--passphrase_file=${join(made.folder, 'passphrase')}`] : [];

@@ -1,7 +1,7 @@
 // Runs a command of the program in this process, as a test: exit code, stdout and stderr come back as text.
 
 import { type Collected, type RunOptions, runCli } from '@bcachefs-ts/command';
-import { deviceEvacuateCommand, deviceListCommand, deviceRemoveCommand } from '@bcachefs-ts/device';
+import { deviceAddCommand, deviceEvacuateCommand, deviceListCommand, deviceRemoveCommand } from '@bcachefs-ts/device';
 import {
   dumpCommand,
   explainCommand,
@@ -50,6 +50,7 @@ import {
 
 const commands = {
   cat: catCommand,
+  'device add': deviceAddCommand,
   'device evacuate': deviceEvacuateCommand,
   'device list': deviceListCommand,
   'device remove': deviceRemoveCommand,

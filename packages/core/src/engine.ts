@@ -110,6 +110,7 @@ export * from './journal/problem.ts';
 export * from './journal/replay.ts';
 export * from './journal/scan.ts';
 export * from './journal/transaction-filter.ts';
+export * from './members/add.ts';
 export * from './members/evacuate.ts';
 export * from './members/grow.ts';
 export * from './members/remove.ts';

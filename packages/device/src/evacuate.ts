@@ -95,12 +95,12 @@ export const deviceEvacuateCommand = defineCommand({
 });
 
 /** As messages call it: its path, or its number. */
-function memberName({ filesystem }: FilesystemWriter, dev: number): string {
+export function memberName({ filesystem }: FilesystemWriter, dev: number): string {
   const member = filesystem.set.members.find(({ sb }) => sb.dev_idx === dev);
   return member === undefined ? `member ${dev}` : printable(member.device.name);
 }
 
-function contentsText({ userBytes, btreeBytes, cachedBytes }: MemberContents): string {
+export function contentsText({ userBytes, btreeBytes, cachedBytes }: MemberContents): string {
   const cached = cachedBytes === 0 ? '' : `, and ${bytesText(cachedBytes)} of cached copies`;
   return `${bytesText(userBytes)} of data, ${bytesText(btreeBytes)} of btree nodes${cached}`;
 }
@@ -132,7 +132,7 @@ function planOf(writer: FilesystemWriter, plan: EvacuatePlan, data: string): Pla
   };
 }
 
-const contentsJson = ({ dev, userBytes, btreeBytes, cachedBytes }: MemberContents): object => ({
+export const contentsJson = ({ dev, userBytes, btreeBytes, cachedBytes }: MemberContents): object => ({
   member: dev,
   user: userBytes,
   btree: btreeBytes,

@@ -42,7 +42,7 @@ export const deviceRemoveCommand = defineCommand({
   name: 'remove',
   summary: 'Take a member out of a filesystem',
   description:
-    'Everything on the member is moved to the others, as `device evacuate` does it; then it is no part of the filesystem any more, and the ' +
+    'Everything on the member is moved to the others, as `device evacuate` does it; then it leaves the filesystem, and the ' +
     'superblocks on it are wiped. Its data is not: a disk that is given away has to be erased.\n\n' +
     'A member that is missing is named by its index or UUID, with --allow_missing: pointers to it are dropped, and what has no other copy is ' +
     'lost. That is listed by path before you are asked. With btree nodes that are only there it is refused. --force gives up in ' +
@@ -51,7 +51,7 @@ export const deviceRemoveCommand = defineCommand({
   examples: [
     { command: 'bcachefs device remove -n a.img:b.img b.img', does: 'Says what would be moved' },
     { command: 'bcachefs device remove -y a.img:b.img b.img', does: 'Takes one member out' },
-    { command: 'bcachefs device remove --allow_missing /dev/sda 1', does: 'Drops a disk that is dead' },
+    { command: 'bcachefs device remove --allow_missing -y /dev/sda:/dev/sdc 1', does: 'Drops a disk that is dead' },
   ],
   positionals: { ...reshapedPositional, ...memberPositional },
   options: {

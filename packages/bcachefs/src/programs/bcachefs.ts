@@ -95,6 +95,11 @@ const commands = [
         ...from(() => import('@bcachefs-ts/device'), 'deviceListCommand'),
       },
       {
+        name: 'add',
+        summary: 'Add devices or images to a filesystem',
+        ...from(() => import('@bcachefs-ts/device'), 'deviceAddCommand'),
+      },
+      {
         name: 'remove',
         aliases: ['rm'],
         summary: 'Take a member out of a filesystem',

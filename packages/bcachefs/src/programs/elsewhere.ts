@@ -49,8 +49,6 @@ export const elsewhere: readonly ElsewhereRow[] = [
   ),
   kernel('unpoison', 'clears the mark of extents that cannot be read', mounted),
   unbuilt('journal_rewind_info', 'says how far the journal can go back', 'list_journal prints its entries'),
-  unbuilt('device add', 'adds a device', 'add it while the filesystem is mounted, with bcachefs-tools'),
-  unbuilt('device remove', 'removes a device', 'remove it while the filesystem is mounted, with bcachefs-tools'),
   unbuilt('device set-state', 'sets the state of a device', onLinux),
   unbuilt('device resize', 'changes the size of a device', onLinux),
   unbuilt('device resize-journal', 'changes the size of the journal of a device', onLinux),

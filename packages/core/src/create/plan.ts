@@ -5,11 +5,11 @@
 
 import { type DeviceSize, type Geometry, planGeometry } from '../alloc/geometry.ts';
 import { KEY_BYTES } from '../crypto/chacha20.ts';
+import { memberFlags } from '../members/new-member.ts';
 import { withBits } from '../ondisk/bits.ts';
 import { UsageError } from '../ondisk/errors.ts';
 import { FEATURES_AT_FORMAT } from '../ondisk/features.ts';
 import { RULES_WRITTEN, rulesFor } from '../ondisk/format-rules.ts';
-import { memberBits } from '../ondisk/member-bits.ts';
 import { defaultOptionValue, isStoredInSuperblock, type OptionNumber, withOption } from '../ondisk/option-values.ts';
 import { type OptionName, options } from '../ondisk/options.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
@@ -201,23 +201,6 @@ function withMembersAndLabels(sb: Superblock, request: FormatRequest, geometry: 
     encodeMembersV1({ member_bytes: MEMBER_V1_BYTES, members: list, rest: new Uint8Array(0) }),
   );
 }
-
-function memberFlags(device: DeviceRequest, group: number): bigint {
-  if (device.dataAllowed === 0)
-    throw new UsageError(`${device.name} would not be allowed to hold anything`, '--data_allowed');
-  if (!Number.isInteger(device.durability) || device.durability < 0 || device.durability > DURABILITY_MAX) {
-    throw new UsageError(`${device.durability}, expected 0 to ${DURABILITY_MAX}`, '--durability');
-  }
-  let words: readonly bigint[] = [0n];
-  words = withBits(words, memberBits.DISCARD, device.discard);
-  words = withBits(words, memberBits.DATA_ALLOWED, device.dataAllowed);
-  words = withBits(words, memberBits.DURABILITY, device.durability + 1);
-  words = withBits(words, memberBits.GROUP, group);
-  return words[0]!;
-}
-
-/** The field has two bits and holds the value plus one. The reference at 1.13 accepts more and stores something else. */
-const DURABILITY_MAX = 2;
 
 /** A device by its name, else a label path. */
 function resolveTarget(wanted: string, option: TargetOption, request: FormatRequest, sb: Superblock): Target {

@@ -184,7 +184,7 @@ export function contentsOf(filesystem: FilesystemSource, dev: number): MemberCon
   return { dev, userBytes: bytes('user'), btreeBytes: bytes('btree'), cachedBytes: bytes('cached') };
 }
 
-function sectorsIn(filesystem: FilesystemSource, entry: ReplicasEntry): number {
+export function sectorsIn(filesystem: FilesystemSource, entry: ReplicasEntry): number {
   const devs = [...entry.devs].sort((a, b) => a - b);
   const [sectors = 0] = countersOf(filesystem, { type: 'replicas', entry: { ...entry, devs } });
   return Math.max(0, sectors);
@@ -228,7 +228,7 @@ export function* evacuateSteps(
   return work.report();
 }
 
-function withState(sb: Superblock, dev: number, state: number): Superblock {
+export function withState(sb: Superblock, dev: number, state: number): Superblock {
   return withMember(sb, dev, member => ({ ...member, flags: withBits([member.flags], memberBits.STATE, state)[0]! }));
 }
 
@@ -396,7 +396,7 @@ interface Place {
 const POINTING = ['extents', 'reflink'] as const;
 
 /** Keys of files with pointers to some members, from a place on. */
-function* pointingKeys(
+export function* pointingKeys(
   source: FilesystemSource,
   devs: ReadonlySet<number>,
   from: Place,

@@ -15,7 +15,7 @@ import { viewOf } from '../ondisk/layout.ts';
 import { memberBits } from '../ondisk/member-bits.ts';
 import { decodeJournal, decodeJournalV2 } from '../ondisk/sb-fields/journal.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
-import { type BchSbLayout, type Superblock, sectionPayload } from '../ondisk/superblock.ts';
+import { type BchSbLayout, SB_LAYOUT_SECTOR, type Superblock, sectionPayload } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { memberText, type OpenMember } from '../superblock/member-set.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
@@ -85,6 +85,16 @@ export function wipeCopies({ device, sb }: OpenMember, layout: BchSbLayout): voi
     const isOverwritten = kept.some(copy => sector < copy + copySectors && copy < sector + WIPED_SECTORS);
     if (!isOverwritten) device.write(sectorsToBytes(sector), new Uint8Array(sectorsToBytes(WIPED_SECTORS)));
   }
+  device.flush();
+}
+
+/** No copy of the superblock is found any more on a device that has left. */
+export function wipeMember({ device, sb }: OpenMember): void {
+  const { layout } = sb;
+  const bytes = new Uint8Array(sectorsToBytes(WIPED_SECTORS));
+  for (const sector of layout.sb_offset.slice(0, layout.nr_superblocks).map(Number))
+    device.write(sectorsToBytes(sector), bytes);
+  device.write(sectorsToBytes(SB_LAYOUT_SECTOR), new Uint8Array(sectorsToBytes(1)));
   device.flush();
 }
 

@@ -44,6 +44,20 @@ export function refuseEdit(set: MemberSet, edit: (sb: Superblock) => Superblock,
   for (const { sb } of planEdit(set, edit, options)) superblockCopyBytes(sb, sb.layout.sb_offset[0] ?? 0n);
 }
 
+/**
+ * Whether superblocks that are to be written are such that a kernel takes them, on devices that have room for them.
+ * @throws CorruptError, NoSpaceError; DeviceError kind `read-only` or `too-small`
+ */
+export function refuseSuperblocks(targets: readonly MemberToWrite[]): void {
+  for (const { device, sb } of targets) {
+    if (!device.writable)
+      throw new DeviceError('read-only', device.name, 'is open for reading only; nothing was written');
+    refuseProblems(sb, { device: device.name });
+    refuseTooSmall(device, sb);
+    superblockCopyBytes(sb, sb.layout.sb_offset[0] ?? 0n);
+  }
+}
+
 function planEdit(
   set: MemberSet,
   edit: (sb: Superblock) => Superblock,
