@@ -190,6 +190,7 @@ export * from './ondisk/targets.ts';
 export * from './ondisk/versions.ts';
 export * from './opened/filesystem.ts';
 export * from './probe/index.ts';
+export * from './recovery/error-counts.ts';
 export * from './recovery/member-sizes.ts';
 export * from './recovery/recover.ts';
 export * from './recovery/sound-sections.ts';

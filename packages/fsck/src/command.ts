@@ -17,6 +17,7 @@ import {
   type Policy,
   type RecoverReport,
   Reporter,
+  silentErrors,
 } from '@bcachefs-ts/core/engine';
 import { FSCK, fsckExitCodeOf, fsckExitCodes } from './exit-codes.ts';
 import { checkOptions } from './mount-options.ts';
@@ -343,6 +344,7 @@ class Check {
     let dropped = 0;
     const reporter = new Reporter({
       policy,
+      silent: silentErrors(session.superblock),
       shownPerError: shownPerError ?? this.#request.shownPerError,
       onFinding: decided => items.push({ kind: 'finding', decided }),
     });

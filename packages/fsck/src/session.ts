@@ -12,6 +12,7 @@ import {
   FilesystemWriter,
   type Finding,
   getBits,
+  isCheckPending,
   type Key,
   loadChecksums,
   loadCompression,
@@ -113,9 +114,8 @@ export class Session {
 
   /** It was unmounted, and nothing has noted errors since. */
   get isClean(): boolean {
-    const { flags } = this.superblock;
-    const errors = getBits(flags, sbBits.HAS_ERRORS) + getBits(flags, sbBits.HAS_TOPOLOGY_ERRORS);
-    return getBits(flags, sbBits.CLEAN) === 1 && errors === 0;
+    const sb = this.superblock;
+    return getBits(sb.flags, sbBits.CLEAN) === 1 && !isCheckPending(sb);
   }
 
   /** What is said of members that are missing; undefined when all are there. @throws UsageError when they may not be missing */
@@ -177,7 +177,7 @@ export class Session {
 
   async run({ isDry, onCommit, ...options }: RunOptions): Promise<RecoverReport> {
     const { writer, corrected } = await this.#open(isDry);
-    return recover(writer, { ...options, corrected, onCommit: () => onCommit(writer) });
+    return recover(writer, { ...options, corrected, now: this.now(), onCommit: () => onCommit(writer) });
   }
 
   close(): void {

@@ -22,7 +22,7 @@ import { Recount } from '../check/recount.ts';
 import { readJournal } from '../journal/journal.ts';
 import { journalKeys } from '../journal/keys.ts';
 import type { BtreeRoot } from '../journal/overlay.ts';
-import { getBits, withBits } from '../ondisk/bits.ts';
+import { getBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { bposText } from '../ondisk/bpos.ts';
 import { btreeNodeMagic } from '../ondisk/btree-node.ts';
@@ -32,18 +32,19 @@ import type { JsetEntry } from '../ondisk/jset-entries.ts';
 import { jsetEntryTypes } from '../ondisk/jset-entry-types.ts';
 import type { PassName } from '../ondisk/passes.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
-import { decodeExt, encodeExt } from '../ondisk/sb-fields/ext.ts';
 import { memberAt } from '../ondisk/sb-fields/members.ts';
-import { type Superblock, sectionPayload, withSection } from '../ondisk/superblock.ts';
+import type { Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { type Finding, findingOf } from '../report/finding.ts';
 import type { Reporter } from '../report/reporter.ts';
 import { keyContext } from '../superblock/key-context.ts';
+import { withCheckRequired } from '../superblock/require-check.ts';
 import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
 import { readGens, repairAllocations } from './allocations.ts';
 import { contestedJournal } from './contested-journal.ts';
 import { derivedBtrees, derivedIds, isGivable } from './derived-keys.ts';
 import { settleDoubleClaims } from './double-claims.ts';
+import { isCheckPending, withErrorsCounted, withoutErrors } from './error-counts.ts';
 import { entriesAfterClean, unmarkedEntries } from './journal-claims.ts';
 import { entriesAfterHoles } from './journal-holes.ts';
 import { leaveStripes, lossWith, type Missing, uncheckable, withoutMembers } from './missing-members.ts';
@@ -60,6 +61,8 @@ export interface RecoverOptions {
   readonly reconstructAlloc?: boolean;
   /** Members that are missing are given up, once it is agreed what is lost with them; else nothing is done about what they would show. */
   readonly giveUpMissing?: boolean;
+  /** Seconds since 1970: what is found is counted in the superblock. Without it, nothing is. */
+  readonly now?: bigint;
   /** What had to be corrected in the superblocks before the writer could be made (sound-sections.ts, member-sizes.ts). */
   readonly corrected?: readonly Finding[];
   /** Called with each key that is given up, and why. */
@@ -162,7 +165,9 @@ class Recovery {
     }
     for (const { found, pass } of this.#unrepaired)
       this.#reporter.found(found, { isRepairable: false, ...(pass === undefined ? {} : { pass }) });
-    if (this.#reporter.repairCount === 0 && !isReplay)
+    // What a mount was asked to look at was looked at.
+    const isSettled = this.#reporter.leftCount === 0 && isCheckPending(this.#filesystem.sb);
+    if (this.#reporter.repairCount === 0 && !isReplay && !isSettled)
       return { seq: undefined, isReplay, rounds, remaining: new Map() };
     if (this.#reporter.stopped === 'quit' || this.#reporter.stopped === 'unknown') {
       writer.dropStaged();
@@ -173,11 +178,16 @@ class Recovery {
     const needed = editFor(change.triggers.needs);
     this.#options.onCommit?.();
     const { seq } = change.commit({
-      superblock: sb => this.#edits.reduce((edited, edit) => edit(edited), needed(sb)),
-      superblockAfter: sb => (isWhole ? withoutErrors(sb) : sb),
+      superblock: sb => this.#counted(this.#edits.reduce((edited, edit) => edit(edited), needed(sb))),
+      superblockAfter: sb => (isWhole ? withoutErrors(sb) : this.#unrepaired.length > 0 ? withCheckRequired(sb) : sb),
     });
     const remaining = checkInvariants(writer.filesystem).counts;
     return { seq, isReplay, rounds, remaining };
+  }
+
+  #counted(sb: Superblock): Superblock {
+    const { now } = this.#options;
+    return now === undefined ? sb : withErrorsCounted(sb, this.#reporter.groups(), now);
   }
 
   /** Members that are missing go, or are asked nothing. */
@@ -483,19 +493,4 @@ function* freeBuckets(
     if (isHeld(dev, bucket)) continue;
     yield { bucket, gen: buckets.get(dev)?.peek(bucket)?.gen[rowOf(bucket)] ?? 0 };
   }
-}
-
-/** A superblock that says that nothing is wrong any more. */
-function withoutErrors(sb: Superblock): Superblock {
-  const flags = withBits(withBits(sb.flags, sbBits.HAS_ERRORS, 0), sbBits.HAS_TOPOLOGY_ERRORS, 0);
-  const payload = sectionPayload(sb, 'ext');
-  if (payload === undefined) return { ...sb, flags };
-  const ext = decodeExt(payload);
-  const silent = {
-    ...ext,
-    recovery_passes_required: [0n, 0n],
-    errors_silent: ext.errors_silent.map(() => 0n),
-    btrees_lost_data: 0n,
-  };
-  return withSection({ ...sb, flags }, 'ext', encodeExt(silent));
 }

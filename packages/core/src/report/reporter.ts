@@ -139,7 +139,9 @@ export class Reporter {
     };
     const isRepairable = proposal.isRepairable ?? true;
     if (isRepairable && this.#options.silent?.has(finding.error) === true && this.#options.policy.kind !== 'no') {
-      return this.#stopped === undefined ? 'fix' : 'ignore';
+      if (this.#stopped !== undefined) return 'ignore';
+      this.#repairs++;
+      return 'fix';
     }
     const decision = isRepairable ? this.#decide(reported) : this.#leave(reported);
     if (decision === 'fix') this.#repairs++;
