@@ -154,14 +154,12 @@ test('the list of commands', async () => {
       version      Print the version
 
     They need a running kernel; each says what to use:
-      device online, device offline, fs top, fs timestats, fs failure-domains,
-      mount, fusemount, wait-devices, data scrub, data rereplicate, data job,
-      reconcile status, reconcile wait, reflink-option-propagate, data-read,
-      unpoison
+      device online, device offline, fs top, fs timestats, mount, fusemount,
+      wait-devices, data scrub, data rereplicate, data job, reconcile status,
+      reconcile wait, reflink-option-propagate, data-read, unpoison
 
     Not in this version:
-      device set-state, device resize, device resize-journal, journal_rewind_info,
-      migrate, migrate-superblock
+      journal_rewind_info, migrate, migrate-superblock
 
     'bcachefs <command> --help' explains a command and gives examples.
     "

@@ -1,7 +1,16 @@
 // Runs a command of the program in this process, as a test: exit code, stdout and stderr come back as text.
 
 import { type Collected, type RunOptions, runCli } from '@bcachefs-ts/command';
-import { deviceAddCommand, deviceEvacuateCommand, deviceListCommand, deviceRemoveCommand } from '@bcachefs-ts/device';
+import {
+  deviceAddCommand,
+  deviceEvacuateCommand,
+  deviceListCommand,
+  deviceRemoveCommand,
+  deviceResizeCommand,
+  deviceResizeJournalCommand,
+  deviceSetStateCommand,
+  fsFailureDomainsCommand,
+} from '@bcachefs-ts/device';
 import {
   dumpCommand,
   explainCommand,
@@ -54,6 +63,9 @@ const commands = {
   'device evacuate': deviceEvacuateCommand,
   'device list': deviceListCommand,
   'device remove': deviceRemoveCommand,
+  'device resize': deviceResizeCommand,
+  'device resize-journal': deviceResizeJournalCommand,
+  'device set-state': deviceSetStateCommand,
   corrupt: corruptCommand,
   'damage clear': damageClearCommand,
   'damage ls': damageLsCommand,
@@ -62,6 +74,7 @@ const commands = {
   'image create': imageCreateCommand,
   'image update': imageUpdateCommand,
   explain: explainCommand,
+  'fs failure-domains': fsFailureDomainsCommand,
   'fs usage': fsUsageCommand,
   fsck: fsckCommand,
   get: getCommand,

@@ -20,6 +20,7 @@ import {
   memberText,
   missingText,
   NO_REPLAY,
+  OverlayDevice,
   openDevice,
   openMembers,
   refuseUnwritable,
@@ -87,7 +88,11 @@ export interface FilesystemArgs {
   readonly exclusive?: boolean;
   /** Write although members are missing. */
   readonly allow_missing?: boolean;
+  /** Opened for writing, only read the devices: what is written stays in memory. */
+  readonly isTrial?: boolean;
 }
+
+const overlaid: UndoWrap = device => new OverlayDevice(device);
 
 /**
  * Opens for reading although members are missing, which is reported. The caller closes it.
@@ -144,7 +149,10 @@ export async function openForWriting(
   const devices: BlockDevice[] = [];
   const undoable = undoWrap(context, args);
   try {
-    for (const path of memberPathsOf(context, args)) devices.push(undoable(wrap(openDevice(path, { write: true }))));
+    for (const path of memberPathsOf(context, args)) {
+      if (args.isTrial) devices.push(new OverlayDevice(openDevice(path, { write: false, exclusive: true })));
+      else devices.push(undoable(wrap(openDevice(path, { write: true }))));
+    }
     const set = openMembers(devices);
     const allowMissing = args.allow_missing ?? false;
     // Before a passphrase is asked for.
@@ -187,6 +195,27 @@ export function withMembers<T>(
   }
 }
 
+/**
+ * The same for what asks somebody in between: the members stay open, for nothing else, until it is done. With `isTrial` the devices are only
+ * read, and what is written stays in memory.
+ */
+export async function withMembersOpen<T>(
+  context: Context,
+  args: Pick<FilesystemArgs, 'devices' | 'uuid' | 'isTrial'> & UndoFileArgs,
+  use: (set: MemberSet) => Promise<T>,
+): Promise<T> {
+  const opened: BlockDevice[] = [];
+  const isTrial = args.isTrial === true;
+  const undoable = isTrial ? overlaid : undoWrap(context, args);
+  try {
+    for (const path of memberPathsOf(context, args))
+      opened.push(undoable(openDevice(path, { write: !isTrial, exclusive: true })));
+    return await use(openMembers(opened));
+  } finally {
+    for (const device of opened) device.close();
+  }
+}
+
 /** Runs `use` with one device open, whatever is on it. @param undoable see undoWrap, for writing */
 export function withDevice<T>(
   path: string,
@@ -210,7 +239,12 @@ function memberPathsOf(context: Context, args: Pick<FilesystemArgs, 'devices' | 
   return set.members.map(({ device }) => device.name);
 }
 
-async function masterKeyOf(context: Context, set: MemberSet, args: FilesystemArgs): Promise<Uint8Array | undefined> {
+/** The key of an encrypted filesystem, for those that have their members open already. @throws UsageError for a wrong passphrase */
+export async function masterKeyOf(
+  context: Context,
+  set: MemberSet,
+  args: Pick<FilesystemArgs, 'passphrase_file'>,
+): Promise<Uint8Array | undefined> {
   const { sb } = set.newest;
   const encryption = encryptionOf(sb);
   if (encryption === 'none') return undefined;

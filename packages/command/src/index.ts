@@ -19,6 +19,7 @@ export {
   filesystemPositional,
   findMembersForReading,
   type MembersRequest,
+  masterKeyOf,
   openEachForReading,
   openForLooking,
   openForReading,
@@ -27,6 +28,7 @@ export {
   passphraseOption,
   withDevice,
   withMembers,
+  withMembersOpen,
 } from './filesystem-argument.ts';
 export { GarbageLimit } from './host/garbage.ts';
 export { KeptHoles } from './host/kept-holes.ts';

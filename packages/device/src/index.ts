@@ -2,5 +2,9 @@
 
 export { deviceAddCommand } from './add.ts';
 export { deviceEvacuateCommand } from './evacuate.ts';
+export { fsFailureDomainsCommand } from './failure-domains.ts';
 export { deviceListCommand } from './list.ts';
 export { deviceRemoveCommand } from './remove.ts';
+export { deviceResizeCommand } from './resize.ts';
+export { deviceResizeJournalCommand } from './resize-journal.ts';
+export { deviceSetStateCommand } from './set-state.ts';

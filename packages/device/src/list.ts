@@ -11,6 +11,7 @@ import {
   openForReading,
 } from '@bcachefs-ts/command';
 import {
+  type DependentFile,
   type DeviceUsage,
   dataTypes,
   dataTypeText,
@@ -27,6 +28,7 @@ import {
   type Superblock,
 } from '@bcachefs-ts/core/engine';
 import { lossesJson, lossText, setLines } from './loss-text.ts';
+import { lostFileJson, lostFileLines, lostFilesOf } from './lost-paths.ts';
 import { standingText } from './standing-text.ts';
 
 interface Listed extends MemberStanding {
@@ -34,6 +36,8 @@ interface Listed extends MemberStanding {
   readonly usage: DeviceUsage | undefined;
   /** If it died now; of a missing one, what is lost while it is away. */
   readonly losses: Losses;
+  /** Undefined when it was not asked for. */
+  readonly files: readonly DependentFile[] | undefined;
 }
 
 interface Listing {
@@ -60,7 +64,10 @@ export const deviceListCommand = defineCommand({
     },
   ],
   positionals: devicesPositional,
-  options: filesystemOptions,
+  options: {
+    paths: { type: 'flag', help: 'list the files that would be lost; erasure-coded ones are left out' },
+    ...filesystemOptions,
+  },
   async run(context, args): Promise<Listing> {
     await loadChecksums();
     const filesystem = await openForReading(context, { ...args, degraded: true });
@@ -77,7 +84,9 @@ export const deviceListCommand = defineCommand({
         return {
           ...standing,
           usage: usage.devices.find(device => device.index === index),
-          losses: lossesOf(usage, sb, [index], others),
+          // With counters that cannot be read, only the superblock says what is where.
+          losses: lossesOf(damages > 0 ? undefined : usage, sb, [index], others),
+          files: args.paths ? lostFilesOf(filesystem, [index, ...others], message => context.warn(message)) : undefined,
         };
       });
       return { usage, leading: leadingMember(set).sb, members: listed, damages };
@@ -89,12 +98,13 @@ export const deviceListCommand = defineCommand({
     await printMembers(members, out);
     await printTypes(members, out);
     out.line();
-    for (const { index, standing, member, losses } of members) {
+    for (const { index, standing, member, losses, files } of members) {
       if (standing === 'removed') continue;
       const isMissing = standing === 'missing';
       const name = isMissing ? `${index} is missing` : `If ${index} (${printable(member?.device.name ?? '')}) died now`;
       out.line(`${name}: ${lossText(losses, isMissing)}`);
       for (const line of setLines(losses)) out.line(`  ${line}`);
+      for (const line of lostFileLines(files ?? [])) out.line(`  ${line}`);
     }
     const notes = members.map(each => standingText(each, leading)).filter(note => note !== undefined);
     if (notes.length > 0) out.line();
@@ -152,7 +162,7 @@ function sizeOfType({ types, bucketSizeSectors }: DeviceUsage, type: number): bi
   return 512n * (dataTypes.byId(type)?.isEmpty ? found.buckets * BigInt(bucketSizeSectors) : found.sectors);
 }
 
-function listedJson({ index, standing, member, believedSeq, usage, losses }: Listed): object {
+function listedJson({ index, standing, member, believedSeq, usage, losses, files }: Listed): object {
   return {
     index,
     path: member?.device.name ?? null,
@@ -172,6 +182,6 @@ function listedJson({ index, standing, member, believedSeq, usage, losses }: Lis
       size: usage === undefined ? 0n : sizeOfType(usage, dataType),
       fragmented: 512n * fragmentedSectors,
     })),
-    if_lost: lossesJson(losses),
+    if_lost: { ...lossesJson(losses), files: files?.map(lostFileJson) ?? null },
   };
 }

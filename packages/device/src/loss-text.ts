@@ -5,7 +5,7 @@ import { dataTypeText, type Losses, replicasEntryText, type SetLoss } from '@bca
 
 /** One clause. @param isAway it is missing already */
 export function lossText(
-  { lostBytes, lostMetadataBytes, degradedBytes, isJournalLost }: Losses,
+  { lostBytes, lostMetadataBytes, degradedBytes, isJournalLost, isAnyLost, isAnyDegraded }: Losses,
   isAway: boolean,
 ): string {
   const [would, have] = isAway ? ['', 'has'] : ['would be ', 'would have'];
@@ -14,9 +14,11 @@ export function lossText(
   if (lostMetadataBytes > 0n) parts.push(`${bytesText(Number(lostMetadataBytes))} of btree nodes`);
   if (lost > 0n) parts.push(`${bytesText(Number(lost))} of data`);
   if (isJournalLost) parts.push('the newest entries of the journal');
+  if (parts.length === 0 && isAnyLost) parts.push('some of it');
   const verb = isAway ? 'cannot be read' : 'would be lost';
   const clauses = [parts.length === 0 ? `nothing ${isAway ? 'is' : would.trim()} lost` : `${listText(parts)} ${verb}`];
   if (degradedBytes > 0n) clauses.push(`${bytesText(Number(degradedBytes))} ${have} fewer copies`);
+  else if (isAnyDegraded) clauses.push(`some of it ${have} fewer copies`);
   return clauses.join('; ');
 }
 

@@ -110,6 +110,21 @@ const commands = [
         summary: 'Move everything off a member',
         ...from(() => import('@bcachefs-ts/device'), 'deviceEvacuateCommand'),
       },
+      {
+        name: 'set-state',
+        summary: 'Set the state of a member, also of a missing one',
+        ...from(() => import('@bcachefs-ts/device'), 'deviceSetStateCommand'),
+      },
+      {
+        name: 'resize',
+        summary: 'Make a member larger or smaller',
+        ...from(() => import('@bcachefs-ts/device'), 'deviceResizeCommand'),
+      },
+      {
+        name: 'resize-journal',
+        summary: 'Make the journal of a member longer or shorter',
+        ...from(() => import('@bcachefs-ts/device'), 'deviceResizeJournalCommand'),
+      },
     ],
   },
   {
@@ -158,6 +173,11 @@ const commands = [
         summary: 'Print how the space of a filesystem is used',
         ownsLetterH: true,
         ...from(() => import('@bcachefs-ts/dump'), 'fsUsageCommand'),
+      },
+      {
+        name: 'failure-domains',
+        summary: 'Say what the loss of each failure domain would cost',
+        ...from(() => import('@bcachefs-ts/device'), 'fsFailureDomainsCommand'),
       },
     ],
   },

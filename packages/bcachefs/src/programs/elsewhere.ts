@@ -29,7 +29,6 @@ export const elsewhere: readonly ElsewhereRow[] = [
     'show-super --fields=counters prints the stored counters',
   ),
   kernel('fs timestats', 'shows how long operations take', mounted),
-  kernel('fs failure-domains', 'says what the loss of each domain would cost', mounted),
   kernel('device online', 'adds a member to a mounted filesystem again', members),
   kernel('device offline', 'takes a member away from a mounted filesystem', members),
   kernel(
@@ -49,9 +48,6 @@ export const elsewhere: readonly ElsewhereRow[] = [
   ),
   kernel('unpoison', 'clears the mark of extents that cannot be read', mounted),
   unbuilt('journal_rewind_info', 'says how far the journal can go back', 'list_journal prints its entries'),
-  unbuilt('device set-state', 'sets the state of a device', onLinux),
-  unbuilt('device resize', 'changes the size of a device', onLinux),
-  unbuilt('device resize-journal', 'changes the size of the journal of a device', onLinux),
   unbuilt(
     'migrate',
     'turns another filesystem into bcachefs in place',

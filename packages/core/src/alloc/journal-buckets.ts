@@ -6,7 +6,7 @@ import { assert } from '../ondisk/errors.ts';
 import { type BchSbLayout, SB_SECTOR } from '../ondisk/superblock.ts';
 
 /** BCH_JOURNAL_BUCKETS_MIN */
-const JOURNAL_BUCKETS_MIN = 8;
+export const JOURNAL_BUCKETS_MIN = 8;
 const JOURNAL_BUCKETS_MAX = 2 ** 13;
 /** 8 GiB */
 const JOURNAL_SECTORS_MAX = 2 ** 24;
@@ -19,9 +19,13 @@ export interface JournalDevice {
 
 /** How many buckets the journal of a new device of so many buckets has. */
 export function journalBucketCount(bucketCount: number, bucketSizeSectors: number): number {
-  const most = Math.min(JOURNAL_BUCKETS_MAX, Math.floor(JOURNAL_SECTORS_MAX / bucketSizeSectors));
+  const most = journalBucketsMost(bucketSizeSectors);
   return Math.min(Math.max(Math.floor(bucketCount / 128), JOURNAL_BUCKETS_MIN), most);
 }
+
+/** How many a new device has at the most. */
+export const journalBucketsMost = (bucketSizeSectors: number): number =>
+  Math.min(JOURNAL_BUCKETS_MAX, Math.floor(JOURNAL_SECTORS_MAX / bucketSizeSectors));
 
 /** @returns bucket numbers in the order in which the journal will use them */
 export function newJournalBuckets({ layout, bucketSizeSectors, bucketCount }: JournalDevice): readonly number[] {

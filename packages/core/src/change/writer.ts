@@ -52,7 +52,13 @@ import { memberAt, members, withMembers } from '../ondisk/sb-fields/members.ts';
 import { replicas } from '../ondisk/sb-fields/replicas.ts';
 import { type BchSbLayout, type Superblock, withSection } from '../ondisk/superblock.ts';
 import { Filesystem } from '../opened/filesystem.ts';
-import { type EditSuperblockOptions, editSuperblock, refuseEdit, refuseUnfit } from '../superblock/edit.ts';
+import {
+  type EditSuperblockOptions,
+  editSuperblock,
+  type NewJournals,
+  refuseEdit,
+  refuseUnfit,
+} from '../superblock/edit.ts';
 import { type MemberSet, memberSetOf, missingText, openMember } from '../superblock/member-set.ts';
 import { encryptionOf } from '../superblock/passphrase.ts';
 import { withCheckRequired } from '../superblock/require-check.ts';
@@ -255,13 +261,19 @@ export class FilesystemWriter {
    * Changes nothing but the superblocks, of all members. A transaction that was begun is dropped.
    * @throws as editSuperblock does; DeviceError at any point: this writer then takes no more
    */
-  editSuperblocks(edit: (sb: Superblock) => Superblock): void {
+  editSuperblocks(edit: (sb: Superblock) => Superblock, extent: Pick<EditExtent, 'journals'> = {}): void {
     this.#refuseUnfinished();
     assert(this.#filesystem === this.#committed, 'nothing is staged');
     this.#begun = undefined;
-    this.#refuseEdit(edit);
+    this.#refuseEdit(edit, extent);
     this.#isUnfinished = true;
-    this.#edit(edit);
+    this.#edit(edit, extent);
+    if (extent.journals !== undefined) {
+      // Where an entry is, is said by its place in the list.
+      this.#reading = undefined;
+      const { set, key } = this.#filesystem;
+      this.#filesystem = filesystemWith(set, key, this.#options);
+    }
     this.#isUnfinished = false;
     this.#committed = this.#filesystem;
   }
@@ -453,10 +465,15 @@ export class FilesystemWriter {
     refuseEdit(staying(this.#filesystem.set, extent.leaving), edit, this.#editOptions(extent));
   }
 
-  #editOptions({ layouts, leaving }: EditExtent): EditSuperblockOptions {
+  #editOptions({ layouts, leaving, journals }: EditExtent): EditSuperblockOptions {
     const { now, allowMissing = false } = this.#options;
     const isSome = leaving !== undefined && leaving.size > 0;
-    return { now: now(), allowMissing: allowMissing || isSome, ...(layouts === undefined ? {} : { layouts }) };
+    return {
+      now: now(),
+      allowMissing: allowMissing || isSome,
+      ...(layouts === undefined ? {} : { layouts }),
+      ...(journals === undefined ? {} : { journals }),
+    };
   }
 
   /** A new superblock on every member that stays one, which is then the newest. */
@@ -524,6 +541,8 @@ interface EditExtent {
   readonly layouts?: ReadonlyMap<number, BchSbLayout> | undefined;
   /** Members that do not get it. */
   readonly leaving?: ReadonlySet<number> | undefined;
+  /** Which buckets are a member's journal, where that changes. */
+  readonly journals?: NewJournals | undefined;
 }
 
 function staying(set: MemberSet, leaving: ReadonlySet<number> | undefined): MemberSet {

@@ -4,6 +4,7 @@
 import { type AllocDevice, allocDevices } from '../alloc/alloc-devices.ts';
 import { bucketPos } from '../alloc/bucket-indexes.ts';
 import { bucketStateOf, dirtySectorsOf, TYPE } from '../alloc/bucket-state.ts';
+import { nodeReserveBuckets, reservedSectors } from '../alloc/reserve.ts';
 import { beginChange, type Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import { getBits } from '../ondisk/bits.ts';
@@ -13,6 +14,7 @@ import { UsageError } from '../ondisk/errors.ts';
 import { accountingBpos } from '../ondisk/keys/accounting.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { memberBits } from '../ondisk/member-bits.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
 import { decodeJournal, decodeJournalV2 } from '../ondisk/sb-fields/journal.ts';
 import { members } from '../ondisk/sb-fields/members.ts';
 import { type BchSbLayout, SB_LAYOUT_SECTOR, type Superblock, sectionPayload } from '../ondisk/superblock.ts';
@@ -26,8 +28,10 @@ export interface MemberUse {
   readonly member: OpenMember;
   /** Buckets with something in them that stays, superblocks left out. */
   readonly taken: number;
-  /** After the last bucket whose place is fixed: of the journal, of stripes, of superblock copies but the last. */
+  /** After the last bucket whose place is fixed: of stripes, of superblock copies but the last. */
   readonly fixedEnd: number;
+  /** After the last bucket that is a block of a stripe; 0 without any. */
+  readonly stripesEnd: number;
 }
 
 export function memberUse(filesystem: Filesystem, dev: number): MemberUse {
@@ -39,20 +43,26 @@ export function memberUse(filesystem: Filesystem, dev: number): MemberUse {
     throw new UsageError(`${memberText(sb, dev)} has no list of its free buckets yet: mount the filesystem once`);
   }
   let taken = 0;
-  let fixedEnd = 0;
+  let stripesEnd = 0;
   for (const key of filesystem.btree('alloc').keys({ from: bucketPos(dev, 0), to: bucketPos(dev, device.bucketEnd) })) {
     const state = bucketStateOf(key);
     if (state.dataType === TYPE.sb) continue;
     const bucket = bposOffsetNumber(key.k.p);
     if (dirtySectorsOf(state) === 0 && state.stripe === 0) continue;
     taken++;
-    if (state.stripe !== 0) fixedEnd = bucket + 1;
+    if (state.stripe !== 0) stripesEnd = bucket + 1;
   }
-  for (const { start, nr } of journalOf(member.sb)) fixedEnd = Math.max(fixedEnd, start + nr);
   const { layout } = member.sb;
   const copiesEnd = Number(layout.sb_offset[layout.nr_superblocks - 2] ?? 0) + 2 ** layout.sb_max_size_bits;
-  fixedEnd = Math.max(fixedEnd, Math.ceil(copiesEnd / device.bucketSizeSectors));
-  return { device, member, taken, fixedEnd };
+  const fixedEnd = Math.max(stripesEnd, Math.ceil(copiesEnd / device.bucketSizeSectors));
+  return { device, member, taken, fixedEnd, stripesEnd };
+}
+
+/** Buckets that a kernel keeps free before it lets users write, and as many more as it needs to start. */
+export function bucketsKept(sb: Superblock, device: AllocDevice, count: number): number {
+  const reserve = reservedSectors(sb, [{ ...device, bucketEnd: count }]);
+  const nodes = nodeReserveBuckets(device, getBits(sb.flags, sbBits.BTREE_NODE_SIZE));
+  return Math.ceil(reserve / device.bucketSizeSectors) + nodes;
 }
 
 export function journalOf(sb: Superblock): readonly { readonly start: number; readonly nr: number }[] {

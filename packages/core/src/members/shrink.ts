@@ -14,22 +14,20 @@ import { bucketPos } from '../alloc/bucket-indexes.ts';
 import { BUCKETS_MIN, DEVICE_BYTES_MIN } from '../alloc/geometry.ts';
 import { superblockSectors } from '../alloc/new-device.ts';
 import { forgetBuckets, markSuperblocks, releaseSuperblocks, removeBuckets } from '../alloc/remove-buckets.ts';
-import { nodeReserveBuckets, reservedSectors } from '../alloc/reserve.ts';
 import { inBatches } from '../change/batches.ts';
 import type { Change, CommitExtras } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import { bucketContents, dropCachedInto, keysInto, moveBucketData } from '../data/move-extents.ts';
-import { getBits } from '../ondisk/bits.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { BTREE_MAX_DEPTH } from '../ondisk/btrees.ts';
 import { CorruptError, UsageError } from '../ondisk/errors.ts';
-import { sbBits } from '../ondisk/sb-bits.ts';
 import { withMember } from '../ondisk/sb-fields/members.ts';
 import type { BchSbLayout, Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { memberText } from '../superblock/member-set.ts';
 import { roundDown, sectorsToBytes } from '../util/sizes.ts';
-import { beginBelow, type MemberUse, memberUse, uncountedBuckets, wipeCopies } from './member-change.ts';
+import { moveJournalSteps } from './journal-size.ts';
+import { beginBelow, bucketsKept, type MemberUse, memberUse, uncountedBuckets, wipeCopies } from './member-change.ts';
 
 export interface ShrinkOptions {
   /** How many keys a commit changes at the most, so that memory is bounded. */
@@ -79,12 +77,14 @@ export function* shrinkSteps(
   const sizeBytes = sectorsToBytes(count * device.bucketSizeSectors);
   if (!Number.isSafeInteger(count) || count < least || count > device.bucketEnd) {
     const range = `${least} to ${device.bucketEnd}`;
-    throw new UsageError(`${memberText(filesystem.sb, dev)} cannot have ${count} buckets, only ${range}`);
+    const why = count <= use.stripesEnd ? ': erasure-coded data stays where it is' : '';
+    throw new UsageError(`${memberText(filesystem.sb, dev)} cannot have ${count} buckets, only ${range}${why}`);
   }
   if (count === device.bucketEnd) return { bucketCount: count, sizeBytes, movedBytes: 0, commits: 0 };
   refuseLost(filesystem, device, count);
   const layout = layoutWithin(member.sb.layout, device, count);
   const shrinking = new Shrinking(writer, use, count, layout, keysPerCommit);
+  yield* shrinking.moveJournal();
   yield* shrinking.moveData();
   yield* shrinking.dropCached();
   yield* shrinking.forget();
@@ -121,6 +121,14 @@ class Shrinking {
     const old = superblockSectors(use.member.sb.layout, bucketSizeSectors);
     const copies = [...superblockSectors(layout, bucketSizeSectors).keys()].filter(bucket => !old.has(bucket));
     this.#end = Math.min(count, ...copies);
+  }
+
+  /** Journal buckets that go, or that a superblock copy gets. */
+  *moveJournal(): Generator<void> {
+    for (const _ of moveJournalSteps(this.#writer, this.#use.device.index, this.#end)) {
+      this.commits++;
+      yield;
+    }
   }
 
   /** Data and nodes. */
@@ -235,7 +243,10 @@ const KEYS_PER_COMMIT = 50_000;
 /** About so many keys are in a node that is written anew. */
 const KEYS_OF_NODE = 1000;
 
-export function smallestFor(sb: Superblock, { device, member, taken, fixedEnd }: MemberUse): number {
+export function smallestFor(
+  sb: Superblock,
+  { device, member, taken, fixedEnd }: Pick<MemberUse, 'device' | 'member' | 'taken' | 'fixedEnd'>,
+): number {
   const { firstBucket, bucketEnd, bucketSizeSectors } = device;
   const copyBuckets = Math.ceil(2 ** member.sb.layout.sb_max_size_bits / bucketSizeSectors);
   let count = Math.max(
@@ -251,13 +262,6 @@ export function smallestFor(sb: Superblock, { device, member, taken, fixedEnd }:
     count += missing;
   }
   return Math.min(count, bucketEnd);
-}
-
-/** Buckets that a kernel keeps free before it lets users write, and as many more as it needs to start. */
-function bucketsKept(sb: Superblock, device: AllocDevice, count: number): number {
-  const reserve = reservedSectors(sb, [{ ...device, bucketEnd: count }]);
-  const nodes = nodeReserveBuckets(device, getBits(sb.flags, sbBits.BTREE_NODE_SIZE));
-  return Math.ceil(reserve / device.bucketSizeSectors) + nodes;
 }
 
 /** Of an earlier last commit that was cut off, less than it was about to take away cannot be taken. */

@@ -3,8 +3,9 @@
 
 import type { BlockDevice } from '../device/block-device.ts';
 import { CorruptError, DeviceError, type Location, UsageError } from '../ondisk/errors.ts';
+import { encodeJournalV2, journalRanges } from '../ondisk/sb-fields/journal.ts';
 import { memberAt } from '../ondisk/sb-fields/members.ts';
-import { type BchSbLayout, type Superblock, superblockMaxBytes } from '../ondisk/superblock.ts';
+import { type BchSbLayout, type Superblock, superblockMaxBytes, withSection } from '../ondisk/superblock.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import { type MemberSet, memberText, missingText, shortfallText } from './member-set.ts';
 import { superblockProblems } from './verify.ts';
@@ -13,11 +14,15 @@ import { forMember, type MemberToWrite, nextGeneration, superblockCopyBytes, wri
 /** Where a member's superblock copies are from now on, by its index. */
 export type NewLayouts = ReadonlyMap<number, BchSbLayout>;
 
+/** Which buckets are a member's journal from now on, in the order in which they are used, by its index. */
+export type NewJournals = ReadonlyMap<number, readonly number[]>;
+
 export interface EditSuperblockOptions {
   /** Seconds since 1970. */
   readonly now: bigint;
   readonly allowMissing?: boolean;
   readonly layouts?: NewLayouts;
+  readonly journals?: NewJournals;
 }
 
 /**
@@ -67,7 +72,10 @@ function planEdit(
     throw new UsageError(`${missingText(set)}; name all of them (or --allow_missing)`, undefined, 'member_missing');
   }
   refuseUnfit(set, options.layouts);
-  const targets = set.members.map(({ device, sb }) => ({ device, sb: withNewLayout(sb, options.layouts) }));
+  const targets = set.members.map(({ device, sb }) => ({
+    device,
+    sb: withNewJournal(withNewLayout(sb, options.layouts), options.journals),
+  }));
   const next = nextGeneration(edit(set.newest.sb), targets, options.now);
   for (const { device, sb } of next) refuseProblems(sb, { device: device.name });
   return next;
@@ -116,6 +124,13 @@ const tooSmall = ({ name }: Pick<BlockDevice, 'name'>, detail: string): DeviceEr
 const withNewLayout = (sb: Superblock, layouts: NewLayouts | undefined): Superblock => {
   const layout = layouts?.get(sb.dev_idx);
   return layout === undefined ? sb : { ...sb, layout };
+};
+
+/** The older section lists buckets one by one; a kernel takes it away too when it writes the newer one. */
+const withNewJournal = (sb: Superblock, journals: NewJournals | undefined): Superblock => {
+  const buckets = journals?.get(sb.dev_idx);
+  if (buckets === undefined) return sb;
+  return withSection(withSection(sb, 'journal', undefined), 'journal_v2', encodeJournalV2(journalRanges(buckets)));
 };
 
 /** Superblocks, which never change, that were found to be sound: a commit asks about the same one several times, 2 ms each. */

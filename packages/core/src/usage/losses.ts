@@ -19,7 +19,7 @@ import { type FsUsage, isCountedKind } from './usage.ts';
 /** One set of replicas that the members in question have a part of. */
 export interface SetLoss {
   readonly entry: ReplicasEntry;
-  /** Of what is stored there, once; undefined for the journal, of which nothing is counted. */
+  /** Of what is stored there, once; undefined where it is not counted, as of the journal. */
   readonly bytes: bigint | undefined;
   /** Copies, or blocks of a stripe, that would be left. */
   readonly left: number;
@@ -36,6 +36,9 @@ export interface Losses {
   readonly degradedBytes: bigint;
   /** Only there are the newest journal entries, which a filesystem that was not unmounted needs. */
   readonly isJournalLost: boolean;
+  /** Whether some set is lost, and whether some would have fewer copies, however much there is of it. */
+  readonly isAnyLost: boolean;
+  readonly isAnyDegraded: boolean;
 }
 
 const JOURNAL = dataTypes.idOf('journal');
@@ -46,14 +49,20 @@ const SPARE = memberStates.idOf('spare');
 
 /**
  * What dies with some members, beside what is lost already.
+ * @param usage undefined when the counters cannot be read: each set that the superblock lists then counts as if something were there
  * @param dying their indexes
  * @param gone indexes of members that are missing already
  */
-export function lossesOf(usage: FsUsage, sb: Superblock, dying: Iterable<number>, gone: Iterable<number>): Losses {
+export function lossesOf(
+  usage: FsUsage | undefined,
+  sb: Superblock,
+  dying: Iterable<number>,
+  gone: Iterable<number>,
+): Losses {
   const before = new Set(gone);
   const after = new Set([...before, ...dying]);
   const sets: SetLoss[] = [];
-  for (const { counted, values } of usage.counters.filter(isCountedKind('replicas'))) {
+  for (const { counted, values } of usage?.counters.filter(isCountedKind('replicas')) ?? []) {
     const { entry } = counted;
     if (entry.data_type === CACHED) continue;
     const bytes = storedBytes(entry, values[0] ?? 0n);
@@ -61,9 +70,9 @@ export function lossesOf(usage: FsUsage, sb: Superblock, dying: Iterable<number>
     if (loss !== undefined && bytes !== 0n) sets.push(loss);
   }
   const isClean = getBits(sb.flags, sbBits.CLEAN) === 1;
-  const journal = isClean ? [] : replicas(sb).filter(({ data_type }) => data_type === JOURNAL);
-  for (const entry of journal) {
-    const loss = lossOf(entry, undefined, before, after);
+  for (const entry of replicas(sb)) {
+    const isCounted = entry.data_type === JOURNAL ? isClean : usage !== undefined || entry.data_type === CACHED;
+    const loss = isCounted ? undefined : lossOf(entry, undefined, before, after);
     if (loss !== undefined) sets.push(loss);
   }
   const sum = (wanted: (loss: SetLoss) => boolean) =>
@@ -74,6 +83,8 @@ export function lossesOf(usage: FsUsage, sb: Superblock, dying: Iterable<number>
     lostMetadataBytes: sum(({ isLost, entry }) => isLost && entry.data_type === BTREE),
     degradedBytes: sum(({ isLost }) => !isLost),
     isJournalLost: sets.some(({ isLost, entry }) => isLost && entry.data_type === JOURNAL),
+    isAnyLost: sets.some(({ isLost }) => isLost),
+    isAnyDegraded: sets.some(({ isLost }) => !isLost),
   };
 }
 

@@ -1,0 +1,36 @@
+// The files that would be lost with some members, in words and as JSON.
+
+import { bytesText } from '@bcachefs-ts/command';
+import { type DependentFile, type Filesystem, filesDependingOn, pathText } from '@bcachefs-ts/core/engine';
+
+export function lostFilesOf(
+  filesystem: Filesystem,
+  gone: Iterable<number>,
+  warn: (message: string) => void,
+): readonly DependentFile[] {
+  return [...filesDependingOn(filesystem, new Set(gone), damage => warn(damage.message))];
+}
+
+/** A line for each path; a file without one is called by its number. */
+export function lostFileLines(files: readonly DependentFile[]): readonly string[] {
+  return files.flatMap(({ inum, bytes, references }) => {
+    const names = pathsIn(references);
+    const what = `${bytesText(bytes)} of`;
+    return names.length === 0
+      ? [`${what} inode ${inum}, to which no path leads`]
+      : names.map(name => `${what} ${name}`);
+  });
+}
+
+export const lostFileJson = ({ inum, snapshot, bytes, references }: DependentFile): object => ({
+  inum,
+  snapshot,
+  bytes,
+  paths: pathsIn(references),
+});
+
+const pathsIn = (references: DependentFile['references']): readonly string[] => [
+  ...new Set(
+    references.flatMap(({ paths }) => paths.flatMap(({ path, isWhole }) => (isWhole ? [pathText(path)] : []))),
+  ),
+];

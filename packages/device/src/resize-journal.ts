@@ -1,0 +1,87 @@
+// device resize-journal: the journal of a member gets longer or shorter. A running kernel can only make it longer.
+
+import { bytesText, defineCommand, openForWriting, parseSize, runSteps, secondsOf } from '@bcachefs-ts/command';
+import {
+  journalSize,
+  loadChecksums,
+  printable,
+  resizeJournalSteps,
+  systemRandom,
+  UsageError,
+} from '@bcachefs-ts/core/engine';
+import { memberNamed, memberPositional } from './member-named.ts';
+import { carryOut, plannedJson, planOptions, printPlanned, reshapedPositional } from './plan.ts';
+import { refuseSplitBrain } from './set-state.ts';
+
+export const deviceResizeJournalCommand = defineCommand({
+  name: 'resize-journal',
+  summary: 'Make the journal of a member longer or shorter',
+  description:
+    'The journal is a ring of buckets: the size is rounded down to whole ones, and there are 8 at least. A longer one lets more changes ' +
+    'wait before they have to be written to the btrees; a shorter one gives room back. A filesystem that was not unmounted is brought to rest ' +
+    'first.\n\n' +
+    'Whatever stops it leaves the old journal or the new one, and at most some buckets that nothing uses until the same is asked for again.',
+  examples: [
+    { command: 'bcachefs device resize-journal -y disk.img disk.img 8M', does: 'Makes the journal 8 MiB long' },
+    { command: 'bcachefs device resize-journal -n a.img:b.img 1 2M', does: 'Says how long it is, and can be' },
+  ],
+  positionals: {
+    ...reshapedPositional,
+    ...memberPositional,
+    size: { count: 'one', help: 'its new size, such as 64M' },
+  },
+  options: planOptions,
+  async run(context, args) {
+    await loadChecksums();
+    const { filesystem: word, uuid, undo_file, passphrase_file, dry_run: isTrial } = args;
+    const wanted = parseSize(args.size);
+    const now = secondsOf(context.date());
+    const request = { devices: [word], uuid, undo_file, passphrase_file, isTrial };
+    const writer = await openForWriting(context, request, () => ({ random: systemRandom, now: () => now }));
+    try {
+      const { set, sb } = writer.filesystem;
+      refuseSplitBrain(set);
+      const { index, member } = memberNamed(set, args.member);
+      if (member === undefined)
+        throw new UsageError(`member ${index} is missing: only the journal of one that is here can be resized`);
+      const name = printable(member.device.name);
+      const { bucketCount: before, bucketBytes, least, most } = journalSize(writer.filesystem, index);
+      const count = Math.floor(wanted / bucketBytes);
+      const size = (buckets: number) => `${bytesText(buckets * bucketBytes)} (${buckets} buckets)`;
+      if (count < least || count > most) {
+        throw new UsageError(
+          `the journal of ${name} can have ${size(least)} to ${size(most)}, found ${size(count)}`,
+          'SIZE',
+        );
+      }
+      const plan = {
+        uuid: sb.user_uuid,
+        members: set.members.map(({ device }) => device.name),
+        lines:
+          count === before
+            ? [`the journal of ${name} has ${size(before)} already; it can have ${size(least)} to ${size(most)}`]
+            : [
+                `the journal of ${name}: from ${size(before)} to ${size(count)}; it can have ${size(least)} to ${size(most)}`,
+              ],
+        question: `Make the journal of ${name} ${count < before ? 'shorter' : 'longer'}?`,
+        isDone: count === before,
+        json: {
+          member: index,
+          bucket_size: bucketBytes,
+          buckets_before: before,
+          buckets: count,
+          smallest_buckets: least,
+          largest_buckets: most,
+        },
+      };
+      return await carryOut(context, args, plan, async () => {
+        const { steps } = await runSteps(resizeJournalSteps(writer, index, count), () => {});
+        return { lines: [`the journal of ${name} has ${size(count)} now`], json: { steps } };
+      });
+    } finally {
+      writer.filesystem.close();
+    }
+  },
+  text: printPlanned,
+  json: plannedJson,
+});
