@@ -111,7 +111,7 @@ describe.each(
         else cpSync(from, to, { recursive: true });
       }
       for (const [words, line] of before) if (command.includes(words)) sh(at, line);
-      const line = command.replaceAll(/\/(?:tmp\/|dev\/(?=sd))/g, `${at}/`);
+      const line = command.replaceAll(/\/(?:tmp\/|dev\/(?=sd|nvme))/g, `${at}/`);
       const ran = sh(at, line);
       expect({ ...ran, stdout: '' }, ran.stderr).toMatchObject({ status: 0 });
       rmSync(at, { recursive: true });

@@ -18,7 +18,7 @@ export const damageClearCommand = defineCommand({
     'kernel clear it on a mounted filesystem.',
   examples: [
     {
-      command: 'bcachefs damage clear disk.img home/file',
+      command: 'bcachefs damage clear disk.img file',
       does: 'Says that there is nothing to clear, or that a newer kernel has to do it',
     },
   ],
