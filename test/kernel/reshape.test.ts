@@ -68,6 +68,9 @@ kernelSuite('members reshaped', () => {
       steps: [
         { do: 'mount', disks },
         { do: 'fill', seed: 1, sizeBytes: MIB, subvolumes: true, timeoutSeconds: 200 },
+        // As it is on the disks: 6.12 may show another ctime of a file that has lost a link until it is read again.
+        { do: 'umount' },
+        { do: 'mount', disks, readOnly: true },
         { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
         { do: 'umount' },
       ] as const,
