@@ -421,7 +421,7 @@ describe('where a filesystem stands', () => {
     damaged.writeAll([{ seq: 7, entries: [rootEntry(INODES)] }]);
     const fallback = readReplayState(damaged.set);
     expect(fallback.from).toBe('journal');
-    expect(fallback.problems.map(problem => problem.error)).toEqual(['journal_entry_past_jset_end']);
+    expect(fallback.problems.map(problem => problem.error)).toEqual(['sb_clean_entry_overrun']);
   });
 
   test('a rewind that was cut short is refused by name', () => {

@@ -506,7 +506,9 @@ export class FilesystemWriter {
   #refuseContested({ device, member, sector }: JournalSlot): void {
     const size = memberAt(this.#committed.sb, member)?.bucket_size ?? 0;
     const bucket = Math.floor(sector / size);
-    const key = this.#committed.btree('alloc').get(bucketPos(member, bucket));
+    // Built anew, they may be lost on the devices.
+    const known = this.#staged.built.includes(ALLOC) ? this.#filesystem : this.#committed;
+    const key = known.btree('alloc').get(bucketPos(member, bucket));
     const { dataType } = key === undefined ? untouchedBucket() : bucketStateOf(key);
     if (dataType === TYPE.journal || isEmptyType(dataType)) return;
     const detail = `bucket ${bucket} is not the journal's alone, ${dataTypes.byId(dataType)?.name ?? `type ${dataType}`} data is in it: run fsck`;
@@ -685,6 +687,7 @@ function withJournalReplicas(sb: Superblock, devs: readonly number[]): Superbloc
   return needs.applyTo(sb);
 }
 
+const ALLOC = btrees.idOf('alloc');
 const JOURNAL = dataTypes.idOf('journal');
 const BTREE = dataTypes.idOf('btree');
 
