@@ -64,8 +64,16 @@ const UNTIL_COMMIT: ReadonlySet<FaultName> = new Set<FaultName>([
   'accounting_replicas_not_marked',
 ]);
 
-/** What is repaired by looking at the data of those who claim the bucket (double-claims.ts). */
-const UNREPAIRED: ReadonlySet<FaultName> = new Set<FaultName>(['bucket_sector_count_overflow']);
+/** Not repaired here: by looking at the data of those who claim the bucket (double-claims.ts), or not at all. */
+const UNREPAIRED: ReadonlySet<FaultName> = new Set<FaultName>([
+  'bucket_sector_count_overflow',
+  'bucket_metadata_type_mismatch',
+  'btree_node_overlap',
+  'btree_ptr_v2_written_0',
+]);
+
+/** Nothing changes stripes that stay. */
+const isUnrepaired = ({ error, where }: Finding): boolean => UNREPAIRED.has(error) || where.btree === 'stripes';
 
 export interface AllocationsOptions {
   readonly reporter: Reporter;
@@ -113,7 +121,7 @@ export function repairAllocations(
         const [dev, bucket] = (found.where.pos ?? '').split(':');
         options.onContested(`${dev}:${bucket}`);
       }
-      if (UNREPAIRED.has(found.error)) options.onUnrepaired(found, pass);
+      if (isUnrepaired(found)) options.onUnrepaired(found, pass);
       else if (reporter.found(found, pass === undefined ? {} : { pass }) === 'fix') wanted.add(found.error);
     },
   });

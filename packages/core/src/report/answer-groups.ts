@@ -76,11 +76,6 @@ export const answerGroups = [
     errors: ['rebalance_work_missing', 'rebalance_work_bad'],
   },
   {
-    name: 'stripe counts',
-    question: 'Stripes do not count right what is stored in them. Count it anew?',
-    errors: ['stripe_sector_count_wrong'],
-  },
-  {
     name: 'reference counts',
     question: 'Shared data does not count right who refers to it. Count it anew?',
     errors: ['reflink_v_refcount_wrong'],
