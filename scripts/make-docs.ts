@@ -95,8 +95,9 @@ async function fsckErrorsPage(): Promise<void> {
       '',
       `Linux 6.12 has ${known.length} errors, by name and number. ${raised.length} of them are raised here, and ` +
         `${known.length - raised.length} are not, each for the reason that is given. The last column has the files of \`packages/core/src\` that name an ` +
-        'error; a file of `recovery/passes` is a pass. Safe ones are repaired by `-p`. What is lost is lost only if it is not anywhere else, and keys ' +
-        'are written to the quarantine file first. [fsck.md](fsck.md) says what a check does; `bcachefs fsck --explain` prints the sentences of what it finds.',
+        'error; a file of `recovery/passes` is a pass. `-p` repairs the safe ones. What the table calls lost is lost only if it is nowhere else. ' +
+        'A key that goes to the quarantine file is written there before the commit; one that is left out is not. [fsck.md](fsck.md) says what a ' +
+        'check does; `bcachefs fsck --explain` prints the sentences of what it finds.',
       '',
       '## Errors of Linux 6.12',
       '',

@@ -49,14 +49,14 @@ const rows = [
   row(10019, 'invalid_sb_members', 'fatal', 'The list of members in the superblock is damaged.'),
   row(10020, 'invalid_sb_disk_groups', 'error', 'The labels in the superblock are damaged.'),
   row(10021, 'invalid_sb_replicas', 'error', 'The list of replicas in the superblock is damaged.'),
-  row(10022, 'invalid_replicas_entry', 'error', 'An entry in the list of replicas is none that can be.'),
+  row(10022, 'invalid_replicas_entry', 'error', 'An entry in the list of replicas is impossible.'),
   row(10023, 'invalid_sb_journal', 'error', 'The list of journal buckets in the superblock is damaged.'),
   row(10024, 'invalid_sb_journal_seq_blacklist', 'error', 'The journal blacklist in the superblock is damaged.'),
   row(10025, 'invalid_sb_crypt', 'fatal', 'The encryption section of the superblock is damaged.'),
   row(10026, 'invalid_sb_clean', 'error', 'The clean section of the superblock is damaged or missing.'),
   row(10027, 'invalid_sb_quota', 'error', 'The quota section of the superblock is damaged.'),
   row(10028, 'invalid_sb_errors', 'warning', 'The list of counted errors in the superblock is damaged.'),
-  row(10029, 'invalid_sb_opt_compression', 'error', 'The compression option in the superblock is none that can be.'),
+  row(10029, 'invalid_sb_opt_compression', 'error', 'The compression option in the superblock is impossible.'),
   row(10030, 'invalid_sb_ext', 'error', 'The ext section of the superblock is damaged.'),
   row(10031, 'invalid_sb_downgrade', 'warning', 'The downgrade table in the superblock is damaged.'),
   row(10032, 'invalid_sb_extent_type_u64s', 'error', 'The table of entry sizes in the superblock is damaged.'),
@@ -64,7 +64,7 @@ const rows = [
   row(10034, 'superblock_copy_differs', 'warning', 'A copy of a superblock is not the one that was written last.'),
 
   // Options in superblocks and inodes.
-  row(10100, 'opt_parse_error', 'error', 'The value of an option is none that it can have.'),
+  row(10100, 'opt_parse_error', 'error', 'The value of an option is not one that it can have.'),
   row(10101, 'option_not_bool', 'error', 'An option that is yes or no is neither.'),
   row(10102, 'option_negative', 'error', 'The value of an option is negative.'),
   row(10103, 'ERANGE_option_too_small', 'error', 'The value of an option is too small.'),
@@ -86,18 +86,23 @@ const rows = [
   row(10301, 'btree_node_on_missing_member', 'error', 'Only a member that is missing may have a btree node.'),
 
   // Buckets and what is derived from pointers.
-  row(10400, 'alloc_key_oldest_gen_wrong', 'warning', 'The oldest generation of a bucket is newer than a pointer.'),
+  row(
+    10400,
+    'alloc_key_oldest_gen_wrong',
+    'warning',
+    'The oldest generation of a bucket is newer than a pointer into it, or than the bucket is.',
+  ),
   row(10401, 'alloc_key_external_backpointers_nonzero', 'warning', 'A bucket claims backpointers outside their btree.'),
   row(10402, 'accounting_inum_mismatch', 'warning', 'The counters of an inode do not match its extents.'),
   row(10403, 'rebalance_work_missing', 'warning', 'Data waits to be moved and is not listed for it.'),
   row(10404, 'rebalance_work_bad', 'warning', 'Data is listed to be moved that need not be.'),
-  row(10405, 'stripe_bucket_shared', 'error', 'A bucket and its stripe do not name each other.'),
+  row(10405, 'stripe_bucket_shared', 'error', 'A bucket is in two stripes, or not in the one that it names.'),
   row(10406, 'parity_bucket_in_use', 'error', 'A bucket that holds the parity of a stripe also holds other data.'),
   row(
     10407,
     'sectors_claimed_twice',
     'error',
-    'Two keys claim the same sectors, and the data there is right for both.',
+    'Two keys claim the same sectors, and the data does not say whose they are.',
   ),
 
   // File data.
@@ -133,9 +138,9 @@ const rows = [
 
   // qcow2 files in place of a device.
   row(10800, 'qcow2_bad_magic', 'fatal', 'The file is not a qcow2 file.'),
-  row(10801, 'qcow2_header_length', 'fatal', 'The header of a qcow2 file is of a length that cannot be.'),
-  row(10802, 'qcow2_cluster_bits', 'fatal', 'The cluster size of a qcow2 file is none that can be.'),
-  row(10803, 'qcow2_size', 'fatal', 'The size of the device in a qcow2 file is none that can be.'),
+  row(10801, 'qcow2_header_length', 'fatal', 'The header of a qcow2 file has an impossible length.'),
+  row(10802, 'qcow2_cluster_bits', 'fatal', 'The cluster size of a qcow2 file is impossible.'),
+  row(10803, 'qcow2_size', 'fatal', 'The size of the device in a qcow2 file is impossible.'),
   row(10804, 'qcow2_l1_size', 'fatal', 'The first table of a qcow2 file does not cover its device.'),
   row(10805, 'qcow2_l1_offset', 'fatal', 'The first table of a qcow2 file is not in the file.'),
   row(10806, 'qcow2_bad_entry', 'error', 'A table of a qcow2 file points to what is not in the file.'),

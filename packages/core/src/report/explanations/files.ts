@@ -5,37 +5,43 @@ import type { ErrorExplanations } from './explanation.ts';
 export const fileErrors = {
   snapshot_tree_to_missing_snapshot: {
     means: 'A snapshot tree has no root.',
-    repair: 'It gets the root that its snapshots lead up to; a tree without any goes.',
+    repair: 'It gets the root that its snapshots lead up to; a tree without one is deleted.',
     lost: 'Nothing.',
   },
   snapshot_tree_to_missing_subvol: {
     means: 'A snapshot tree names a subvolume that does not exist.',
-    repair: 'It names the first subvolume in it that is not a snapshot, else the oldest.',
+    repair:
+      'It names the first subvolume in it that is not a snapshot; if all are, the oldest, which is not marked as one any more.',
     lost: 'Nothing.',
   },
   snapshot_tree_to_wrong_subvol: {
     means: 'A snapshot tree names a subvolume of another tree.',
-    repair: 'It names the first subvolume in it that is not a snapshot, else the oldest.',
+    repair:
+      'It names the first subvolume in it that is not a snapshot; if all are, the oldest, which is not marked as one any more.',
     lost: 'Nothing.',
   },
   snapshot_tree_to_snapshot_subvol: {
     means: 'A snapshot tree names a subvolume that is a snapshot itself.',
-    repair: 'It names the first subvolume in it that is not a snapshot, else the oldest.',
+    repair:
+      'It names the first subvolume in it that is not a snapshot; if all are, the oldest, which is not marked as one any more.',
     lost: 'Nothing.',
   },
   snapshot_parent_bad: {
     means: 'A snapshot and the one that it has as its parent do not agree.',
-    repair: 'A link that one of them has is believed.',
+    repair:
+      'An impossible parent is taken out; any other takes the snapshot in as a child, or, without room, the snapshot becomes the root of a tree.',
     lost: 'Nothing.',
   },
   snapshot_child_bad: {
     means: 'A snapshot and one that it has as its child do not agree.',
-    repair: 'A link that one of them has is believed.',
+    repair:
+      'A child that is impossible, or that another snapshot has and names, is taken off the list; any other gets this one as its parent.',
     lost: 'Nothing.',
   },
   snapshot_should_not_have_subvol: {
     means: 'A snapshot has a subvolume, and is not a leaf or was deleted.',
-    repair: 'The link goes, unless the subvolume does live there.',
+    repair:
+      'A subvolume that lives in the leaf stays, and the leaf is not deleted; one that has a leaf elsewhere gets that one; else the link is removed.',
     lost: 'Nothing.',
   },
   snapshot_to_bad_snapshot_tree: {
@@ -50,21 +56,22 @@ export const fileErrors = {
   },
   snapshot_bad_skiplist: {
     means: 'The list of ancestors of a snapshot has one that is not an ancestor.',
-    repair: 'It is computed.',
+    repair: 'It is made anew, from the parent alone.',
     lost: 'Nothing.',
   },
   snapshot_node_missing: {
     means: 'A snapshot that others name, or that keys are in, does not exist.',
-    repair: 'It is made again from what names it and from the snapshots that occur beside it.',
+    repair:
+      'It is made again from what names it and what is in it; a child of which nothing is left is taken off the list.',
     lost: 'Nothing that its keys do not say.',
   },
   snapshot_subvol_backref_wrong: {
     means: 'A snapshot and the subvolume that lives in it do not name each other.',
-    repair: 'The subvolume is believed.',
+    repair: 'What the subvolume says counts.',
     lost: 'Nothing.',
   },
   snapshot_not_deleted: {
-    repair: 'It goes with the keys in it, as a kernel would have done.',
+    repair: 'It is deleted with the keys in it, as a kernel would have done.',
     lost: 'What was deleted with the subvolume.',
   },
   subvol_not_master_and_not_snapshot: {
@@ -74,27 +81,29 @@ export const fileErrors = {
   },
   subvol_to_missing_root: {
     means: 'A subvolume has no root directory.',
-    repair: 'The directory is made again, in the snapshot that its entries are in.',
-    lost: 'Its owner, mode and times.',
+    repair:
+      'The directory that takes itself for the root becomes it; without one, a directory is made, in the snapshot that its entries are in.',
+    lost: 'The owner, mode and times of a directory that is made.',
   },
   subvol_root_wrong_bi_subvol: {
-    means: 'The root directory of a subvolume does not know that it is one.',
-    repair: "The directory gets the subvolume's number.",
+    means: 'The directory that a subvolume has for its root does not say so.',
+    repair:
+      "The directory that takes itself for the root becomes it; without one, this directory gets the subvolume's number.",
     lost: 'Nothing.',
   },
   subvol_root_fs_path_parent_nonzero: {
     means: 'The first subvolume says that it is inside another one.',
-    repair: 'The link goes.',
+    repair: 'The link is removed.',
     lost: 'Nothing.',
   },
   subvol_children_not_set: {
     means: 'A subvolume is not listed below the one that it is in.',
-    repair: 'The list is set.',
+    repair: 'It is put on the list.',
     lost: 'Nothing.',
   },
   subvol_children_bad: {
     means: 'A subvolume is listed below one that it is not in.',
-    repair: 'The list is set.',
+    repair: 'It is taken off the list.',
     lost: 'Nothing.',
   },
   subvol_loop: {
@@ -104,7 +113,8 @@ export const fileErrors = {
   },
   subvol_unreachable: {
     means: 'A subvolume has no name, or was unlinked and is still there.',
-    repair: 'It gets the name `subvol-NUMBER` in lost+found; one that was unlinked goes.',
+    repair:
+      'It gets the name `subvol-NUMBER` in lost+found. One that was unlinked is deleted; if it has a name, or is the first one, it stays and is not unlinked.',
     lost: 'What was deleted with the subvolume.',
   },
   subvol_fs_path_parent_wrong: {
@@ -114,11 +124,12 @@ export const fileErrors = {
   },
   subvol_missing: {
     means: 'A subvolume that a snapshot or a directory names does not exist.',
-    repair: 'It is made again from what names it.',
+    repair:
+      'It is made again from the directory that is its root; without one, a new subvolume shows what is in the snapshot, and an empty snapshot loses the link.',
     lost: 'Nothing that its directory does not say.',
   },
   subvol_snapshot_shared: {
-    repair: 'The one that the snapshot and its directory name stays.',
+    repair: 'The one that the root directory names stays, else the one that the snapshot names.',
     lost: "The other one's key.",
   },
   root_subvol_missing: {
@@ -132,19 +143,20 @@ export const fileErrors = {
     lost: 'Its owner, mode and times.',
   },
   root_inode_not_dir: {
-    means: 'The root directory is not a directory.',
+    means: 'The root directory, or that of another subvolume, is not a directory.',
     repair: 'It becomes one.',
     lost: 'Nothing that a root directory can have.',
   },
   bkey_in_missing_snapshot: {
     means: 'A key is in a snapshot that does not exist.',
-    repair: 'The snapshot is made again; nothing is deleted for it.',
-    lost: 'Nothing.',
+    repair:
+      'The snapshot is made again; where only a few keys are in it, they go to the snapshot that the rest of their inode is in.',
+    lost: 'Nothing, but marks that hide what is not there.',
   },
   inode_snapshot_mismatch: {
     means:
-      'Versions of an inode in several snapshots differ in what must not differ: their type or how they hash names.',
-    repair: 'The versions get what the first one has.',
+      'Versions of an inode in several snapshots differ in how they hash names, or in whether they are the root of a subvolume.',
+    repair: 'They hash as the first one does, and are the root that the subvolume has.',
     lost: 'Nothing.',
   },
   inode_unlinked_but_clean: {
@@ -159,18 +171,18 @@ export const fileErrors = {
   },
   inode_i_size_dirty_but_clean: {
     means: 'After a clean shutdown, an inode says that its size is being changed.',
-    repair: 'The flag goes.',
+    repair: 'The flag is cleared.',
     lost: 'Nothing.',
   },
   inode_i_sectors_dirty_but_clean: {
     means: 'After a clean shutdown, an inode says that its sectors are being counted.',
-    repair: 'The flag goes, and they are counted.',
+    repair: 'The flag is cleared, and they are counted.',
     lost: 'Nothing.',
   },
   inode_i_sectors_wrong: {
     means: 'An inode counts another number of sectors than its extents have.',
-    repair: 'The count is set.',
-    lost: 'Nothing.',
+    repair: 'The count is set. After nodes with extents were lost, what a file lacks becomes keys of type error.',
+    lost: 'Nothing, or what was in the nodes that are lost.',
   },
   inode_dir_wrong_nlink: {
     means: 'A directory counts another number of subdirectories than it has.',
@@ -194,8 +206,8 @@ export const fileErrors = {
   },
   inode_wrong_backpointer: {
     means: 'An inode has noted another name than the one that leads to it.',
-    repair: 'It gets the name that leads to it.',
-    lost: 'Nothing.',
+    repair: 'It gets the name that leads to it; a second name of a subvolume goes to the quarantine file.',
+    lost: 'Nothing, or the second name.',
   },
   inode_wrong_nlink: {
     means: 'A file counts another number of names than it has.',
@@ -204,41 +216,42 @@ export const fileErrors = {
   },
   inode_unreachable: {
     means: 'No name leads to an inode.',
-    repair: 'It gets the name `#NUMBER` in the lost+found of its subvolume; what is below a directory stays there.',
-    lost: 'The name, unless a lost entry still has it.',
+    repair: 'It gets the name `#NUMBER` in the lost+found of its subvolume; what is in a directory stays in it.',
+    lost: 'The name.',
   },
   inode_unlinked_but_has_dirent: {
     means: 'A name leads to an inode that is marked as deleted.',
-    repair: 'The mark goes.',
+    repair: 'The mark is removed.',
     lost: 'Nothing.',
   },
   inode_dir_unlinked_but_not_empty: {
     means: 'A directory is marked as deleted and has entries.',
-    repair: 'The mark goes, and it gets a name in lost+found.',
+    repair: 'The mark is removed, and it gets a name in lost+found if it has none.',
     lost: 'Nothing.',
   },
   inode_has_child_snapshots_wrong: {
     means: 'An inode says wrongly whether it has versions in younger snapshots.',
-    repair: 'The flag is set.',
+    repair: 'The flag is set or cleared.',
     lost: 'Nothing.',
   },
   inode_journal_seq_in_future: {
     means: 'An inode was last changed in a journal entry that was not written yet.',
-    repair: 'The number is set to that of the last entry.',
+    repair: 'The number is set to that of the commit.',
     lost: 'Nothing.',
   },
   inode_bi_subvol_missing: {
     means: 'A directory takes itself for the root of a subvolume that does not exist.',
-    repair: 'The subvolume is made again if something else names it; else the directory is one like others.',
+    repair:
+      'The subvolume is made again if something else names it; else it becomes an ordinary directory, or the root of the subvolume that has it for its root.',
     lost: 'Nothing.',
   },
   inode_bi_subvol_wrong: {
     means: 'A directory takes itself for the root of a subvolume that has another one.',
-    repair: 'The directory is one like others.',
+    repair: 'It becomes an ordinary directory, or the root of the subvolume that has it for its root.',
     lost: 'Nothing.',
   },
   inode_bi_parent_nonzero: {
-    means: 'A directory that is not the root of a subvolume says that it is inside one as such.',
+    means: 'A directory that is not the root of a subvolume, or the root directory, says which subvolume it is in.',
     repair: 'The field is set to zero.',
     lost: 'Nothing.',
   },
@@ -268,7 +281,7 @@ export const fileErrors = {
     lost: 'Nothing.',
   },
   deleted_inode_is_dir: {
-    means: 'The list of deleted inodes has a directory with entries.',
+    means: 'The list of deleted inodes has a directory that has entries or is not unlinked.',
     repair: 'It is taken off the list.',
     lost: 'Nothing.',
   },
@@ -283,7 +296,7 @@ export const fileErrors = {
     lost: 'Nothing.',
   },
   unlinked_inode_not_on_deleted_list: {
-    means: 'An inode is deleted and not on the list of those.',
+    means: 'An inode is deleted, and is not on the list of deleted inodes.',
     repair: 'It is put on the list.',
     lost: 'Nothing.',
   },
@@ -294,7 +307,7 @@ export const fileErrors = {
   },
   extent_past_end_of_inode: {
     means: 'Data lies past the end of its file.',
-    repair: 'It goes, as after a crash before the size was written.',
+    repair: 'It is deleted, as after a crash before the size was written.',
     lost: "Data that the file's size does not reach.",
   },
   key_in_missing_inode: {
@@ -304,12 +317,13 @@ export const fileErrors = {
   },
   key_in_wrong_inode_type: {
     means: 'An inode has data or names that its type cannot have.',
-    repair: 'The type becomes the one that its keys are for.',
-    lost: 'Keys that are not for the type.',
+    repair:
+      'The type becomes the one that its name and its other keys show; keys that do not fit it go to the quarantine file.',
+    lost: 'Keys that do not fit the type.',
   },
   dirent_d_type_wrong: {
     means: 'A name says that it leads to something of another type.',
-    repair: 'The name gets the right type.',
+    repair: 'The name gets the right type; a link that was made again as a file becomes a link.',
     lost: 'Nothing.',
   },
   dirent_in_missing_dir_inode: {
@@ -326,8 +340,9 @@ export const fileErrors = {
   },
   dirent_to_missing_inode: {
     means: 'A name leads to an inode that does not exist.',
-    repair: 'A directory whose entries are there is made again; else the name goes to the quarantine file.',
-    lost: 'The name.',
+    repair:
+      'The inode is made again if anything of it is left, or if nodes with inodes were lost; else the name goes to the quarantine file.',
+    lost: "The inode's owner, mode and times, or the name.",
   },
   dirent_to_missing_subvol: {
     means: 'A name leads to a subvolume that does not exist.',
@@ -351,7 +366,8 @@ export const fileErrors = {
   },
   hash_table_key_duplicate: {
     means: 'A name or an attribute is there twice.',
-    repair: 'Of a name, the second becomes `NAME.fsck_renamed-N`; of an attribute, `user.fsck.dup.NAME`.',
+    repair:
+      'Of a name, the second becomes `NAME.fsck_renamed-N`; of an attribute, `user.fsck.dup.NAME`. Two that say the same become one.',
     lost: 'Nothing.',
   },
   hash_table_key_wrong_offset: {
@@ -361,7 +377,7 @@ export const fileErrors = {
   },
   vfs_i_size_bad: {
     means: 'The size of a file is impossible.',
-    repair: 'Reading a file reports it; a check does not repair it.',
+    repair: 'None: reading the file reports it, and fsck does not change it.',
     lost: 'What the size does not reach.',
   },
   dirent_lost: { repair: 'Reading files reports it; a check repairs the btree node.', lost: 'The name.' },
@@ -372,14 +388,14 @@ export const fileErrors = {
   key_type_error: { repair: 'None: that is what such a key is for.', lost: 'What was lost before.' },
   extent_poisoned: { repair: 'None: that is what the mark is for.', lost: 'What was lost before.' },
   data_read_ptr_stale_dirty: {
-    repair: 'A check repairs it as stale_dirty_ptr.',
+    repair: 'fsck repairs it as stale_dirty_ptr.',
     lost: 'The data, without another copy.',
   },
   data_read_no_encryption_key: { repair: 'None: without a key it cannot be read.', lost: 'That data.' },
   data_read_csum_err: {
-    means: 'The checksum of data is wrong in every copy.',
-    repair: 'None: scrub writes a bad copy again from a good one, and names the files that have none.',
-    lost: 'Nothing but what the bytes do not say any more.',
+    means: 'The checksum of a copy of data is wrong.',
+    repair: 'scrub puts a good copy in its place, and names the files that have none; fsck does not read data.',
+    lost: 'The data, without a good copy.',
   },
   data_decompress_err_gzip: {
     means: 'Data that gzip compressed cannot be decompressed.',
@@ -403,7 +419,7 @@ export const fileErrors = {
   },
   stripe_read_ptr_stale: {
     means: 'A block of a stripe is in a bucket that was used for something else since.',
-    repair: 'None: the block is rebuilt from the others while it is read.',
+    repair: 'It is rebuilt from the others while it is read.',
     lost: 'Nothing, while enough blocks are left.',
   },
   data_on_missing_member: {
@@ -411,7 +427,7 @@ export const fileErrors = {
     lost: 'With --give_up_missing, that data.',
   },
   stripe_read_csum_err: {
-    repair: 'None: the block is rebuilt from the others while it is read.',
+    repair: 'It is rebuilt from the others while it is read; scrub makes a plain copy of a block of data.',
     lost: 'Nothing, while enough blocks are left.',
   },
   stripe_reconstruct_insufficient_blocks: {

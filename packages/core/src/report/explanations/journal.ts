@@ -20,14 +20,12 @@ export const journalErrors = {
   },
   sb_clean_journal_seq_mismatch: {
     means: 'The journal has an entry that is newer than the clean shutdown that the superblock has noted.',
-    repair:
-      "The superblock's roots count, except where one of them cannot be read and the journal's can; the commit makes both agree.",
-    lost: 'What that entry changed and its nodes do not hold.',
+    repair: 'The roots of the superblock count, and the entry is left out.',
+    lost: 'What that entry changed and no node holds.',
   },
   sb_clean_btree_root_mismatch: {
     means: 'The superblock and the last journal entry have different roots for a btree.',
-    repair:
-      "The superblock's root counts, except where the journal's leads to a btree that is whole and the superblock's does not.",
+    repair: "The superblock's root counts, unless it cannot be used or its btree has gaps: then the journal's does.",
     lost: 'Nothing.',
   },
   sb_clean_missing: {
@@ -42,13 +40,15 @@ export const journalErrors = {
   },
   jset_unsupported_version: {
     means: 'A journal entry is of a metadata version that is not known.',
-    repair: 'The entry is left out.',
+    repair:
+      'The entry is left out. If its checksum is right, the check ends with exit code 8: newer tools can read it.',
     lost: 'What only that entry had changed.',
   },
   jset_unknown_csum: {
     means: 'A journal entry has a checksum of an unknown type.',
-    repair: 'The entry is left out, unless another member has a whole copy.',
-    lost: 'What only that entry had changed.',
+    repair:
+      'A copy on another member is used; without one, what can be read of the entry is replayed and judged key by key.',
+    lost: 'Keys of it that are not valid.',
   },
   jset_last_seq_newer_than_seq: {
     means: 'A journal entry says that it needs an entry that is newer than itself.',
@@ -57,8 +57,9 @@ export const journalErrors = {
   },
   jset_past_bucket_end: {
     means: 'A journal entry is longer than what is left of its bucket.',
-    repair: 'The rest of the bucket is passed over.',
-    lost: 'What only that entry had changed.',
+    repair:
+      'A copy on another member is used; without one, what is there of the entry is replayed and judged key by key.',
+    lost: 'What the rest of the entry had changed.',
   },
   jset_seq_blacklisted: {
     means: 'A flushed journal entry has a number that an earlier recovery has given up.',
@@ -96,7 +97,7 @@ export const journalErrors = {
     lost: 'That key and those after it in its part of the entry.',
   },
   journal_entry_bkey_bad_format: {
-    means: 'A key in a journal entry is packed, which none may be.',
+    means: 'A key in a journal entry is packed, which is not allowed there.',
     repair: 'The key is left out.',
     lost: 'That change.',
   },
@@ -152,7 +153,7 @@ export const journalErrors = {
   },
   journal_entry_dev_usage_bad_dev: {
     means: 'A counter in a journal entry is of a device that is not a member.',
-    whyNever: 'Linux 6.12 declares it and never raises it: such counters are not read any more, here neither.',
+    whyNever: 'Linux 6.12 declares it and never raises it: such counters are no longer read, there or here.',
   },
   journal_entry_dev_usage_bad_pad: {
     means: 'The padding of a counter of a device in a journal entry is not zero.',
@@ -167,7 +168,7 @@ export const journalErrors = {
   invalid_btree_id: {
     means: 'The journal or the superblock has a root of a btree that cannot exist.',
     repair: 'The root is left out.',
-    lost: 'Nothing that any version knows of.',
+    lost: 'Nothing that any version knows.',
   },
   btree_root_bkey_invalid: {
     means: 'The pointer to the root of a btree cannot be used.',

@@ -10,42 +10,42 @@ export const keyErrors = {
   },
   bkey_u64s_too_small: {
     means: 'A key is shorter than its own header.',
-    repair: 'It goes to the quarantine file.',
+    repair: 'It is left out.',
     lost: 'That key.',
   },
   bkey_invalid_type_for_btree: {
     means: 'A key is of a type that its btree does not hold.',
-    repair: 'It goes to the quarantine file.',
+    repair: 'It is left out.',
     lost: 'That key.',
   },
   bkey_extent_size_zero: {
     means: 'An extent has no length.',
-    repair: 'It goes to the quarantine file.',
+    repair: 'It is left out.',
     lost: 'That key, which covered nothing.',
   },
   bkey_extent_size_greater_than_offset: {
     means: 'An extent starts before the beginning of its file.',
-    repair: 'It goes to the quarantine file.',
+    repair: 'It is left out.',
     lost: 'That extent.',
   },
   bkey_size_nonzero: {
     means: 'A key that is not an extent has a length.',
-    repair: 'It goes to the quarantine file.',
+    repair: 'It is left out.',
     lost: 'That key.',
   },
   bkey_snapshot_nonzero: {
     means: 'A key is in a snapshot, and its btree has none.',
-    repair: 'It goes to the quarantine file.',
+    repair: 'It is left out.',
     lost: 'That key.',
   },
   bkey_snapshot_zero: {
     means: 'A key is in no snapshot, and its btree has them.',
-    repair: 'It goes to the quarantine file.',
+    repair: 'It is left out.',
     lost: 'That key.',
   },
   bkey_at_pos_max: {
     means: 'A key is at the position that stands for the end.',
-    repair: 'It goes to the quarantine file.',
+    repair: 'It is left out.',
     lost: 'That key.',
   },
   bkey_before_start_of_btree_node: {
@@ -85,7 +85,7 @@ export const keyErrors = {
   },
   btree_ptr_v2_written_0: {
     means: 'A pointer to a btree node does not say how much of the node was written.',
-    repair: 'The node is read to its end; it gets a right pointer when its btree is next written.',
+    repair: 'None: the node is read to its end, and gets a right pointer when it is next written.',
     lost: 'Nothing.',
   },
   btree_ptr_has_non_ptr: {
@@ -99,8 +99,8 @@ export const keyErrors = {
     lost: 'The pointers after it; without any before it, the data of the extent.',
   },
   extent_ptrs_no_ptrs: {
-    means: 'An extent has no pointer.',
-    repair: 'The range becomes a key of type error, and reads of it fail.',
+    means: 'An extent, or another key with pointers, has none.',
+    repair: 'The range becomes a key of type error, and reads of it fail; a stripe goes to the quarantine file.',
     lost: 'The data of the extent.',
   },
   extent_ptrs_too_many_ptrs: {
@@ -149,7 +149,7 @@ export const keyErrors = {
     lost: 'The data of the extent, without another copy.',
   },
   ptr_cached_and_erasure_coded: {
-    means: 'A pointer is cached and in a stripe, which none can be.',
+    means: 'A pointer is both cached and in a stripe, which is not possible.',
     repair: 'It is taken out.',
     lost: 'That copy, which was a cached one.',
   },
@@ -271,12 +271,12 @@ export const keyErrors = {
   snapshot_child_duplicate: { means: 'A snapshot has one child twice.', repair: 'It has it once.', lost: 'Nothing.' },
   snapshot_skiplist_not_normalized: {
     means: 'The list of ancestors of a snapshot is in the wrong order.',
-    repair: 'It is computed again.',
+    repair: 'It is put in order.',
     lost: 'Nothing.',
   },
   snapshot_skiplist_bad: {
     means: 'The list of ancestors of a snapshot has one that is not an ancestor.',
-    repair: 'It is computed again.',
+    repair: 'It is made anew, from the parent alone.',
     lost: 'Nothing.',
   },
   snapshot_pad_nonzero: {
@@ -366,7 +366,7 @@ export const keyErrors = {
   },
   dirent_name_too_long: {
     means: 'A name is longer than names can be.',
-    repair: 'It goes to the quarantine file; what it leads to is found by check_unreachable_inodes.',
+    repair: 'It goes to the quarantine file; what it leads to gets a name in lost+found.',
     lost: 'The name.',
   },
   dirent_name_embedded_nul: {
@@ -383,11 +383,11 @@ export const keyErrors = {
   dirent_to_itself: {
     means: 'A name in a directory leads to that directory.',
     repair: 'It goes to the quarantine file.',
-    lost: 'The name, which was that of nothing.',
+    lost: 'The name, which led to nothing else.',
   },
   dirent_cf_name_too_big: {
     means: 'The folded form of a name is longer than it can be.',
-    repair: 'The name goes to the quarantine file; what it leads to is found by check_unreachable_inodes.',
+    repair: 'The name goes to the quarantine file; what it leads to gets a name in lost+found.',
     lost: 'The name.',
   },
   dirent_stray_data_after_cf_name: {

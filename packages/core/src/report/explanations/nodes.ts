@@ -14,13 +14,15 @@ export const nodeErrors = {
   },
   btree_node_bad_magic: {
     means: 'There is no btree node where a pointer leads.',
-    repair: 'The btree is built again from its other nodes, and from older ones of the same range that a scan finds.',
-    lost: 'What no node that is found holds.',
+    repair:
+      'Another replica is used; without one, the btree is built again from its other nodes, and from older ones of the same range that a scan finds.',
+    lost: 'What no node that is found holds, without another replica.',
   },
   btree_node_bad_seq: {
     means: 'Another btree node is where a pointer leads.',
-    repair: 'The btree is built again from its other nodes, and from older ones of the same range that a scan finds.',
-    lost: 'What no node that is found holds.',
+    repair:
+      'Another replica is used; without one, the btree is built again from its other nodes, and from older ones of the same range that a scan finds.',
+    lost: 'What no node that is found holds, without another replica.',
   },
   btree_node_unsupported_version: {
     means: 'Part of a btree node is of a version or kind that is not known.',
@@ -100,28 +102,33 @@ export const nodeErrors = {
   },
   btree_node_bad_btree: {
     means: 'The node where a pointer leads is of another btree.',
-    repair: 'The btree is built again from its other nodes, and from what a scan finds.',
-    lost: 'What no node that is found holds.',
+    repair:
+      'Another replica is used; without one, the btree is built again from its other nodes, and from older ones of the same range that a scan finds.',
+    lost: 'What no node that is found holds, without another replica.',
   },
   btree_node_bad_level: {
     means: 'The node where a pointer leads is of another level.',
-    repair: 'The btree is built again from its other nodes, and from what a scan finds.',
-    lost: 'What no node that is found holds.',
+    repair:
+      'Another replica is used; without one, the btree is built again from its other nodes, and from older ones of the same range that a scan finds.',
+    lost: 'What no node that is found holds, without another replica.',
   },
   btree_node_bad_min_key: {
     means: 'A btree node starts at another position than its pointer says.',
-    repair: 'The btree is built again from its other nodes, and from what a scan finds.',
-    lost: 'What no node that is found holds.',
+    repair:
+      'Another replica is used; without one, the btree is built again from its other nodes, and from older ones of the same range that a scan finds.',
+    lost: 'What no node that is found holds, without another replica.',
   },
   btree_node_bad_max_key: {
     means: 'A btree node ends at another position than its pointer says.',
-    repair: 'The btree is built again from its other nodes, and from what a scan finds.',
-    lost: 'What no node that is found holds.',
+    repair:
+      'Another replica is used; without one, the btree is built again from its other nodes, and from older ones of the same range that a scan finds.',
+    lost: 'What no node that is found holds, without another replica.',
   },
   btree_node_bad_format: {
     means: 'The way in which a btree node packs its keys is impossible.',
-    repair: 'The btree is built again without that node, from what a scan finds.',
-    lost: 'What no node that is found holds.',
+    repair:
+      'Another replica is used; without one, the btree is built again from its other nodes, and from older ones of the same range that a scan finds.',
+    lost: 'What no node that is found holds, without another replica.',
   },
   btree_node_bkey_past_bset_end: {
     means: 'A key in a btree node is longer than its part of the node.',
@@ -130,8 +137,8 @@ export const nodeErrors = {
   },
   btree_node_bkey_bad_format: {
     means: 'A key in a btree node is in a format that does not exist.',
-    repair: 'The keys before it are kept.',
-    lost: 'That key and those after it in its part of the node.',
+    repair: 'It is left out; reading goes on at the next place that looks like a key.',
+    lost: 'That key.',
   },
   btree_node_bad_bkey: {
     means: 'A key in a btree node is not valid.',
@@ -139,13 +146,13 @@ export const nodeErrors = {
   },
   btree_node_bkey_out_of_order: {
     means: 'Keys in a btree node are not in order.',
-    repair: 'The node is written again with its keys in order.',
-    lost: 'A key that would be at the place of another one.',
+    repair: 'The key that comes too late is left out.',
+    lost: 'That key.',
   },
   btree_node_bkey_bad_u64s: {
     means: 'A key in a btree node is shorter than its format.',
-    repair: 'The keys before it are kept.',
-    lost: 'That key and those after it in its part of the node.',
+    repair: 'It is left out; reading goes on at the next place that looks like a key.',
+    lost: 'That key.',
   },
   btree_root_read_error: {
     means: 'The root of a btree cannot be read.',
@@ -209,7 +216,8 @@ export const nodeErrors = {
     lost: 'Nothing.',
   },
   btree_node_overlap: {
-    repair: 'The btree is built again in new places, from what can be read.',
+    repair:
+      'The btree of a node that cannot be read for it is built again in new places; if both can be read, nothing is done.',
     lost: 'What one of the nodes had overwritten.',
   },
   btree_node_on_missing_member: {

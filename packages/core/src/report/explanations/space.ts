@@ -127,7 +127,7 @@ export const spaceErrors = {
     lost: 'Nothing.',
   },
   alloc_key_to_missing_lru_entry: {
-    means: 'A bucket is not in a list by age or by use that it should be in.',
+    means: 'A bucket is missing from a list by age or by use.',
     repair: 'The lists are made anew.',
     lost: 'Nothing.',
   },
@@ -176,7 +176,7 @@ export const spaceErrors = {
     repair: 'The number is set to that of the last entry.',
     lost: 'Nothing.',
   },
-  alloc_key_oldest_gen_wrong: { repair: 'The oldest generation is set to that of the pointer.', lost: 'Nothing.' },
+  alloc_key_oldest_gen_wrong: { repair: 'It is set to the older one.', lost: 'Nothing.' },
   alloc_key_external_backpointers_nonzero: { repair: 'The alloc keys are made anew.', lost: 'Nothing.' },
   bucket_sector_count_overflow: {
     means: 'The pointers into a bucket claim more sectors than it has.',
@@ -186,8 +186,8 @@ export const spaceErrors = {
   },
   bucket_metadata_type_mismatch: {
     means: 'A superblock and a journal claim the same bucket.',
-    repair: 'What is in each bucket is counted anew.',
-    lost: 'Nothing.',
+    repair: 'None: nothing says which of them is right.',
+    lost: 'Nothing is written, so nothing is lost by it.',
   },
   need_discard_key_wrong: {
     means: 'A bucket that waits to be discarded is not listed for it.',
@@ -291,7 +291,8 @@ export const spaceErrors = {
   },
   ptr_to_invalid_device: {
     means: 'A pointer is to a device that is not a member, or to a bucket that does not exist.',
-    repair: 'It is taken out; without another one, the range becomes a key of type error.',
+    repair:
+      'It is taken out; without another one, the range becomes a key of type error. The pointer of a btree node makes its btree be built again; that of a stripe stays.',
     lost: 'The data of the extent, without another copy.',
   },
   ptr_to_missing_replicas_entry: {
@@ -306,12 +307,12 @@ export const spaceErrors = {
   },
   ptr_to_missing_stripe: {
     means: 'A pointer says that it is in a stripe that does not exist.',
-    repair: 'None yet: the pointer still leads to its data.',
+    repair: 'The pointer stays, and is in no stripe any more.',
     lost: 'Nothing: the data does not need the stripe.',
   },
   ptr_to_incorrect_stripe: {
-    means: 'A pointer says that it is in a block of a stripe where it is not.',
-    repair: 'None yet: the pointer still leads to its data.',
+    means: 'A pointer says that it is a block of a stripe, which has another place for that block.',
+    repair: 'The pointer stays, and is in no stripe any more.',
     lost: 'Nothing: the data does not need the stripe.',
   },
   ptr_to_missing_backpointer: {
@@ -333,7 +334,7 @@ export const spaceErrors = {
   stale_dirty_ptr: {
     means: 'A pointer to data that is not cached is of an older generation than its bucket.',
     repair:
-      "Where nothing of the bucket's own generation is in it, the bucket gets that of the pointer; else the pointer is taken out.",
+      "Where nothing of the bucket's own generation is in it, the bucket gets that of the pointer; else the pointer is taken out. That of a stripe stays.",
     lost: 'The data of the extent, where the bucket was used again and there is no other copy.',
   },
   ptr_bucket_data_type_mismatch: {
@@ -343,8 +344,9 @@ export const spaceErrors = {
     lost: 'The data of the extent, without another copy.',
   },
   dup_backpointer_to_bad_csum_extent: {
-    means: 'Two keys claim the same sectors, and the data there is not right for one of them.',
-    repair: 'The data decides: that pointer is taken out; without another copy, the range becomes a key of type error.',
+    means: 'Two keys claim the same sectors, and the data there belongs to the other one.',
+    repair:
+      'The data decides: the pointer whose checksum does not match is taken out, and without checksums the older one. Without another copy, the range becomes a key of type error.',
     lost: 'The data of the extent, without another copy: it was overwritten before.',
   },
   sectors_claimed_twice: {
@@ -353,7 +355,7 @@ export const spaceErrors = {
   },
   reflink_v_refcount_wrong: {
     means: 'Shared data counts another number of references than there are.',
-    repair: 'The count is set; shared data without any goes.',
+    repair: 'The count is set; shared data that nothing refers to is deleted.',
     lost: 'Nothing that a file refers to.',
   },
   reflink_p_to_missing_reflink_v: {
@@ -363,7 +365,7 @@ export const spaceErrors = {
   },
   stripe_sector_count_wrong: {
     means: 'A block of a stripe counts another number of sectors than the pointers into it.',
-    repair: 'None yet.',
+    repair: 'None yet: it is reported as left.',
     lost: 'Nothing: data can still be read.',
   },
   accounting_mismatch: {
@@ -414,9 +416,12 @@ export const spaceErrors = {
   },
   rebalance_work_missing: { repair: 'The list is made anew.', lost: 'Nothing.' },
   rebalance_work_bad: { repair: 'The list is made anew.', lost: 'Nothing.' },
-  stripe_bucket_shared: { repair: 'None yet.', lost: 'Nothing: data can still be read.' },
+  stripe_bucket_shared: {
+    repair: 'None yet: a check reports it as left, and a commit that would make it so is refused.',
+    lost: 'Nothing: data can still be read.',
+  },
   parity_bucket_in_use: {
-    repair: 'None yet: a commit that would make it so is refused.',
-    lost: 'Nothing is changed there.',
+    repair: 'None: a commit that would make it so is refused.',
+    lost: 'Nothing is written, so nothing is lost by it.',
   },
 } satisfies ErrorExplanations;
