@@ -63,7 +63,7 @@ describe('who decides', () => {
     withDamaged(wrongCounts, async ({ fsck }) => {
       const { exitCode, stdout } = await fsck('-a');
       expect(exitCode).toBe(0);
-      expect(stdout).toContain('clean, not looked at');
+      expect(stdout).toContain('clean, not checked');
     }));
 
   test('-p stops at what is not safe', () =>

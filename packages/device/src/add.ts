@@ -50,11 +50,11 @@ export const deviceAddCommand = defineCommand({
   name: 'add',
   summary: 'Add devices or images to a filesystem',
   description:
-    'Makes each a member, with its journal and the list of its free buckets: nothing is left for a kernel to do. Block size and size of btree ' +
-    'nodes are those of the filesystem. What is on the devices is gone then; what is recognised there is said before you are asked, ' +
-    'and needs --force.\n\n' +
-    'Options hold for all devices of one command. New data goes to the new members in turn with the others; `data rebalance` and mounts ' +
-    'move what is there already.',
+    'Makes each a member, with its journal and the list of its free buckets: nothing is left for a kernel to do. The sizes of blocks and of ' +
+    'btree nodes are those of the filesystem. What was on the devices is lost; where something is recognised, --force is needed, and it is ' +
+    'named before you are asked.\n\n' +
+    'Options hold for all devices of one command. New data goes to the new members as well as to the others; what is there already stays ' +
+    'where it is.',
   examples: [
     { command: 'bcachefs device add -y disk.img new.img', does: 'Adds an image' },
     { command: 'bcachefs device add --label=ssd.new --durability=0 -y /dev/sda /dev/nvme0n1', does: 'Adds a cache' },

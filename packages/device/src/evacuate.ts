@@ -44,12 +44,11 @@ export const deviceEvacuateCommand = defineCommand({
   name: 'evacuate',
   summary: 'Move everything off a member',
   description:
-    'The state of the member becomes ro, so that nothing new goes there; then data and btree nodes are moved to the other members: to ' +
-    'those of the targets first, never two copies to one member, and as many copies as there were. Cached copies are dropped. ' +
-    'Superblock and journal are left.\n\n' +
-    'Whether there is room is known before anything is written. Where fewer members are left than data shall have copies, it has ' +
-    'fewer; that is said first. It can be stopped at any time: doing the same again goes on, and `device set-state rw` calls it off. ' +
-    'What could not be moved is listed by its path, and the exit code is 1 then.',
+    'The member is set to ro, so that nothing new goes there. Then its data and btree nodes are moved to the other members: to those of the ' +
+    'targets first, never two copies to one member. Cached copies are dropped; the superblock and the journal stay.\n\n' +
+    'Whether there is room is known before anything is written. Data keeps as many copies as it had; where too few members are left for ' +
+    'that it gets fewer, which is reported first. It can be stopped at any time: running it again goes on, and `device set-state rw` ' +
+    'cancels it. What could not be moved is listed by its path; the exit code is then 1.',
   examples: [
     { command: 'bcachefs device evacuate -n a.img:b.img b.img', does: 'Says what would be moved' },
     { command: 'bcachefs device evacuate -y a.img:b.img b.img', does: 'Empties one member' },

@@ -32,16 +32,18 @@ export const fsFailureDomainsCommand = defineCommand({
   name: 'failure-domains',
   summary: 'Say what the loss of each failure domain would cost',
   description:
-    'A failure domain is what can be lost at once: all members that have the same one (since 1.39), the same label or the same beginning of a ' +
-    'label, or a single member. For each of them it says what would be lost, and what would have fewer copies, beside what is ' +
-    'lost already with members that are missing.\n\n' +
-    'With --paths the files that would have holes are listed; erasure-coded ones are left out of that list.',
+    'A failure domain is what can be lost at once: all members with the same failure domain in the superblock (since 1.39), all with the same ' +
+    'label or the same beginning of one, or a single member. For each it prints what would be lost and what would have fewer copies; members ' +
+    'that are missing count as lost too.',
   examples: [
     { command: 'bcachefs fs failure-domains a.img:b.img', does: 'Says what each member, and each label, holds alone' },
     { command: 'bcachefs fs failure-domains --paths /dev/sda /dev/sdb', does: 'Lists the files as well' },
   ],
   positionals: devicesPositional,
-  options: { paths: { type: 'flag', help: 'list the files that would be lost' }, ...filesystemOptions },
+  options: {
+    paths: { type: 'flag', help: 'list the files that would lose data; erasure-coded ones are left out' },
+    ...filesystemOptions,
+  },
   async run(context, args) {
     await loadChecksums();
     const filesystem = await openForReading(context, args);

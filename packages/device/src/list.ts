@@ -52,10 +52,10 @@ export const deviceListCommand = defineCommand({
   name: 'list',
   summary: 'List the members of a filesystem, and what would be lost without each',
   description:
-    'Prints each member with its state, its size and what is on it, also those that are missing, and what would be lost if it died now: ' +
-    'by sets of replicas, as `fs usage --fields=replicas` has them. Members that were not there for the last changes, or that were ' +
-    'changed without the others, are explained.\n\n' +
-    'Sizes are as the filesystem counts them. What is cached is not lost: it is elsewhere as well.',
+    'Prints each member, missing ones too, with its state, its size, what is on it, and what would be lost if it died now, by sets of ' +
+    'replicas as in `fs usage --fields=replicas`. It explains members that missed the last changes, or that were changed without the ' +
+    'others.\n\n' +
+    'Sizes are as the filesystem counts them. Cached copies do not count as lost: the data is elsewhere as well.',
   examples: [
     { command: 'bcachefs device list a.img:b.img', does: 'Lists the members' },
     {

@@ -42,12 +42,13 @@ export const deviceRemoveCommand = defineCommand({
   name: 'remove',
   summary: 'Take a member out of a filesystem',
   description:
-    'Everything on the member is moved to the others, as `device evacuate` does it; then it leaves the filesystem, and the ' +
-    'superblocks on it are wiped. Its data is not: a disk that is given away has to be erased.\n\n' +
-    'A member that is missing is named by its index or UUID, with --allow_missing: pointers to it are dropped, and what has no other copy is ' +
-    'lost. That is listed by path before you are asked. With btree nodes that are only there it is refused. --force gives up in ' +
-    'the same way what is on a member that is there, for a disk that cannot be read.\n\n' +
-    'Whatever stops it leaves a filesystem with all its files, with the member or without it; doing the same again finishes it.',
+    'Everything on the member is moved to the others, as `device evacuate` does; then it leaves the filesystem, and the superblocks on it ' +
+    'are wiped. Its data is not: a disk that is given away has to be erased.\n\n' +
+    'A member that is missing is named by its index or UUID, with --allow_missing. Pointers to it are dropped, and what has no other copy is ' +
+    'lost; that is listed by path before you are asked. If it has the only copy of a btree node, it cannot be removed. --force gives up a ' +
+    'member that is there in the same way, for a disk that cannot be read.\n\n' +
+    'If it is stopped, the filesystem has all its files but those that were given up, with the member or without it; running it again ' +
+    'finishes it.',
   examples: [
     { command: 'bcachefs device remove -n a.img:b.img b.img', does: 'Says what would be moved' },
     { command: 'bcachefs device remove -y a.img:b.img b.img', does: 'Takes one member out' },

@@ -17,10 +17,10 @@ export const deviceResizeJournalCommand = defineCommand({
   name: 'resize-journal',
   summary: 'Make the journal of a member longer or shorter',
   description:
-    'The journal is a ring of buckets: the size is rounded down to whole ones, and there are 8 at least. A longer one lets more changes ' +
-    'wait before they have to be written to the btrees; a shorter one gives room back. A filesystem that was not unmounted is brought to rest ' +
-    'first.\n\n' +
-    'Whatever stops it leaves the old journal or the new one, and at most some buckets that nothing uses until the same is asked for again.',
+    'The journal is a ring of buckets: the size is rounded down to whole ones, of which there are at least 8. In a longer one, more changes ' +
+    'can wait before they have to be written to the btrees; a shorter one gives room back. The journal of a filesystem that was not ' +
+    'unmounted is replayed first.\n\n' +
+    'If it is stopped, the journal is the old one or the new one; some buckets may stay unused until it is run again.',
   examples: [
     { command: 'bcachefs device resize-journal -y disk.img disk.img 8M', does: 'Makes the journal 8 MiB long' },
     { command: 'bcachefs device resize-journal -n a.img:b.img 1 2M', does: 'Says how long it is, and can be' },

@@ -43,12 +43,11 @@ export const deviceResizeCommand = defineCommand({
   name: 'resize',
   summary: 'Make a member larger or smaller',
   description:
-    'Larger: an image file is made longer, and the filesystem takes in what has come; a disk or partition has to be longer already, and ' +
-    'without a size all of it is taken in. Smaller: what lies in the part that goes is moved, the journal and the last copy of the ' +
-    'superblock too, and an image file is cut. A partition is cut by you afterwards, to the length that is printed. The size is ' +
-    'rounded down to whole buckets.\n\n' +
-    'min is as small as it gets, and a dry run says how small that is. Erasure-coded data stays where it is, and limits it.\n\n' +
-    'Whatever stops it leaves all files; asking for the same again finishes it.',
+    'Larger: an image file is made longer first; a disk or partition has to be longer already, and without a size all of it is used. ' +
+    'Smaller: what lies in the part that is cut off is moved, the journal and the last copy of the superblock too. An image file is then ' +
+    'cut; a partition you can cut yourself, to the length that is printed. The size is rounded down to whole buckets.\n\n' +
+    'min makes it as small as possible, and a dry run says how small that is. Erasure-coded data is not moved, which limits it.\n\n' +
+    'If it is stopped, no file is lost; running it again finishes it.',
   examples: [
     { command: 'bcachefs device resize -y disk.img disk.img 128M', does: 'Makes an image and its filesystem larger' },
     { command: 'bcachefs device resize -n disk.img disk.img min', does: 'Says how small it can get' },

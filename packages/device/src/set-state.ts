@@ -59,12 +59,12 @@ export const deviceSetStateCommand = defineCommand({
   name: 'set-state',
   summary: 'Set the state of a member, also of a missing one',
   description:
-    'rw is read and written, ro is read only, spare holds nothing. failed is what is given up: Linux 6.12 neither reads it nor asks for it; ' +
-    'since 1.33 the same state is called evacuating, is still read, and everything is moved off it.\n\n' +
-    'A disk that is dead stops every mount that is not given the option degraded. With state failed it does not: name it by its ' +
-    'index, and give --allow_missing. What would be lost is said first.\n\n' +
+    'rw is read and written, ro is only read, spare holds nothing. failed is given up: Linux 6.12 neither reads such a member nor asks for it. ' +
+    'Since 1.33 the same state is called evacuating: the member is still read, and everything is moved off it.\n\n' +
+    'A dead disk stops every mount without the option degraded. Once its state is failed, it does not: name it by its index, with ' +
+    '--allow_missing. What would be lost is printed first.\n\n' +
     'Only superblocks are written, those of all members that are there. A state that leaves too few members is refused unless it is ' +
-    'forced; the state can be set back.',
+    'forced. It can be set back.',
   examples: [
     {
       command: 'bcachefs device set-state ro -y --force a.img:b.img b.img',

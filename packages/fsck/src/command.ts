@@ -42,14 +42,15 @@ export const fsckCommand = defineStreamCommand({
   name: 'fsck',
   summary: 'Check a filesystem, and repair it',
   description:
-    'Looks for everything that contradicts itself in an unmounted filesystem: the journal, the shape of the btrees, what is in each bucket, ' +
-    'counters, files and their names. Lost btree nodes are looked for on the devices, damaged ones read key by key.\n\n' +
-    'All repairs are one commit: if it is stopped at any time, the filesystem is as it was, or it is repaired. Without -n, -p and -y each ' +
-    'finding is asked about on a terminal, once everything was looked at; without a terminal nothing is changed.\n\n' +
-    'Keys that cannot be kept are written to a file before they are given up: that of --quarantine, or a new one in the current directory, ' +
-    'whose name is printed. If it cannot be written, nothing is repaired.\n\n' +
-    'Without some of the members, nothing is found or repaired that they would show: --allow_missing. Where they have the only copy of ' +
-    'metadata, nothing is repaired at all. --give_up_missing lists what is lost without them, by path and by btree, asks, and repairs the rest: ' +
+    'Looks for whatever contradicts itself in an unmounted filesystem: the journal, the shape of the btrees, what is in each bucket, ' +
+    'counters, files and their names. Lost btree nodes are searched for on the devices, and damaged ones are read key by key. The data of ' +
+    'files is not read: scrub does that.\n\n' +
+    'All repairs are one commit: stopped at any time, the filesystem is as it was, or it is repaired. Without -n, -p and -y it asks about ' +
+    'each finding on a terminal, once everything has been looked at; without a terminal nothing is changed.\n\n' +
+    'Keys whose contents cannot be kept are written to a file before they are given up: that of --quarantine, or a new one in the current ' +
+    'directory, whose name is printed. If it cannot be written, nothing is repaired.\n\n' +
+    'With --allow_missing, some members may be missing: what only they would show is left alone, and where they have the only copy of ' +
+    'metadata, nothing is repaired. --give_up_missing lists what is lost without them, by path and by btree, asks, and repairs the rest: ' +
     'lost data reads as an error from then on, and the members cannot come back.',
   examples: [
     { command: 'bcachefs fsck -n disk.img', does: 'Says what is wrong, and changes nothing' },
@@ -82,11 +83,11 @@ export const fsckCommand = defineStreamCommand({
     preen: {
       type: 'flag',
       alias: 'p',
-      help: 'repair what is safe, and stop at anything else; a clean filesystem is not looked at',
+      help: 'repair what is safe, and stop at anything else; a clean filesystem is not checked',
     },
     auto: { type: 'flag', alias: 'a', help: 'the same as --preen' },
     ask: { type: 'flag', alias: 'r', help: 'ask about each finding, which is what happens on a terminal in any case' },
-    force: { type: 'flag', alias: 'f', help: 'with --preen: look at clean filesystems too' },
+    force: { type: 'flag', alias: 'f', help: 'with --preen: check clean filesystems too' },
     verbose: {
       type: 'flag',
       alias: 'v',
@@ -96,11 +97,11 @@ export const fsckCommand = defineStreamCommand({
       type: 'flag',
       help: 'say for each kind of error what it means, what its repair does and what is lost',
     },
-    reconstruct_alloc: { type: 'flag', alias: 'R', help: 'make everything anew that says what is in which bucket' },
-    allow_missing: { type: 'flag', help: 'go on when members are missing, and leave alone what they would show' },
+    reconstruct_alloc: { type: 'flag', alias: 'R', help: 'make anew all that says what is in which bucket' },
+    allow_missing: { type: 'flag', help: 'go on when members are missing, and leave alone what only they would show' },
     give_up_missing: {
       type: 'flag',
-      help: 'list what is lost without the members that are missing, and repair the rest: their places are free then',
+      help: 'list what is lost without the members that are missing, and repair the rest; they stop being members',
     },
     quarantine: {
       type: 'string',

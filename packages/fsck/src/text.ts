@@ -54,7 +54,7 @@ export function* summaryLines(summary: Summary): Generator<string> {
   }
   for (const { error } of groups) yield* explanationLines(error, summary.explanationOf);
   const name = members.join(', ');
-  if (report === undefined) yield `${name}: clean, not looked at (--force does)`;
+  if (report === undefined) yield `${name}: clean, not checked (--force checks it)`;
   else if (found === 0) yield `${name}: ${report.isReplay ? replayed(report) : 'clean'}`;
   else if (mode === 'look') yield `${name}: ${countText(found)} found, nothing was changed${hint(summary)}`;
   else yield `${name}: ${countText(found)} found, ${fixed} fixed, ${left} left`;
@@ -66,7 +66,8 @@ export function* summaryLines(summary: Summary): Generator<string> {
       : `${count} could not be kept: see ${summary.quarantine}`;
   }
   if (mode === 'look') return;
-  for (const [error, count] of report?.remaining ?? []) yield `still wrong: ${error}, ${count} times`;
+  for (const [error, count] of report?.remaining ?? [])
+    yield `still wrong: ${error}, ${count === 1 ? 'once' : `${count} times`}`;
 }
 
 /** What an error means, what its repair does and what is lost: nothing where that is not known or not asked for. */

@@ -103,15 +103,15 @@ export const kvdbCommand = defineStreamCommand({
   name: 'kvdb',
   summary: 'Look at keys and edit them by hand, by the names of their fields',
   description:
-    'Runs the commands of -c, or else those on standard input, one a line; the first one that fails ends it. On a terminal it asks for them: there is a history, ' +
-    'the tab key completes words, an error is shown and asking goes on, and Ctrl-D ends it. Nothing can be written without --rw or --raw, ' +
-    `and each command that writes is one commit.\n\n${HELP}\n\n` +
-    'What is read is the filesystem as it is after its journal: keys that are in the journal only are there, and nothing is written for it.\n\n' +
+    'Runs the commands of -c, or else those on standard input, one a line; the first one that fails ends it. On a terminal it asks for them, ' +
+    'with a history and the tab key to complete words; errors are shown, and Ctrl-D ends it. Nothing is written without --rw or --raw, except ' +
+    `by sb set with --nostart. Each command that writes is one commit.\n\n${HELP}\n\n` +
+    'Keys are shown as they are after the journal is replayed; nothing is written for that.\n\n' +
     'Fields are members of the structs of values (parent, children[1], min_key.offset), packed fields and flags of inodes (bi_nlink, bi_flags.unlinked), ' +
     'entries of extents (ptr[1].dev, crc32.csum_type), names and values (d_name, x_value), counters (counters[0]), the size and version of a key (k.size, ' +
     'k.version.lo), and any byte of a value (raw[3]). Values are numbers, 0x for hexadecimal ones, or names where there are names: state=will_delete.\n\n' +
-    'With --rw what follows from a change in other btrees is changed too, and keys that would not be valid are refused; what an inode says of its extents and names is left to who edits them. With --raw nothing follows, and nothing is ' +
-    'refused: that destroys filesystems, which is what it is for.',
+    'With --rw, what follows from a change in other btrees is changed too, and keys that are not valid are refused; what an inode says of its ' +
+    'extents and names is yours to edit. With --raw nothing follows and nothing is refused: that destroys filesystems, which is what it is for.',
   examples: [
     {
       command: "bcachefs kvdb -c 'get inodes 0:4096:U32_MAX' disk.img",
@@ -123,11 +123,11 @@ export const kvdbCommand = defineStreamCommand({
     },
     {
       command: "bcachefs kvdb --raw -c 'update inodes 0:4096:U32_MAX bi_nlink=7' disk.img",
-      does: 'Lets it count wrong: something for fsck to find',
+      does: 'Makes its count wrong: something for fsck to find',
     },
     {
       command: "bcachefs kvdb --journal -c 'list_journal -k inodes:0:4096' disk.img",
-      does: 'Prints who has changed the inode of the root directory',
+      does: 'Prints what has changed the inode of the root directory',
     },
     { command: "bcachefs kvdb --nostart -c 'sb get clean' disk.img", does: 'Prints a flag of the superblock' },
   ],
@@ -138,18 +138,18 @@ export const kvdbCommand = defineStreamCommand({
       alias: 'c',
       value: 'COMMAND',
       repeat: true,
-      help: 'a command; can be given several times',
+      help: 'a command',
     },
-    rw: { type: 'flag', help: 'commands may write, and what follows from a change is changed too' },
-    raw: { type: 'flag', help: 'commands may write anything, and nothing follows from it' },
-    nostart: { type: 'flag', help: 'look at superblocks only: only the sb commands work' },
+    rw: { type: 'flag', help: 'let commands write, and change what follows from it too' },
+    raw: { type: 'flag', help: 'let commands write anything, and change nothing that follows' },
+    nostart: { type: 'flag', help: 'use superblocks only: only the sb commands work, and sb set writes' },
     journal: { type: 'flag', help: 'read the whole journal, for list_journal' },
     norecovery: {
       type: 'flag',
       hidden: true,
       help: 'taken for the sake of scripts: nothing is recovered without --rw',
     },
-    ...forceOption,
+    force: { ...forceOption.force, help: 'with --raw: also on block devices, not only on image files' },
     ...undoFileOption,
     ...filesystemOptions,
   },

@@ -40,9 +40,10 @@ export const listCommand = defineStreamCommand({
   name: 'list',
   summary: 'Print the keys of a btree, or its nodes',
   description:
-    'Prints every key of a btree in the order of positions, all snapshots, and for a filesystem that was not unmounted with what its ' +
-    'journal would change. Nothing is written; with --fsck it is listed as fsck -y would leave it. Of several btrees each begins with a line that names it.\n\n' +
-    'Nodes that cannot be read are reported on stderr and left out; faulty keys as well. The exit code is then 1.',
+    'Prints every key of a btree in the order of positions, of all snapshots. If the filesystem was not unmounted, the changes in its journal ' +
+    'are included. With --fsck the keys are those that fsck -y would leave. Nothing is written. Of several btrees each begins with a line ' +
+    'that names it.\n\n' +
+    'Nodes that cannot be read and faulty keys are reported on stderr and left out; the exit code is then 1.',
   examples: [
     { command: 'bcachefs list --btree=inodes disk.img', does: 'Prints all inodes' },
     {

@@ -13,9 +13,9 @@ export const damageClearCommand = defineCommand({
   name: 'clear',
   summary: 'Clear what a kernel has recorded as damage',
   description:
-    'Filesystems that Linux 6.12 has made, and all others that are written here, keep no record of damage: there is nothing to clear, and that is said. ' +
-    'Newer ones, of which bcachefs damage ls lists the record, are only read: they are refused, with exit code 4, and the bcachefs-tools of their ' +
-    'kernel clear it on a mounted filesystem.',
+    'Filesystems of Linux 6.12, which are all that can be written here, keep no record of damage: it says that there is nothing to clear. ' +
+    'Newer ones, whose record `damage ls` lists, are only read: they are refused with exit code 4. The bcachefs-tools of their kernel clear ' +
+    'the record of a mounted filesystem.',
   examples: [
     {
       command: 'bcachefs damage clear disk.img file',

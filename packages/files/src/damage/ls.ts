@@ -32,9 +32,9 @@ export const damageLsCommand = defineStreamCommand({
   name: 'ls',
   summary: 'List files that a kernel has recorded as damaged',
   description:
-    'Kernels from 1.39 on record which errors, and which repairs of them, have damaged a file. This lists the files of a directory that have such a ' +
-    'record, with the names of the errors, or the file itself if it is not a directory. A snapshot has what was recorded before it was made.\n\n' +
-    'Older filesystems keep no such record, and nothing is listed of them: what is wrong now is what bcachefs fsck finds.',
+    'Since 1.39 kernels record which errors, and which repairs, have damaged a file. This lists the files of a directory with such a record, or ' +
+    'a single file, with the names of the errors. A snapshot has what was recorded before it was made.\n\n' +
+    'Older filesystems keep no record, so nothing is listed. What is wrong now is found by fsck.',
   examples: [
     { command: 'bcachefs damage ls disk.img', does: 'Lists damaged files of the root directory' },
     {
