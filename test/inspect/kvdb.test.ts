@@ -191,7 +191,7 @@ describe('editing', () => {
     await withTestImage('basic', async ([image = '']) => {
       const before = readFileSync(image);
       for (const [options, command, code, message] of [
-        [[], `update ${ROOT} bi_uid=1`, 2, 'nothing can be written: --rw lets it, or --raw'],
+        [[], `update ${ROOT} bi_uid=1`, 2, 'nothing is written without --rw or --raw'],
         [['--rw'], `update ${ROOT} bi_uid`, 2, "'bi_uid' is not FIELD=VALUE"],
         [['--rw'], `update ${ROOT} bi_uid=x`, 2, "found 'x', expected a number"],
         [['--rw'], `update ${ROOT} bi_nlinks=1`, 2, 'an inode has no field bi_nlinks'],

@@ -99,6 +99,9 @@ export function memberName({ filesystem }: FilesystemWriter, dev: number): strin
   return member === undefined ? `member ${dev}` : printable(member.device.name);
 }
 
+export const keysText = (count: number): string => (count === 1 ? '1 key' : `${count} keys`);
+export const commitsText = (count: number): string => (count === 1 ? '1 commit' : `${count} commits`);
+
 export function contentsText({ userBytes, btreeBytes, cachedBytes }: MemberContents): string {
   const cached = cachedBytes === 0 ? '' : `, and ${bytesText(cachedBytes)} of cached copies`;
   return `${bytesText(userBytes)} of data, ${bytesText(btreeBytes)} of btree nodes${cached}`;
@@ -113,7 +116,7 @@ function planOf(writer: FilesystemWriter, plan: EvacuatePlan, data: string): Pla
   );
   if (plan.fewerCopiesBytes > 0) {
     lines.push(
-      `${bytesText(plan.fewerCopiesBytes)} will have a copy less: fewer members are left than copies are wanted`,
+      `${bytesText(plan.fewerCopiesBytes)} will have one copy fewer: there are fewer members left than copies wanted`,
     );
   }
   return {
@@ -141,11 +144,11 @@ export const contentsJson = ({ dev, userBytes, btreeBytes, cachedBytes }: Member
 function outcomeOf(writer: FilesystemWriter, report: EvacuateReport): Outcome {
   const { filesystem } = writer;
   const files = report.leftCount === 0 ? [] : filesOfKeys(filesystem, report.left);
-  const lines = [`moved ${bytesText(report.movedBytes)} in ${report.commits} commits`];
-  if (report.droppedBytes > 0) lines.push(`dropped ${bytesText(report.droppedBytes)} of copies that were one too many`);
-  if (report.fewerCopiesBytes > 0) lines.push(`${bytesText(report.fewerCopiesBytes)} has a copy less now`);
+  const lines = [`moved ${bytesText(report.movedBytes)} in ${commitsText(report.commits)}`];
+  if (report.droppedBytes > 0) lines.push(`dropped ${bytesText(report.droppedBytes)} of surplus copies`);
+  if (report.fewerCopiesBytes > 0) lines.push(`${bytesText(report.fewerCopiesBytes)} has one copy fewer now`);
   if (report.leftCount > 0) {
-    lines.push(`${report.leftCount} keys could not be moved, there is no other member for what they point to:`);
+    lines.push(`${keysText(report.leftCount)} could not be moved: no other member can take the data:`);
     for (const file of files) lines.push(`  ${file}`);
   }
   return {

@@ -20,7 +20,7 @@ import {
   removeSteps,
   systemRandom,
 } from '@bcachefs-ts/core/engine';
-import { contentsJson, contentsText, memberName } from './evacuate.ts';
+import { commitsText, contentsJson, contentsText, keysText, memberName } from './evacuate.ts';
 import { filesOfKeys } from './files-of-keys.ts';
 import { memberNamed, memberPositional } from './member-named.ts';
 import {
@@ -105,9 +105,9 @@ function planOf(writer: FilesystemWriter, dev: number, plan: RemovePlan, files: 
       `about ${bytesText(movedBytes)} will be moved to the other members, which have room for ${bytesText(availableBytes)}`,
     );
   }
-  if (fewerCopiesBytes > 0) lines.push(`${bytesText(fewerCopiesBytes)} will have a copy less`);
+  if (fewerCopiesBytes > 0) lines.push(`${bytesText(fewerCopiesBytes)} will have one copy fewer`);
   if (lostBytes > 0) {
-    lines.push(`${bytesText(lostBytes)} will be lost, there is no other copy; of these files some or all:`);
+    lines.push(`${bytesText(lostBytes)} will be lost: no other copy exists of some or all of these files:`);
     for (const file of files) lines.push(`  ${file}`);
   }
   if (!isMissing) lines.push(`the superblocks on ${name} will be wiped`);
@@ -133,12 +133,15 @@ function outcomeOf(writer: FilesystemWriter, name: string, report: RemoveReport)
   const moved = evacuation === undefined ? '' : `moved ${bytesText(evacuation.movedBytes)}, `;
   const left = isRemoved ? [] : filesOfKeys(writer.filesystem, evacuation?.left ?? []);
   const lines = isRemoved
-    ? [`${moved}removed ${name} in ${commits} commits`]
+    ? [`${moved}removed ${name} in ${commitsText(commits)}`]
     : [
-        `${moved}but ${name} stays: ${evacuation?.leftCount} keys could not be moved:`,
+        `${moved}but ${name} stays: ${keysText(evacuation?.leftCount ?? 0)} could not be moved:`,
         ...left.map(file => `  ${file}`),
       ];
-  if (lostCount > 0) lines.push(`${lostCount} extents are lost: they read as errors`);
+  if (lostCount > 0)
+    lines.push(
+      lostCount === 1 ? '1 extent is lost: reading it fails' : `${lostCount} extents are lost: reading them fails`,
+    );
   return {
     lines,
     json: { removed: isRemoved, moved: evacuation?.movedBytes ?? 0, commits, lost_extents: lostCount, left },

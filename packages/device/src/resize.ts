@@ -120,8 +120,8 @@ function resizeOf(writer: FilesystemWriter, word: string, wanted: number | 'min'
   const bucketCount = wanted === 'min' ? least : Math.floor((wanted ?? device.sizeBytes) / bucketBytes);
   if (bucketCount < least) {
     throw new UsageError(
-      `${device.name} cannot be smaller than ${bytesText(least * bucketBytes)} (${least * bucketBytes} bytes): what is in it, and what a kernel ` +
-        'needs to work with it, takes that',
+      `${device.name} cannot be smaller than ${bytesText(least * bucketBytes)} (${least * bucketBytes} bytes): its contents, and what a kernel ` +
+        'needs to work, take that much',
       'SIZE',
     );
   }
@@ -154,9 +154,11 @@ function planOf(writer: FilesystemWriter, resize: Resize, isTrial: boolean, isFi
     `${name}: from ${size(before)} to ${size(bucketCount)} (${bucketCount} buckets of ${bytesText(bucketBytes)})`,
   ];
   if (bucketCount < before) {
-    lines.push('what lies in the part that goes is moved', smallest);
+    lines.push('what lies in the part that is cut off is moved', smallest);
     if (!isTrial && !isFile(device.name))
-      lines.push(`${name} itself is not cut: its partition may be ${bucketCount * bucketBytes} bytes long afterwards`);
+      lines.push(
+        `${name} itself is not cut: its partition can be cut to ${bucketCount * bucketBytes} bytes afterwards`,
+      );
   } else if (!isTrial && !isFile(device.name) && device.sizeBytes < sizeBytes) {
     throw new UsageError(
       `${device.name} has ${device.sizeBytes} bytes, fewer than ${sizeBytes}: make the partition longer first`,
@@ -192,7 +194,7 @@ async function shrink(
   isFile: (name: string) => boolean,
 ): Promise<Outcome> {
   const task = context.progress.start({
-    what: 'moving what lies in the part that goes',
+    what: 'moving what lies in the part that is cut off',
     unit: 'commits',
   });
   const { sizeBytes, movedBytes, commits } = await runSteps(shrinkSteps(writer, index, bucketCount), () =>

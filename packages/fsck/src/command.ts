@@ -44,7 +44,7 @@ export const fsckCommand = defineStreamCommand({
   description:
     'Looks for whatever contradicts itself in an unmounted filesystem: the journal, the shape of the btrees, what is in each bucket, ' +
     'counters, files and their names. Lost btree nodes are searched for on the devices, and damaged ones are read key by key. The data of ' +
-    'files is not read: scrub does that.\n\n' +
+    'files is not checked: scrub does that.\n\n' +
     'All repairs are one commit: stopped at any time, the filesystem is as it was, or it is repaired. Without -n, -p and -y it asks about ' +
     'each finding on a terminal, once everything has been looked at; without a terminal nothing is changed.\n\n' +
     'Keys whose contents cannot be kept are written to a file before they are given up: that of --quarantine, or a new one in the current ' +

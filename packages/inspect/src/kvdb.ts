@@ -352,7 +352,7 @@ function opened({ filesystem }: Session): Filesystem {
 }
 
 function writable({ target }: Session): DamageTarget {
-  if (target === undefined) throw new UsageError('nothing can be written: --rw lets it, or --raw');
+  if (target === undefined) throw new UsageError('nothing is written without --rw or --raw');
   return target;
 }
 

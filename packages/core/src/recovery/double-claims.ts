@@ -205,7 +205,7 @@ class Settling {
       ? 'which is newer'
       : winner.verdict === 'good'
         ? 'whose checksum is right'
-        : 'which has none';
+        : 'and do not match the checksum here';
     const found = isLost
       ? findingOf(
           { error: 'dup_backpointer_to_bad_csum_extent', detail: `${place} are those of ${other}, ${reason}` },

@@ -55,7 +55,8 @@ export function* uncheckable(filesystem: Filesystem, missing: Missing): Generato
     );
     const gap = replay.problems.find(({ error }) => error === 'journal_entries_missing');
     if (only.length > 0 || gap !== undefined) {
-      const detail = `it was not unmounted, and ${gap?.detail ?? 'part of its journal was only'} on ${namesOf(sb, missing)}`;
+      const lost = gap === undefined ? 'part of its journal is only' : `${gap.detail}, which may be`;
+      const detail = `it was not unmounted, and ${lost} on ${namesOf(sb, missing)}`;
       yield findingOf({ error: 'journal_on_missing_member', detail }, { field: 'replicas' });
     }
   }
@@ -78,7 +79,7 @@ export function* uncheckable(filesystem: Filesystem, missing: Missing): Generato
 /** All that is lost when the missing members are given up, the members themselves first. */
 export function* lossWith(filesystem: Filesystem, missing: Missing): Generator<Finding> {
   for (const index of missing) {
-    const detail = `${memberText(filesystem.sb, index)} is missing: without it goes everything that only it has`;
+    const detail = `${memberText(filesystem.sb, index)} is missing: everything that only it has is lost without it`;
     yield findingOf({ error: 'member_given_up', detail }, { field: `members_v2 ${index}` });
   }
   yield* uncheckable(filesystem, missing);
