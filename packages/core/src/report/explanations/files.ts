@@ -242,12 +242,12 @@ export const fileErrors = {
   inode_bi_subvol_missing: {
     means: 'A directory takes itself for the root of a subvolume that does not exist.',
     repair:
-      'The subvolume is made again if something else names it; else it becomes an ordinary directory, or the root of the subvolume that has it for its root.',
+      'The subvolume is made again if something else names it; else the directory becomes an ordinary one, or the root of the subvolume that has it for its root.',
     lost: 'Nothing.',
   },
   inode_bi_subvol_wrong: {
     means: 'A directory takes itself for the root of a subvolume that has another one.',
-    repair: 'It becomes an ordinary directory, or the root of the subvolume that has it for its root.',
+    repair: 'The directory becomes an ordinary one, or the root of the subvolume that has it for its root.',
     lost: 'Nothing.',
   },
   inode_bi_parent_nonzero: {
@@ -394,7 +394,7 @@ export const fileErrors = {
   data_read_no_encryption_key: { repair: 'None: without a key it cannot be read.', lost: 'That data.' },
   data_read_csum_err: {
     means: 'The checksum of a copy of data is wrong.',
-    repair: 'scrub puts a good copy in its place, and names the files that have none; fsck does not read data.',
+    repair: 'scrub puts a good copy in its place, and names the files that have none; fsck does not check data.',
     lost: 'The data, without a good copy.',
   },
   data_decompress_err_gzip: {

@@ -129,9 +129,9 @@ export const keyErrors = {
     lost: 'The other pointers.',
   },
   ptr_to_duplicate_device: {
-    means: 'Two pointers of an extent are to one device.',
-    repair: 'The first one is kept.',
-    lost: 'The second copy, but no data.',
+    means: 'Two pointers of an extent, or of a stripe, are to one device.',
+    repair: 'The first one is kept; a stripe goes to the quarantine file.',
+    lost: 'The second copy, or the parity of the stripe, but no data.',
   },
   ptr_after_last_bucket: {
     means: 'A pointer leads past the end of its device.',
@@ -174,9 +174,9 @@ export const keyErrors = {
     lost: 'Nothing.',
   },
   ptr_crc_uncompressed_size_too_big: {
-    means: 'A checksum of an extent is over more than a compressed extent may have.',
-    repair: 'The pointers that it is for are taken out; without others, the range becomes a key of type error.',
-    lost: 'The data of the extent, without another copy.',
+    means: 'A checksum of an extent is over more than one extent may have.',
+    repair: 'None: only what is written is held to it, as in a kernel; what is there stays.',
+    lost: 'Nothing.',
   },
   ptr_crc_nonce_mismatch: {
     means: 'Copies of an encrypted extent are encrypted with different nonces.',
@@ -295,7 +295,7 @@ export const keyErrors = {
     lost: 'Nothing that its directory does not say.',
   },
   subvol_inode_bad: {
-    means: 'A subvolume has no root directory.',
+    means: 'A subvolume names no root directory.',
     repair: 'It goes to the quarantine file, and is made again from what names it.',
     lost: 'Nothing that its directory does not say.',
   },
@@ -326,8 +326,8 @@ export const keyErrors = {
   },
   inode_v3_fields_start_bad: {
     means: 'An inode says that its fields start in the wrong place.',
-    repair: 'It goes to the quarantine file, and is made again from its extents and names.',
-    lost: 'Its owner, mode and times.',
+    repair: 'The inode is written again: its fields are where they always are.',
+    lost: 'Nothing.',
   },
   inode_unlinked_but_nlink_nonzero: {
     means: 'An unlinked inode counts links.',
@@ -360,14 +360,14 @@ export const keyErrors = {
     lost: 'Nothing.',
   },
   dirent_val_too_big: {
-    means: 'The value of a name is longer than the name.',
-    repair: 'The name is written again in its own length.',
-    lost: 'Nothing.',
+    means: 'The names in an entry are longer than its value.',
+    repair: 'The name is written again with what there is of it.',
+    lost: 'The end of the name.',
   },
   dirent_name_too_long: {
     means: 'A name is longer than names can be.',
-    repair: 'It goes to the quarantine file; what it leads to gets a name in lost+found.',
-    lost: 'The name.',
+    repair: 'None: only what is written is held to it, as in a kernel; what is there stays.',
+    lost: 'Nothing.',
   },
   dirent_name_embedded_nul: {
     means: 'A name has a zero byte in it.',
@@ -387,13 +387,13 @@ export const keyErrors = {
   },
   dirent_cf_name_too_big: {
     means: 'The folded form of a name is longer than it can be.',
-    repair: 'The name goes to the quarantine file; what it leads to gets a name in lost+found.',
-    lost: 'The name.',
+    repair: 'None: only what is written is held to it, as in a kernel; what is there stays.',
+    lost: 'Nothing.',
   },
   dirent_stray_data_after_cf_name: {
-    means: 'Something follows the folded form of a name.',
-    repair: 'The name is written again in its own length.',
-    lost: 'Nothing.',
+    means: 'The folded form of a name has a zero byte in it.',
+    repair: 'The byte becomes `_`.',
+    lost: 'That byte of the folded form.',
   },
   quota_type_invalid: {
     means: 'A quota is of a type that does not exist.',
@@ -402,8 +402,8 @@ export const keyErrors = {
   },
   xattr_val_size_too_small: {
     means: 'An extended attribute is shorter than its name and value.',
-    repair: 'It goes to the quarantine file.',
-    lost: 'That attribute.',
+    repair: 'It is written again with what there is of it.',
+    lost: 'The end of its value, or of its name.',
   },
   xattr_val_size_too_big: {
     means: 'An extended attribute is longer than its name and value.',
