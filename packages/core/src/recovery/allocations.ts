@@ -70,10 +70,9 @@ const UNREPAIRED: ReadonlySet<FaultName> = new Set<FaultName>([
   'bucket_metadata_type_mismatch',
   'btree_node_overlap',
   'btree_ptr_v2_written_0',
+  'stripe_sector_count_wrong',
+  'stripe_bucket_shared',
 ]);
-
-/** Nothing changes stripes that stay. */
-const isUnrepaired = ({ error, where }: Finding): boolean => UNREPAIRED.has(error) || where.btree === 'stripes';
 
 export interface AllocationsOptions {
   readonly reporter: Reporter;
@@ -121,7 +120,7 @@ export function repairAllocations(
         const [dev, bucket] = (found.where.pos ?? '').split(':');
         options.onContested(`${dev}:${bucket}`);
       }
-      if (isUnrepaired(found)) options.onUnrepaired(found, pass);
+      if (UNREPAIRED.has(found.error)) options.onUnrepaired(found, pass);
       else if (reporter.found(found, pass === undefined ? {} : { pass }) === 'fix') wanted.add(found.error);
     },
   });
