@@ -20,7 +20,7 @@ import {
 import { beforeAll, describe, expect, test } from 'vitest';
 import { writerOn } from '../support/commits.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
-import { isLong, sized } from '../support/long.ts';
+import { isSoak, sized } from '../support/long.ts';
 import { formattedImage, MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText, PowerCuts } from '../support/power-cuts.ts';
@@ -41,7 +41,9 @@ const WITHOUT_MEMBER = [
 ];
 
 /** How many members there are. */
-const COUNTS = isLong ? [2, 3] : [2 + (seed % 2)];
+const COUNTS = isSoak ? [2, 3] : [2 + (seed % 2)];
+/** Of so many cuts one is tried: all of them take a quarter of an hour. */
+const ONE_OF = sized(60, 15, 1);
 
 function filled(count: number) {
   const random = randomFrom(seed);
@@ -79,7 +81,7 @@ describe(`power cuts (seed ${seed})`, () => {
     const expected = model.text();
     let tried = 0;
     for (const cut of cuts.points(random, sized(1, 2, 4))) {
-      if (!isLong && random.below(60) !== 0) continue;
+      if (random.below(ONE_OF) !== 0) continue;
       tried++;
       const left = cuts.after(cut);
       const { writer } = writerOn(left, undefined, seed + 1);
@@ -91,7 +93,7 @@ describe(`power cuts (seed ${seed})`, () => {
       expect(treeText(writer.filesystem, TOP), cutText(cut)).toEqual(expected);
     }
     console.info(`emptied: ${cuts.count} events, ${tried} cuts`);
-    expect(tried).toBeGreaterThan(3);
+    expect(tried).toBeGreaterThan(0);
   });
 
   test.each(COUNTS)('a member of %d that leaves', { timeout: patient(300_000) }, count => {
@@ -103,7 +105,7 @@ describe(`power cuts (seed ${seed})`, () => {
     const seen = { member: 0, between: 0, gone: 0 };
     for (const cut of cuts.points(random, sized(1, 2, 4))) {
       const isLate = cut.events > cuts.count - 25;
-      if (!isLong && !isLate && random.below(80) !== 0) continue;
+      if (!isLate && random.below(ONE_OF) !== 0) continue;
       const left = membersOf(cuts.after(cut));
       const { writer } = writerOn(left, undefined, seed + 1);
       const { filesystem } = writer;

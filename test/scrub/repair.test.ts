@@ -65,8 +65,8 @@ describe(`copies damaged at random (seed ${seed})`, () => {
       }
       const expected = model.text();
       const before = openOn(devices, key);
-      const bad = chooseCopies([...dataCopies(before), ...nodeCopies(before)], random, 30);
-      expect(bad.length).toBeGreaterThan(10);
+      // What the model has drawn may have little data; nodes there always are.
+      const bad = [...chooseCopies(dataCopies(before), random, 30), ...chooseCopies(nodeCopies(before), random, 60)];
       expect(bad.some(({ isNode }) => isNode)).toBe(true);
       for (const copy of bad) spoil(devices, copy, random);
 

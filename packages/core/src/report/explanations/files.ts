@@ -388,13 +388,13 @@ export const fileErrors = {
   key_type_error: { repair: 'None: that is what such a key is for.', lost: 'What was lost before.' },
   extent_poisoned: { repair: 'None: that is what the mark is for.', lost: 'What was lost before.' },
   data_read_ptr_stale_dirty: {
-    repair: 'fsck repairs it as stale_dirty_ptr.',
+    repair: '`fsck` repairs it as stale_dirty_ptr.',
     lost: 'The data, without another copy.',
   },
   data_read_no_encryption_key: { repair: 'None: without a key it cannot be read.', lost: 'That data.' },
   data_read_csum_err: {
     means: 'The checksum of a copy of data is wrong.',
-    repair: 'scrub puts a good copy in its place, and names the files that have none; fsck does not check data.',
+    repair: '`scrub` puts a good copy in its place, and names the files that have none; fsck does not check data.',
     lost: 'The data, without a good copy.',
   },
   data_decompress_err_gzip: {

@@ -58,7 +58,7 @@ export const superblockErrors = {
     lost: 'Nothing, while one copy is whole.',
   },
   superblock_copy_differs: {
-    repair: 'scrub reports it and writes all copies again from the newest one; so does every commit.',
+    repair: '`scrub` reports it and writes all copies again from the newest one; so does every commit.',
     lost: 'Nothing.',
   },
   invalid_sb_layout: {
