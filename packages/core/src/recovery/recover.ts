@@ -27,7 +27,7 @@ import type { Key } from '../ondisk/bkey.ts';
 import { bposText } from '../ondisk/bpos.ts';
 import { btreeNodeMagic } from '../ondisk/btree-node.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
-import type { FaultName } from '../ondisk/faults.ts';
+import { type FaultName, faultOf } from '../ondisk/faults.ts';
 import type { JsetEntry } from '../ondisk/jset-entries.ts';
 import { jsetEntryTypes } from '../ondisk/jset-entry-types.ts';
 import type { PassName } from '../ondisk/passes.ts';
@@ -36,7 +36,7 @@ import { memberAt } from '../ondisk/sb-fields/members.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { type Finding, findingOf } from '../report/finding.ts';
-import type { Reporter } from '../report/reporter.ts';
+import type { Proposal, Reporter } from '../report/reporter.ts';
 import { keyContext } from '../superblock/key-context.ts';
 import { withCheckRequired } from '../superblock/require-check.ts';
 import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
@@ -230,19 +230,27 @@ class Recovery {
     return true;
   }
 
-  /** Superblocks and the journal: any commit repairs them. */
+  /**
+   * Superblocks and the journal: any commit repairs them. So there is none where one of these is to stay that costs something: what lies
+   * behind a hole in the journal would be overwritten, and nothing would say any more that it was there.
+   */
   #reportOpening(): void {
     const { set, replay } = this.#filesystem;
+    let isAgreed = true;
+    const found = (one: Finding, proposal?: Proposal) => {
+      if (this.#reporter.found(one, proposal) === 'ignore' && !faultOf(one.error).safe) isAgreed = false;
+    };
     for (const { device, reading } of set.members) {
       for (const { error, message, sector } of reading.failures)
         this.#reporter.found(findingOf({ error, detail: message }, { device: device.name, sector }));
       for (const problem of reading.problems)
-        if (!this.#isCorrected(problem.detail)) this.#reporter.found(findingOf(problem, problem.where));
+        if (!this.#isCorrected(problem.detail)) found(findingOf(problem, problem.where));
     }
     for (const problem of [...replay.problems, ...unmarkedEntries(this.#filesystem)])
-      this.#reporter.found(problem, { pass: 'journal_replay' });
-    if (replay.from === 'clean') this.#compareRoots();
-    else for (const lost of entriesAfterHoles(this.#filesystem)) this.#reporter.found(lost, { pass: 'journal_replay' });
+      found(problem, { pass: 'journal_replay' });
+    if (replay.from === 'clean') isAgreed = this.#compareRoots(found) && isAgreed;
+    else for (const lost of entriesAfterHoles(this.#filesystem)) found(lost, { pass: 'journal_replay' });
+    if (!isAgreed) this.#reporter.leaveRest();
     for (const [id, { key }] of replay.roots) {
       if (btrees.byId(id) !== undefined || key === undefined) continue;
       // A btree of a later version would be named there too.
@@ -256,15 +264,15 @@ class Recovery {
     return (this.#options.corrected ?? []).some(one => one.detail === detail);
   }
 
-  /** A clean filesystem's newest journal entry has the roots that its superblock has. */
-  #compareRoots(): void {
+  /** A clean filesystem's newest journal entry has the roots that its superblock has. @returns whether what it found is to be repaired */
+  #compareRoots(found: (one: Finding, proposal: Proposal) => void): boolean {
     const { set, sb, key, replay } = this.#filesystem;
     const isStripped = isAllocInfoStripped(sb);
     const journal = readJournal(set, key);
-    for (const newer of entriesAfterClean(this.#filesystem, journal))
-      this.#reporter.found(newer, { pass: 'journal_replay' });
+    for (const newer of entriesAfterClean(this.#filesystem, journal)) found(newer, { pass: 'journal_replay' });
     const newest = journal.entries.find(({ seq, checksumGood }) => seq === replay.lastSeq && checksumGood);
-    if (newest === undefined) return;
+    if (newest === undefined) return true;
+    let isAgreed = true;
     for (const root of rootsOf(journal.read(newest).entries, sb, newest.seq)) {
       if (isStripped && derivedIds.has(root.btree)) continue;
       const known = replay.roots.get(root.btree);
@@ -273,8 +281,10 @@ class Recovery {
       const detail = `the superblock has ${known === undefined ? 'no root' : 'another root'} of ${name} than journal entry ${newest.seq}`;
       const mismatch = findingOf({ error: 'sb_clean_btree_root_mismatch', detail }, { btree: name, field: 'clean' });
       const isBetter = known?.key === undefined || surveyBtree(this.#filesystem, root.btree).gaps.length > 0;
-      if (this.#areAgreed([mismatch]) && isBetter) this.#writer.replaceRoot(root.btree, root);
+      if (!this.#areAgreed([mismatch])) isAgreed = false;
+      else if (isBetter) this.#writer.replaceRoot(root.btree, root);
     }
+    return isAgreed;
   }
 
   /** @returns whether btrees were built of which the derived ones do not know */

@@ -120,9 +120,9 @@ export class Reporter {
     return this.#stopped;
   }
 
-  /** Nothing is repaired from now on: too much of the filesystem is not there to be judged. */
+  /** Nothing is repaired from now on: too much of the filesystem is not there to be judged. What was agreed before does not count either. */
   leaveRest(): void {
-    this.#stopped ??= 'unknown';
+    if (this.#stopped !== 'quit') this.#stopped = 'unknown';
   }
 
   /** @returns whether it is to be repaired */
