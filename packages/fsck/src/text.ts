@@ -55,7 +55,7 @@ export function* summaryLines(summary: Summary): Generator<string> {
   for (const { error } of groups) yield* explanationLines(error, summary.explanationOf);
   const name = members.join(', ');
   if (report === undefined) yield `${name}: clean, not checked (--force checks it)`;
-  else if (found === 0) yield `${name}: ${report.isReplay ? replayed(report) : 'clean'}`;
+  else if (found === 0) yield `${name}: ${report.isReplay ? replayed(report, mode) : 'clean'}`;
   else if (mode === 'look') yield `${name}: ${countText(found)} found, nothing was changed${hint(summary)}`;
   else yield `${name}: ${countText(found)} found, ${fixed} fixed, ${left} left`;
   if (summary.plan !== undefined) yield `the plan is in ${summary.plan}`;
@@ -90,8 +90,9 @@ function hint({ isCancelled, isUnasked }: Summary): string {
   return isUnasked ? ' (-y repairs)' : '';
 }
 
-const replayed = ({ seq }: RecoverReport): string =>
-  seq === undefined
+/** A run that only looks commits as well, to what is in memory. */
+const replayed = ({ seq }: RecoverReport, mode: Mode): string =>
+  seq === undefined || mode === 'look'
     ? 'nothing is wrong; it was not unmounted, and its journal has to be replayed'
     : 'nothing is wrong; its journal was replayed';
 
@@ -118,7 +119,7 @@ export function summaryJson(summary: Summary): object {
       ...(explained(error, summary.explanationOf) ?? {}),
     })),
     replayed_journal: report?.isReplay ?? false,
-    journal_seq: report?.seq ?? null,
+    journal_seq: mode === 'look' ? null : (report?.seq ?? null),
     remaining: Object.fromEntries(report?.remaining ?? []),
     exit_code: exitCode,
   };
