@@ -13,6 +13,7 @@ import {
   type Decided,
   decidedJson,
   type ExplanationOf,
+  type FindingGroup,
   loadExplanations,
   type Policy,
   type RecoverReport,
@@ -223,10 +224,19 @@ interface Request extends Pick<RunOptions, 'reconstructAlloc' | 'giveUpMissing' 
 interface Outcome {
   readonly items: readonly FoundItem[];
   readonly reporter: Reporter;
+  readonly groups: readonly FindingGroup[];
   readonly report: RecoverReport;
   /** Keys that were given up, or would be. */
   readonly dropped: number;
 }
+
+/** Nothing was written: nothing that was found is repaired, and no key is given up. */
+const withoutRepairs = (outcome: Outcome): Outcome => ({
+  ...outcome,
+  items: outcome.items.map(({ kind, decided }) => ({ kind, decided: { ...decided, decision: 'ignore' } })),
+  groups: outcome.groups.map(group => ({ ...group, fixed: 0 })),
+  dropped: 0,
+});
 
 class Check {
   readonly #context: Context;
@@ -289,13 +299,9 @@ class Check {
         if (asked === 'asked') continue;
         if (asked === 'quit' || !questions.isAnyYes) {
           // As it stands: what would have been repaired is not.
-          yield* looked.items.map(({ decided }) => ({
-            kind: 'finding' as const,
-            decided: { ...decided, decision: 'ignore' as const },
-          }));
-          const { reporter } = looked;
-          const counts = { found: reporter.foundCount, fixed: 0, left: reporter.foundCount };
-          yield this.#summary(session, looked, { mode: 'look', counts, isCancelled: asked === 'quit' });
+          const unchanged = withoutRepairs(looked);
+          yield* unchanged.items;
+          yield this.#summary(session, unchanged, { mode: 'look', isCancelled: asked === 'quit' });
           return;
         }
         break;
@@ -323,9 +329,12 @@ class Check {
     const quarantine = given ?? new Quarantine(this.#quarantineName(session));
     try {
       plan?.check(await session.writer(true));
-      const outcome = await this.#once(session, { isDry: false, policy, quarantine });
+      const run = await this.#once(session, { isDry: false, policy, quarantine });
+      // What was agreed is not done where the whole was given up.
+      const isDone = run.report.seq !== undefined;
+      const outcome = isDone ? run : withoutRepairs(run);
       yield* outcome.items;
-      yield this.#summary(session, outcome, { quarantine });
+      yield this.#summary(session, outcome, isDone ? { quarantine } : {});
     } finally {
       quarantine.close();
     }
@@ -364,15 +373,17 @@ class Check {
       onCommit: () => quarantine?.keep(),
     });
     progress.end();
-    return { items, reporter, report, dropped };
+    return { items, reporter, groups: reporter.groups(), report, dropped };
   }
 
   #summary(session: Session, outcome: Outcome | undefined, facts: SummaryFacts): Summary {
     const { isUnasked, isExplained, explanationOf } = this.#request;
     const mode = facts.mode ?? this.#request.mode;
     const { reporter, report } = outcome ?? {};
-    const { foundCount: found = 0, fixedCount: fixed = 0, leftCount: left = 0 } = reporter ?? {};
-    const counts = facts.counts ?? { found, fixed, left };
+    const groups = outcome?.groups ?? [];
+    const found = groups.reduce((sum, one) => sum + one.found, 0);
+    const fixed = groups.reduce((sum, one) => sum + one.fixed, 0);
+    const counts = { found, fixed, left: found - fixed };
     const isWrong = mode !== 'look' && (report?.remaining.size ?? 0) > 0;
     const isLeft = counts.left > 0 || isWrong || reporter?.stopped !== undefined;
     const isCancelled = facts.isCancelled ?? false;
@@ -381,7 +392,7 @@ class Check {
       uuid: session.superblock.user_uuid,
       members: session.names,
       mode,
-      groups: reporter?.groups() ?? [],
+      groups,
       explanationOf: isExplained ? explanationOf : undefined,
       ...counts,
       dropped: outcome?.dropped ?? 0,
@@ -411,7 +422,6 @@ interface OnceOptions {
 
 interface SummaryFacts {
   readonly mode?: Mode;
-  readonly counts?: { readonly found: number; readonly fixed: number; readonly left: number };
   readonly isCancelled?: boolean;
   readonly plan?: string | undefined;
   readonly quarantine?: Quarantine | undefined;
