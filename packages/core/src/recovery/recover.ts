@@ -27,6 +27,7 @@ import type { Key } from '../ondisk/bkey.ts';
 import { bposText } from '../ondisk/bpos.ts';
 import { btreeNodeMagic } from '../ondisk/btree-node.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
+import { CorruptError, DeviceError } from '../ondisk/errors.ts';
 import { type FaultName, faultOf } from '../ondisk/faults.ts';
 import type { JsetEntry } from '../ondisk/jset-entries.ts';
 import { jsetEntryTypes } from '../ondisk/jset-entry-types.ts';
@@ -132,6 +133,11 @@ class Recovery {
     return this.#writer.filesystem;
   }
 
+  /** Everything was looked at, and nothing is left. */
+  get #isWhole(): boolean {
+    return this.#reporter.leftCount === 0 && this.#options.isWanted === undefined;
+  }
+
   run(): RecoverReport {
     const writer = this.#writer;
     const { replay } = this.#filesystem;
@@ -166,23 +172,37 @@ class Recovery {
     for (const { found, pass } of this.#unrepaired)
       this.#reporter.found(found, { isRepairable: false, ...(pass === undefined ? {} : { pass }) });
     // What a mount was asked to look at was looked at.
-    const isSettled = this.#reporter.leftCount === 0 && isCheckPending(this.#filesystem.sb);
+    const isSettled = this.#isWhole && isCheckPending(this.#filesystem.sb);
     if (this.#reporter.repairCount === 0 && !isReplay && !isSettled)
       return { seq: undefined, isReplay, rounds, remaining: new Map() };
     if (this.#reporter.stopped === 'quit' || this.#reporter.stopped === 'unknown') {
       writer.dropStaged();
       return { seq: undefined, isReplay, rounds, remaining: new Map() };
     }
-    const isWhole = this.#reporter.leftCount === 0;
-    const change = beginChange(writer, { after: 'staged', usesReserve: true, onDamage: () => {} });
-    const needed = editFor(change.triggers.needs);
-    this.#options.onCommit?.();
-    const { seq } = change.commit({
-      superblock: sb => this.#counted(this.#edits.reduce((edited, edit) => edit(edited), needed(sb))),
-      superblockAfter: sb => (isWhole ? withoutErrors(sb) : this.#unrepaired.length > 0 ? withCheckRequired(sb) : sb),
-    });
+    const seq = this.#commit();
+    if (seq === undefined) return { seq, isReplay, rounds, remaining: new Map() };
     const remaining = checkInvariants(writer.filesystem).counts;
     return { seq, isReplay, rounds, remaining };
+  }
+
+  /** @returns undefined where something that was to stay as it is stands in the way of the journal's keys: nothing has changed then */
+  #commit(): number | undefined {
+    const writer = this.#writer;
+    const isWhole = this.#isWhole;
+    try {
+      const change = beginChange(writer, { after: 'staged', usesReserve: true, onDamage: () => {} });
+      const needed = editFor(change.triggers.needs);
+      this.#options.onCommit?.();
+      return change.commit({
+        superblock: sb => this.#counted(this.#edits.reduce((edited, edit) => edit(edited), needed(sb))),
+        superblockAfter: sb => (isWhole ? withoutErrors(sb) : this.#unrepaired.length > 0 ? withCheckRequired(sb) : sb),
+      }).seq;
+    } catch (thrown) {
+      const isInTheWay = thrown instanceof CorruptError || thrown instanceof DeviceError;
+      if (!isInTheWay || this.#unreadable.size === 0 || writer.isUnfinished) throw thrown;
+      writer.dropStaged();
+      return undefined;
+    }
   }
 
   #counted(sb: Superblock): Superblock {
