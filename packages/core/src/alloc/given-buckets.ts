@@ -75,11 +75,14 @@ export class GivenBuckets implements NodeAllocator {
 
   /**
    * Room for data in one piece, on this device or, where it has none, on another one.
+   * @param taken devices that have another copy of it: no key has two pointers to one device
    * @returns undefined when it is more than any bucket holds
    * @throws NoSpaceError
    */
-  allocateData(dev: number, sectors: number): ExtentPtr | undefined {
-    const able = this.#sources.filter(source => source.takesData && source.bucketSizeSectors >= sectors);
+  allocateData(dev: number, sectors: number, taken: readonly number[] = []): ExtentPtr | undefined {
+    const able = this.#sources.filter(
+      source => source.takesData && source.bucketSizeSectors >= sectors && !taken.includes(source.dev),
+    );
     if (able.length === 0) return undefined;
     for (const source of able.toSorted((a, b) => Number(b.dev === dev) - Number(a.dev === dev))) {
       let { data } = source;

@@ -222,7 +222,10 @@ class Settling {
   }
 
   /** The same bytes elsewhere. @returns undefined where they cannot be read, or are more than a bucket holds */
-  #copied({ ptr, start, end }: Claim): ExtentPtr | undefined {
+  #copied({ btree, key, ptr, start, end }: Claim): ExtentPtr | undefined {
+    const { pointers } = spacePointers(entryBytesOf(this.#current(btree, key)), key.k.size);
+    const others = pointers.filter(other => other.dev !== ptr.dev || other.offset !== ptr.offset);
+    const taken = others.flatMap(({ dev, cached }) => (cached ? [] : [dev]));
     const device = this.#writer.filesystem.device(ptr.dev);
     const bytes = new Uint8Array(sectorsToBytes(end - start));
     try {
@@ -231,19 +234,24 @@ class Settling {
       if (thrown instanceof DeviceError) return undefined;
       throw thrown;
     }
-    const to = this.#allocator().allocateData(ptr.dev, end - start);
+    const to = this.#allocator().allocateData(ptr.dev, end - start, taken);
     if (to === undefined) return undefined;
     this.#writer.filesystem.device(to.dev)?.write(sectorsToBytes(to.offset), bytes);
     return { ...ptr, dev: to.dev, offset: to.offset + ptr.offset - start, gen: to.gen };
   }
 
+  /** A key with what was changed of it before. */
+  #current(btree: number, key: Key): Key {
+    return this.#changed.get(idOf(btree, key))?.key ?? key;
+  }
+
   /** @param moved where its pointer leads from now on; undefined for nowhere */
   #change({ btree, key, ptr }: Claim, moved: ExtentPtr | undefined): void {
-    const id = `${btree}:${key.k.p.join()}`;
-    const current = this.#changed.get(id)?.key ?? key;
+    const id = idOf(btree, key);
     const left = withPointers(
-      current,
-      other => (isSame(other, ptr) ? moved : other),
+      this.#current(btree, key),
+      // No key has two pointers to one device, and a cached copy is one too many.
+      other => (isSame(other, ptr) ? moved : other.cached && other.dev === moved?.dev ? undefined : other),
       // A copy is in no stripe.
       other => !isSame(other, ptr),
     );
@@ -263,6 +271,8 @@ interface Judged {
   readonly claim: Claim;
   readonly verdict: Verdict;
 }
+
+const idOf = (btree: number, { k }: Key): string => `${btree}:${k.p.join()}`;
 
 const isSame = (a: ExtentPtr, b: ExtentPtr): boolean =>
   a.dev === b.dev && a.offset === b.offset && a.gen === b.gen && a.cached === b.cached;

@@ -242,12 +242,14 @@ export function leaveStripes(writer: FilesystemWriter, gone: Missing, given: () 
       const moved = new Map<string, ExtentPtr>();
       for (const pointer of pointers) {
         if (!gone.has(pointer.ptr.dev)) continue;
-        const to = rebuilt(filesystem, reader, allocator, { name, pos: key.k.p, pointer });
+        const taken = [...pointers.flatMap(({ ptr }) => (ptr.cached ? [] : [ptr.dev])), ...devicesOf(moved)];
+        const to = rebuilt(filesystem, reader, allocator, { name, pos: key.k.p, pointer, taken });
         if (to !== undefined) moved.set(placeOf(pointer.ptr), to);
       }
       const left = withPointers(
         key,
-        ptr => moved.get(placeOf(ptr)) ?? ptr,
+        // No key has two pointers to one device, and a cached copy is one too many.
+        ptr => moved.get(placeOf(ptr)) ?? (ptr.cached && devicesOf(moved).includes(ptr.dev) ? undefined : ptr),
         () => false,
       );
       changed.push({ btree, key: { k: { ...left.k, p: left.k.p.slice() }, value: left.value } });
@@ -257,14 +259,25 @@ export function leaveStripes(writer: FilesystemWriter, gone: Missing, given: () 
   stageRaw(writer, allocator, changed);
 }
 
+const devicesOf = (places: ReadonlyMap<string, ExtentPtr>): readonly number[] =>
+  [...places.values()].map(({ dev }) => dev);
+
 const placeOf = ({ dev, offset }: ExtentPtr): string => `${dev}:${offset}`;
+
+interface Rebuilding {
+  readonly name: string;
+  readonly pos: Bpos;
+  readonly pointer: Pointer;
+  /** Devices that have a copy. */
+  readonly taken: readonly number[];
+}
 
 /** A block of a stripe as the others give it, where it is from now on. @returns undefined where they are not enough */
 function rebuilt(
   filesystem: Filesystem,
   reader: StripeReader,
   allocator: GivenBuckets,
-  { name, pos, pointer }: { readonly name: string; readonly pos: Bpos; readonly pointer: Pointer },
+  { name, pos, pointer, taken }: Rebuilding,
 ): ExtentPtr | undefined {
   const { ptr, crc, stripe: stripePtr } = pointer;
   if (stripePtr === undefined || ptr.cached || ptr.unwritten) return undefined;
@@ -278,7 +291,7 @@ function rebuilt(
     throw thrown;
   }
   const [first = 0] = filesystem.set.members.map(({ sb }) => sb.dev_idx);
-  const to = allocator.allocateData(first, sectors);
+  const to = allocator.allocateData(first, sectors, taken);
   if (to === undefined) return undefined;
   filesystem.device(to.dev)?.write(sectorsToBytes(to.offset), bytes);
   return to;
