@@ -145,7 +145,7 @@ class Recovery {
     if (replay.from === 'uninitialized') return { seq: undefined, isReplay: false, rounds: 0, remaining: new Map() };
     // All that is read stands on it.
     const { corrected = [] } = this.#options;
-    if (corrected.map(one => this.#reporter.found(one)).includes('ignore')) this.#reporter.leaveRest();
+    if (!this.#reporter.foundTogether(() => corrected)) this.#reporter.leaveRest();
     this.#settleMissing();
     if (!this.#settleJournal()) return { seq: undefined, isReplay, rounds: 0, remaining: new Map() };
     this.#reportOpening();
@@ -216,10 +216,8 @@ class Recovery {
     if (set.missing.length === 0) return;
     const missing = new Set(set.missing);
     if (this.#options.giveUpMissing === true) {
-      let isAgreed = true;
-      for (const loss of lossWith(this.#filesystem, missing))
-        if (this.#reporter.found(loss, { pass: 'check_topology' }) === 'ignore') isAgreed = false;
-      if (isAgreed) {
+      const losses = () => lossWith(this.#filesystem, missing);
+      if (this.#reporter.foundTogether(losses, { pass: 'check_topology' })) {
         this.#gone = missing;
         this.#writer.correctMembers(withoutMembers(set, missing));
         return;
@@ -244,8 +242,7 @@ class Recovery {
     if (contested === undefined) return true;
     const { findings, corrected } = contested;
     const proposal = { isRepairable: corrected !== undefined, after: 'the buckets that the alloc keys give to it' };
-    const isAgreed = findings.map(one => this.#reporter.found(one, proposal)).every(decision => decision === 'fix');
-    if (!isAgreed || corrected === undefined) return false;
+    if (!this.#reporter.foundTogether(() => findings, proposal) || corrected === undefined) return false;
     this.#writer.correctMembers(corrected);
     return true;
   }
@@ -362,10 +359,7 @@ class Recovery {
   }
 
   #areAgreed(findings: readonly Finding[]): boolean {
-    let isAgreed = true;
-    for (const one of findings)
-      if (this.#reporter.found(one, { pass: 'check_topology' }) === 'ignore') isAgreed = false;
-    return isAgreed;
+    return this.#reporter.foundTogether(() => findings, { pass: 'check_topology' });
   }
 
   #scan(): readonly FoundNode[] {

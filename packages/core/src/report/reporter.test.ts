@@ -72,6 +72,22 @@ describe('policies', () => {
   });
 });
 
+describe('findings with one repair', () => {
+  test('one that is to stay keeps the others, and none of them is said to be repaired', () => {
+    const { report, reported } = reporter({ kind: 'preen' });
+    expect(report.foundTogether(() => [count(), lost(), cached()])).toBe(false);
+    expect(reported.map(({ decision }) => decision)).toEqual(['ignore', 'ignore', 'ignore']);
+    expect(report).toMatchObject({ foundCount: 3, fixedCount: 0, repairCount: 0, stopped: 'unsafe' });
+  });
+
+  test('all are repaired where all are to be', () => {
+    const { report } = reporter({ kind: 'yes' });
+    expect(report.foundTogether(() => [count(), lost()])).toBe(true);
+    expect(report).toMatchObject({ foundCount: 2, fixedCount: 2, repairCount: 2 });
+    expect(report.foundTogether(() => [])).toBe(true);
+  });
+});
+
 describe('asking', () => {
   test('each finding by itself', () => {
     const { policy, questions } = asked('yes', 'no', 'yes');

@@ -127,28 +127,44 @@ export class Reporter {
 
   /** @returns whether it is to be repaired */
   found(finding: Finding, proposal: Proposal = {}): Decision {
+    const reported = this.#reported(finding, proposal);
+    return this.#note(reported, proposal, this.#decisionOn(reported, proposal));
+  }
+
+  /**
+   * Findings that have one repair, which is made when all of them are to be repaired.
+   * @param list called twice
+   * @returns whether it is
+   */
+  foundTogether(list: () => Iterable<Finding>, proposal: Proposal = {}): boolean {
+    let isAgreed = true;
+    for (const one of list())
+      if (this.#decisionOn(this.#reported(one, proposal), proposal) === 'ignore') isAgreed = false;
+    for (const one of list()) this.#note(this.#reported(one, proposal), proposal, isAgreed ? 'fix' : 'ignore');
+    return isAgreed;
+  }
+
+  #reported(finding: Finding, { pass = this.pass, safe, before, after }: Proposal): Reported {
     const fault = faultOf(finding.error);
-    const reported: Reported = {
-      finding,
-      id: fault.id,
-      severity: fault.severity,
-      safe: proposal.safe ?? fault.safe,
-      pass: proposal.pass ?? this.pass,
-      before: proposal.before,
-      after: proposal.after,
-    };
-    const isRepairable = proposal.isRepairable ?? true;
-    if (isRepairable && this.#options.silent?.has(finding.error) === true && this.#options.policy.kind !== 'no') {
-      if (this.#stopped !== undefined) return 'ignore';
-      this.#repairs++;
-      return 'fix';
-    }
-    const decision = isRepairable ? this.#decide(reported) : this.#leave(reported);
+    return { finding, id: fault.id, severity: fault.severity, safe: safe ?? fault.safe, pass, before, after };
+  }
+
+  #decisionOn(reported: Reported, proposal: Proposal): Decision {
+    if (this.#isSilent(reported, proposal)) return this.#stopped === undefined ? 'fix' : 'ignore';
+    return (proposal.isRepairable ?? true) ? this.#decide(reported) : this.#leave(reported);
+  }
+
+  #note(reported: Reported, proposal: Proposal, decision: Decision): Decision {
     if (decision === 'fix') this.#repairs++;
-    else if (this.#isKnown(finding)) return decision;
+    if (this.#isSilent(reported, proposal) || (decision === 'ignore' && this.#isKnown(reported.finding)))
+      return decision;
     const isPlan = this.#options.policy.kind === 'plan';
     this.#count(reported, isPlan ? 'ignore' : decision);
     return decision;
+  }
+
+  #isSilent({ finding }: Reported, { isRepairable = true }: Proposal): boolean {
+    return isRepairable && this.#options.silent?.has(finding.error) === true && this.#options.policy.kind !== 'no';
   }
 
   /** Whether it was left before. */
