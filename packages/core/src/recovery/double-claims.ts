@@ -19,7 +19,7 @@ import { DataReader } from '../data/extent-read.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { bposText, compareBpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
-import { CorruptError, DeviceError, type Location } from '../ondisk/errors.ts';
+import { CorruptError, DeviceError, IncompatibleError, type Location } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import { findingOf } from '../report/finding.ts';
 import type { Reporter } from '../report/reporter.ts';
@@ -188,6 +188,8 @@ class Settling {
       return 'good';
     } catch (thrown) {
       if (thrown instanceof CorruptError || thrown instanceof DeviceError) return 'bad';
+      // Its checksum is right: it is compressed in a way that is not known here.
+      if (thrown instanceof IncompatibleError) return 'good';
       throw thrown;
     }
   }

@@ -31,7 +31,7 @@ export const checkSubvolumeStructure: Pass = {
       const end = wayUp(table, id);
       if (end === 'root') continue;
       if (end.kind === 'loop') for (const one of end.subvolumes) judged.add(one);
-      const which = end.kind === 'loop' ? Math.min(...end.subvolumes) : id;
+      const which = end.kind === 'loop' ? end.subvolumes.reduce((least, one) => Math.min(least, one)) : id;
       const where = { btree: 'subvolumes', pos: `0:${which}:0` };
       const found =
         end.kind === 'loop'

@@ -51,8 +51,8 @@ export function lostFamilies(context: PassContext, keys: SnapshotKeys, lost: Rea
   }
   const homes = new Set([...keys.subvolumes.values()].map(one => one.snapshot));
   return families.all().filter(family => {
-    const ids = [...family];
-    const isNear = Math.max(...ids) - Math.min(...ids) <= GAP_MAX;
+    const ids = [...family].sort((a, b) => a - b);
+    const isNear = ids.at(-1)! - ids[0]! <= GAP_MAX;
     return ids.length > 1 && isNear && ids.every(id => lost.has(id)) && ids.some(id => homes.has(id));
   });
 }
@@ -66,8 +66,9 @@ class Families {
   readonly #families = new Map<number, Set<number>>();
 
   join(a: number, b: number): void {
-    const one = this.#of(a);
-    const other = this.#of(b);
+    const families = [this.#of(a), this.#of(b)] as const;
+    // The smaller one moves: each id does so a few times at the most.
+    const [one, other] = families[0].size < families[1].size ? [families[1], families[0]] : families;
     if (one === other) return;
     for (const id of other) {
       one.add(id);
@@ -98,6 +99,8 @@ class TreePlan {
   readonly #owners = new Map<number, number>();
   readonly #parents = new Map<number, number>();
   readonly #taken: Set<number>;
+  /** The subvolume that the tree began with. */
+  #first = 0;
 
   constructor(context: PassContext, keys: SnapshotKeys, family: Family) {
     this.#context = context;
@@ -137,13 +140,17 @@ class TreePlan {
     const { rows } = inodeIndex(this.#context);
     const { snapshot, subvolume } = rows.columns;
     for (let row = 0; row < rows.count; row++) this.#own(snapshot[row]!, subvolume[row]!);
+    this.#first = this.#founder(this.#homes.keys());
     for (const id of this.#ids) {
       const sibling = this.#owners.get(id + 1);
       // The first node of a snapshot: in the other child the subvolume went on that it was made of.
       if (sibling !== undefined && this.#lineage(sibling)[0] === id + 1)
         this.#own(id, this.#keys.subvolumes.get(sibling)?.creation_parent ?? 0);
-      this.#own(id, this.#founder());
-      for (const subvol of this.#homes.keys()) this.#own(id, subvol);
+      this.#own(id, this.#first);
+      for (const subvol of this.#homes.keys()) {
+        if (this.#owners.has(id)) break;
+        this.#own(id, subvol);
+      }
     }
   }
 
@@ -159,7 +166,7 @@ class TreePlan {
   }
 
   /** Of some subvolumes the one that the others were made from. */
-  #founder(among: Iterable<number> = this.#homes.keys()): number {
+  #founder(among: Iterable<number>): number {
     const oldest = [...among].sort((a, b) => a - b);
     const original = oldest.find(id => ((this.#keys.subvolumes.get(id)?.flags ?? 0) & IS_SNAPSHOT) === 0);
     return original ?? oldest[0] ?? 0;
@@ -182,7 +189,7 @@ class TreePlan {
   #birthplace(subvol: number, first: number): number | undefined {
     const from = this.#keys.subvolumes.get(subvol)?.creation_parent ?? 0;
     const isAbove = (id: number) => id > first;
-    return this.#lineage(from).findLast(isAbove) ?? this.#lineage(this.#founder()).findLast(isAbove);
+    return this.#lineage(from).findLast(isAbove) ?? this.#lineage(this.#first).findLast(isAbove);
   }
 
   /** A subvolume does not live in a node that has children. */

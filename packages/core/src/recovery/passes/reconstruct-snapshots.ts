@@ -16,6 +16,7 @@ import { bposText } from '../../ondisk/bpos.ts';
 import type { BtreeName } from '../../ondisk/btrees.ts';
 import { FILE_TYPE_DIR } from '../../ondisk/inode-tables.ts';
 import { ROOT_INODE } from '../../ondisk/inode-unpack.ts';
+import type { Subvolume } from '../../ondisk/keys/subvolume.ts';
 import { finding } from '../../report/finding.ts';
 import { ROOT_SUBVOLUME } from '../../snapshots/snapshot-table.ts';
 import { atSnapshot } from '../../snapshots/visible.ts';
@@ -76,9 +77,14 @@ function bringHome(context: PassContext, keys: SnapshotKeys): void {
 function dropTwins(context: PassContext, keys: SnapshotKeys): void {
   const { rows, table } = inodeIndex(context);
   // Its node may be lost.
-  for (const id of new Set([...keys.subvolumes.values()].map(({ snapshot }) => snapshot))) {
+  const bySnapshot = new Map<number, [number, Subvolume][]>();
+  for (const [id, value] of keys.subvolumes) {
+    const living = bySnapshot.get(value.snapshot);
+    if (living === undefined) bySnapshot.set(value.snapshot, [[id, value]]);
+    else living.push([id, value]);
+  }
+  for (const [id, living] of bySnapshot) {
     const owner = keys.nodes.get(id)?.subvol;
-    const living = [...keys.subvolumes].filter(([, { snapshot }]) => snapshot === id);
     if (living.length < 2) continue;
     const named = living.find(([, { inode }]) => {
       const row = rows.seenFrom(inode, id, table);
@@ -198,7 +204,8 @@ function reconstructNodes(context: PassContext, keys: SnapshotKeys, lost: readon
   if (agreed.size > 1) for (const family of lostFamilies(context, keys, agreed)) rebuildTree(context, keys, family);
   for (const id of agreed) {
     if (keys.nodes.has(id)) continue;
-    const lowest = Math.min(0xffff_ffff, ...keys.nodes.keys());
+    let lowest = 0xffff_ffff;
+    for (const other of keys.nodes.keys()) lowest = Math.min(lowest, other);
     makeNode(context, keys, id);
     if (id < lowest - GAP_MAX) rename(context, keys, id, lowest - 1);
   }
@@ -301,7 +308,9 @@ function makeNode(context: PassContext, keys: SnapshotKeys, id: number): void {
 /** A subvolume that shows what is in a snapshot, by the names that it then gets in lost+found. */
 export function makeHome(context: PassContext, keys: SnapshotKeys, snapshot: number): number {
   const files = new FileRepairs(context);
-  const id = Math.max(ROOT_SUBVOLUME, ...keys.subvolumes.keys()) + 1;
+  let last = ROOT_SUBVOLUME;
+  for (const other of keys.subvolumes.keys()) last = Math.max(last, other);
+  const id = last + 1;
   const inode = files.newInum();
   keys.writeSubvolume(id, newSubvolume({ snapshot, inode, fs_path_parent: ROOT_SUBVOLUME }));
   const root = { bi_mode: (FILE_TYPE_DIR << 12) | 0o700, bi_subvol: id, bi_parent_subvol: ROOT_SUBVOLUME };
@@ -330,7 +339,7 @@ function placeInTree(context: PassContext, keys: SnapshotKeys, id: number): numb
   const places = [...keys.nodes].filter(
     ([other, { tree, subvol, children }]) => other > id && trees.has(tree) && subvol === 0 && children.includes(0),
   );
-  return places.length === 0 ? undefined : Math.min(...places.map(([other]) => other));
+  return places.length === 0 ? undefined : places.reduce((least, [other]) => Math.min(least, other), 0xffff_ffff);
 }
 
 /** Snapshots that have versions of the same inodes. */

@@ -92,7 +92,9 @@ export class SnapshotKeys {
   }
 
   newTreeId(): number {
-    return Math.max(0, ...this.trees.keys()) + 1;
+    let last = 0;
+    for (const id of this.trees.keys()) last = Math.max(last, id);
+    return last + 1;
   }
 
   /** The top of the tree that a node is in, as far as its parents are there. */

@@ -29,7 +29,8 @@ export function straysIn(
   ids: ReadonlySet<number>,
 ): ReadonlyMap<number, readonly Stray[]> {
   const found = new Map<number, Stray[]>();
-  const lost = new Set([...ids].filter(id => isNamed(keys, id)));
+  const named = namedIn(keys);
+  const lost = new Set([...ids].filter(id => named.has(id)));
   if (lost.size === ids.size) return found;
   for (const btree of VERSIONED) {
     for (const { k, value } of keysOf(context, btree)) {
@@ -61,9 +62,13 @@ export function bringBack({ change }: PassContext, strays: readonly Stray[]): vo
   }
 }
 
-const isNamed = ({ nodes, subvolumes }: SnapshotKeys, id: number): boolean =>
-  [...nodes.values()].some(({ parent, children }) => parent === id || children.includes(id)) ||
-  [...subvolumes.values()].some(({ snapshot }) => snapshot === id);
+/** The snapshots that nodes and subvolumes lead to. */
+function namedIn({ nodes, subvolumes }: SnapshotKeys): ReadonlySet<number> {
+  const named = new Set<number>();
+  for (const { parent, children } of nodes.values()) for (const id of [parent, ...children]) named.add(id);
+  for (const { snapshot } of subvolumes.values()) named.add(snapshot);
+  return named;
+}
 
 /** The snapshots that the rest of its inode is in, the oldest first. */
 function snapshotsOf(context: PassContext, keys: SnapshotKeys, btree: BtreeName, key: Key): readonly number[] {
