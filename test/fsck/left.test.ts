@@ -9,7 +9,7 @@ import { run, succeed } from '../support/cli.ts';
 import { damagedDevices, whyNoDamage } from '../support/damage.ts';
 import { withDamaged } from './damaged.ts';
 
-describe.skipIf(whyNoDamage !== undefined)('a dirty filesystem', () => {
+describe.skipIf(whyNoDamage !== undefined)('damaged images', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-left-'));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -24,6 +24,14 @@ describe.skipIf(whyNoDamage !== undefined)('a dirty filesystem', () => {
     const { exitCode, stdout } = await run('fsck', ['-p', path]);
     expect({ exitCode, stdout }).toMatchObject({ exitCode: 4, stdout: expect.stringContaining(' found, 0 fixed, ') });
     expect(readFileSync(path).equals(before)).toBe(true);
+  });
+
+  // By its superblock it is clean, and a kernel refuses it.
+  test.each(['sb-clean-missing', 'member-nbuckets-used'])('%s: -p does not take it for clean', async name => {
+    const [path = ''] = damagedDevices(name, folder);
+    const { exitCode, stdout } = await run('fsck', ['-p', path]);
+    expect(exitCode & 4, stdout).toBe(4);
+    expect(stdout).not.toContain('not looked at');
   });
 
   test('-n does not say that the journal was replayed', async () => {

@@ -30,6 +30,7 @@ import {
   recover,
   type Superblock,
   sbBits,
+  sectionPayload,
   soundJournals,
   soundSections,
   systemRandom,
@@ -112,10 +113,14 @@ export class Session {
     return soundSections(this.#devices.map(openMember)).set.newest.sb;
   }
 
-  /** It was unmounted, and nothing has noted errors since. */
+  /** It was unmounted, nothing has noted errors since, and its superblocks are such that it can be mounted. */
   get isClean(): boolean {
-    const sb = this.superblock;
-    return getBits(sb.flags, sbBits.CLEAN) === 1 && !isCheckPending(sb);
+    const opened = this.#devices.map(openMember);
+    const { set, findings } = soundSections(opened);
+    if (findings.length > 0 || opened.some(({ reading }) => reading.problems.length > 0)) return false;
+    const { sb } = set.newest;
+    const isUnmounted = getBits(sb.flags, sbBits.CLEAN) === 1 && sectionPayload(sb, 'clean') !== undefined;
+    return isUnmounted && !isCheckPending(sb);
   }
 
   /** What is said of members that are missing; undefined when all are there. @throws UsageError when they may not be missing */
