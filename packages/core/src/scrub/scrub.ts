@@ -111,6 +111,9 @@ const KEYS_OF_NODE = 1000;
 /** Some hundred bytes of memory for each, several times. */
 const KEYS_PER_COMMIT = 20_000;
 
+/** How often a batch ends early since there is no room for more. */
+const NEXT_TRIES_MAX = 16;
+
 const STRIPE = keyTypes.idOf('stripe');
 /** With pointers to data. */
 const DATA_BTREES: readonly BtreeName[] = ['extents', 'reflink'];
@@ -356,6 +359,7 @@ class Scrub {
     if (keys.length === 0) return;
     const left = new Map<ScrubbedKey, string>();
     let done = 0;
+    let nextTries = 0;
     const writer = this.#openWriter();
     if (writer !== undefined) {
       try {
@@ -368,12 +372,21 @@ class Scrub {
             for (; at < keys.length && changed < keysMax; at++) {
               const key = keys[at]!;
               const reason = repair.repair(key);
-              if (reason === undefined) changed++;
-              else
-                left.set(
-                  key,
-                  reason === 'no room' ? 'no member has room for another copy' : 'its copies changed meanwhile',
-                );
+              // A batch that was dropped may have said something else of it.
+              left.delete(key);
+              if (reason === undefined) {
+                changed++;
+                continue;
+              }
+              // The bad copies that this batch replaces make room for the next one.
+              if (reason === 'no room' && changed > 0 && nextTries < NEXT_TRIES_MAX) {
+                nextTries++;
+                break;
+              }
+              left.set(
+                key,
+                reason === 'no room' ? 'no member has room for another copy' : 'its copies changed meanwhile',
+              );
             }
             if (changed === 0) return undefined;
             const { clocks } = writer.filesystem.replay;
