@@ -23,6 +23,7 @@ import { type Dirent, type DirentTarget, dirent } from '../../ondisk/keys/dirent
 import { keyTypes } from '../../ondisk/keys/key-types.ts';
 import { type Finding, finding } from '../../report/finding.ts';
 import type { Proposal } from '../../report/reporter.ts';
+import { ROOT_SUBVOLUME } from '../../snapshots/snapshot-table.ts';
 import { visibleKeyAt } from '../../snapshots/visible.ts';
 import type { Pass, PassContext } from '../pass.ts';
 import { FileRepairs, UNLINKED } from './file-repairs.ts';
@@ -311,10 +312,39 @@ class TargetCheck {
     });
   }
 
+  /** The one subvolume whose root directory knows this name. */
+  #knowing(key: Key): number | undefined {
+    const { rows, table } = this.#index;
+    const { dir, dirOffset } = rows.columns;
+    const knowing = table.subvolumes().filter(({ id, rootInode, snapshot }) => {
+      const row = id === ROOT_SUBVOLUME ? undefined : rows.seenFrom(rootInode, snapshot, table);
+      return row !== undefined && dir[row] === bposInode(key.k.p) && dirOffset[row] === bposOffset(key.k.p);
+    });
+    return knowing.length === 1 ? knowing[0]?.id : undefined;
+  }
+
   #checkSubvolumeEntry(key: Key, target: Exclude<DirentTarget, { readonly inum: bigint }>): void {
     const { table } = this.#index;
     if (this.#context.unreadable.has('subvolumes')) return;
     const { child_subvol } = target;
+    if (child_subvol === ROOT_SUBVOLUME) {
+      // What a mount shows has no name: one that leads there leads back to itself.
+      const detail = 'a name for the first subvolume, which is in no other';
+      const found = finding('subvol_loop', this.#place(key, 'subvol_loop'), { detail });
+      const own = this.#knowing(key);
+      const copy = ownCopy(key);
+      if (!this.#isToBeFixed(found, { after: own === undefined ? 'the name goes' : `it is that of subvolume ${own}` }))
+        return;
+      if (own === undefined) {
+        this.#context.drop(DIRENTS, key, 'the name leads to the first subvolume');
+        this.#repairs.add(() => this.#files.removeName(copy));
+      } else {
+        const { parent_subvol } = target;
+        this.#repairs.add(() => this.#files.retarget(copy, FILE_TYPE_SUBVOL, { child_subvol: own, parent_subvol }));
+        this.#subvolumeNames.add(`${bposInode(key.k.p)}:${bposOffset(key.k.p)}:${own}`);
+      }
+      return;
+    }
     const child = table.subvolume(child_subvol);
     if (child === undefined) {
       const where = this.#place(key, 'dirent_to_missing_subvol');

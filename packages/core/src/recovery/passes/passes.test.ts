@@ -382,6 +382,19 @@ const deleteEach = (tx: Transaction, btree: BtreeName): void => {
 /** Subvolume 2 has the snapshot 3. */
 const subvolumeDamages: readonly Damage[] = [
   {
+    what: 'the name of a subvolume leads to the first one',
+    alter: tx => {
+      for (const { k, value } of [...tx.btree('dirents').keys()]) {
+        if (k.type !== keyTypes.idOf('dirent')) continue;
+        const { target, ...rest } = dirent.decode(value);
+        if ('inum' in target || target.child_subvol !== 2) continue;
+        const moved = dirent.encode({ ...rest, target: { ...target, child_subvol: 1 } });
+        tx.store('dirents', makeKey(k.type, k.p.slice(), moved, k));
+      }
+    },
+    finds: { subvol_loop: 1 },
+  },
+  {
     what: 'a subvolume and its snapshot are missing',
     alter: tx => {
       for (const id of [2, 3]) tx.delete('subvolumes', idPos(id));

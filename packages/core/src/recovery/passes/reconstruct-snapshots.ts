@@ -94,15 +94,25 @@ function dropTwins(context: PassContext, keys: SnapshotKeys): void {
     const byRoot = row === undefined ? undefined : rows.columns.subvolume[row];
     const isLiving = (subvol: number | undefined) => living.some(([other]) => other === subvol);
     // A node that was lost has been made anew for any of them: the root directory was there before.
-    const kept = (isLiving(byRoot) ? byRoot : isLiving(owner) ? owner : undefined) ?? living[0]![0];
+    const known = isLiving(byRoot) ? byRoot : isLiving(owner) ? owner : undefined;
+    // The one that a mount shows would only be made anew in the same place, and given up for the same reason.
+    const isRootHere = isLiving(ROOT_SUBVOLUME) && known !== ROOT_SUBVOLUME && isRootHomeless(context, keys);
+    const kept = isRootHere ? ROOT_SUBVOLUME : (known ?? living[0]![0]);
+    let isSettled = true;
     for (const [other] of living) {
       if (other === kept) continue;
       const found = finding('subvol_snapshot_shared', idPlace('subvolumes', other), { snapshot: id, subvolume: kept });
       if (context.reporter.found(found, { after: 'it goes' }) === 'fix')
         keys.deleteSubvolume(other, `subvolume ${kept} lives in its snapshot`);
+      else isSettled = false;
     }
+    if (isRootHere && isSettled) keys.editNode(id, { subvol: ROOT_SUBVOLUME });
   }
 }
+
+/** Neither a leaf nor a directory says where the first subvolume lives. */
+const isRootHomeless = (context: PassContext, keys: SnapshotKeys): boolean =>
+  homesOf(keys, ROOT_SUBVOLUME).length === 0 && !rootsBySubvolume(context).has(ROOT_SUBVOLUME);
 
 /** A directory that is the root of one. */
 interface Root {
