@@ -66,6 +66,7 @@ export function* summaryLines(summary: Summary): Generator<string> {
       : `${count} could not be kept: see ${summary.quarantine}`;
   }
   if (mode === 'look') return;
+  if (report?.inTheWay !== undefined) yield `nothing was repaired, since this stays as it is: ${report.inTheWay}`;
   for (const [error, count] of report?.remaining ?? [])
     yield `still wrong: ${error}, ${count === 1 ? 'once' : `${count} times`}`;
 }

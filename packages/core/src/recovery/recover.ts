@@ -81,6 +81,8 @@ export interface RecoverReport {
   readonly rounds: number;
   /** What is still wrong after it, by error, as the checker sees it: nothing where all was repaired. */
   readonly remaining: ReadonlyMap<FaultName, number>;
+  /** Why nothing was repaired: something that was to stay as it is, without which nothing else can be written. */
+  readonly inTheWay?: string;
 }
 
 /**
@@ -139,6 +141,21 @@ class Recovery {
   }
 
   run(): RecoverReport {
+    try {
+      return this.#repair();
+    } catch (thrown) {
+      // What is to stay as it is may stand in the way of all else: of the journal's keys, of counters.
+      const isTyped = thrown instanceof CorruptError || thrown instanceof DeviceError;
+      const isInTheWay = this.#unreadable.size > 0 && this.#reporter.leftCount > 0;
+      if (!isTyped || !isInTheWay || this.#writer.isUnfinished) throw thrown;
+      this.#writer.dropStaged();
+      this.#reporter.leaveRest();
+      const isReplay = this.#filesystem.replay.from === 'journal';
+      return { seq: undefined, isReplay, rounds: 0, remaining: new Map(), inTheWay: thrown.message };
+    }
+  }
+
+  #repair(): RecoverReport {
     const writer = this.#writer;
     const { replay } = this.#filesystem;
     const isReplay = replay.from === 'journal';
@@ -180,29 +197,19 @@ class Recovery {
       return { seq: undefined, isReplay, rounds, remaining: new Map() };
     }
     const seq = this.#commit();
-    if (seq === undefined) return { seq, isReplay, rounds, remaining: new Map() };
     const remaining = checkInvariants(writer.filesystem).counts;
     return { seq, isReplay, rounds, remaining };
   }
 
-  /** @returns undefined where something that was to stay as it is stands in the way of the journal's keys: nothing has changed then */
-  #commit(): number | undefined {
-    const writer = this.#writer;
+  #commit(): number {
     const isWhole = this.#isWhole;
-    try {
-      const change = beginChange(writer, { after: 'staged', usesReserve: true, onDamage: () => {} });
-      const needed = editFor(change.triggers.needs);
-      this.#options.onCommit?.();
-      return change.commit({
-        superblock: sb => this.#counted(this.#edits.reduce((edited, edit) => edit(edited), needed(sb))),
-        superblockAfter: sb => (isWhole ? withoutErrors(sb) : this.#unrepaired.length > 0 ? withCheckRequired(sb) : sb),
-      }).seq;
-    } catch (thrown) {
-      const isInTheWay = thrown instanceof CorruptError || thrown instanceof DeviceError;
-      if (!isInTheWay || this.#unreadable.size === 0 || writer.isUnfinished) throw thrown;
-      writer.dropStaged();
-      return undefined;
-    }
+    const change = beginChange(this.#writer, { after: 'staged', usesReserve: true, onDamage: () => {} });
+    const needed = editFor(change.triggers.needs);
+    this.#options.onCommit?.();
+    return change.commit({
+      superblock: sb => this.#counted(this.#edits.reduce((edited, edit) => edit(edited), needed(sb))),
+      superblockAfter: sb => (isWhole ? withoutErrors(sb) : this.#unrepaired.length > 0 ? withCheckRequired(sb) : sb),
+    }).seq;
   }
 
   #counted(sb: Superblock): Superblock {
