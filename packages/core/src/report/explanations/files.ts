@@ -107,8 +107,9 @@ export const fileErrors = {
     lost: 'Nothing.',
   },
   subvol_loop: {
-    means: 'A subvolume is below itself.',
-    repair: 'The one that was made first leaves the loop and goes to lost+found.',
+    means: 'A subvolume is below itself, or a name leads to the first subvolume, which is in no other.',
+    repair:
+      'The one that was made first leaves the loop and goes to lost+found; a name for the first one is given to the subvolume that knows it, or goes.',
     lost: 'The place that it had.',
   },
   subvol_unreachable: {
