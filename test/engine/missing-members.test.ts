@@ -109,3 +109,17 @@ test('metadata that is only on the missing member', () => {
     else open();
   }
 });
+
+test('both sides of a split brain together take no change', () => {
+  const options = { metadata_replicas: '2', data_replicas: '2' };
+  const { devices } = formattedImage({ members: 2, sizeBytes: 32 * MIB, options });
+  for (const [nr, device] of devices.entries()) {
+    const { writer, options: own } = writerOn([device], undefined, seed + nr, { allowMissing: true });
+    for (let round = 0; round <= nr; round++) {
+      const edit = new FileEdit(writer, own);
+      edit.files.setXattr(edit.files.root(), 'user.nr', text.encode(`${nr}.${round}`));
+      edit.commit();
+    }
+  }
+  expect(() => writerOn(devices, undefined, seed, { allowMissing: true })).toThrow(/split brain/);
+});

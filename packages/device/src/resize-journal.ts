@@ -11,7 +11,6 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { memberNamed, memberPositional } from './member-named.ts';
 import { carryOut, plannedJson, planOptions, printPlanned, reshapedPositional } from './plan.ts';
-import { refuseSplitBrain } from './set-state.ts';
 
 export const deviceResizeJournalCommand = defineCommand({
   name: 'resize-journal',
@@ -40,7 +39,6 @@ export const deviceResizeJournalCommand = defineCommand({
     const writer = await openForWriting(context, request, () => ({ random: systemRandom, now: () => now }));
     try {
       const { set, sb } = writer.filesystem;
-      refuseSplitBrain(set);
       const { index, member } = memberNamed(set, args.member);
       if (member === undefined)
         throw new UsageError(`member ${index} is missing: only the journal of one that is here can be resized`);

@@ -37,7 +37,6 @@ import {
   printPlanned,
   reshapedPositional,
 } from './plan.ts';
-import { refuseSplitBrain } from './set-state.ts';
 
 export const deviceResizeCommand = defineCommand({
   name: 'resize',
@@ -79,7 +78,6 @@ export const deviceResizeCommand = defineCommand({
       },
     );
     try {
-      refuseSplitBrain(writer.filesystem.set);
       await loadCompression(declaredCompressionTypes(writer.filesystem.sb));
       const resize = resizeOf(writer, args.member, wanted);
       const isFile = (name: string) => files.get(name)?.kind === 'file';

@@ -24,7 +24,6 @@ import {
   type MountVerdict,
   memberAlive,
   memberBits,
-  memberStandings,
   memberStates,
   members,
   missingText,
@@ -33,6 +32,7 @@ import {
   readReplayState,
   readUsage,
   refuseEdit,
+  refuseSplitBrain,
   releaseForWriting,
   replicasEntryText,
   type Superblock,
@@ -124,15 +124,6 @@ export const deviceSetStateCommand = defineCommand({
 function withState<M extends { readonly flags: bigint }>(member: M, state: number): M {
   const [flags = member.flags] = withBits([member.flags], memberBits.STATE, state);
   return { ...member, flags };
-}
-
-/** Writing to both sides would join what does not belong together. @throws UsageError */
-export function refuseSplitBrain(set: MemberSet): void {
-  const other = memberStandings(set).find(({ standing }) => standing === 'split_brain');
-  if (other?.member === undefined) return;
-  throw new UsageError(
-    `${other.member.device.name} was changed without the others (split brain): leave out one side; \`device list\` explains it`,
-  );
 }
 
 /** @throws UsageError for a state that leaves too few */

@@ -2,6 +2,7 @@
 // changed without the others, so that a mount leaves them out.
 // Source: bch2_dev_in_fs and sb_cmp in super.c, v1.13.0.
 
+import { UsageError } from '../ondisk/errors.ts';
 import { memberAlive, members } from '../ondisk/sb-fields/members.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import { versionOf } from '../ondisk/versions.ts';
@@ -51,6 +52,15 @@ export function memberStandings(set: MemberSet): readonly MemberStanding[] {
     standings.push({ index, standing, member, believedSeq });
   }
   return standings;
+}
+
+/** Writing to both sides would join what does not belong together. @throws UsageError */
+export function refuseSplitBrain(set: MemberSet): void {
+  const other = memberStandings(set).find(({ standing }) => standing === 'split_brain');
+  if (other?.member === undefined) return;
+  throw new UsageError(
+    `${other.member.device.name} was changed without the others (split brain): leave out one side; \`device list\` explains it`,
+  );
 }
 
 function standingOf(leading: OpenMember, member: OpenMember, believedSeq: number): Standing {
