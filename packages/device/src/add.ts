@@ -95,17 +95,18 @@ export const deviceAddCommand = defineCommand({
   },
   async run(context, args) {
     await loadChecksums();
-    const { filesystem, uuid, undo_file, passphrase_file, allow_missing } = args;
+    const { filesystem, uuid, passphrase_file, allow_missing, dry_run: isTrial } = args;
     const now = secondsOf(context.date());
     const options = { random: systemRandom, now: () => now };
-    const request = { devices: [filesystem], uuid, undo_file, passphrase_file, allow_missing };
+    // One undo file for all of them: the members are wrapped here too.
+    const undoable = isTrial ? (device: BlockDevice) => device : undoWrap(context, args);
+    const request = { devices: [filesystem], uuid, passphrase_file, allow_missing, isTrial };
     const opened: BlockDevice[] = [];
-    const writer = await openForWriting(context, request, () => options);
+    const writer = await openForWriting(context, request, () => options, undoable);
     const { set, key } = writer.filesystem;
     try {
       refuseTwins(args.devices, writer);
-      const undoable = undoWrap(context, args);
-      for (const path of args.devices) opened.push(undoable(openDevice(path, { write: true })));
+      for (const path of args.devices) opened.push(undoable(openDevice(path, { write: !isTrial, exclusive: true })));
       const joining = opened.map(
         (device): JoiningDevice => ({ ...joiningDevice(device, args), signatures: probeSignatures(device) }),
       );

@@ -66,9 +66,9 @@ export const deviceEvacuateCommand = defineCommand({
   },
   async run(context, args): Promise<Evacuated> {
     await loadChecksums();
-    const { filesystem, uuid, undo_file, passphrase_file, allow_missing } = args;
+    const { filesystem, uuid, undo_file, passphrase_file, allow_missing, dry_run: isTrial } = args;
     const now = secondsOf(context.date());
-    const request = { devices: [filesystem], uuid, undo_file, passphrase_file, allow_missing };
+    const request = { devices: [filesystem], uuid, undo_file, passphrase_file, allow_missing, isTrial };
     const writer = await openForWriting(context, request, () => ({ random: systemRandom, now: () => now }));
     try {
       const devs = [...new Set(args.member.map(word => memberNamed(writer.filesystem.set, word).index))];

@@ -62,9 +62,9 @@ export const deviceRemoveCommand = defineCommand({
   },
   async run(context, args): Promise<Removed> {
     await loadChecksums();
-    const { filesystem, uuid, undo_file, passphrase_file, allow_missing, force: isForced } = args;
+    const { filesystem, uuid, undo_file, passphrase_file, allow_missing, force: isForced, dry_run: isTrial } = args;
     const now = secondsOf(context.date());
-    const request = { devices: [filesystem], uuid, undo_file, passphrase_file, allow_missing };
+    const request = { devices: [filesystem], uuid, undo_file, passphrase_file, allow_missing, isTrial };
     const writer = await openForWriting(context, request, () => ({ random: systemRandom, now: () => now }));
     const { set } = writer.filesystem;
     try {
