@@ -18,6 +18,7 @@ import {
   UsageError,
 } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { dataCopies, spoil } from '../support/bad-copies.ts';
 import { writerOn } from '../support/commits.ts';
 import { openOn } from '../support/cut-states.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
@@ -134,4 +135,24 @@ test('refused: the last one, and what there is no room for', () => {
     });
     expect(a!.equals(b!)).toBe(true);
   }
+});
+
+test('the only good copy stays, where no other member may have it', { timeout: patient(60_000) }, () => {
+  const options = { metadata_replicas: '2', data_replicas: '2' };
+  const { devices } = formattedImage({ members: 2, sizeBytes: 32 * MIB, options });
+  const { writer, options: own } = writerOn(devices, undefined, seed);
+  const edit = new FileEdit(writer, own);
+  for (const name of ['a', 'b', 'c']) {
+    const ref = edit.files.create(edit.files.root(), text.encode(name), { mode: 0o100644 });
+    edit.content.write(ref, 0, new Uint8Array(100_000).fill(name.charCodeAt(0)));
+  }
+  edit.commit();
+  const random = randomFrom(seed);
+  const [bad] = dataCopies(writer.filesystem);
+  const copy = bad?.find(({ dev }) => dev === 1);
+  expect(copy).toBeDefined();
+  spoil(devices, copy!, random);
+  const report = evacuateMembers(writerOn(devices, undefined, seed + 1).writer, [0]);
+  expect(report.leftCount).toBe(1);
+  expect(report.left[0]).toMatchObject({ dev: 0, level: 0 });
 });

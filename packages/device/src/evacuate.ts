@@ -149,7 +149,9 @@ function outcomeOf(writer: FilesystemWriter, report: EvacuateReport): Outcome {
   if (report.droppedBytes > 0) lines.push(`dropped ${bytesText(report.droppedBytes)} of surplus copies`);
   if (report.fewerCopiesBytes > 0) lines.push(`${bytesText(report.fewerCopiesBytes)} has one copy fewer now`);
   if (report.leftCount > 0) {
-    lines.push(`${keysText(report.leftCount)} could not be moved: no other member can take the data:`);
+    lines.push(
+      `${keysText(report.leftCount)} could not be moved: no other member can take the data, or the only good copy is there:`,
+    );
     for (const file of files) lines.push(`  ${file}`);
   }
   return {

@@ -5,8 +5,8 @@
 // A crash leaves a filesystem with all its files at any time, and doing the same again goes on where it stopped; a state of rw calls it off.
 //
 // How many copies there are afterwards: as many as before, as far as the file shall have them and there are devices. A copy that is one too
-// many is dropped. Where no device is left for one, it goes if there are others, and stays where it is if it is the only one. What a
-// kernel does is the same but for that: it leaves data where it is when the devices left are fewer than the copies wanted.
+// many is dropped. Where no device is left for one, it goes if there are others, and stays where it is if it is the only one; before a
+// copy goes, one of those that stay is read and compared with its checksum. What a kernel does is the same but for that: it leaves data where it is when the devices left are fewer than the copies wanted.
 // Source: migrate_pred in move.c, bch2_data_update_init in data_update.c, bch2_dev_evacuate and bch2_replicas_gc2, v1.13.0.
 
 import { type AllocDevice, allocDevices, allowsData, journalDevices } from '../alloc/alloc-devices.ts';
@@ -18,13 +18,15 @@ import type { FilesystemSource } from '../btree/source.ts';
 import { type Batch, inBatches } from '../change/batches.ts';
 import { beginChange, type Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
+import { extentContent } from '../data/extent-read.ts';
 import { type BucketReference, bucketContents, type MoveRules, moveBucketData } from '../data/move-extents.ts';
+import { type Replica, replicasOf, verifyEncoded } from '../data/replicas.ts';
 import { inodeOfKey } from '../fs/inode.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
-import { NoSpaceError, UsageError } from '../ondisk/errors.ts';
+import { CorruptError, DeviceError, NoSpaceError, UsageError } from '../ondisk/errors.ts';
 import { rulesOf } from '../ondisk/format-rules.ts';
 import { inodeOption } from '../ondisk/inode-unpack.ts';
 import { memberBits } from '../ondisk/member-bits.ts';
@@ -419,6 +421,8 @@ class EvacuationRules implements MoveRules {
   readonly #options: DataOptions;
   /** How many copies one on each device counts for, where it counts. */
   readonly #durability: readonly number[];
+  /** Whether copies are what was written, by their places. */
+  readonly #judged = new Map<string, boolean>();
 
   constructor(change: Change, filesystem: Filesystem, leaving: ReadonlySet<number>) {
     this.#change = change;
@@ -436,7 +440,7 @@ class EvacuationRules implements MoveRules {
     const kept = this.#kept(key);
     if (kept === 0) return true;
     const own = this.#change.triggers.devices[dev]?.durability ?? 0;
-    return Math.min(own, this.#options.of(btree, key).replicas - kept) > 0;
+    return Math.min(own, this.#options.of(btree, key).replicas - kept) > 0 || !this.#isCovered(key, dev);
   }
 
   place(sectors: number, keys: readonly Key[], btree: number) {
@@ -447,8 +451,44 @@ class EvacuationRules implements MoveRules {
     return this.#change.allocator.allocateMoved({ sectors, target, without });
   }
 
-  isSpare(key: Key): boolean {
-    return this.#kept(key) > 0;
+  isSpare(key: Key, { dev }: SpacePointer): boolean {
+    return this.#kept(key) > 0 && this.#isCovered(key, dev);
+  }
+
+  /** A copy goes only when one that stays is what was written, or when it is as bad as those. */
+  #isCovered(key: Key, dev: number): boolean {
+    const content = extentContent(key);
+    if (content.kind !== 'data') return true;
+    const copies = replicasOf(content.entries, key.k).filter(({ ptr }) => !ptr.cached);
+    const isGood = (copy: Replica) => this.#isGood(key, copy);
+    const staying = copies.filter(({ ptr }) => (this.#durability[ptr.dev] ?? 0) > 0);
+    return staying.some(isGood) || !copies.filter(({ ptr }) => ptr.dev === dev).some(isGood);
+  }
+
+  #isGood({ k }: Key, { ptr, encoding }: Replica): boolean {
+    if (ptr.unwritten) return true;
+    const place = `${ptr.dev}:${ptr.offset}:${encoding.compressedSectors}:${encoding.csum.lo}:${encoding.csum.hi}`;
+    const known = this.#judged.get(place);
+    if (known !== undefined) return known;
+    const isGood = this.#isReadable(k, ptr, encoding);
+    if (this.#judged.size >= KNOWN_MAX) this.#judged.clear();
+    this.#judged.set(place, isGood);
+    return isGood;
+  }
+
+  #isReadable(k: Key['k'], ptr: Replica['ptr'], encoding: Replica['encoding']): boolean {
+    const { tx } = this.#change;
+    const device = tx.device(ptr.dev);
+    if (device === undefined) return false;
+    const bytes = new Uint8Array(sectorsToBytes(encoding.compressedSectors));
+    try {
+      device.read(sectorsToBytes(ptr.offset), bytes);
+      verifyEncoded(bytes, encoding, k, tx.key, {});
+      return true;
+    } catch (thrown) {
+      if (thrown instanceof DeviceError || thrown instanceof CorruptError) return false;
+      throw thrown;
+    }
   }
 
   #kept(key: Key): number {
