@@ -12,10 +12,13 @@ import {
   loadChecksums,
   loadCompression,
   loadCompressors,
+  memberBits,
   NoSpaceError,
   planEvacuate,
   replicas,
   UsageError,
+  withBits,
+  withMember,
 } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { dataCopies, spoil } from '../support/bad-copies.ts';
@@ -155,4 +158,32 @@ test('the only good copy stays, where no other member may have it', { timeout: p
   const report = evacuateMembers(writerOn(devices, undefined, seed + 1).writer, [0]);
   expect(report.leftCount).toBe(1);
   expect(report.left[0]).toMatchObject({ dev: 0, level: 0 });
+});
+
+test('where copies may go is known before: a member that has one already takes no other', () => {
+  const options = { metadata_replicas: '2', data_replicas: '2' };
+  const { devices } = formattedImage({ members: 3, sizeBytes: 32 * MIB, options });
+  const fill = (state: number, name: string, mib: number) => {
+    const { writer, options: own } = writerOn(devices, undefined, seed);
+    writer.editSuperblocks(sb =>
+      withMember(sb, 2, member => ({ ...member, flags: withBits([member.flags], memberBits.STATE, state)[0]! })),
+    );
+    if (mib === 0) return writer;
+    const edit = new FileEdit(writer, own);
+    const ref = edit.files.create(edit.files.root(), text.encode(name), { mode: 0o100644 });
+    edit.content.write(ref, 0, new Uint8Array(mib * MIB).fill(9));
+    edit.commit();
+    return writer;
+  };
+  fill(1, 'both', 8);
+  let writer = fill(0, '', 0);
+  writer.editSuperblocks(sb =>
+    withMember(sb, 1, member => ({ ...member, flags: withBits([member.flags], memberBits.STATE, 1)[0]! })),
+  );
+  // 1 has the other copies and takes nothing; 2 does.
+  const plan = planEvacuate(writer.filesystem, [0], { types: ['user'] });
+  expect(plan).toMatchObject({ fewerCopiesBytes: 0, movedBytes: 8 * MIB });
+  expect(evacuateMembers(writer, [0]).movedBytes).toBe(8 * MIB);
+  writer = writerOn(devices, undefined, seed).writer;
+  expect(findings(writer.filesystem)).toEqual([]);
 });

@@ -12,7 +12,7 @@
 import { type AllocDevice, allocDevices, allowsData, journalDevices } from '../alloc/alloc-devices.ts';
 import { TYPE } from '../alloc/bucket-state.ts';
 import { entryBytesOf, type SpacePointer, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
-import { availableSectors, countersOf } from '../alloc/reserve.ts';
+import { availableSectors, countersOf, nodeReserveBuckets } from '../alloc/reserve.ts';
 import { withoutReplicas } from '../alloc/superblock-needs.ts';
 import type { FilesystemSource } from '../btree/source.ts';
 import { type Batch, inBatches } from '../change/batches.ts';
@@ -34,6 +34,7 @@ import { memberStates } from '../ondisk/member-states.ts';
 import { optionFromSuperblock } from '../ondisk/option-values.ts';
 import { option } from '../ondisk/options.ts';
 import type { ReplicasEntry } from '../ondisk/replicas-entry.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
 import { members, withMember } from '../ondisk/sb-fields/members.ts';
 import { replicas } from '../ondisk/sb-fields/replicas.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
@@ -117,12 +118,17 @@ export function planEvacuate(
   const others = devices.filter(
     device => device !== undefined && isOther(device.index) && device.isWritable && device.durability > 0,
   );
-  const able = { user: 0, btree: 0 };
+  const able = { user: new Set<number>(), btree: new Set<number>() };
   for (const what of ['user', 'btree'] as const)
-    able[what] = others.filter(device => device !== undefined && allowsData(device, what)).length;
+    for (const device of others) if (device !== undefined && allowsData(device, what)) able[what].add(device.index);
+  const known = members(sb);
+  const readable = (dev: number) =>
+    devices[dev] !== undefined && READABLE.includes(getBits([known[dev]!.flags], memberBits.STATE));
   const contents = [...leaving].map(dev => contentsOf(filesystem, dev));
   let movedSectors = 0;
   let fewerSectors = 0;
+  /** What has to find room on which members only, by these. */
+  const demands = new Map<string, { readonly places: readonly number[]; sectors: number }>();
   const wanted = { user: fsOption(sb, 'data_replicas'), btree: fsOption(sb, 'metadata_replicas') };
   for (const entry of replicas(sb)) {
     const what = entry.data_type === TYPE.user ? 'user' : entry.data_type === TYPE.btree ? 'btree' : undefined;
@@ -130,16 +136,21 @@ export function planEvacuate(
     const going = entry.devs.filter(dev => leaving.has(dev)).length;
     const sectors = going === 0 ? 0 : sectorsIn(filesystem, entry) / entry.devs.length;
     if (sectors === 0) continue;
-    const staying = entry.devs.filter(isOther).reduce((sum, dev) => sum + (devices[dev]?.durability ?? 0), 0);
+    const kept = entry.devs.filter(dev => isOther(dev) && readable(dev));
+    const staying = kept.reduce((sum, dev) => sum + (devices[dev]?.durability ?? 0), 0);
     const copies = Math.min(going, Math.max(wanted[what] - staying, staying === 0 ? 1 : 0));
-    const places = able[what] - entry.devs.filter(isOther).length;
-    const placed = Math.max(0, Math.min(copies, places));
+    const places = [...able[what]].filter(dev => !entry.devs.includes(dev));
+    const placed = Math.max(0, Math.min(copies, places.length));
     if (staying === 0 && placed === 0) {
       const name = what === 'user' ? 'data' : 'btree nodes';
       throw new UsageError(`no other member may hold ${name}: see show-super for their states and --data_allowed`);
     }
     movedSectors += placed * sectors;
     fewerSectors += (copies - placed) * sectors;
+    if (what === 'btree') continue;
+    const demand = demands.get(places.join()) ?? { places, sectors: 0 };
+    demand.sectors += placed * sectors;
+    demands.set(places.join(), demand);
   }
   const available = Math.max(
     0,
@@ -149,11 +160,22 @@ export function planEvacuate(
     ),
   );
   const [needed, free] = [sectorsToBytes(Math.ceil(movedSectors)), sectorsToBytes(available)];
+  const names = [...leaving].map(dev => memberText(sb, dev)).join(', ');
   if (needed > free) {
-    const names = [...leaving].map(dev => memberText(sb, dev)).join(', ');
     throw new NoSpaceError(
       `${names}: ${needed} bytes are to be moved, and the other members have room for ${free} besides what the filesystem keeps back: ` +
         `${needed - free} bytes too few; nothing was changed`,
+    );
+  }
+  // What has a copy on a large member already may go to a small one only.
+  for (const { places } of demands.values()) {
+    const within = [...demands.values()].filter(demand => demand.places.every(dev => places.includes(dev)));
+    const least = sectorsToBytes(Math.ceil(within.reduce((sum, { sectors }) => sum + sectors, 0)));
+    const room = sectorsToBytes(places.reduce((sum, dev) => sum + movableSectors(filesystem, devices[dev]!), 0));
+    if (least <= room) continue;
+    throw new NoSpaceError(
+      `${names}: ${least} bytes of data may go to ${places.map(dev => memberText(sb, dev)).join(', ')} only, since the other members have ` +
+        `copies of it already or may not hold data, and there is room for ${room}: ${least - room} bytes too few; nothing was changed`,
     );
   }
   return {
@@ -162,6 +184,20 @@ export function planEvacuate(
     availableBytes: free,
     fewerCopiesBytes: sectorsToBytes(Math.ceil(fewerSectors)),
   };
+}
+
+/** What `allocateMoved` can give on a device. */
+function movableSectors(filesystem: FilesystemSource, device: AllocDevice): number {
+  const buckets = (['free', 'needDiscard'] as const).reduce((sum, type) => {
+    const [count = 0] = countersOf(filesystem, {
+      type: 'dev_data_type',
+      dev: device.index,
+      data_type: TYPE[type],
+    });
+    return sum + Math.max(0, count);
+  }, 0);
+  const kept = nodeReserveBuckets(device, getBits(filesystem.sb.flags, sbBits.BTREE_NODE_SIZE));
+  return Math.max(0, buckets - kept) * device.bucketSizeSectors;
 }
 
 function refuseMember(filesystem: Filesystem, devices: readonly (AllocDevice | undefined)[], dev: number): void {
