@@ -8,17 +8,21 @@ import {
   type Filesystem,
   type FilesystemWriter,
   findingText,
+  getBits,
   loadChecksums,
   loadCompression,
   loadCompressors,
   lostKeys,
   memberAlive,
+  memberBits,
   members,
   planRemove,
   removeMember,
   removeSteps,
   replicas,
   UsageError,
+  withBits,
+  withMember,
 } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { writerOn } from '../support/commits.ts';
@@ -156,4 +160,21 @@ test('the last member, and metadata that is only there, stay', () => {
   expect(() => removeMember(writer, 0)).toThrow(UsageError);
   expect(() => removeMember(writer, 0, { isForced: true })).toThrow(UsageError);
   expect(() => removeMember(writer, 1)).toThrow(UsageError);
+});
+
+test('a missing member that has failed is failed until it is gone', () => {
+  const options = { metadata_replicas: '2', data_replicas: '2' };
+  const { devices } = formattedImage({ members: 3, sizeBytes: 32 * MIB, options });
+  const left = devices.slice(0, 2);
+  const { writer } = writerOn(left, undefined, seed, { allowMissing: true });
+  const stateOf = () => getBits([members(writer.filesystem.sb)[2]!.flags], memberBits.STATE);
+  writer.editSuperblocks(sb =>
+    withMember(sb, 2, member => ({ ...member, flags: withBits([member.flags], memberBits.STATE, 2)[0]! })),
+  );
+  for (const steps = removeSteps(writer, 2); ; ) {
+    const { done } = steps.next();
+    expect(stateOf()).toBe(2);
+    if (done) break;
+  }
+  expect(memberAlive(members(writer.filesystem.sb)[2]!)).toBe(false);
 });

@@ -170,7 +170,8 @@ export function* removeSteps(
   const work = new Removal(writer, dev, options);
   let evacuation: EvacuateReport | undefined;
   if (plan.evacuation === undefined) {
-    writer.editSuperblocks(sb => withState(sb, dev, RO));
+    // A state of failed stays: with another one a missing member would be asked for by every mount until it is gone.
+    if (allocDevices(writer.filesystem.sb)[dev]?.isWritable) writer.editSuperblocks(sb => withState(sb, dev, RO));
     yield* work.giveUp();
   } else {
     evacuation = yield* evacuateSteps(writer, [dev], options);
