@@ -12,6 +12,7 @@ import {
   loadChecksums,
   loadCompression,
   loadCompressors,
+  lostFileKeys,
   lostKeys,
   memberAlive,
   memberBits,
@@ -148,6 +149,10 @@ test('data that is only there: given up, it reads as an error, and all else is w
   expect(plan.lostBytes).toBeGreaterThan(0);
   const lost = lostKeys(again.filesystem, dev);
   expect(lost.length).toBeGreaterThan(0);
+  const inodes = new Set(lost.map(({ pos }) => pos.slice(3).join(':')));
+  const files = lostFileKeys(again.filesystem, dev);
+  expect([files.keys.length, files.isAll]).toEqual([inodes.size, true]);
+  expect(lostFileKeys(again.filesystem, dev, inodes.size - 1)).toMatchObject({ isAll: false });
   expect(removeMember(again, dev, { isForced: true })).toMatchObject({ isRemoved: true, lostKeys: lost.length });
   const filesystem = expectGone(left, undefined, dev);
   for (const { btree, pos } of lost) expect(filesystem.btree(btree).get(pos)?.k.type).toBe(2);

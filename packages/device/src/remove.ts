@@ -13,7 +13,7 @@ import {
 import {
   type FilesystemWriter,
   loadChecksums,
-  lostKeys,
+  lostFileKeys,
   planRemove,
   type RemovePlan,
   type RemoveReport,
@@ -70,8 +70,8 @@ export const deviceRemoveCommand = defineCommand({
     try {
       const { index: dev } = memberNamed(set, args.member);
       const plan = planRemove(writer.filesystem, dev, { isForced });
-      const lost = plan.lostBytes === 0 ? [] : lostKeys(writer.filesystem, dev);
-      const files = filesOfKeys(writer.filesystem, lost);
+      const lost = plan.lostBytes === 0 ? NOTHING_LOST : lostFileKeys(writer.filesystem, dev);
+      const files = { names: filesOfKeys(writer.filesystem, lost.keys), isAll: lost.isAll };
       let isRemoved = true;
       const planned = await carryOut(context, args, planOf(writer, dev, plan, files), async () => {
         const name = memberName(writer, dev);
@@ -94,7 +94,15 @@ export const deviceRemoveCommand = defineCommand({
   exitCode: ({ isRemoved }) => (isRemoved ? EXIT.ok : EXIT.failed),
 });
 
-function planOf(writer: FilesystemWriter, dev: number, plan: RemovePlan, files: readonly string[]): Plan {
+const NOTHING_LOST: ReturnType<typeof lostFileKeys> = { keys: [], isAll: true };
+
+interface LostFiles {
+  readonly names: readonly string[];
+  /** There are no others. */
+  readonly isAll: boolean;
+}
+
+function planOf(writer: FilesystemWriter, dev: number, plan: RemovePlan, files: LostFiles): Plan {
   const { sb, set } = writer.filesystem;
   const name = memberName(writer, dev);
   const { contents, isMissing, evacuation, lostBytes, fewerCopiesBytes } = plan;
@@ -108,7 +116,8 @@ function planOf(writer: FilesystemWriter, dev: number, plan: RemovePlan, files: 
   if (fewerCopiesBytes > 0) lines.push(`${bytesText(fewerCopiesBytes)} will have one copy fewer`);
   if (lostBytes > 0) {
     lines.push(`${bytesText(lostBytes)} will be lost: no other copy exists of some or all of these files:`);
-    for (const file of files) lines.push(`  ${file}`);
+    for (const file of files.names) lines.push(`  ${file}`);
+    if (!files.isAll) lines.push('  and others: `device list --paths` lists all');
   }
   if (!isMissing) lines.push(`the superblocks on ${name} will be wiped`);
   return {
@@ -123,7 +132,8 @@ function planOf(writer: FilesystemWriter, dev: number, plan: RemovePlan, files: 
       available: evacuation?.availableBytes ?? null,
       fewer_copies: fewerCopiesBytes,
       lost: lostBytes,
-      lost_files: files,
+      lost_files: files.names,
+      lost_files_complete: files.isAll,
     },
   };
 }

@@ -23,7 +23,7 @@ import type { FilesystemWriter } from '../change/writer.ts';
 import { bucketContents } from '../data/move-extents.ts';
 import { withBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { type Bpos, bposOffset, bposText } from '../ondisk/bpos.ts';
+import { type Bpos, bposInode, bposOffset, bposText } from '../ondisk/bpos.ts';
 import { BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
 import { CorruptError, UsageError } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
@@ -139,6 +139,26 @@ export function lostKeys(filesystem: Filesystem, dev: number, most: number = LOS
     if (lost.length === most) break;
   }
   return lost;
+}
+
+/**
+ * One key of each file that loses data, and the keys of shared data that is lost. Reads all keys of files.
+ * @param most so many are listed
+ */
+export function lostFileKeys(
+  filesystem: Filesystem,
+  dev: number,
+  most: number = LOST_LISTED,
+): { readonly keys: readonly LeftKey[]; readonly isAll: boolean } {
+  const keys: LeftKey[] = [];
+  let inode: bigint | undefined;
+  for (const { btree, key } of pointingKeys(filesystem, new Set([dev]), { btree: 0, pos: undefined })) {
+    if (isKept(key, dev) || (btree === EXTENTS && bposInode(key.k.p) === inode)) continue;
+    if (keys.length === most) return { keys, isAll: false };
+    inode = bposInode(key.k.p);
+    keys.push({ btree, level: 0, pos: key.k.p.slice(), dev });
+  }
+  return { keys, isAll: true };
 }
 
 /** Whether data has a copy without a member. One on another member that is missing counts too: it may come back. */
