@@ -3,21 +3,27 @@
 
 import {
   type BlockDevice,
+  beginChange,
+  bposInode,
   checkInvariants,
   FileEdit,
   type Filesystem,
   type FilesystemWriter,
   findingText,
   getBits,
+  keyTypes,
   loadChecksums,
   loadCompression,
   loadCompressors,
   lostFileKeys,
   lostKeys,
+  makeBpos,
+  makeKey,
   memberAlive,
   memberBits,
   members,
   planRemove,
+  reflinkP,
   removeMember,
   removeSteps,
   replicas,
@@ -182,4 +188,50 @@ test('a missing member that has failed is failed until it is gone', () => {
     if (done) break;
   }
   expect(memberAlive(members(writer.filesystem.sb)[2]!)).toBe(false);
+});
+
+test('shared data that is only there takes with it no more than itself', { timeout: patient(60_000) }, () => {
+  const { devices } = formattedImage({ members: 2, sizeBytes: 32 * MIB, options: { metadata_replicas: '2' } });
+  const { writer, options } = writerOn(devices, undefined, seed);
+  const edit = new FileEdit(writer, options);
+  const ref = edit.files.create(edit.files.root(), text.encode('shared'), { mode: 0o100644 });
+  const written = new Uint8Array(1_000_000).map((_, at) => at >> 12);
+  edit.content.write(ref, 0, written);
+  edit.commit();
+  // All of it becomes shared, and one key refers to it.
+  const change = beginChange(writer);
+  const keys = [...change.tx.btree('extents').keys()].filter(({ k }) => bposInode(k.p) === ref.inum);
+  let end = 0;
+  for (const { k, value } of keys) {
+    end += k.size;
+    const shared = new Uint8Array(8 + value.length);
+    shared.set(value, 8);
+    change.tx.update('reflink', makeKey(keyTypes.idOf('reflink_v'), makeBpos(0n, BigInt(end), 0), shared, k));
+    change.tx.delete('extents', k.p);
+  }
+  const pointer = reflinkP.encode({
+    idx: 0n,
+    error: false,
+    may_update_options: false,
+    unknown_flags: 0n,
+    front_pad: 0,
+    back_pad: 0,
+  });
+  change.tx.update(
+    'extents',
+    makeKey(keyTypes.idOf('reflink_p'), keys.at(-1)!.k.p, pointer, { ...keys.at(-1)!.k, size: end }),
+  );
+  change.commit();
+  expect(findings(writer.filesystem)).toEqual([]);
+  const lost = lostKeys(writer.filesystem, 1);
+  expect(lost.length).toBeGreaterThan(0);
+  expect(lost.length).toBeLessThan(keys.length);
+  const lostSectors = lost.reduce((sum, { btree, pos }) => sum + writer.filesystem.btree(btree).get(pos)!.k.size, 0);
+  expect(removeMember(writer, 1, { isForced: true })).toMatchObject({ isRemoved: true, lostKeys: lost.length });
+  const filesystem = expectGone(devices.slice(0, 1), undefined, 1);
+  const sectorsOf = (name: 'error' | 'reflink_p') =>
+    [...filesystem.btree('extents').keys()]
+      .filter(({ k }) => k.type === keyTypes.idOf(name) && bposInode(k.p) === ref.inum)
+      .reduce((sum, { k }) => sum + k.size, 0);
+  expect([sectorsOf('error'), sectorsOf('reflink_p')]).toEqual([lostSectors, end - lostSectors]);
 });

@@ -20,6 +20,7 @@ import { makeKey, type Transaction } from '../btree/transaction.ts';
 import { type Batch, inBatches } from '../change/batches.ts';
 import { beginChange, type Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
+import { cutBack, cutFront } from '../data/extent-cut.ts';
 import { bucketContents } from '../data/move-extents.ts';
 import { withBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
@@ -35,6 +36,8 @@ import { MEMBER_NIL_UUID, withMember } from '../ondisk/sb-fields/members.ts';
 import { replicas } from '../ondisk/sb-fields/replicas.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
+import { SnapshotTable } from '../snapshots/snapshot-table.ts';
+import { hideInDescendants } from '../snapshots/whiteouts.ts';
 import { memberText } from '../superblock/member-set.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import {
@@ -176,7 +179,7 @@ export function removeMember(...request: Parameters<typeof removeSteps>): Remove
 }
 
 /**
- * Takes a member out, a commit a step. Shared data of which nothing is left takes with it all of the extents that refer to it.
+ * Takes a member out, a commit a step. Of extents that refer to shared data of which nothing is left, those parts are errors then.
  * @throws UsageError, NoSpaceError as planRemove does: not a byte was changed; CorruptError, DeviceError, NoSpaceError later: the filesystem is
  * whole then, and still has the member
  */
@@ -322,20 +325,27 @@ class Removal {
     else tx.delete(btree, key.k.p);
   }
 
-  /** Files that refer to shared data that is lost have an error in its place; the last reference takes it away. */
+  /** Files that refer to shared data that is lost have an error in the place of that part; the last reference takes it away. */
   #dropShared(tx: Transaction, lost: readonly Key[]): void {
     const ranges = lost.map(({ k }) => ({ start: bposOffset(k.p) - BigInt(k.size), end: bposOffset(k.p) }));
-    for (const key of [...this.#references(tx, ranges)]) tx.update(EXTENTS, makeKey(ERROR, key.k.p, NO_VALUE, key.k));
+    const table = SnapshotTable.read(tx);
+    for (const key of [...this.#references(tx, ranges)]) {
+      for (const piece of withoutShared(key, ranges)) {
+        hideInDescendants(tx, 'extents', table, key.k.p, piece.k.p);
+        tx.update(EXTENTS, piece);
+      }
+    }
     tx.settle();
     for (const { k } of lost) if (tx.get(REFLINK, k.p) !== undefined) tx.delete(REFLINK, k.p);
   }
 
-  *#references(tx: Transaction, ranges: readonly { readonly start: bigint; readonly end: bigint }[]): Generator<Key> {
+  *#references(tx: Transaction, ranges: readonly SharedRange[]): Generator<Key> {
     for (const key of tx.btree(EXTENTS).keys()) {
       if (key.k.type !== REFLINK_P || key.value.length < reflinkP.minBytes) continue;
-      const { idx } = reflinkP.decode(key.value);
-      const end = idx + BigInt(key.k.size);
-      if (ranges.some(range => range.start < end && idx < range.end)) yield key;
+      const { idx, front_pad, back_pad } = reflinkP.decode(key.value);
+      const [start, end] = [idx - BigInt(front_pad), idx + BigInt(key.k.size + back_pad)];
+      const first = ranges[firstAfter(ranges, start)];
+      if (first !== undefined && first.start < end) yield key;
     }
   }
 
@@ -349,6 +359,45 @@ class Removal {
       yield;
     }
   }
+}
+
+interface SharedRange {
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
+/** @param ranges in order @returns the index of the first that ends after a place */
+function firstAfter(ranges: readonly SharedRange[], start: bigint): number {
+  let [low, high] = [0, ranges.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (ranges[middle]!.end <= start) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/**
+ * A reference to shared data, in pieces: errors where that is lost, and the rest as it was. One that only its pads lead there is whole, and
+ * gets others when it is put back.
+ */
+function withoutShared(key: Key, ranges: readonly SharedRange[]): readonly Key[] {
+  const { idx } = reflinkP.decode(key.value);
+  const { size } = key.k;
+  const within = (place: bigint) => Math.min(size, Math.max(0, Number(place - idx)));
+  const piece = (from: number, to: number) => cutBack(cutFront(key, from), to - from);
+  const pieces: Key[] = [];
+  let done = 0;
+  for (let nr = firstAfter(ranges, idx); nr < ranges.length && done < size; nr++) {
+    const [from, to] = [within(ranges[nr]!.start), within(ranges[nr]!.end)];
+    if (from === to) break;
+    if (from > done) pieces.push(piece(done, from));
+    const { k } = piece(from, to);
+    pieces.push(makeKey(ERROR, k.p, NO_VALUE, k));
+    done = to;
+  }
+  if (done < size) pieces.push(piece(done, size));
+  return pieces;
 }
 
 function withoutFreespace(sb: Superblock, dev: number): Superblock {
