@@ -66,6 +66,14 @@ describe('set-state', () => {
     expect(await stateOf(0)).toBe('rw');
   });
 
+  test('of what has failed nothing can be read, and so no more of what has its other copy there', async () => {
+    const losses = async (index: string) =>
+      JSON.parse((await run('device set-state', ['--json', '-n', 'failed', all, index])).stdout).plan.losses;
+    expect((await losses('1')).lost_metadata).toBe(0);
+    await succeed('device set-state', ['-y', '--force_if_data_lost', 'failed', all, '0']);
+    expect((await losses('1')).lost_metadata).toBeGreaterThan(0);
+  });
+
   test('failed and evacuating are one state; what is so already is left alone', async () => {
     await succeed('device set-state', ['-y', '--force_if_data_lost', 'evacuating', all, '1']);
     const before = hashes();

@@ -203,7 +203,12 @@ async function lossesWithout(
   args: Pick<SetStateArgs, 'passphrase_file'>,
 ): Promise<Losses> {
   const { sb } = set.newest;
-  const others = set.missing.filter(missing => missing !== index);
+  // What has failed is not read by Linux 6.12 either (bch2_dev_is_readable in sb-members.h, v1.13.0).
+  const isRead = releaseForWriting(sb.version) !== '1.13';
+  const failed = members(sb).flatMap((member, at) =>
+    !isRead && memberAlive(member) && stateAt(sb, at) === FAILED ? [at] : [],
+  );
+  const others = [...new Set([...set.missing, ...failed])].filter(other => other !== index);
   const key = await masterKeyOf(context, set, args);
   try {
     const filesystem = new Filesystem(set, readReplayState(set, key), key);
@@ -227,6 +232,7 @@ function mountText(before: MountVerdict, after: MountVerdict): string {
 }
 
 const RW = memberStates.idOf('rw');
+const FAILED = memberStates.idOf('evacuating');
 
 function stateAt(sb: Superblock, index: number): number {
   const member = members(sb)[index];
