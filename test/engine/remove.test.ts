@@ -2,9 +2,13 @@
 // holds after each commit, and files are what they were, but for what had no other copy.
 
 import {
+  BchBackpointer,
   type BlockDevice,
+  backpointerBpos,
   beginChange,
   bposInode,
+  btrees,
+  CorruptError,
   checkInvariants,
   FileEdit,
   type Filesystem,
@@ -27,6 +31,8 @@ import {
   removeMember,
   removeSteps,
   replicas,
+  rulesOf,
+  shrinkSteps,
   UsageError,
   withBits,
   withMember,
@@ -234,4 +240,32 @@ test('shared data that is only there takes with it no more than itself', { timeo
       .filter(({ k }) => k.type === keyTypes.idOf(name) && bposInode(k.p) === ref.inum)
       .reduce((sum, { k }) => sum + k.size, 0);
   expect([sectorsOf('error'), sectorsOf('reflink_p')]).toEqual([lostSectors, end - lostSectors]);
+});
+
+describe.each([0, 1, 2, 4])('a backpointer of level %d that leads to nothing', level => {
+  test.each(['moved', 'given up', 'made smaller'] as const)('%s', what => {
+    const { devices } = formattedImage({ members: 2, sizeBytes: 48 * MIB, options: { metadata_replicas: '2' } });
+    const { writer } = writerOn(devices, undefined, seed);
+    const change = beginChange(writer);
+    const value = [...change.tx.btree('backpointers').keys()].at(-1)!.value.slice();
+    value[BchBackpointer.offset.btree_id] = 0;
+    value[BchBackpointer.offset.level] = level;
+    const at = backpointerBpos(1, 600 * 128, 0, rulesOf(writer.filesystem.sb));
+    change.tx.store(btrees.idOf('backpointers'), makeKey(keyTypes.idOf('backpointer'), at, value));
+    change.commit();
+    const steps =
+      what === 'made smaller'
+        ? shrinkSteps(writer, 1, 'min')
+        : removeSteps(writer, 1, { isForced: what === 'given up' });
+    const carryOut = () => {
+      for (let nr = 0; nr < 10; nr++) if (steps.next().done) return true;
+      return false;
+    };
+    // Only data that is given up is not looked for by its backpointers.
+    if (level > 0 || what !== 'given up') expect(carryOut).toThrow(CorruptError);
+    else {
+      expect(carryOut()).toBe(true);
+      expectGone(devices.slice(0, 1), undefined, 1);
+    }
+  });
 });

@@ -15,6 +15,7 @@ import { forgetBuckets, removeBuckets } from './remove-buckets.ts';
 import type { TriggerContext } from './trigger-context.ts';
 
 const ALLOC = btrees.idOf('alloc');
+const BACKPOINTERS = btrees.idOf('backpointers');
 const BUCKET_GENS = btrees.idOf('bucket_gens');
 /** Above all numbers of buckets. */
 const BUCKET_MAX = 2 ** 48;
@@ -63,4 +64,7 @@ export function removeDevice(context: TriggerContext, tx: Transaction, device: A
   removeBuckets(context, tx, device, firstBucket, uncounted);
   const gens = { from: bucketPos(dev, 0), to: bucketPos(dev, BUCKET_MAX) };
   for (const { k } of [...tx.btree(BUCKET_GENS).keys(gens)]) tx.store(BUCKET_GENS, deletedKey(k.p));
+  // Such as led to nothing before.
+  const stray = { from: bucketPos(dev, 0), to: Uint32Array.of(0xffff_ffff, 0xffff_ffff, 0xffff_ffff, dev, 0) };
+  for (const { k } of [...tx.btree(BACKPOINTERS).keys(stray)]) tx.store(BACKPOINTERS, deletedKey(k.p));
 }

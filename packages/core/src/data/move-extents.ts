@@ -9,7 +9,7 @@
 
 import type { AllocDevice } from '../alloc/alloc-devices.ts';
 import { entryBytesOf, type SpacePointer, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
-import type { FilesystemSource } from '../btree/source.ts';
+import type { FilesystemSource, KeyReader } from '../btree/source.ts';
 import type { Transaction } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bpos, bposText } from '../ondisk/bpos.ts';
@@ -78,6 +78,35 @@ export function* bucketContents(
     references.push({ btree: value[BchBackpointer.offset.btree_id]!, level: value[BchBackpointer.offset.level]!, pos });
   }
   if (references.length > 0) yield { bucket, references };
+}
+
+/**
+ * The nodes of a bucket, as their backpointers have them.
+ * @throws CorruptError for a backpointer without its node: what is moved by it would never be gone
+ */
+export function bucketNodes(
+  source: FilesystemSource,
+  { index, bucketSizeSectors }: AllocDevice,
+  { bucket, references }: BucketContents,
+): readonly BucketReference[] {
+  const nodes = references.filter(({ level }) => level > 0);
+  for (const { btree, level, pos } of nodes) {
+    const pointers = spacePointers(entryBytesOf(pointerToNodeAt(source.btree(btree), level, pos)), 0).pointers;
+    if (pointers.some(({ dev, offset }) => dev === index && Math.floor(offset / bucketSizeSectors) === bucket))
+      continue;
+    const where = { btree: btrees.nameOf(btree), pos: bposText(pos) };
+    const detail = `no node of level ${level - 1} that ends there is in bucket ${index}:${bucket}: run fsck`;
+    throw new CorruptError('backpointer_to_missing_ptr', where, detail);
+  }
+  return nodes;
+}
+
+/** @param level of the pointer; that of a root is one above it */
+function pointerToNodeAt(view: KeyReader, level: number, pos: Bpos): Key | undefined {
+  if (view.root === undefined || level > view.root.level + 1) return undefined;
+  if (level === view.root.level + 1) return view.root.key;
+  for (const key of view.keys({ level, from: pos, to: pos })) return key;
+  return undefined;
 }
 
 interface Range {

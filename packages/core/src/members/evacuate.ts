@@ -19,7 +19,13 @@ import { type Batch, inBatches } from '../change/batches.ts';
 import { beginChange, type Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import { extentContent } from '../data/extent-read.ts';
-import { type BucketReference, bucketContents, type MoveRules, moveBucketData } from '../data/move-extents.ts';
+import {
+  type BucketReference,
+  bucketContents,
+  bucketNodes,
+  type MoveRules,
+  moveBucketData,
+} from '../data/move-extents.ts';
 import { type Replica, replicasOf, verifyEncoded } from '../data/replicas.ts';
 import { inodeOfKey } from '../fs/inode.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
@@ -307,7 +313,7 @@ class Evacuation {
       let keys = 0;
       let next = from;
       for (const contents of bucketContents(filesystem, device, from, device.bucketEnd)) {
-        const nodes = this.#moves.has('btree') ? contents.references.filter(({ level }) => level > 0) : [];
+        const nodes = this.#moves.has('btree') ? bucketNodes(filesystem, device, contents) : [];
         const cost = contents.references.length + KEYS_OF_NODE * nodes.length;
         if (keys > 0 && keys + cost > keysMax) break;
         keys += cost;

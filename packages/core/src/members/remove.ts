@@ -21,7 +21,7 @@ import { type Batch, inBatches } from '../change/batches.ts';
 import { beginChange, type Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import { cutBack, cutFront } from '../data/extent-cut.ts';
-import { bucketContents } from '../data/move-extents.ts';
+import { bucketContents, bucketNodes } from '../data/move-extents.ts';
 import { withBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposInode, bposOffset, bposText } from '../ondisk/bpos.ts';
@@ -299,8 +299,9 @@ class Removal {
     yield* this.#inBatches((_, keysMax) => {
       const rewrite = new Map<number, Bpos[][]>();
       let keys = 0;
-      for (const { references } of bucketContents(this.#writer.filesystem, device, 0, device.bucketEnd)) {
-        const nodes = references.filter(({ level }) => level > 0);
+      const { filesystem } = this.#writer;
+      for (const contents of bucketContents(filesystem, device, 0, device.bucketEnd)) {
+        const nodes = bucketNodes(filesystem, device, contents);
         if (keys > 0 && keys + KEYS_OF_NODE * nodes.length > keysMax) break;
         keys += KEYS_OF_NODE * nodes.length;
         for (const { btree, level, pos } of nodes) {

@@ -17,7 +17,7 @@ import { forgetBuckets, markSuperblocks, releaseSuperblocks, removeBuckets } fro
 import { inBatches } from '../change/batches.ts';
 import type { Change, CommitExtras } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
-import { bucketContents, dropCachedInto, keysInto, moveBucketData } from '../data/move-extents.ts';
+import { bucketContents, bucketNodes, dropCachedInto, keysInto, moveBucketData } from '../data/move-extents.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { BTREE_MAX_DEPTH } from '../ondisk/btrees.ts';
 import { CorruptError, UsageError } from '../ondisk/errors.ts';
@@ -140,7 +140,7 @@ class Shrinking {
       let keys = 0;
       let sectors = 0;
       for (const contents of bucketContents(filesystem, device, this.#end, device.bucketEnd)) {
-        const nodes = contents.references.filter(({ level }) => level > 0);
+        const nodes = bucketNodes(filesystem, device, contents);
         const cost = contents.references.length + KEYS_OF_NODE * nodes.length;
         if (keys > 0 && keys + cost > keysMax) break;
         keys += cost;
