@@ -104,6 +104,8 @@ interface Resize {
   readonly least: number;
   /** How long the device is to be: what was asked for, where it is more than its buckets need. */
   readonly sizeBytes: number;
+  /** The member has that size already, and its device is longer: making it smaller was cut off before the image file was cut. */
+  readonly isOnlyCut: boolean;
 }
 
 function resizeOf(writer: FilesystemWriter, word: string, wanted: number | 'min' | undefined): Resize {
@@ -125,12 +127,13 @@ function resizeOf(writer: FilesystemWriter, word: string, wanted: number | 'min'
   }
   const isGrowing = bucketCount > slot.nbuckets;
   const sizeBytes = isGrowing && typeof wanted === 'number' ? wanted : bucketCount * bucketBytes;
-  return { index, device, bucketBytes, before: slot.nbuckets, bucketCount, least, sizeBytes };
+  const isOnlyCut = wanted !== undefined && bucketCount === slot.nbuckets && device.sizeBytes > sizeBytes;
+  return { index, device, bucketBytes, before: slot.nbuckets, bucketCount, least, sizeBytes, isOnlyCut };
 }
 
 function planOf(writer: FilesystemWriter, resize: Resize, isTrial: boolean, isFile: (name: string) => boolean): Plan {
   const { filesystem } = writer;
-  const { index, device, bucketBytes, before, bucketCount, least, sizeBytes } = resize;
+  const { index, device, bucketBytes, before, bucketCount, least, sizeBytes, isOnlyCut } = resize;
   const name = printable(device.name);
   const size = (buckets: number) => bytesText(buckets * bucketBytes);
   const common = {
@@ -145,8 +148,15 @@ function planOf(writer: FilesystemWriter, resize: Resize, isTrial: boolean, isFi
     },
   };
   const smallest = `it could be as small as ${size(least)} (${least * bucketBytes} bytes)`;
-  if (bucketCount === before && device.sizeBytes <= sizeBytes) {
-    return { ...common, lines: [`${name} has ${size(before)} already; ${smallest}`], question: '', isDone: true };
+  if (bucketCount === before) {
+    const isDone = !isOnlyCut || (!isTrial && !isFile(device.name));
+    const cut = isDone ? [] : [`its file is longer: ${device.sizeBytes - sizeBytes} bytes are cut off`];
+    return {
+      ...common,
+      lines: [`${name} has ${size(before)} already; ${smallest}`, ...cut],
+      question: isDone ? '' : `Cut ${name}?`,
+      isDone,
+    };
   }
   const lines = [
     `${name}: from ${size(before)} to ${size(bucketCount)} (${bucketCount} buckets of ${bytesText(bucketBytes)})`,
@@ -168,7 +178,7 @@ function planOf(writer: FilesystemWriter, resize: Resize, isTrial: boolean, isFi
 
 function grow(
   writer: FilesystemWriter,
-  { index, device, bucketCount, sizeBytes }: Resize,
+  { index, device, bucketCount, sizeBytes, isOnlyCut }: Resize,
   isFile: (name: string) => boolean,
 ): Outcome {
   const lengthBefore = device.sizeBytes;
@@ -176,6 +186,7 @@ function grow(
   if (isLonger) device.setSize(sizeBytes);
   try {
     const { commits } = growMember(writer, index, bucketCount);
+    if (isOnlyCut && isFile(device.name) && isResizable(device)) device.setSize(sizeBytes);
     return { lines: [`${printable(device.name)} has ${bytesText(sizeBytes)} now`], json: { commits, size: sizeBytes } };
   } catch (thrown) {
     // Nothing names what has come.
