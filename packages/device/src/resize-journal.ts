@@ -43,7 +43,7 @@ export const deviceResizeJournalCommand = defineCommand({
       if (member === undefined)
         throw new UsageError(`member ${index} is missing: only the journal of one that is here can be resized`);
       const name = printable(member.device.name);
-      const { bucketCount: before, bucketBytes, least, most } = journalSize(writer.filesystem, index);
+      const { bucketCount: before, bucketBytes, least, most, unusedCount } = journalSize(writer.filesystem, index);
       const count = Math.floor(wanted / bucketBytes);
       const size = (buckets: number) => `${bytesText(buckets * bucketBytes)} (${buckets} buckets)`;
       if (count < least || count > most) {
@@ -55,14 +55,17 @@ export const deviceResizeJournalCommand = defineCommand({
       const plan = {
         uuid: sb.user_uuid,
         members: set.members.map(({ device }) => device.name),
-        lines:
+        lines: [
+          ...(unusedCount === 0 ? [] : [`${size(unusedCount)} that an earlier change has left unused are given back`]),
           count === before
-            ? [`the journal of ${name} has ${size(before)} already; it can have ${size(least)} to ${size(most)}`]
-            : [
-                `the journal of ${name}: from ${size(before)} to ${size(count)}; it can have ${size(least)} to ${size(most)}`,
-              ],
-        question: `Make the journal of ${name} ${count < before ? 'shorter' : 'longer'}?`,
-        isDone: count === before,
+            ? `the journal of ${name} has ${size(before)} already; it can have ${size(least)} to ${size(most)}`
+            : `the journal of ${name}: from ${size(before)} to ${size(count)}; it can have ${size(least)} to ${size(most)}`,
+        ],
+        question:
+          count === before
+            ? `Give back what the journal of ${name} does not use?`
+            : `Make the journal of ${name} ${count < before ? 'shorter' : 'longer'}?`,
+        isDone: count === before && unusedCount === 0,
         json: {
           member: index,
           bucket_size: bucketBytes,

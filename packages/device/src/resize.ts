@@ -16,6 +16,7 @@ import {
   type FileDevice,
   type FilesystemWriter,
   growMember,
+  isGrowthUnfinished,
   isResizable,
   loadChecksums,
   loadCompression,
@@ -106,6 +107,8 @@ interface Resize {
   readonly sizeBytes: number;
   /** The member has that size already, and its device is longer: making it smaller was cut off before the image file was cut. */
   readonly isOnlyCut: boolean;
+  /** It has that size by its superblock only: making it larger was cut off. */
+  readonly isUnfinished: boolean;
 }
 
 function resizeOf(writer: FilesystemWriter, word: string, wanted: number | 'min' | undefined): Resize {
@@ -128,12 +131,13 @@ function resizeOf(writer: FilesystemWriter, word: string, wanted: number | 'min'
   const isGrowing = bucketCount > slot.nbuckets;
   const sizeBytes = isGrowing && typeof wanted === 'number' ? wanted : bucketCount * bucketBytes;
   const isOnlyCut = wanted !== undefined && bucketCount === slot.nbuckets && device.sizeBytes > sizeBytes;
-  return { index, device, bucketBytes, before: slot.nbuckets, bucketCount, least, sizeBytes, isOnlyCut };
+  const isUnfinished = bucketCount === slot.nbuckets && isGrowthUnfinished(filesystem, index);
+  return { index, device, bucketBytes, before: slot.nbuckets, bucketCount, least, sizeBytes, isOnlyCut, isUnfinished };
 }
 
 function planOf(writer: FilesystemWriter, resize: Resize, isTrial: boolean, isFile: (name: string) => boolean): Plan {
   const { filesystem } = writer;
-  const { index, device, bucketBytes, before, bucketCount, least, sizeBytes, isOnlyCut } = resize;
+  const { index, device, bucketBytes, before, bucketCount, least, sizeBytes, isOnlyCut, isUnfinished } = resize;
   const name = printable(device.name);
   const size = (buckets: number) => bytesText(buckets * bucketBytes);
   const common = {
@@ -148,6 +152,10 @@ function planOf(writer: FilesystemWriter, resize: Resize, isTrial: boolean, isFi
     },
   };
   const smallest = `it could be as small as ${size(least)} (${least * bucketBytes} bytes)`;
+  if (isUnfinished) {
+    const lines = [`making ${name} ${size(before)} large was cut off; it is completed`];
+    return { ...common, lines, question: `Complete ${name}?` };
+  }
   if (bucketCount === before) {
     const isDone = !isOnlyCut || (!isTrial && !isFile(device.name));
     const cut = isDone ? [] : [`its file is longer: ${device.sizeBytes - sizeBytes} bytes are cut off`];

@@ -64,6 +64,11 @@ export function growMember(writer: FilesystemWriter, dev: number, bucketCount: n
   return { bucketCount, sizeBytes, commits: growing.commits };
 }
 
+/** Whether growing was cut off when the superblock had the new number of buckets, and nothing else had them: the same size completes it. */
+export function isGrowthUnfinished(filesystem: Filesystem, dev: number): boolean {
+  return uncountedBuckets(filesystem, memberUse(filesystem, dev).device) > 0;
+}
+
 /** The commits that it takes, each left out when there is nothing for it to do. */
 class Growing {
   commits = 0;

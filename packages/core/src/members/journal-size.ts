@@ -43,6 +43,8 @@ export interface JournalSize {
   /** The fewest and the most that it can have now. */
   readonly least: number;
   readonly most: number;
+  /** Buckets that are marked as the journal's, and are not: a change of it was cut off. The next one gives them back, to the same size too. */
+  readonly unusedCount: number;
 }
 
 /**
@@ -51,7 +53,8 @@ export interface JournalSize {
  */
 export function journalSize(filesystem: Filesystem, dev: number): JournalSize {
   const { device, member } = memberUse(filesystem, dev);
-  const bucketCount = journalBuckets(journalOf(member.sb)).length;
+  const listed = journalBuckets(journalOf(member.sb));
+  const bucketCount = listed.length;
   const room = freeBucketCount(filesystem, device) - bucketsKept(filesystem.sb, device, device.bucketEnd);
   const most = Math.max(
     bucketCount,
@@ -62,6 +65,7 @@ export function journalSize(filesystem: Filesystem, dev: number): JournalSize {
     bucketBytes: sectorsToBytes(device.bucketSizeSectors),
     least: Math.min(bucketCount, JOURNAL_BUCKETS_MIN),
     most,
+    unusedCount: unlistedBuckets(filesystem, device, listed).length,
   };
 }
 
@@ -148,13 +152,7 @@ class JournalRing {
   /** Buckets that are marked, and are in no list. */
   *giveBack(): Generator<void> {
     const { device } = this.#use;
-    const listed = new Set(this.buckets);
-    const left: number[] = [];
-    const range = { from: bucketPos(this.#dev, 0), to: bucketPos(this.#dev, device.bucketEnd) };
-    for (const key of this.#writer.filesystem.btree('alloc').keys(range)) {
-      const bucket = bposOffsetNumber(key.k.p);
-      if (bucketStateOf(key).dataType === TYPE.journal && !listed.has(bucket)) left.push(bucket);
-    }
+    const left = unlistedBuckets(this.#writer.filesystem, device, this.buckets);
     if (left.length > 0) yield* this.#mark(left, 0);
   }
 
@@ -215,6 +213,21 @@ class JournalRing {
   #step(): void {
     this.steps++;
   }
+}
+
+/** Buckets that are marked as the journal's, and are in no list. */
+function unlistedBuckets(
+  filesystem: Filesystem,
+  { index, bucketEnd }: AllocDevice,
+  buckets: readonly number[],
+): readonly number[] {
+  const listed = new Set(buckets);
+  const left: number[] = [];
+  for (const key of filesystem.btree('alloc').keys({ from: bucketPos(index, 0), to: bucketPos(index, bucketEnd) })) {
+    const bucket = bposOffsetNumber(key.k.p);
+    if (bucketStateOf(key).dataType === TYPE.journal && !listed.has(bucket)) left.push(bucket);
+  }
+  return left;
 }
 
 /** Without an entry at its beginning, a bucket is empty to a reader. */
