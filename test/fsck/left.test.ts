@@ -14,7 +14,7 @@ describe.skipIf(whyNoDamage !== undefined)('damaged images', () => {
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   test.each([
-    // Entries lie behind the hole: a commit would overwrite them.
+    // Entries come after the hole: a commit would overwrite them.
     'journal-middle-many',
     // What the journal has cannot be put into a btree that is not to be repaired.
     'journal-root-garbage',

@@ -255,8 +255,8 @@ class Recovery {
   }
 
   /**
-   * Superblocks and the journal: any commit repairs them. So there is none where one of these is to stay that costs something: what lies
-   * behind a hole in the journal would be overwritten, and nothing would say any more that it was there.
+   * Superblocks and the journal: any commit repairs them. So there is none where one of these is to stay that costs something: what comes
+   * after a hole in the journal would be overwritten, and nothing would say any more that it was there.
    */
   #reportOpening(): void {
     const { set, replay } = this.#filesystem;
