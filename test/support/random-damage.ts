@@ -98,10 +98,11 @@ export const isTyped = (thrown: unknown): thrown is Error =>
 /** `fsck -y` on devices. @returns the names and counts of what was found, and of what is left by every rule of the checker */
 export function repair(devices: readonly BlockDevice[], key?: Uint8Array) {
   const reporter = new Reporter({ policy: { kind: 'yes' } });
-  const options = { random: seededRandom('repair'), now: () => NOW, key, isRepair: true };
   const sound = soundJournals(soundSections(devices.map(openMember)), key);
   const { set, findings } = correctedSizes(sound.set, key);
-  const writer = new FilesystemWriter(set, options);
+  // As a program does: nodes of a repair that was cut off may be live, and no other one may have their numbers.
+  const random = seededRandom(`repair ${set.newest.sb.seq}`);
+  const writer = new FilesystemWriter(set, { random, now: () => NOW, key, isRepair: true });
   const { seq, remaining } = recover(writer, { reporter, corrected: [...sound.findings, ...findings] });
   return {
     found: reporter.groups().map(({ error, found }) => `${error} ×${found}`),
