@@ -97,10 +97,29 @@ describe('set-state', () => {
     expect(devices[2]).toMatchObject({ standing: 'missing', state: 'evacuating' });
   });
 
-  test('both sides of a split brain are refused', async () => {
+  test('both sides of a split brain are refused, by all that write and by every check', async () => {
     await succeed('set-fs-option', ['-q', '--allow_missing', '--fs_label=one', a, b]);
     await succeed('set-fs-option', ['-q', '--allow_missing', '--fs_label=two', c]);
     expect(await refused('device set-state', ['-y', 'ro', all, '0'])).toContain('split brain');
+    const rows = [
+      ['set-fs-option', 2, '--fs_label=three', a, b, c],
+      ['recovery-pass', 2, '--set=check_inodes', a, b, c],
+      ['mkdir', 2, all, 'new'],
+      ['device remove', 2, '-y', all, '0'],
+      ['fsck', 16, '-n', a, b, c],
+      ['fsck', 16, '-y', a, b, c],
+      // A mount would not take what looks clean.
+      ['fsck', 16, '-p', a, b, c],
+    ] as const;
+    const before = hashes();
+    for (const [command, code, ...words] of rows) {
+      const { exitCode, stderr } = await run(command, words);
+      expect({ command, exitCode, stderr }).toMatchObject({
+        exitCode: code,
+        stderr: expect.stringContaining('split brain'),
+      });
+      expect(hashes()).toEqual(before);
+    }
   });
 });
 

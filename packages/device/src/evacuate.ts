@@ -1,25 +1,15 @@
 // device evacuate: members are emptied, the others take what is on them. What is planned is said first, with the numbers.
 
-import {
-  allowMissingOption,
-  bytesText,
-  defineCommand,
-  EXIT,
-  openForWriting,
-  runSteps,
-  secondsOf,
-} from '@bcachefs-ts/command';
+import { allowMissingOption, bytesText, defineCommand, EXIT, runSteps } from '@bcachefs-ts/command';
 import {
   contentsOf,
   type EvacuatePlan,
   type EvacuateReport,
   evacuateSteps,
   type FilesystemWriter,
-  loadChecksums,
   type MemberContents,
   planEvacuate,
   printable,
-  systemRandom,
 } from '@bcachefs-ts/core/engine';
 import { filesOfKeys } from './files-of-keys.ts';
 import { memberNamed, memberPositional } from './member-named.ts';
@@ -33,6 +23,7 @@ import {
   printPlanned,
   reshapedPositional,
 } from './plan.ts';
+import { withWriter } from './with-writer.ts';
 
 const TYPES = ['all', 'user', 'btree'] as const;
 
@@ -65,12 +56,7 @@ export const deviceEvacuateCommand = defineCommand({
     ...planOptions,
   },
   async run(context, args): Promise<Evacuated> {
-    await loadChecksums();
-    const { filesystem, uuid, undo_file, passphrase_file, allow_missing, dry_run: isTrial } = args;
-    const now = secondsOf(context.date());
-    const request = { devices: [filesystem], uuid, undo_file, passphrase_file, allow_missing, isTrial };
-    const writer = await openForWriting(context, request, () => ({ random: systemRandom, now: () => now }));
-    try {
+    return await withWriter(context, args, async writer => {
       const devs = [...new Set(args.member.map(word => memberNamed(writer.filesystem.set, word).index))];
       const types = args.data === 'user' || args.data === 'btree' ? ([args.data] as const) : undefined;
       const plan = planEvacuate(writer.filesystem, devs, { types });
@@ -85,9 +71,7 @@ export const deviceEvacuateCommand = defineCommand({
         return outcomeOf(writer, report);
       });
       return { ...planned, leftCount };
-    } finally {
-      writer.filesystem.close();
-    }
+    });
   },
   text: printPlanned,
   json: plannedJson,

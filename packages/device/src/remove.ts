@@ -1,24 +1,14 @@
 // device remove: a member leaves for good. What is on it is moved first, or given up when that is asked for or the member is missing; then what
 // would be lost is listed by its path before anybody is asked.
 
-import {
-  allowMissingOption,
-  bytesText,
-  defineCommand,
-  EXIT,
-  openForWriting,
-  runSteps,
-  secondsOf,
-} from '@bcachefs-ts/command';
+import { allowMissingOption, bytesText, defineCommand, EXIT, runSteps } from '@bcachefs-ts/command';
 import {
   type FilesystemWriter,
-  loadChecksums,
   lostFileKeys,
   planRemove,
   type RemovePlan,
   type RemoveReport,
   removeSteps,
-  systemRandom,
 } from '@bcachefs-ts/core/engine';
 import { commitsText, contentsJson, contentsText, keysText, memberName } from './evacuate.ts';
 import { filesOfKeys } from './files-of-keys.ts';
@@ -33,6 +23,7 @@ import {
   printPlanned,
   reshapedPositional,
 } from './plan.ts';
+import { withWriter } from './with-writer.ts';
 
 interface Removed extends Planned {
   readonly isRemoved: boolean;
@@ -61,15 +52,9 @@ export const deviceRemoveCommand = defineCommand({
     ...planOptions,
   },
   async run(context, args): Promise<Removed> {
-    await loadChecksums();
-    const { filesystem, uuid, undo_file, passphrase_file, allow_missing, force: isForced, dry_run: isTrial } = args;
-    const now = secondsOf(context.date());
-    const request = { devices: [filesystem], uuid, undo_file, passphrase_file, allow_missing, isTrial };
-    const writer = await openForWriting(context, request, () => ({ random: systemRandom, now: () => now }));
-    const { set } = writer.filesystem;
-    try {
-      const { index: dev } = memberNamed(set, args.member);
-      const plan = planRemove(writer.filesystem, dev, { isForced });
+    return await withWriter(context, args, async writer => {
+      const { index: dev } = memberNamed(writer.filesystem.set, args.member);
+      const plan = planRemove(writer.filesystem, dev, { isForced: args.force });
       const lost = plan.lostBytes === 0 ? NOTHING_LOST : lostFileKeys(writer.filesystem, dev);
       const files = { names: filesOfKeys(writer.filesystem, lost.keys), isAll: lost.isAll };
       let isRemoved = true;
@@ -77,7 +62,7 @@ export const deviceRemoveCommand = defineCommand({
         const name = memberName(writer, dev);
         const total = plan.evacuation?.movedBytes ?? 0;
         const task = context.progress.start({ what: 'moving', total, unit: 'bytes' });
-        const report = await runSteps(removeSteps(writer, dev, { isForced }), step => {
+        const report = await runSteps(removeSteps(writer, dev, { isForced: args.force }), step => {
           if (step !== undefined) task.at(Math.min(total, step.movedBytes));
         });
         task.end();
@@ -85,9 +70,7 @@ export const deviceRemoveCommand = defineCommand({
         return outcomeOf(writer, name, report);
       });
       return { ...planned, isRemoved };
-    } finally {
-      for (const { device } of set.members) device.close();
-    }
+    });
   },
   text: printPlanned,
   json: plannedJson,

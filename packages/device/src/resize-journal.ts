@@ -1,16 +1,10 @@
 // device resize-journal: the journal of a member gets longer or shorter. A running kernel can only make it longer.
 
-import { bytesText, defineCommand, openForWriting, parseSize, runSteps, secondsOf } from '@bcachefs-ts/command';
-import {
-  journalSize,
-  loadChecksums,
-  printable,
-  resizeJournalSteps,
-  systemRandom,
-  UsageError,
-} from '@bcachefs-ts/core/engine';
+import { bytesText, defineCommand, parseSize, runSteps } from '@bcachefs-ts/command';
+import { journalSize, printable, resizeJournalSteps, UsageError } from '@bcachefs-ts/core/engine';
 import { memberNamed, memberPositional } from './member-named.ts';
 import { carryOut, plannedJson, planOptions, printPlanned, reshapedPositional } from './plan.ts';
+import { withWriter } from './with-writer.ts';
 
 export const deviceResizeJournalCommand = defineCommand({
   name: 'resize-journal',
@@ -31,13 +25,8 @@ export const deviceResizeJournalCommand = defineCommand({
   },
   options: planOptions,
   async run(context, args) {
-    await loadChecksums();
-    const { filesystem: word, uuid, undo_file, passphrase_file, dry_run: isTrial } = args;
     const wanted = parseSize(args.size);
-    const now = secondsOf(context.date());
-    const request = { devices: [word], uuid, undo_file, passphrase_file, isTrial };
-    const writer = await openForWriting(context, request, () => ({ random: systemRandom, now: () => now }));
-    try {
+    return await withWriter(context, args, async writer => {
       const { set, sb } = writer.filesystem;
       const { index, member } = memberNamed(set, args.member);
       if (member === undefined)
@@ -79,9 +68,7 @@ export const deviceResizeJournalCommand = defineCommand({
         const { steps } = await runSteps(resizeJournalSteps(writer, index, count), () => {});
         return { lines: [`the journal of ${name} has ${size(count)} now`], json: { steps } };
       });
-    } finally {
-      writer.filesystem.close();
-    }
+    });
   },
   text: printPlanned,
   json: plannedJson,

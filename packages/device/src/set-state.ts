@@ -32,7 +32,6 @@ import {
   readReplayState,
   readUsage,
   refuseEdit,
-  refuseSplitBrain,
   releaseForWriting,
   replicasEntryText,
   type Superblock,
@@ -99,7 +98,6 @@ export const deviceSetStateCommand = defineCommand({
           'member_missing',
         );
       }
-      refuseSplitBrain(set);
       const state = memberStates.idOf(args.state === 'failed' ? 'evacuating' : args.state);
       const edit = (sb: Superblock) => withMember(sb, named.index, member => withState(member, state));
       const editOptions = { now: secondsOf(context.date()), allowMissing: args.allow_missing };
@@ -183,7 +181,8 @@ function refusalOf(
   if (word === 'ro' && stateAt(sb, index) === RW && !force) {
     const left = members(sb).filter((one, at) => at !== index && memberAlive(one) && stateAt(sb, at) === RW).length;
     const needed = Math.max(getBits(sb.flags, sbBits.META_REPLICAS_WANT), getBits(sb.flags, sbBits.DATA_REPLICAS_WANT));
-    if (left < needed) return `only ${left} writable members are left for ${needed} copies; --force sets it anyway`;
+    if (left < needed)
+      return `${needed} copies need ${needed} writable members, and ${left} would be left; --force sets it anyway`;
   }
   if (losses === undefined) return undefined;
   if (losses.isAnyLost) {

@@ -28,6 +28,7 @@ import {
   type Reporter,
   readReplayState,
   recover,
+  refuseSplitBrain,
   type Superblock,
   sbBits,
   sectionPayload,
@@ -113,10 +114,14 @@ export class Session {
     return soundSections(this.#devices.map(openMember)).set.newest.sb;
   }
 
-  /** It was unmounted, nothing has noted errors since, and its superblocks are such that it can be mounted. */
+  /**
+   * It was unmounted, nothing has noted errors since, and its superblocks are such that it can be mounted.
+   * @throws UsageError for a split brain, which a mount does not take
+   */
   get isClean(): boolean {
     const opened = this.#devices.map(openMember);
     const { set, findings } = soundSections(opened);
+    refuseSplitBrain(set);
     if (findings.length > 0 || opened.some(({ reading }) => reading.problems.length > 0)) return false;
     const { sb } = set.newest;
     const isUnmounted = getBits(sb.flags, sbBits.CLEAN) === 1 && sectionPayload(sb, 'clean') !== undefined;

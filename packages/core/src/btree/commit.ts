@@ -22,6 +22,22 @@ import type { Transaction } from './transaction.ts';
 /** The last positions of nodes that are written anew although nothing in them changes, by btree and level. */
 export type NodesToRewrite = ReadonlyMap<number, readonly (readonly Bpos[] | undefined)[]>;
 
+/** About so many keys are in a node that is written anew: what it counts for in a batch of keys. */
+export const KEYS_OF_NODE = 1000;
+
+/** @param nodes by level, 0 for leaves, and the position that their pointers have */
+export function nodesToRewrite(
+  nodes: Iterable<{ readonly btree: number; readonly level: number; readonly pos: Bpos }>,
+): NodesToRewrite {
+  const rewrite = new Map<number, Bpos[][]>();
+  for (const { btree, level, pos } of nodes) {
+    const levels = rewrite.get(btree) ?? Array.from({ length: BTREE_MAX_DEPTH }, (): Bpos[] => []);
+    rewrite.set(btree, levels);
+    levels[level]!.push(pos);
+  }
+  return rewrite;
+}
+
 /** The filesystem as it is on disk. */
 export interface CommitBase {
   btree(id: number): BtreeView;

@@ -60,7 +60,6 @@ import {
   refuseUnfit,
 } from '../superblock/edit.ts';
 import { type MemberSet, memberSetOf, missingText, openMember } from '../superblock/member-set.ts';
-import { refuseSplitBrain } from '../superblock/member-standing.ts';
 import { encryptionOf } from '../superblock/passphrase.ts';
 import { withCheckRequired } from '../superblock/require-check.ts';
 import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
@@ -596,7 +595,6 @@ export function refuseUnwritable(
     const help = 'a change needs all of them (or --allow_missing)';
     throw new UsageError(`${missingText(set)}; ${help}`, undefined, 'member_missing');
   }
-  if (!isRepair) refuseSplitBrain(set);
   if (!isRepair) refuseLostJournal(set);
   if (getBits(sb.flags, sbBits.INITIALIZED) === 0) {
     throw new UsageError('the filesystem was never initialized: mount it once, or format it anew');

@@ -80,6 +80,14 @@ export function* bucketContents(
   if (references.length > 0) yield { bucket, references };
 }
 
+/** A node, and the position of its pointer. */
+export interface BucketNode {
+  readonly btree: number;
+  /** 0 for leaves. */
+  readonly level: number;
+  readonly pos: Bpos;
+}
+
 /**
  * The nodes of a bucket, as their backpointers have them.
  * @throws CorruptError for a backpointer without its node: what is moved by it would never be gone
@@ -88,7 +96,7 @@ export function bucketNodes(
   source: FilesystemSource,
   { index, bucketSizeSectors }: AllocDevice,
   { bucket, references }: BucketContents,
-): readonly BucketReference[] {
+): readonly BucketNode[] {
   const nodes = references.filter(({ level }) => level > 0);
   for (const { btree, level, pos } of nodes) {
     const pointers = spacePointers(entryBytesOf(pointerToNodeAt(source.btree(btree), level, pos)), 0).pointers;
@@ -98,7 +106,7 @@ export function bucketNodes(
     const detail = `no node of level ${level - 1} that ends there is in bucket ${index}:${bucket}: run fsck`;
     throw new CorruptError('backpointer_to_missing_ptr', where, detail);
   }
-  return nodes;
+  return nodes.map(({ btree, level, pos }) => ({ btree, level: level - 1, pos }));
 }
 
 /** @param level of the pointer; that of a root is one above it */

@@ -6,7 +6,8 @@
 //
 // How many copies there are afterwards: as many as before, as far as the file shall have them and there are devices. A copy that is one too
 // many is dropped. Where no device is left for one, it goes if there are others, and stays where it is if it is the only one; before a
-// copy goes, one of those that stay is read and compared with its checksum. What a kernel does is the same but for that: it leaves data where it is when the devices left are fewer than the copies wanted.
+// copy goes, one of those that stay is read and compared with its checksum. A kernel reads none of them, and leaves data where it is
+// when the devices left are fewer than the copies wanted.
 // Source: migrate_pred in move.c, bch2_data_update_init in data_update.c, bch2_dev_evacuate and bch2_replicas_gc2, v1.13.0.
 
 import { type AllocDevice, allocDevices, allowsData, journalDevices } from '../alloc/alloc-devices.ts';
@@ -14,12 +15,14 @@ import { TYPE } from '../alloc/bucket-state.ts';
 import { entryBytesOf, type SpacePointer, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
 import { availableSectors, countersOf, nodeReserveBuckets } from '../alloc/reserve.ts';
 import { withoutReplicas } from '../alloc/superblock-needs.ts';
+import { KEYS_OF_NODE, nodesToRewrite } from '../btree/commit.ts';
 import type { FilesystemSource } from '../btree/source.ts';
 import { type Batch, inBatches } from '../change/batches.ts';
 import { beginChange, type Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import { extentContent } from '../data/extent-read.ts';
 import {
+  type BucketNode,
   type BucketReference,
   bucketContents,
   bucketNodes,
@@ -31,7 +34,7 @@ import { inodeOfKey } from '../fs/inode.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
-import { BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
+import { btrees } from '../ondisk/btrees.ts';
 import { CorruptError, DeviceError, NoSpaceError, UsageError } from '../ondisk/errors.ts';
 import { rulesOf } from '../ondisk/format-rules.ts';
 import { inodeOption } from '../ondisk/inode-unpack.ts';
@@ -96,8 +99,6 @@ export interface EvacuateProgress {
 }
 
 const KEYS_PER_COMMIT = 50_000;
-/** About so many keys are in a node that is written anew. */
-const KEYS_OF_NODE = 1000;
 /** So many keys that are left are listed. */
 const LEFT_LISTED = 1000;
 
@@ -308,7 +309,7 @@ class Evacuation {
     yield* this.#inBatches((change, keysMax) => {
       const { filesystem } = this.#writer;
       const rules = new EvacuationRules(change, filesystem, this.#leaving);
-      const rewrite = new Map<number, Bpos[][]>();
+      const rewrite: BucketNode[] = [];
       const sums = { sectors: 0, droppedSectors: 0, spareSectors: 0 };
       let keys = 0;
       let next = from;
@@ -318,11 +319,7 @@ class Evacuation {
         if (keys > 0 && keys + cost > keysMax) break;
         keys += cost;
         next = contents.bucket + 1;
-        for (const { btree, level, pos } of nodes) {
-          const levels = rewrite.get(btree) ?? Array.from({ length: BTREE_MAX_DEPTH }, (): Bpos[] => []);
-          rewrite.set(btree, levels);
-          levels[level - 1]!.push(pos);
-        }
+        rewrite.push(...nodes);
         if (!this.#moves.has('user')) continue;
         const { left, ...moved } = moveBucketData(change.tx, device, rules, contents);
         for (const name of ['sectors', 'droppedSectors', 'spareSectors'] as const) sums[name] += moved[name];
@@ -331,7 +328,7 @@ class Evacuation {
       const { clocks } = filesystem.replay;
       return {
         isMore: true,
-        extras: { rewrite, clocks: { ...clocks, write: clocks.write + BigInt(sums.sectors) } },
+        extras: { rewrite: nodesToRewrite(rewrite), clocks: { ...clocks, write: clocks.write + BigInt(sums.sectors) } },
         onCommitted: () => {
           from = next;
           for (const name of ['sectors', 'droppedSectors', 'spareSectors'] as const) this.#sums[name] += sums[name];

@@ -16,16 +16,17 @@ import { entryBytesOf, spacePointers, withPointers } from '../alloc/extent-point
 import { forgetEmptyBuckets, removeDevice } from '../alloc/remove-device.ts';
 import { countersOf } from '../alloc/reserve.ts';
 import { withoutReplicas } from '../alloc/superblock-needs.ts';
+import { KEYS_OF_NODE, nodesToRewrite } from '../btree/commit.ts';
 import { makeKey, type Transaction } from '../btree/transaction.ts';
 import { type Batch, inBatches } from '../change/batches.ts';
 import { beginChange, type Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import { cutBack, cutFront } from '../data/extent-cut.ts';
-import { bucketContents, bucketNodes } from '../data/move-extents.ts';
+import { type BucketNode, bucketContents, bucketNodes } from '../data/move-extents.ts';
 import { withBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { type Bpos, bposInode, bposOffset, bposText } from '../ondisk/bpos.ts';
-import { BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
+import { bposInode, bposOffset, bposText } from '../ondisk/bpos.ts';
+import { btrees } from '../ondisk/btrees.ts';
 import { CorruptError, UsageError } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { reflinkP } from '../ondisk/keys/reflink-p.ts';
@@ -80,8 +81,6 @@ export interface RemoveReport {
 }
 
 const KEYS_PER_COMMIT = 50_000;
-/** About so many keys are in a node that is written anew. */
-const KEYS_OF_NODE = 1000;
 const LOST_LISTED = 1000;
 
 const RO = memberStates.idOf('ro');
@@ -297,20 +296,16 @@ class Removal {
   *#rewriteNodes(): Generator<undefined> {
     const device = allocDevices(this.#writer.filesystem.sb)[this.#dev]!;
     yield* this.#inBatches((_, keysMax) => {
-      const rewrite = new Map<number, Bpos[][]>();
+      const rewrite: BucketNode[] = [];
       let keys = 0;
       const { filesystem } = this.#writer;
       for (const contents of bucketContents(filesystem, device, 0, device.bucketEnd)) {
         const nodes = bucketNodes(filesystem, device, contents);
         if (keys > 0 && keys + KEYS_OF_NODE * nodes.length > keysMax) break;
         keys += KEYS_OF_NODE * nodes.length;
-        for (const { btree, level, pos } of nodes) {
-          const levels = rewrite.get(btree) ?? Array.from({ length: BTREE_MAX_DEPTH }, (): Bpos[] => []);
-          rewrite.set(btree, levels);
-          levels[level - 1]!.push(pos);
-        }
+        rewrite.push(...nodes);
       }
-      return keys === 0 ? undefined : { isMore: true, extras: { rewrite } };
+      return keys === 0 ? undefined : { isMore: true, extras: { rewrite: nodesToRewrite(rewrite) } };
     });
   }
 

@@ -14,12 +14,18 @@ import { bucketPos } from '../alloc/bucket-indexes.ts';
 import { BUCKETS_MIN, DEVICE_BYTES_MIN } from '../alloc/geometry.ts';
 import { superblockSectors } from '../alloc/new-device.ts';
 import { forgetBuckets, markSuperblocks, releaseSuperblocks, removeBuckets } from '../alloc/remove-buckets.ts';
+import { KEYS_OF_NODE, nodesToRewrite } from '../btree/commit.ts';
 import { inBatches } from '../change/batches.ts';
 import type { Change, CommitExtras } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
-import { bucketContents, bucketNodes, dropCachedInto, keysInto, moveBucketData } from '../data/move-extents.ts';
-import type { Bpos } from '../ondisk/bpos.ts';
-import { BTREE_MAX_DEPTH } from '../ondisk/btrees.ts';
+import {
+  type BucketNode,
+  bucketContents,
+  bucketNodes,
+  dropCachedInto,
+  keysInto,
+  moveBucketData,
+} from '../data/move-extents.ts';
 import { CorruptError, UsageError } from '../ondisk/errors.ts';
 import { withMember } from '../ondisk/sb-fields/members.ts';
 import type { BchSbLayout, Superblock } from '../ondisk/superblock.ts';
@@ -136,7 +142,7 @@ class Shrinking {
     const { device } = this.#use;
     return this.#inBatches((change, keysMax) => {
       const { filesystem } = this.#writer;
-      const rewrite = new Map<number, Bpos[][]>();
+      const rewrite: BucketNode[] = [];
       let keys = 0;
       let sectors = 0;
       for (const contents of bucketContents(filesystem, device, this.#end, device.bucketEnd)) {
@@ -144,11 +150,7 @@ class Shrinking {
         const cost = contents.references.length + KEYS_OF_NODE * nodes.length;
         if (keys > 0 && keys + cost > keysMax) break;
         keys += cost;
-        for (const { btree, level, pos } of nodes) {
-          const levels = rewrite.get(btree) ?? Array.from({ length: BTREE_MAX_DEPTH }, (): Bpos[] => []);
-          rewrite.set(btree, levels);
-          levels[level - 1]!.push(pos);
-        }
+        rewrite.push(...nodes);
         const rules = { place: (length: number) => change.allocator.allocateOn(device.index, length) };
         sectors += moveBucketData(change.tx, device, rules, contents).sectors;
       }
@@ -156,7 +158,7 @@ class Shrinking {
       const { clocks } = filesystem.replay;
       return {
         isMore: true,
-        extras: { rewrite, clocks: { ...clocks, write: clocks.write + BigInt(sectors) } },
+        extras: { rewrite: nodesToRewrite(rewrite), clocks: { ...clocks, write: clocks.write + BigInt(sectors) } },
         onCommitted: () => {
           this.movedSectors += sectors;
         },
@@ -240,8 +242,6 @@ class Shrinking {
 
 /** Some hundred bytes of memory for each, several times. */
 const KEYS_PER_COMMIT = 50_000;
-/** About so many keys are in a node that is written anew. */
-const KEYS_OF_NODE = 1000;
 
 export function smallestFor(
   sb: Superblock,

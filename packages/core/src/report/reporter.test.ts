@@ -159,6 +159,9 @@ describe('counting and grouping', () => {
     const { report, reported } = reporter({ kind: 'preen' }, { silent });
     expect(report.found(count())).toBe('fix');
     expect({ reported: reported.length, count: report.foundCount }).toEqual({ reported: 0, count: 0 });
+    const lossy = reporter({ kind: 'preen' }, { silent: new Set(['dir_loop'] as const) });
+    expect(lossy.report.found(lost())).toBe('ignore');
+    expect(lossy.reported).toHaveLength(1);
     const looking = reporter({ kind: 'no' }, { silent });
     expect(looking.report.found(count())).toBe('ignore');
     expect(looking.report.foundCount).toBe(1);

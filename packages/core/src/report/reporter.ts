@@ -163,8 +163,11 @@ export class Reporter {
     return decision;
   }
 
-  #isSilent({ finding }: Reported, { isRepairable = true }: Proposal): boolean {
-    return isRepairable && this.#options.silent?.has(finding.error) === true && this.#options.policy.kind !== 'no';
+  /** What loses something is never repaired without a word by who preens, whatever a superblock says is expected. */
+  #isSilent({ finding, safe }: Reported, { isRepairable = true }: Proposal): boolean {
+    const { policy, silent } = this.#options;
+    if (!isRepairable || silent?.has(finding.error) !== true) return false;
+    return policy.kind !== 'no' && (safe || policy.kind !== 'preen');
   }
 
   /** Whether it was left before. */

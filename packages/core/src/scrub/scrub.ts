@@ -8,7 +8,7 @@
 // Memory is bounded: nodes and extents are taken in batches, which are read in the order of the devices (see batch.ts).
 
 import { countersOf } from '../alloc/reserve.ts';
-import type { NodesToRewrite } from '../btree/commit.ts';
+import { KEYS_OF_NODE, nodesToRewrite } from '../btree/commit.ts';
 import { bposSuccessor } from '../btree/iterate.ts';
 import { inBatches } from '../change/batches.ts';
 import { beginChange, type Change } from '../change/change.ts';
@@ -16,8 +16,8 @@ import type { FilesystemWriter } from '../change/writer.ts';
 import { BucketGens } from '../data/bucket-gens.ts';
 import { StripeReader } from '../data/stripes.ts';
 import { getBits } from '../ondisk/bits.ts';
-import { type Bpos, bposOffsetNumber, bposText, POS_MIN } from '../ondisk/bpos.ts';
-import { BTREE_MAX_DEPTH, type BtreeName, btrees } from '../ondisk/btrees.ts';
+import { bposOffsetNumber, bposText, POS_MIN } from '../ondisk/bpos.ts';
+import { type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { type DataTypeName, dataTypes } from '../ondisk/data-types.ts';
 import { CorruptError, DeviceError, IncompatibleError, NoSpaceError, UsageError } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
@@ -106,8 +106,6 @@ export interface ScrubReport {
 
 type RepairState = 'done' | 'not done' | 'impossible';
 
-/** About so many keys are in a node that is written anew. */
-const KEYS_OF_NODE = 1000;
 /** Some hundred bytes of memory for each, several times. */
 const KEYS_PER_COMMIT = 20_000;
 
@@ -267,7 +265,9 @@ class Scrub {
             const part = nodes.slice(done, done + Math.max(1, most));
             return {
               isMore: done + part.length < nodes.length,
-              extras: { rewrite: rewriteOf(part) },
+              extras: {
+                rewrite: nodesToRewrite(part.map(({ btree, level, ptr }) => ({ btree, level, pos: ptr.k.p }))),
+              },
               onCommitted: () => {
                 done += part.length;
               },
@@ -510,16 +510,6 @@ function missingMember(filesystem: Filesystem, copy: Copy): DeviceError {
   const { pos, btree } = copyPlace(filesystem, copy);
   const detail = `it is not among the devices that were given, and no other copy of ${btree} ${pos} is good`;
   return new DeviceError('missing', `member ${copy.ptr.dev}`, detail);
-}
-
-function rewriteOf(nodes: readonly ScrubbedNode[]): NodesToRewrite {
-  const rewrite = new Map<number, Bpos[][]>();
-  for (const { btree, level, ptr } of nodes) {
-    const levels = rewrite.get(btree) ?? Array.from({ length: BTREE_MAX_DEPTH }, (): Bpos[] => []);
-    rewrite.set(btree, levels);
-    levels[level]!.push(ptr.k.p);
-  }
-  return rewrite;
 }
 
 interface BadSuperblock {

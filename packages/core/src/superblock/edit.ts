@@ -8,6 +8,7 @@ import { memberAt } from '../ondisk/sb-fields/members.ts';
 import { type BchSbLayout, type Superblock, superblockMaxBytes, withSection } from '../ondisk/superblock.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import { type MemberSet, memberText, missingText, shortfallText } from './member-set.ts';
+import { refuseSplitBrain } from './member-standing.ts';
 import { superblockProblems } from './verify.ts';
 import { forMember, type MemberToWrite, nextGeneration, superblockCopyBytes, writeSuperblocks } from './write.ts';
 
@@ -82,13 +83,15 @@ function planEdit(
 }
 
 /**
- * The door of every change to a filesystem: each member is one, can be written to, and is as long as the superblock and its own layout say,
- * and the superblock is one that a kernel would take. Past this door the superblock may be trusted.
- * @throws UsageError for a device that is not a member any more; DeviceError kind `read-only` or `too-small`; CorruptError
+ * The door of every change to a filesystem, repairs too: each member is one, can be written to, and is as long as the superblock and its own
+ * layout say, none was changed without the others, and the superblock is one that a kernel would take. Past this door the superblock may be
+ * trusted.
+ * @throws UsageError for a device that is not a member any more, and for a split brain; DeviceError kind `read-only` or `too-small`; CorruptError
  */
 export function refuseUnfit(set: MemberSet, layouts?: NewLayouts): void {
   const { sb: newest, device: from } = set.newest;
   refuseProblems(newest, { device: from.name });
+  refuseSplitBrain(set);
   for (const { device, sb } of set.members) {
     if (memberAt(newest, sb.dev_idx) === undefined) {
       throw new UsageError(

@@ -164,13 +164,17 @@ export function readLayout(device: BlockDevice): BchSbLayout {
  * @throws CorruptError when there is none or its checksum is wrong; IncompatibleError; DeviceError
  */
 export function readSuperblockAt(device: BlockDevice, sector: number, foundBy: FoundBy = 'sector'): SuperblockCopy {
-  const where: Location = { device: device.name, sector };
+  const bytes = superblockBytesAt(device, sector);
+  return { ...believeSuperblock(bytes, { device: device.name, sector }, sector, foundBy), isWiped: false };
+}
+
+/** As many as it says; without a magic only the header. */
+function superblockBytesAt(device: BlockDevice, sector: number): Uint8Array {
   const offset = sectorsToBytes(sector);
   const header = readBytes(device, offset, BchSb.size);
-  const bytes = hasSuperblockMagic(viewOf(header), 0)
-    ? readBytes(device, offset, boundedSuperblockBytes(device, header, offset, where))
-    : header;
-  return { ...believeSuperblock(bytes, where, sector, foundBy), isWiped: false };
+  if (!hasSuperblockMagic(viewOf(header), 0)) return header;
+  const where = { device: device.name, sector };
+  return readBytes(device, offset, boundedSuperblockBytes(device, header, offset, where));
 }
 
 /**
@@ -309,6 +313,27 @@ function knowsItsSector(view: DataView, at: number, sector: number): boolean {
 
 /** Both magics begin with the bytes c6 85 73 f6. */
 const MAGIC_FIRST_WORD = 0xf67385c6;
+
+/**
+ * A copy as it is on the device, if its checksum is right and it is of a filesystem; anything else may be wrong with it.
+ * @param uuid the internal one
+ */
+export function wholeCopyAt(
+  device: BlockDevice,
+  sector: number,
+  uuid: string,
+): { readonly sb: Superblock; readonly bytes: Uint8Array } | undefined {
+  const where = { device: device.name, sector };
+  try {
+    const bytes = superblockBytesAt(device, sector);
+    const sb = decodeSuperblock(bytes, where);
+    verifyChecksum(bytes, sb, where);
+    return sb.uuid === uuid ? { sb, bytes } : undefined;
+  } catch (thrown) {
+    failureOf(thrown, sector); // Not a copy; our own bugs and failing disks go on up.
+    return undefined;
+  }
+}
 
 /** One place where a superblock copy belongs, and what is there. */
 export type CopyState =

@@ -1,15 +1,20 @@
 import { expect, test } from 'vitest';
 import { planFormat } from '../create/plan.ts';
+import { readBytes } from '../device/block-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
 import { RecordingDevice } from '../device/recording-device.ts';
-import { SB_SECTOR, VERSION_CURRENT_WRITTEN } from '../engine.ts';
+import { VERSION_CURRENT_WRITTEN } from '../engine.ts';
+import { viewOf } from '../ondisk/layout.ts';
+import { BchSb, SB_SECTOR } from '../ondisk/superblock.ts';
 import { seededRandom } from '../util/random.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
-import { writeSuperblocks } from './write.ts';
+import { readSuperblock } from './read.ts';
+import { superblockCopyBytes, writeSuperblocks } from './write.ts';
 
 const MIB = 2 ** 20;
 
-test('the first copy is whole and flushed before another one is touched, and all others share their flushes', () => {
+/** A filesystem on one device, to be written. */
+function planned() {
   const plan = planFormat({
     devices: [
       {
@@ -29,11 +34,15 @@ test('the first copy is whole and flushed before another one is touched, and all
     now: 1_700_000_000_000_000_000n,
     random: seededRandom('copies'),
   });
-  const [sb] = plan.superblocks;
-  const { sb_offset, nr_superblocks } = sb!.layout;
+  return plan.superblocks[0]!;
+}
+
+test('the first copy is whole and flushed before another one is touched, and all others share their flushes', () => {
+  const sb = planned();
+  const { sb_offset, nr_superblocks } = sb.layout;
   expect(nr_superblocks).toBeGreaterThan(2);
   const device = new RecordingDevice(new MemoryDevice(64 * MIB, { name: 'a' }));
-  writeSuperblocks([{ device, sb: sb! }]);
+  writeSuperblocks([{ device, sb }]);
 
   const copies = sb_offset.slice(0, nr_superblocks).map(sector => sectorsToBytes(Number(sector)));
   /** Which part of which copy each write is. */
@@ -51,4 +60,30 @@ test('the first copy is whole and flushed before another one is touched, and all
     ...others.map(copy => `head ${copy}`),
     'flush',
   ]);
+});
+
+test('where the first copy is the only one that is whole, or of its number, a crash still leaves one that is', () => {
+  const sb = { ...planned(), seq: 5 };
+  const [, ...backups] = sb.layout.sb_offset.slice(0, sb.layout.nr_superblocks).map(Number);
+  for (const fault of ['torn', 'older'] as const) {
+    const before = new MemoryDevice(64 * MIB, { name: 'a' });
+    writeSuperblocks([{ device: before, sb }]);
+    for (const sector of backups) {
+      const bad =
+        fault === 'torn' ? new Uint8Array(512) : superblockCopyBytes({ ...sb, seq: sb.seq - 1 }, BigInt(sector));
+      before.write(sectorsToBytes(sector) + (fault === 'torn' ? 512 : 0), bad);
+    }
+    const recorder = new RecordingDevice(before.clone());
+    writeSuperblocks([{ device: recorder, sb: { ...sb, seq: sb.seq + 1 } }]);
+    for (let events = 0; events <= recorder.events.length; events++) {
+      for (const lastWriteSectors of [0, 1, 2, 99]) {
+        const left = before.clone();
+        recorder.replay(left, { events, lastWriteSectors });
+        const { sb: found } = readSuperblock(left);
+        expect([sb.seq, sb.seq + 1]).toContain(found.seq);
+        // A kernel does not write over a first copy that is torn and of another number than the backup that it read.
+        expect(BchSb.get(viewOf(readBytes(left, sectorsToBytes(SB_SECTOR), BchSb.size)), 0).seq).toBe(found.seq);
+      }
+    }
+  }
 });

@@ -1,6 +1,6 @@
 // Writes superblocks: every copy that a member's layout lists, on every member, in an order that a crash cannot hurt.
 // All members' primaries first (each flushed), then their backups, all of a member at once: whatever is cut off, each member has at least
-// one whole copy, and the members that did not get the new one are merely older, which is what a kernel expects after a crash of its
+// one whole copy (where the backups were bad before, they are first made what the primary is), and the members that did not get the new one are merely older, which is what a kernel expects after a crash of its
 // own. The C counterparts are bch2_write_super (sb/io.c) and bch2_super_write (c_src/libbcachefs.c).
 
 import { canChecksum, sealVstruct } from '../checksum/checksum.ts';
@@ -14,6 +14,7 @@ import { sbBits } from '../ondisk/sb-bits.ts';
 import { BchMember, memberBytes, members, withMembers } from '../ondisk/sb-fields/members.ts';
 import {
   BCHFS_MAGIC,
+  BchSb,
   BchSbLayout,
   encodeSuperblock,
   SB_LAYOUT_SECTOR,
@@ -23,6 +24,7 @@ import {
   withSections,
 } from '../ondisk/superblock.ts';
 import { roundUp, SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
+import { wholeCopyAt } from './read.ts';
 
 /** One member to be written: its device, and its superblock with its own `dev_idx` and `layout`. */
 export interface MemberToWrite {
@@ -64,12 +66,36 @@ export function writeSuperblocks(targets: readonly MemberToWrite[]): void {
       .slice(0, sb.layout.nr_superblocks)
       .map(sector => ({ sector: Number(sector), bytes: superblockCopyBytes(sb, sector) })),
   }));
+  for (const { device, sb } of targets) backUpFirst(device, sb);
   for (const { device, layout, copies: ofDevice } of copies) {
     // A kernel that finds the first copy torn reads a backup, and refuses to write when the sequence number in the first copy's
     // first sector is not the backup's (bch2_write_super in super-io.c, v1.13.0): a torn copy has to be of the old number.
     writeCopies(device, layout, ofDevice.slice(0, 1));
   }
   for (const { device, layout, copies: ofDevice } of copies) writeCopies(device, layout, ofDevice.slice(1));
+}
+
+/**
+ * A first copy that is torn needs another one. Where none of the others is whole and of its number, they become what it is, before it is
+ * written over; only those that are written anyway.
+ */
+function backUpFirst(device: BlockDevice, { uuid, layout }: Superblock): void {
+  const others = layout.sb_offset
+    .slice(0, layout.nr_superblocks)
+    .map(Number)
+    .filter(sector => sector !== SB_SECTOR);
+  const first = wholeCopyAt(device, SB_SECTOR, uuid);
+  if (first === undefined || others.length === 0) return;
+  if (others.some(sector => wholeCopyAt(device, sector, uuid)?.sb.seq === first.sb.seq)) return;
+  const copies = others.map(sector => {
+    const bytes = new Uint8Array(roundUp(first.bytes.length, SECTOR_BYTES));
+    bytes.set(first.bytes);
+    count64.put(viewOf(bytes), BchSb.offset.offset, sector);
+    sealVstruct(getBits(first.sb.flags, sbBits.CSUM_TYPE), bytes.subarray(0, first.bytes.length));
+    return { offset: sectorsToBytes(sector), bytes };
+  });
+  writeHeadsLast(device, copies);
+  device.flush();
 }
 
 interface Copy {
