@@ -31,7 +31,7 @@ const outFolder = join(root, 'packages/bcachefs/dist');
 const programs = ['bcachefs', 'mkfs.bcachefs', 'fsck.bcachefs'];
 
 /** Chunks that are loaded when they are needed, from files of their own: an encoder of 2 MB costs the others nothing. */
-const APART = /^zstd-codec-/;
+const APART = /^(zstd-codec|libsodium-wrappers)-/;
 
 /** Of an earlier build, until no process can still be starting with them. */
 const KEPT_MS = process.argv.includes('--clean') ? 0 : 10 * 60_000;
@@ -144,7 +144,9 @@ async function bundle(): Promise<string> {
   const everything = new Map(split.map(file => [basename(file.path), { file, part: 0, exports: [] }]));
   for (const name of everything.keys()) {
     if (!APART.test(name)) continue;
-    const text = await scriptOf(`./${name}`, split, partChunks(0, everything, [], undefined, new Map(), root), {});
+    const text = await scriptOf(`./${name}`, split, partChunks(0, everything, [], undefined, new Map(), root), {
+      banner: { js: "const importMetaUrl = require('node:url').pathToFileURL(__filename).href;" },
+    });
     const stem = name.replace(/-[A-Z0-9]{8}\.js$/, '');
     apart.set(name, publish(`${stem}-${hashOf(text)}.cjs`, text));
   }

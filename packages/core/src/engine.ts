@@ -41,6 +41,7 @@ export * from './create/filled-filesystem.ts';
 export * from './create/new-filesystem.ts';
 export * from './create/plan.ts';
 export * from './create/write.ts';
+export * from './crypto/poly1305.ts';
 export * from './damage/hand-edit.ts';
 export * from './damage/node-damage.ts';
 export * from './damage/recipes.ts';

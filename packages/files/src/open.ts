@@ -10,6 +10,7 @@ import {
   IndirectExtents,
   loadChecksums,
   loadCompression,
+  loadMacs,
   type OnDamage,
 } from '@bcachefs-ts/core/engine';
 
@@ -44,6 +45,7 @@ export async function openTree(
   const filesystem = await openForReading(context, { ...others, devices: [word] });
   try {
     await loadCompression(readsFiles ? undefined : declaredCompressionTypes(filesystem.sb));
+    if (readsFiles && filesystem.key !== undefined) await loadMacs();
     const data = new DataReader(filesystem, { onDamage, parallel: true });
     return {
       filesystem,

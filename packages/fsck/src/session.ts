@@ -16,6 +16,7 @@ import {
   type Key,
   loadChecksums,
   loadCompression,
+  loadMacs,
   masterKey,
   memberPaths,
   missingText,
@@ -204,6 +205,7 @@ export class Session {
       const master = encryption === 'none' ? undefined : masterKey(sb, passphrase);
       if (encryption !== 'none' && master === undefined)
         throw new CommandFailed('wrong passphrase', { exitCode: FSCK.operational, code: 'wrong_passphrase' });
+      if (master !== undefined) await loadMacs();
       this.#key = { master };
     }
     return this.#key.master;
