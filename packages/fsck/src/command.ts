@@ -228,6 +228,8 @@ interface Outcome {
   readonly report: RecoverReport;
   /** Keys that were given up, or would be. */
   readonly dropped: number;
+  /** And runs of bytes that cannot be read as keys. */
+  readonly droppedRuns: number;
 }
 
 /** Nothing was written: nothing that was found is repaired, and no key is given up. */
@@ -236,6 +238,7 @@ const withoutRepairs = (outcome: Outcome): Outcome => ({
   items: outcome.items.map(({ kind, decided }) => ({ kind, decided: { ...decided, decision: 'ignore' } })),
   groups: outcome.groups.map(group => ({ ...group, fixed: 0 })),
   dropped: 0,
+  droppedRuns: 0,
 });
 
 class Check {
@@ -352,6 +355,7 @@ class Check {
     const { reconstructAlloc, giveUpMissing, isWanted, progressFd } = this.#request;
     const items: FoundItem[] = [];
     let dropped = 0;
+    let droppedRuns = 0;
     const reporter = new Reporter({
       policy,
       silent: silentErrors(session.superblock),
@@ -370,10 +374,14 @@ class Check {
         dropped++;
         quarantine?.add(btree, key, reason);
       },
+      onDroppedBytes: (btree, bytes, reason) => {
+        droppedRuns++;
+        quarantine?.addBytes(btree, bytes, reason);
+      },
       onCommit: () => quarantine?.keep(),
     });
     progress.end();
-    return { items, reporter, groups: reporter.groups(), report, dropped };
+    return { items, reporter, groups: reporter.groups(), report, dropped, droppedRuns };
   }
 
   #summary(session: Session, outcome: Outcome | undefined, facts: SummaryFacts): Summary {
@@ -396,6 +404,7 @@ class Check {
       explanationOf: isExplained ? explanationOf : undefined,
       ...counts,
       dropped: outcome?.dropped ?? 0,
+      droppedRuns: outcome?.droppedRuns ?? 0,
       quarantine: facts.quarantine?.file,
       plan: facts.plan,
       isCancelled,

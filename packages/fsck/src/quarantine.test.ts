@@ -15,11 +15,14 @@ test('a key is kept with its value and the reason, for its owner to read', () =>
   const quarantine = new Quarantine(path);
   expect(existsSync(path)).toBe(false);
   quarantine.add(0, key, 'why');
+  quarantine.addBytes(0, new Uint8Array([0, 7]), 'no key');
   quarantine.keep();
   quarantine.close();
   expect(quarantine.file).toBe(path);
   expect(statSync(path).mode & 0o777).toBe(0o600);
-  expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({
+  const [line = '', bytes = ''] = readFileSync(path, 'utf8').split('\n');
+  expect(JSON.parse(bytes)).toEqual({ btree: 'extents', bytes: '0007', reason: 'no key' });
+  expect(JSON.parse(line)).toMatchObject({
     btree: 'extents',
     pos: '4096:7:1',
     value: '01ff000000000000',

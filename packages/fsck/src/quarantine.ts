@@ -1,4 +1,4 @@
-// The file for keys that cannot be kept: JSON lines with the key, its value and the reason. It is a new file, only for its owner to read,
+// The file for keys that cannot be kept: JSON lines with the key, its value and the reason; bytes that cannot be read as keys are there too. It is a new file, only for its owner to read,
 // and on stable storage before the commit that gives the keys up. Where no name was given, it is made when there is something to put
 // into it; where one was given, before anything else, so that a name that cannot be used stops the command in time.
 
@@ -34,15 +34,24 @@ export class Quarantine {
   }
 
   add(btree: number, { k, value }: Key, reason: string): void {
-    this.create();
-    const line = JSON.stringify({
+    this.#line({
       btree: btrees.nameOf(btree),
       pos: bposText(k.p),
       size: k.size,
       type: keyTypes.nameOf(k.type),
-      value: Buffer.from(value).toString('hex'),
+      value: hexOf(value),
       reason,
     });
+  }
+
+  /** What cannot be read as a key. */
+  addBytes(btree: number, bytes: Uint8Array, reason: string): void {
+    this.#line({ btree: btrees.nameOf(btree), bytes: hexOf(bytes), reason });
+  }
+
+  #line(entry: object): void {
+    this.create();
+    const line = JSON.stringify(entry);
     this.#count++;
     this.#pending.push(`${line}\n`);
     this.#pendingCharacters += line.length;
@@ -74,6 +83,8 @@ export class Quarantine {
     this.#pendingCharacters = 0;
   }
 }
+
+const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
 /** The name of a file is in its folder, which Windows does not open. */
 function syncFolder(path: string): void {

@@ -59,6 +59,7 @@ export interface RunOptions {
   readonly isWanted: ((pass: PassName) => boolean) | undefined;
   readonly onPass: (pass: PassName, round: number) => void;
   readonly onDropped: (btree: number, key: Key, reason: string) => void;
+  readonly onDroppedBytes: (btree: number, bytes: Uint8Array, reason: string) => void;
   /** What it throws gives the repair up. */
   readonly onCommit: (writer: FilesystemWriter) => void;
 }

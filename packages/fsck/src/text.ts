@@ -24,8 +24,9 @@ export interface Summary {
   readonly found: number;
   readonly fixed: number;
   readonly left: number;
-  /** Keys that were given up, and the file that has them. */
+  /** Keys that were given up, runs of bytes that cannot be read as keys, and the file that has them. */
   readonly dropped: number;
+  readonly droppedRuns: number;
   readonly quarantine: string | undefined;
   readonly plan: string | undefined;
   /** The person said that no more is to be done. */
@@ -59,8 +60,8 @@ export function* summaryLines(summary: Summary): Generator<string> {
   else if (mode === 'look') yield `${name}: ${countText(found)} found, nothing was changed${hint(summary)}`;
   else yield `${name}: ${countText(found)} found, ${fixed} fixed, ${left} left`;
   if (summary.plan !== undefined) yield `the plan is in ${summary.plan}`;
-  if (summary.dropped > 0) {
-    const count = summary.dropped === 1 ? '1 key' : `${summary.dropped} keys`;
+  const count = droppedText(summary);
+  if (count !== '') {
     yield summary.quarantine === undefined
       ? `${count} could not be kept`
       : `${count} could not be kept: see ${summary.quarantine}`;
@@ -69,6 +70,12 @@ export function* summaryLines(summary: Summary): Generator<string> {
   if (report?.inTheWay !== undefined) yield `nothing was repaired, since this stays as it is: ${report.inTheWay}`;
   for (const [error, count] of report?.remaining ?? [])
     yield `still wrong: ${error}, ${count === 1 ? 'once' : `${count} times`}`;
+}
+
+function droppedText({ dropped, droppedRuns }: Summary): string {
+  const keys = dropped === 1 ? '1 key' : `${dropped} keys`;
+  const runs = `${droppedRuns === 1 ? '1 run' : `${droppedRuns} runs`} of bytes`;
+  return [dropped > 0 ? keys : '', droppedRuns > 0 ? runs : ''].filter(text => text !== '').join(' and ');
 }
 
 /** What an error means, what its repair does and what is lost: nothing where that is not known or not asked for. */
@@ -100,7 +107,7 @@ const replayed = ({ seq }: RecoverReport, mode: Mode): string =>
 const countText = (count: number): string => (count === 1 ? '1 error' : `${count} errors`);
 
 export function summaryJson(summary: Summary): object {
-  const { uuid, members, mode, found, fixed, left, dropped, quarantine, plan, report, exitCode } = summary;
+  const { uuid, members, mode, found, fixed, left, dropped, droppedRuns, quarantine, plan, report, exitCode } = summary;
   return {
     filesystem: uuid,
     members,
@@ -109,6 +116,7 @@ export function summaryJson(summary: Summary): object {
     fixed,
     left,
     dropped,
+    dropped_runs: droppedRuns,
     quarantine: quarantine ?? null,
     plan: plan ?? null,
     errors: summary.groups.map(({ error, id, severity, found: count, fixed: done }) => ({

@@ -5,12 +5,20 @@
 import { BKEY_U64S, KEY_FORMAT_CURRENT } from '../ondisk/bkey.ts';
 import { type KeyUnpacker, ROW, ROW_WORDS } from '../ondisk/bkey-format.ts';
 import { type Bpos, bposText, compareBpos } from '../ondisk/bpos.ts';
+import type { FaultName } from '../ondisk/faults.ts';
 import type { KeyProblem } from '../ondisk/keys/kind.ts';
 import type { KeyChecks } from './key-checks.ts';
 import { DELETED, type KeyRows } from './node.ts';
 import { compareRows } from './node-sort.ts';
 
 const VALUE_U64S_MAX = 0xff - BKEY_U64S;
+
+/** Of keys whose header cannot be unpacked. */
+const HEADER_ERRORS: ReadonlySet<string> = new Set<FaultName>([
+  'btree_node_bkey_past_bset_end',
+  'btree_node_bkey_bad_format',
+  'btree_node_bkey_bad_u64s',
+]);
 
 export interface BsetSource {
   /** The whole node. */
@@ -24,11 +32,20 @@ export interface BsetSource {
   readonly range: { readonly min: Bpos; readonly max: Bpos } | undefined;
 }
 
+/** The place of a faulty key. */
+export interface FaultyKey {
+  /** Its words, as indexes: up to where the next key begins. */
+  readonly from: number;
+  readonly end: number;
+  /** What it is, where its header makes sense. */
+  readonly row: Uint32Array | undefined;
+}
+
 /**
  * The keys of a bset, in their order, deletions among them.
  * @param fail called with each faulty key, which is then left out; it may throw to give up instead
  */
-export function readBsetKeys(source: BsetSource, fail: (problem: KeyProblem) => void): KeyRows {
+export function readBsetKeys(source: BsetSource, fail: (problem: KeyProblem, key: FaultyKey) => void): KeyRows {
   const { words, from, end } = source;
   let rows = new Uint32Array(ROW_WORDS * Math.max(1, countKeys(words, from, end)));
   let count = 0;
@@ -46,9 +63,11 @@ export function readBsetKeys(source: BsetSource, fail: (problem: KeyProblem) => 
       at += 2 * u64s;
       continue;
     }
-    fail(problem);
-    if (problem.error === 'btree_node_bkey_past_bset_end') break;
-    at = nextKey(source, at, rows, count * ROW_WORDS);
+    const isUnpacked = !HEADER_ERRORS.has(problem.error);
+    const row = isUnpacked ? rows.slice(count * ROW_WORDS, (count + 1) * ROW_WORDS) : undefined;
+    const next = problem.error === 'btree_node_bkey_past_bset_end' ? end : nextKey(source, at, rows, count * ROW_WORDS);
+    fail(problem, { from: at, end: next, row });
+    at = next;
   }
   return { rows, count };
 }

@@ -33,6 +33,7 @@ class CountingSupply {
       device: '',
       sector: nr,
       damage: [],
+      leftOut: [],
     };
     return new BtreeNode(facts, { rows: new Uint32Array(50), count: 0 }, new Uint8Array(800));
   }

@@ -239,19 +239,23 @@ describe('replicas', () => {
 describe('what is left of a damaged node', () => {
   const keysOf = (bsets: NodeSpec['bsets'], damage?: Case['damage']) => {
     const node = read({ node: { bsets }, salvage: true, ...(damage === undefined ? {} : { damage }) });
-    return { positions: positions(node), damage: node.facts.damage.map(({ error }) => error) };
+    const leftOut = node.facts.leftOut.map(one => ('key' in one ? bposText(one.key.k.p) : one.bytes.length));
+    return { positions: positions(node), damage: node.facts.damage.map(({ error }) => error), leftOut };
   };
 
   test('faulty keys are left out', () => {
     expect(keysOf([{ keys: [set(1), testKey('set', [2, 0], undefined, 4), set(3)] }])).toEqual({
       positions: ['1:0:0', '3:0:0'],
       damage: ['bkey_size_nonzero'],
+      leftOut: ['2:0:0'],
     });
   });
 
   test('a bset with a wrong checksum is taken as far as its keys make sense', () => {
     const found = keysOf([{ keys: [set(1), set(2), set(3)] }], bytes => bytes.fill(0, 200, 201));
-    expect(found).toEqual({ positions: ['1:0:0', '3:0:0'], damage: ['bset_bad_csum', 'btree_node_bkey_bad_u64s'] });
+    const damage = ['bset_bad_csum', 'btree_node_bkey_bad_u64s'];
+    // The key's length is 0, and zeros at its end are not worth keeping.
+    expect(found).toEqual({ positions: ['1:0:0', '3:0:0'], damage, leftOut: [33] });
   });
 
   test('a node that is another one is not taken at all', () => {

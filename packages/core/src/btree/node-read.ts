@@ -35,6 +35,7 @@ import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { KeyProblem, KeyValidateContext } from '../ondisk/keys/kind.ts';
 import { isSurelySound } from '../ondisk/keys/sound-values.ts';
 import { viewOf } from '../ondisk/layout.ts';
+import type { LeftOut } from '../ondisk/left-out.ts';
 import { isVersionCompatible, versionMajor, versionNumber, versionOf } from '../ondisk/versions.ts';
 import { roundUp, SECTOR_BYTES } from '../util/sizes.ts';
 import { type BsetSource, isWithin, readBsetKeys } from './bset-keys.ts';
@@ -234,6 +235,7 @@ function allFailed(failures: readonly (CorruptError | DeviceError)[], where: Loc
 /** One replica of one node. */
 class NodeReading {
   readonly #damage: CorruptError[] = [];
+  readonly #leftOut: LeftOut[] = [];
   readonly #runs: BsetSummary[] = [];
   #bytes = new Uint8Array(0);
   #view = viewOf(this.#bytes);
@@ -259,7 +261,9 @@ class NodeReading {
     let at = header.sectors;
     while (at < limitSectors && this.#seqAt(at) === header.seq) at += this.#readEntry(at, limitSectors, header);
     if (written > 0 && at < limitSectors) {
-      this.#fail('btree_node_data_missing', `${at} sectors of bsets found, expected ${limitSectors}`);
+      const detail = `${at} sectors of bsets found, expected ${limitSectors}`;
+      this.#fail('btree_node_data_missing', detail);
+      this.#leaveOut('btree_node_data_missing', detail, at * SECTOR_BYTES, limitSectors * SECTOR_BYTES);
     }
     if (written === 0) this.#checkAfterEnd(at, limitSectors, header.seq);
     return this.#finish(header);
@@ -329,6 +333,12 @@ class NodeReading {
       isWhole = false;
       const detail = `a bset of ${sectors} sectors at sector ${at} of the node, which ends at ${limitSectors}`;
       this.#fail('bset_past_end_of_btree_node', detail);
+      this.#leaveOut(
+        'bset_past_end_of_btree_node',
+        detail,
+        start + headerBytes,
+        this.#nextBset(at, bset.seq, limitSectors),
+      );
       u64s = 0;
       sectors = blockSectors;
     }
@@ -417,7 +427,11 @@ class NodeReading {
       checks: this.checks,
       range: this.expected.isRangeUpdated ? undefined : first.range,
     };
-    const keys = readBsetKeys(keysSource, ({ error, detail }) => this.#fail(error, `bset at sector ${at}: ${detail}`));
+    const keys = readBsetKeys(keysSource, ({ error, detail }, { from: start, end, row }) => {
+      this.#fail(error, `bset at sector ${at}: ${detail}`);
+      if (row === undefined) this.#leaveOut(error, detail, 4 * start, 4 * end);
+      else this.#leftOut.push({ reason: `${error}: ${detail}`, key: keyOfRow(row, 0, this.#bytes) });
+    });
     const isLost = this.source.isBlacklisted(bset.journal_seq);
     if (isLost && at === 0) {
       this.#fail('bset_blacklisted_journal_seq', `its first bset is of the lost journal entry ${bset.journal_seq}`);
@@ -451,6 +465,7 @@ class NodeReading {
       device: this.where.device ?? '',
       sector: this.where.sector ?? 0,
       damage: this.#damage,
+      leftOut: this.#leftOut,
     };
     return new BtreeNode(facts, merged, this.#bytes);
   }
@@ -468,6 +483,7 @@ class NodeReading {
       if (problem !== undefined) {
         const key = keyOfRow(keys.rows, i, this.#bytes);
         this.#fail(problem.error, `${keyTypes.nameOf(key.k.type)} at ${bposText(key.k.p)}: ${problem.detail}`);
+        this.#leftOut.push({ reason: `${problem.error}: ${problem.detail}`, key });
         continue;
       }
       if (kept !== i) keys.rows.copyWithin(kept * ROW_WORDS, i * ROW_WORDS, (i + 1) * ROW_WORDS);
@@ -490,6 +506,21 @@ class NodeReading {
     const header = viewOf(this.#bytes.slice(byte, byte + Bset.size));
     header.setUint32(Bset.offset.journal_seq + 4, high % COUNT_HIGH_END, true);
     return Bset.get(header, 0);
+  }
+
+  /** Where the next bset begins after a block, or what is written ends, as a place in the bytes. */
+  #nextBset(at: number, seq: bigint, limitSectors: number): number {
+    const { blockSectors } = this.source;
+    for (let next = at + blockSectors; next + blockSectors <= limitSectors; next += blockSectors)
+      if (this.#seqAt(next) === seq) return next * SECTOR_BYTES;
+    return limitSectors * SECTOR_BYTES;
+  }
+
+  /** Bytes that are not taken for keys, without the zeros after them. */
+  #leaveOut(error: FaultName, detail: string, from: number, end: number): void {
+    let last = Math.min(end, this.#bytes.length);
+    while (last > from && this.#bytes[last - 1] === 0) last--;
+    if (last > from) this.#leftOut.push({ reason: `${error}: ${detail}`, bytes: this.#bytes.subarray(from, last) });
   }
 
   /** A fault that ends this replica. */

@@ -9,6 +9,7 @@ import { BtreeNodeHeader } from '../ondisk/btree-node.ts';
 import { assert, type CorruptError } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
+import type { LeftOut } from '../ondisk/left-out.ts';
 
 export const DELETED: number = keyTypes.idOf('deleted');
 
@@ -47,6 +48,8 @@ export interface NodeFacts {
   readonly sector: number;
   /** What is wrong with it, where it was read all the same: nothing, for a sound node. */
   readonly damage: readonly CorruptError[];
+  /** What the damage has cost. */
+  readonly leftOut: readonly LeftOut[];
 }
 
 export class BtreeNode {

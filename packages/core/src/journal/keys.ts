@@ -12,13 +12,13 @@ import { viewOf } from '../ondisk/layout.ts';
 /**
  * The keys that are sound.
  * @param place where they are judged to be: a root's level is one above the root itself
- * @param refuse called with each that is not, and why
+ * @param refuse called with each that is not, and why: the key, or the bytes where one should be; after a wrong length all that follows
  */
 export function journalKeys(
   entry: JsetEntry,
   place: KeyPlace,
   context: KeyValidateContext,
-  refuse: (error: FaultName, detail: string) => void,
+  refuse: (error: FaultName, detail: string, what: Key | Uint8Array) => void,
 ): readonly Key[] {
   const { payload } = entry;
   const view = viewOf(payload);
@@ -27,7 +27,7 @@ export function journalKeys(
   for (let start = 0; start < payload.length; ) {
     const u64s = view.getUint8(start);
     if (u64s === 0) {
-      refuse('journal_entry_bkey_u64s_0', `key ${keys.length}: u64s is 0`);
+      refuse('journal_entry_bkey_u64s_0', `key ${keys.length}: u64s is 0`, payload.subarray(start));
       break;
     }
     const end = start + 8 * u64s;
@@ -35,6 +35,7 @@ export function journalKeys(
       refuse(
         'journal_entry_bkey_past_end',
         `key ${keys.length} is ${8 * u64s} bytes, ${payload.length - start} are left`,
+        payload.subarray(start),
       );
       break;
     }
@@ -49,23 +50,24 @@ export function journalKeys(
 interface Judge {
   readonly place: KeyPlace;
   readonly context: KeyValidateContext;
-  refuse(error: FaultName, detail: string): void;
+  refuse(error: FaultName, detail: string, what: Key | Uint8Array): void;
 }
 
 function keyAt(view: DataView, payload: Uint8Array, start: number, end: number, judge: Judge): Key | undefined {
+  const bytes = payload.subarray(start, end);
   if (end - start < 8 * BKEY_U64S) {
-    judge.refuse('bkey_u64s_too_small', `u64s is ${(end - start) / 8}, expected ${BKEY_U64S} or more`);
+    judge.refuse('bkey_u64s_too_small', `u64s is ${(end - start) / 8}, expected ${BKEY_U64S} or more`, bytes);
     return undefined;
   }
   const k = Bkey.get(view, start);
   if ((k.format & 0x7f) !== KEY_FORMAT_CURRENT) {
-    judge.refuse('journal_entry_bkey_bad_format', `format ${k.format}, expected ${KEY_FORMAT_CURRENT}`);
+    judge.refuse('journal_entry_bkey_bad_format', `format ${k.format}, expected ${KEY_FORMAT_CURRENT}`, bytes);
     return undefined;
   }
   const key = { k, value: payload.subarray(start + Bkey.size, end) };
   const problem = firstProblem(key, judge);
   if (problem === undefined) return key;
-  judge.refuse(problem.error, problem.detail);
+  judge.refuse(problem.error, problem.detail, key);
   return undefined;
 }
 

@@ -10,6 +10,7 @@ import { decodeJsetEntry, type JsetEntries, type JsetEntry } from '../ondisk/jse
 import { fsUsageTypes, jsetEntryTypes } from '../ondisk/jset-entry-types.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { KeyValidateContext } from '../ondisk/keys/kind.ts';
+import type { LeftOut } from '../ondisk/left-out.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { type Clean, decodeClean } from '../ondisk/sb-fields/clean.ts';
 import { type Superblock, sectionPayload } from '../ondisk/superblock.ts';
@@ -48,6 +49,14 @@ export interface ReplayState {
   readonly journal: JournalReading | undefined;
   /** What is wrong, the journal's own problems included. */
   readonly problems: readonly Finding[];
+  /** Changes that could not be replayed. */
+  readonly leftOut: readonly LeftOutOfJournal[];
+}
+
+export interface LeftOutOfJournal {
+  readonly btree: number;
+  readonly level: number;
+  readonly leftOut: LeftOut;
 }
 
 /**
@@ -96,6 +105,7 @@ export const NO_REPLAY: ReplayState = {
   lastSeq: 0,
   journal: undefined,
   problems: [],
+  leftOut: [],
 };
 
 /** The clean section, when it is whole. */
@@ -128,6 +138,7 @@ function stateOfClean(sb: Superblock, clean: Clean, problems: JournalProblems): 
     lastSeq: clean.journal_seq,
     journal: undefined,
     problems: problems.list,
+    leftOut: [],
   };
 }
 
@@ -159,6 +170,7 @@ function stateOfJournal(sb: Superblock, journal: JournalReading, problems: Journ
     lastSeq: last.seq,
     journal,
     problems: [...journal.problems, ...problems.list],
+    leftOut: replay.leftOut,
   };
 }
 
@@ -173,6 +185,7 @@ class Replay {
   readonly roots = new Map<number, BtreeRoot>();
   readonly overlay = new OverlayBuilder();
   readonly blacklisted: SeqRange[] = [];
+  readonly leftOut: LeftOutOfJournal[] = [];
   clocks = NO_CLOCKS;
   readonly #context: KeyValidateContext;
   readonly #problems: JournalProblems;
@@ -218,8 +231,12 @@ class Replay {
 
   #keysOf(entry: JsetEntry, levelAbove: 0 | 1, where: Location) {
     const judgedAt = { btree: entry.btree_id, level: entry.level + levelAbove };
-    return journalKeys(entry, judgedAt, this.#context, (error, detail) => {
+    return journalKeys(entry, judgedAt, this.#context, (error, detail, what) => {
       this.#problems.add(error, { ...where, btree: btrees.nameOf(entry.btree_id), level: entry.level }, detail);
+      if (levelAbove > 0) return;
+      const reason = `${error}: ${detail}`;
+      const leftOut = what instanceof Uint8Array ? { reason, bytes: what } : { reason, key: what };
+      this.leftOut.push({ btree: entry.btree_id, level: entry.level, leftOut });
     });
   }
 

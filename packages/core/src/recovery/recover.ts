@@ -12,6 +12,7 @@
 import { allocDevices, allowsData } from '../alloc/alloc-devices.ts';
 import { entryBytesOf, spacePointers } from '../alloc/extent-pointers.ts';
 import { type FreeBucket, GivenBuckets } from '../alloc/given-buckets.ts';
+import { DELETED } from '../btree/node.ts';
 import { type FoundNode, type ScannedDevice, scanForNodes } from '../btree/node-scan.ts';
 import { beginChange, editFor } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
@@ -31,6 +32,7 @@ import { CorruptError, DeviceError } from '../ondisk/errors.ts';
 import { type FaultName, faultOf } from '../ondisk/faults.ts';
 import type { JsetEntry } from '../ondisk/jset-entries.ts';
 import { jsetEntryTypes } from '../ondisk/jset-entry-types.ts';
+import type { LeftOut } from '../ondisk/left-out.ts';
 import type { PassName } from '../ondisk/passes.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { memberAt } from '../ondisk/sb-fields/members.ts';
@@ -50,7 +52,7 @@ import { entriesAfterClean, unmarkedEntries } from './journal-claims.ts';
 import { entriesAfterHoles } from './journal-holes.ts';
 import { leaveStripes, lossWith, type Missing, uncheckable, withoutMembers } from './missing-members.ts';
 import { runPasses } from './run-passes.ts';
-import { type BtreeSurvey, fillGaps, keysOfLeaves, type Leaf, surveyBtree } from './topology.ts';
+import { type BtreeSurvey, bytesOfLostLeaves, fillGaps, keysOfLeaves, type Leaf, surveyBtree } from './topology.ts';
 
 export interface RecoverOptions {
   /** Decides what is repaired. */
@@ -68,6 +70,8 @@ export interface RecoverOptions {
   readonly corrected?: readonly Finding[];
   /** Called with each key that is given up, and why. */
   readonly onDropped?: ((btree: number, key: Key, reason: string) => void) | undefined;
+  /** Called with what is given up and cannot be read as a key: bytes of a btree's node, or of the journal. */
+  readonly onDroppedBytes?: ((btree: number, bytes: Uint8Array, reason: string) => void) | undefined;
   /** Called when all is decided, before the commit: what it throws gives the repair up. */
   readonly onCommit?: (() => void) | undefined;
 }
@@ -274,6 +278,8 @@ class Recovery {
       found(problem, { pass: 'journal_replay' });
     if (replay.from === 'clean') isAgreed = this.#compareRoots(found) && isAgreed;
     else for (const lost of entriesAfterHoles(this.#filesystem)) found(lost, { pass: 'journal_replay' });
+    for (const { btree, level, leftOut } of replay.leftOut)
+      if (level === 0 && !derivedIds.has(btree)) this.#leaveOut(btree, leftOut);
     if (!isAgreed) this.#reporter.leaveRest();
     for (const [id, { key }] of replay.roots) {
       if (btrees.byId(id) !== undefined || key === undefined) continue;
@@ -356,13 +362,18 @@ class Recovery {
         }
         this.#lostData.add(name);
       }
-      const keys = keysOfLeaves(this.#filesystem, survey.btree, leaves, key =>
-        this.#options.onDropped?.(survey.btree, key, 'its value is none that its type can have'),
-      );
+      for (const what of bytesOfLostLeaves(this.#filesystem, survey.lostLeaves, gaps))
+        this.#leaveOut(survey.btree, what);
+      const keys = keysOfLeaves(this.#filesystem, survey.btree, leaves, what => this.#leaveOut(survey.btree, what));
       this.#writer.build(survey.btree, keys, given, Math.min(generation + GENERATION, 2 ** 32 - 1));
       isRebuilt = true;
     }
     return isRebuilt;
+  }
+
+  #leaveOut(btree: number, what: LeftOut): void {
+    if ('bytes' in what) this.#options.onDroppedBytes?.(btree, what.bytes, what.reason);
+    else if (what.key.k.type !== DELETED) this.#options.onDropped?.(btree, what.key, what.reason);
   }
 
   #areAgreed(findings: readonly Finding[]): boolean {

@@ -24,12 +24,14 @@ import type { FaultName } from '../ondisk/faults.ts';
 import { BchBtreePtrV2, btreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
+import type { LeftOut } from '../ondisk/left-out.ts';
 import { MEMBER_INVALID } from '../ondisk/member-states.ts';
 import { memberAt } from '../ondisk/sb-fields/members.ts';
 import { Filesystem } from '../opened/filesystem.ts';
 import { type Finding, finding, findingOf } from '../report/finding.ts';
 import { keyContext } from '../superblock/key-context.ts';
 import { memberText } from '../superblock/member-set.ts';
+import { sectorsToBytes } from '../util/sizes.ts';
 import { repairedKey } from './key-repair.ts';
 
 /** A leaf that answers for a range of positions, as far as it can be read. */
@@ -60,6 +62,8 @@ export interface BtreeSurvey {
   readonly onMissing: readonly Finding[];
   /** Some of its pointers lead to members that were given up. */
   readonly hasGone: boolean;
+  /** Pointers to leaves of which nothing can be read, as many as are worth keeping. */
+  readonly lostLeaves: readonly Key[];
 }
 
 export interface SurveyOptions {
@@ -73,6 +77,8 @@ const BTREE_PTR_V2 = keyTypes.idOf('btree_ptr_v2');
 const UNSUPPORTED = 'btree_node_unsupported_version';
 const BTREE_PTR = keyTypes.idOf('btree_ptr');
 const NO_MEMBERS: ReadonlySet<number> = new Set();
+
+const LOST_LEAVES_MAX = 10_000;
 
 /** Reads all nodes of a btree. */
 export function surveyBtree(filesystem: Filesystem, btree: number, options: SurveyOptions = {}): BtreeSurvey {
@@ -88,6 +94,7 @@ class Survey {
   readonly #missing: ReadonlySet<number>;
   readonly #gone: ReadonlySet<number>;
   readonly #onMissing: Finding[] = [];
+  readonly #lostLeaves: Key[] = [];
   #hasGone = false;
   #generation = 0;
 
@@ -122,6 +129,7 @@ class Survey {
       generation: this.#generation,
       onMissing: this.#onMissing,
       hasGone: this.#hasGone,
+      lostLeaves: this.#lostLeaves,
     };
   }
 
@@ -133,6 +141,7 @@ class Survey {
     if (node === undefined && devicesOf(ptr).some(dev => this.#gone.has(dev))) this.#findings.length = known;
     this.#checkDevices(level, ptr, node);
     if (node === undefined) {
+      if (level === 0 && this.#lostLeaves.length < LOST_LEAVES_MAX) this.#lostLeaves.push(ownCopy(ptr));
       this.#gap(min, max);
       return;
     }
@@ -353,17 +362,44 @@ export function fillGaps(
   return { leaves, gaps, generation };
 }
 
+/** What is where the leaves of some gaps should be: bytes of each replica that has any, as they are on the device. */
+export function* bytesOfLostLeaves(
+  filesystem: Filesystem,
+  lostLeaves: readonly Key[],
+  gaps: readonly Gap[],
+): Generator<{ readonly bytes: Uint8Array; readonly reason: string }> {
+  for (const ptr of lostLeaves) {
+    const [min, max] = [minOf(ptr), ptr.k.p];
+    if (!gaps.some(gap => compareBpos(min, gap.max) <= 0 && compareBpos(max, gap.min) >= 0)) continue;
+    for (const { dev, offset } of spacePointers(entryBytesOf(ptr), 0).pointers) {
+      const bytes = new Uint8Array(sectorsToBytes(filesystem.reader.nodeSectors));
+      try {
+        filesystem.device(dev)?.read(sectorsToBytes(offset), bytes);
+      } catch (thrown) {
+        if (!(thrown instanceof DeviceError)) throw thrown;
+        continue;
+      }
+      let end = bytes.length;
+      while (end > 0 && bytes[end - 1] === 0) end--;
+      const reason = `the leaf that ends at ${bposText(max)} cannot be read from member ${dev}, sector ${offset}`;
+      if (end > 0) yield { bytes: bytes.subarray(0, end), reason };
+    }
+  }
+}
+
 /**
  * All keys of some leaves in order, with what the journal has over them. Leaves are read one after the other.
- * @param onDropped called with each key of a damaged leaf of which nothing can be made
+ * @param onLeftOut called with what a damaged leaf has of which nothing can be made
  */
 export function* keysOfLeaves(
   filesystem: Filesystem,
   btree: number,
   leaves: readonly Leaf[],
-  onDropped?: (key: Key) => void,
+  onLeftOut?: (leftOut: LeftOut) => void,
 ): Generator<Key, void, void> {
   const over = filesystem.replay.overlay.keysOf(btree, 0);
+  // One leaf may answer for several ranges.
+  const handedOut = new Set<bigint>();
   let from = POS_MIN;
   let isDone = false;
   for (const { min, max, ptr } of leaves) {
@@ -372,7 +408,7 @@ export function* keysOfLeaves(
     const keys =
       node.facts.damage.length === 0
         ? keysOfNode(node, min, max)
-        : salvagedKeys(filesystem, btree, { min, max, ptr }, onDropped);
+        : salvagedKeys(filesystem, btree, { min, max, ptr }, onLeftOut, handedOut);
     yield* withOverlay(keys, over, min, max);
     isDone = compareBpos(max, SPOS_MAX) === 0;
     if (isDone) break;
@@ -386,11 +422,15 @@ function* salvagedKeys(
   { set, replay, key: masterKey, sb }: Filesystem,
   btree: number,
   { min, max, ptr }: Pick<Leaf, 'min' | 'max' | 'ptr'>,
-  onDropped: ((key: Key) => void) | undefined,
+  onLeftOut: ((leftOut: LeftOut) => void) | undefined,
+  handedOut: Set<bigint>,
 ): Generator<Key> {
   const context = keyContext(sb);
   const unjudged = new Filesystem(set, replay, masterKey, { unvalidated: true });
-  for (const key of keysOfNode(unjudged.reader.read(btree, 0, ptr, { salvage: true }), min, max)) {
+  const node = unjudged.reader.read(btree, 0, ptr, { salvage: true });
+  if (!handedOut.has(node.facts.seq)) for (const leftOut of node.facts.leftOut) onLeftOut?.(leftOut);
+  handedOut.add(node.facts.seq);
+  for (const key of keysOfNode(node, min, max)) {
     // Garbage has any type: an unknown one is not taken for one of a later version here.
     const isKnown = keyTypes.byId(key.k.type) !== undefined;
     if (isKnown && valueProblem(key, context) === undefined) {
@@ -399,7 +439,7 @@ function* salvagedKeys(
     }
     const repaired = isKnown ? repairedKey(key, btree, context) : undefined;
     if (repaired !== undefined) yield repaired;
-    else onDropped?.(key);
+    else onLeftOut?.({ key, reason: 'its value is none that its type can have' });
   }
 }
 

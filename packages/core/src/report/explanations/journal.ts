@@ -88,17 +88,17 @@ export const journalErrors = {
   },
   journal_entry_bkey_u64s_0: {
     means: 'A key in a journal entry has no length.',
-    repair: 'The keys before it are replayed.',
+    repair: 'The keys before it are replayed, and the bytes from it on go to the quarantine file.',
     lost: 'That key and those after it in its part of the entry.',
   },
   journal_entry_bkey_past_end: {
     means: 'A key in a journal entry is longer than its part of the entry.',
-    repair: 'The keys before it are replayed.',
+    repair: 'The keys before it are replayed, and the bytes from it on go to the quarantine file.',
     lost: 'That key and those after it in its part of the entry.',
   },
   journal_entry_bkey_bad_format: {
     means: 'A key in a journal entry is packed, which is not allowed there.',
-    repair: 'The key is left out.',
+    repair: 'Its bytes go to the quarantine file.',
     lost: 'That change.',
   },
   journal_entry_bkey_invalid: {

@@ -10,52 +10,52 @@ export const keyErrors = {
   },
   bkey_u64s_too_small: {
     means: 'A key is shorter than its own header.',
-    repair: 'It is left out.',
+    repair: 'It goes to the quarantine file.',
     lost: 'That key.',
   },
   bkey_invalid_type_for_btree: {
     means: 'A key is of a type that its btree does not hold.',
-    repair: 'It is left out.',
+    repair: 'It goes to the quarantine file.',
     lost: 'That key.',
   },
   bkey_extent_size_zero: {
     means: 'An extent has no length.',
-    repair: 'It is left out.',
+    repair: 'It goes to the quarantine file.',
     lost: 'That key, which covered nothing.',
   },
   bkey_extent_size_greater_than_offset: {
     means: 'An extent starts before the beginning of its file.',
-    repair: 'It is left out.',
+    repair: 'It goes to the quarantine file.',
     lost: 'That extent.',
   },
   bkey_size_nonzero: {
     means: 'A key that is not an extent has a length.',
-    repair: 'It is left out.',
+    repair: 'It goes to the quarantine file.',
     lost: 'That key.',
   },
   bkey_snapshot_nonzero: {
     means: 'A key is in a snapshot, and its btree has none.',
-    repair: 'It is left out.',
+    repair: 'It goes to the quarantine file.',
     lost: 'That key.',
   },
   bkey_snapshot_zero: {
     means: 'A key is in no snapshot, and its btree has them.',
-    repair: 'It is left out.',
+    repair: 'It goes to the quarantine file.',
     lost: 'That key.',
   },
   bkey_at_pos_max: {
     means: 'A key is at the position that stands for the end.',
-    repair: 'It is left out.',
+    repair: 'It goes to the quarantine file.',
     lost: 'That key.',
   },
   bkey_before_start_of_btree_node: {
     means: 'A key is before the beginning of its node.',
-    repair: 'It is left out when the node is written again.',
+    repair: 'It goes to the quarantine file.',
     lost: 'That key.',
   },
   bkey_after_end_of_btree_node: {
     means: 'A key is after the end of its node.',
-    repair: 'It is left out when the node is written again.',
+    repair: 'It goes to the quarantine file.',
     lost: 'That key.',
   },
   bkey_val_size_nonzero: {

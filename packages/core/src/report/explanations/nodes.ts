@@ -71,7 +71,7 @@ export const nodeErrors = {
   },
   bset_past_end_of_btree_node: {
     means: 'Part of a btree node is longer than the node.',
-    repair: 'Another replica is used; without one, that part counts as empty.',
+    repair: 'Another replica is used; without one, the bytes of that part go to the quarantine file.',
     lost: 'The keys of that part, without another replica.',
   },
   bset_wrong_sector_offset: {
@@ -132,12 +132,12 @@ export const nodeErrors = {
   },
   btree_node_bkey_past_bset_end: {
     means: 'A key in a btree node is longer than its part of the node.',
-    repair: 'The keys before it are kept.',
+    repair: 'The keys before it are kept, and the bytes from it on go to the quarantine file.',
     lost: 'That key and those after it in its part of the node.',
   },
   btree_node_bkey_bad_format: {
     means: 'A key in a btree node is in a format that does not exist.',
-    repair: 'It is left out; reading goes on at the next place that looks like a key.',
+    repair: 'It goes to the quarantine file; reading goes on at the next place that looks like a key.',
     lost: 'That key.',
   },
   btree_node_bad_bkey: {
@@ -146,12 +146,12 @@ export const nodeErrors = {
   },
   btree_node_bkey_out_of_order: {
     means: 'Keys in a btree node are not in order.',
-    repair: 'The key that comes too late is left out.',
+    repair: 'The key that comes too late goes to the quarantine file.',
     lost: 'That key.',
   },
   btree_node_bkey_bad_u64s: {
     means: 'A key in a btree node is shorter than its format.',
-    repair: 'It is left out; reading goes on at the next place that looks like a key.',
+    repair: 'It goes to the quarantine file; reading goes on at the next place that looks like a key.',
     lost: 'That key.',
   },
   btree_root_read_error: {
