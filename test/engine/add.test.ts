@@ -130,6 +130,13 @@ test('refused: what is too small, and buckets that hold no node', () => {
   expect(devices[0]!.writtenRanges()).toEqual(kept.writtenRanges());
 });
 
+test('where there are fewer members than copies are wanted: the one that joins is complete', () => {
+  const { devices } = formattedImage({ members: 2, options: { metadata_replicas: '2', data_replicas: '2' } });
+  removeMember(writerOn(devices, undefined, seed).writer, 0, { isForced: true });
+  const { filesystem } = add(devices.slice(1), undefined, [joining(new MemoryDevice(64 * MIB, { name: 'new' }))]);
+  expect(checkInvariants(filesystem).findings.map(findingText)).toEqual([]);
+});
+
 /** Of a new member before its commit. */
 const WITHOUT_BUCKETS = ['alloc_key_data_type_wrong', 'alloc_key_dirty_sectors_wrong', 'accounting_mismatch'];
 

@@ -1,6 +1,7 @@
 // Members that are emptied: what lay on them is on the others, files are what they were, and every rule of the checker holds after each batch.
 
 import {
+  addMembers,
   checkInvariants,
   contentsOf,
   evacuateMembers,
@@ -12,9 +13,12 @@ import {
   loadChecksums,
   loadCompression,
   loadCompressors,
+  MemoryDevice,
   memberBits,
   NoSpaceError,
+  planAdd,
   planEvacuate,
+  removeSteps,
   replicas,
   UsageError,
   withBits,
@@ -190,4 +194,41 @@ test('where copies may go is known before: a member that has one already takes n
   expect(evacuateMembers(writer, [0]).movedBytes).toBe(8 * MIB);
   writer = writerOn(devices, undefined, seed).writer;
   expect(findings(writer.filesystem)).toEqual([]);
+});
+
+test('what waits for a target waits no longer when the last member of it is emptied, and again when one joins', {
+  timeout: patient(60_000),
+}, () => {
+  const { devices } = formattedImage({
+    members: 3,
+    sizeBytes: 48 * MIB,
+    targets: { foreground_target: 'ssd', background_target: 'hdd' },
+    each: nr => ({ label: nr === 2 ? 'hdd.a' : `ssd.${nr}` }),
+  });
+  const { writer, options } = writerOn(devices, undefined, seed);
+  const edit = new FileEdit(writer, options);
+  const ref = edit.files.create(edit.files.root(), text.encode('waits'), { mode: 0o100644 });
+  edit.content.write(ref, 0, new Uint8Array(300_000).fill(7));
+  edit.commit();
+  const waiting = (filesystem: Filesystem) => [...filesystem.btree('reconcile_work').keys()].length;
+  expect(waiting(writer.filesystem)).toBeGreaterThan(0);
+  for (const steps = removeSteps(writer, 2); ; ) {
+    const { done } = steps.next();
+    expect(findings(writer.filesystem)).toEqual([]);
+    if (done) break;
+  }
+  expect(waiting(writer.filesystem)).toBe(0);
+  const joining = {
+    device: new MemoryDevice(64 * MIB, { name: 'new' }),
+    label: 'hdd.b',
+    durability: 1,
+    discard: false,
+    dataAllowed: 0b11100,
+    signatures: [],
+  };
+  const own = { random: options.random, now: () => 1_900_000_000n };
+  const plan = planAdd(writer.filesystem, [joining], { random: own.random, nowSeconds: own.now() });
+  const { filesystem } = addMembers(writer, plan, own);
+  expect(findings(filesystem)).toEqual([]);
+  expect(waiting(filesystem)).toBeGreaterThan(0);
 });

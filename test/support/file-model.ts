@@ -2,7 +2,12 @@
 // what this says. Nothing of the engine is used here but its doors.
 
 import {
+  atSnapshot,
+  bposInode,
   DataReader,
+  extent,
+  extentEnd,
+  extentStart,
   type FileEdit,
   FileError,
   type FileRef,
@@ -11,7 +16,13 @@ import {
   fileSize,
   IndirectExtents,
   inodeLinkCount,
+  insertExtent,
+  type Key,
+  keyTypes,
+  makeBpos,
+  makeKey,
   readFile,
+  reflinkP,
   SnapshotTable,
 } from '@bcachefs-ts/core/engine';
 import type { Random } from './random.ts';
@@ -73,6 +84,23 @@ export class FileModel {
     const operation = this.#random.pick(among);
     const isDone = this[operation](edit, place, places);
     if (isDone) this.done[operation] = (this.done[operation] ?? 0) + 1;
+  }
+
+  /** As it is now, to go on with when what is done next fails. */
+  copy(): FileModel {
+    const copy = new FileModel(this.#random);
+    const copies = new Map<ModelFile, ModelFile>();
+    const twinOf = (file: ModelFile): ModelFile => {
+      const known = copies.get(file);
+      if (known !== undefined) return known;
+      const twin: ModelFile = { ...file, xattrs: new Map(file.xattrs), names: new Map() };
+      copies.set(file, twin);
+      for (const [name, child] of file.names) twin.names.set(name, twinOf(child));
+      return twin;
+    };
+    for (const [name, child] of this.root.names) copy.root.names.set(name, twinOf(child));
+    copy.#count = this.#count;
+    return copy;
   }
 
   /** Goes on until everything that can be done was done at least once, whatever was drawn so far. */
@@ -243,6 +271,21 @@ export class FileModel {
     return true;
   }
 
+  /** A file is copied, and both refer to the same data then, as far as it is not in an older snapshot. */
+  share(edit: FileEdit, place: Place): boolean {
+    const found = this.#pickName(place, ['file']);
+    if (found === undefined || found[1].bytes.length === 0) return false;
+    const [name, file] = found;
+    const ref = edit.files.lookup(place.ref, text.encode(name))!;
+    const copied = this.#newName();
+    const copyRef = edit.files.create(place.ref, text.encode(copied), { mode: 0o100644 });
+    edit.content.write(copyRef, 0, file.bytes);
+    place.dir.names.set(copied, { ...newFile('file', 0o644), bytes: file.bytes });
+    edit.content.flush();
+    shareExtents(edit, ref, copyRef);
+    return true;
+  }
+
   attribute(edit: FileEdit, place: Place): boolean {
     const found = this.#pickName(place, ['file', 'dir']);
     if (found === undefined) return false;
@@ -327,10 +370,56 @@ const OPERATIONS = [
   'make', 'make', 'make', 'write', 'write', 'resize', 'remove', 'remove', 'link', 'rename', 'rename',
   'attribute', 'subvolume', 'snapshot', 'dropSubvolume',
 ] as const; // biome-ignore format: a list of names
-type Operation = (typeof OPERATIONS)[number];
+export type Operation = (typeof OPERATIONS)[number] | 'share';
+/** With shared data among them. */
+export const SHARING_OPERATIONS: readonly Operation[] = [...OPERATIONS, 'share', 'share'];
 
 /** What is missing is drawn half of the time, and possible in one of a few places: hundreds of tries are already many. */
 const COMPLETE_TRIES = 20_000;
+
+const EXTENT = keyTypes.idOf('extent');
+const REFLINK_P = keyTypes.idOf('reflink_p');
+
+/** Data of a file becomes shared, and another one that has the same where it has some refers to it. */
+function shareExtents({ tx }: FileEdit, from: FileRef, to: FileRef): void {
+  const table = SnapshotTable.read(tx);
+  const snapshotOf = ({ subvolume }: FileRef) => table.subvolume(subvolume)!.snapshot;
+  const extentsOf = (ref: FileRef): readonly Key[] =>
+    [...tx.btree('extents').keys({ from: makeBpos(ref.inum, 0n, 0), to: makeBpos(ref.inum + 1n, 0n, 0) })].filter(
+      ({ k }) => bposInode(k.p) === ref.inum && k.p[0] === snapshotOf(ref),
+    );
+  let end = 0;
+  for (const { k } of tx.btree('reflink').keys()) end = extentEnd({ k } as Key);
+  const own = extentsOf(to);
+  const isOwned = (start: number, stop: number) => {
+    let at = start;
+    for (const key of own)
+      if (key.k.type === EXTENT && extentStart(key) <= at && extentEnd(key) > at) at = extentEnd(key);
+    return at >= stop;
+  };
+  for (const key of extentsOf(from)) {
+    const { k, value } = key;
+    if (k.type !== EXTENT) continue;
+    if (extent.decode(value).entries.some(entry => entry.type === 'ptr' && entry.unwritten)) continue;
+    if (!isOwned(extentStart(key), extentEnd(key))) continue;
+    const shared = new Uint8Array(8 + value.length);
+    shared.set(value, 8);
+    const idx = BigInt(end);
+    end += k.size;
+    tx.update('reflink', makeKey(keyTypes.idOf('reflink_v'), makeBpos(0n, BigInt(end), 0), shared, k));
+    const pointer = reflinkP.encode({
+      idx,
+      error: false,
+      may_update_options: false,
+      unknown_flags: 0n,
+      front_pad: 0,
+      back_pad: 0,
+    });
+    insertExtent(tx, table, makeKey(REFLINK_P, k.p, pointer, { size: k.size }));
+    const at = atSnapshot(makeBpos(to.inum, BigInt(extentEnd(key)), 0), snapshotOf(to));
+    insertExtent(tx, table, makeKey(REFLINK_P, at, pointer, { size: k.size }));
+  }
+}
 
 const holdsSubvolume = (file: ModelFile): boolean =>
   [...file.names.values()].some(child => child.subvolume !== 0 || holdsSubvolume(child));

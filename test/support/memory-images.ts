@@ -2,6 +2,7 @@
 
 import { closeSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import {
+  type DeviceRequest,
   encryptionOf,
   type FormatRequest,
   MemoryDevice,
@@ -54,6 +55,10 @@ export interface FormattedOptions {
   readonly sizeBytes?: number;
   readonly bucketBytes?: number;
   readonly options?: Readonly<Record<string, string>>;
+  /** Labels that data goes to. */
+  readonly targets?: FormatRequest['targets'];
+  /** What single members have otherwise. */
+  readonly each?: (nr: number) => Partial<DeviceRequest>;
   readonly isEncrypted?: boolean;
 }
 
@@ -63,6 +68,8 @@ export function formattedImage({
   sizeBytes = 64 * MIB,
   bucketBytes,
   options = {},
+  targets = {},
+  each = () => ({}),
   isEncrypted = false,
 }: FormattedOptions): MemoryImage {
   const request: FormatRequest = {
@@ -75,6 +82,7 @@ export function formattedImage({
       durability: 1,
       discard: false,
       dataAllowed: 0b11100,
+      ...each(nr),
     })),
     options: new Map(
       Object.entries(options).map(([name, text]) => {
@@ -82,13 +90,13 @@ export function formattedImage({
         return [row.name, Number(parseOptionValue(row, text, '1.13'))];
       }),
     ),
-    targets: {},
+    targets,
     version: VERSION_CURRENT_WRITTEN,
     encryption: isEncrypted ? { passphrase: new TextEncoder().encode(PASSPHRASE) } : undefined,
     now: 1_700_000_000_000_000_000n,
     random: seededRandom('formatted'),
   };
-  const devices = request.devices.map(({ name }) => new MemoryDevice(sizeBytes, { name }));
+  const devices = request.devices.map(({ name, sizeBytes: size }) => new MemoryDevice(size, { name }));
   const plan = planFormat(request);
   writeFormat(
     plan,

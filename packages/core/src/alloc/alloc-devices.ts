@@ -56,6 +56,10 @@ export function allocDevices(sb: Superblock): readonly (AllocDevice | undefined)
 export const allowsData = ({ dataAllowed }: AllocDevice, type: DataTypeName): boolean =>
   ((dataAllowed >> dataTypes.idOf(type)) & 1) !== 0;
 
+/** Whether its free buckets are in the list of them; those of a member that has just joined are not yet. */
+export const hasFreespace = (sb: Superblock, dev: number): boolean =>
+  getBits([members(sb)[dev]!.flags], memberBits.FREESPACE_INITIALIZED) === 1;
+
 /** Whether a device is what a target option means; nothing is in no target. */
 export function isInTarget({ index, groups }: AllocDevice, value: number): boolean {
   const target = decodeTarget(value);

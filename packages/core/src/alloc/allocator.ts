@@ -17,7 +17,7 @@ import { bposOffsetNumber } from '../ondisk/bpos.ts';
 import { assert, CorruptError } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import { GC_GEN_MAX } from '../ondisk/keys/alloc-bucket.ts';
-import { type AllocDevice, allowsData, isInTarget } from './alloc-devices.ts';
+import { type AllocDevice, allowsData, hasFreespace, isInTarget } from './alloc-devices.ts';
 import { bucketPos, freespacePos, freespaceRun } from './bucket-indexes.ts';
 import { type BucketState, bucketStateOf, oldestAge, TYPE, untouchedBucket } from './bucket-state.ts';
 import { type DeviceSpace, NoBucketsError } from './no-space.ts';
@@ -107,6 +107,8 @@ export class BucketAllocator implements NodeAllocator {
     this.#blockSectors = base.sb.block_size;
     for (const device of context.devices) {
       if (device === undefined || !device.isWritable || base.device(device.index) === undefined) continue;
+      // One that has just joined does not count where there are fewer devices than copies wanted: the commit that makes its buckets known is made.
+      if (!hasFreespace(base.sb, device.index) && freeCounter(base, device.index) === undefined) continue;
       const end = ends?.get(device.index);
       this.#devices.set(device.index, new DeviceFreeSpace(base, context, device, { end, isHeld }));
     }
@@ -284,6 +286,9 @@ export class BucketAllocator implements NodeAllocator {
     return able.sort((a, b) => isLater(a) - isLater(b) || a.turn - b.turn || a.device.index - b.device.index);
   }
 }
+
+const freeCounter = (base: FilesystemSource, dev: number): number | undefined =>
+  countersOf(base, { type: 'dev_data_type', dev, data_type: TYPE.free })[0];
 
 function take(open: OpenBucket, sectors: number): ExtentPtr {
   const { device, bucket, gen, usedSectors } = open;

@@ -7,6 +7,7 @@ import { makeKey, type Transaction } from '../btree/transaction.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { CorruptError } from '../ondisk/errors.ts';
+import { inodeFlags } from '../ondisk/inode-tables.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import type { Acl } from './acl.ts';
@@ -16,6 +17,7 @@ import type { Words64 } from './siphash.ts';
 import { StrHash } from './str-hash.ts';
 
 const INODES = btrees.idOf('inodes');
+const HAS_CHILD_SNAPSHOT = 1 << inodeFlags.idOf('has_child_snapshot');
 const INODE_V3 = keyTypes.idOf('inode_v3');
 
 /** Inodes that are kept: some 600 bytes each. */
@@ -62,7 +64,9 @@ export class InodeCache {
     }
     const found = readInode(this.#tx, table, entry.snapshot, inum);
     if (found === undefined) return undefined;
-    return this.#keep(subvolume, entry.snapshot, inum, { ...found.inode }, false);
+    // Where files are changed nothing descends from; a version above, of which this one becomes a copy, may have others below it.
+    const bi_flags = found.inode.bi_flags & ~HAS_CHILD_SNAPSHOT;
+    return this.#keep(subvolume, entry.snapshot, inum, { ...found.inode, bi_flags }, false);
   }
 
   /** A new one, to be written. */

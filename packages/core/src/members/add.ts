@@ -7,7 +7,7 @@
 // there, which a kernel reports at every mount. With the flag of the list set too early, a mount would believe in a list that is not there.
 // Source: bch2_dev_add and bch2_sb_member_alloc, bch2_dev_freespace_init, v1.13.0.
 
-import { allocDevices } from '../alloc/alloc-devices.ts';
+import { allocDevices, hasFreespace } from '../alloc/alloc-devices.ts';
 import { TYPE } from '../alloc/bucket-state.ts';
 import { type DeviceGeometry, planGeometry } from '../alloc/geometry.ts';
 import { newJournalBuckets } from '../alloc/journal-buckets.ts';
@@ -42,6 +42,7 @@ import { type RandomSource, randomUuid } from '../util/random.ts';
 import { bytesToSectors, SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
 import { journalOf } from './member-change.ts';
 import { type MemberWishes, memberFlags } from './new-member.ts';
+import { settleJoined } from './waiting-data.ts';
 
 export interface JoiningDevice extends Omit<MemberWishes, 'name'> {
   readonly device: BlockDevice;
@@ -116,7 +117,9 @@ export function planAdd(
     groups === diskGroups(sb) || groups.length === 0 ? sb : withSection(sb, 'disk_groups', encodeDiskGroups(groups));
   const edited = withMembers({ ...labelled, nr_devices: Math.max(sb.nr_devices, known.length) }, known);
   const unfinished = allocDevices(sb).flatMap(device =>
-    device !== undefined && !isListed(sb, device.index) && !set.missing.includes(device.index) ? [device.index] : [],
+    device !== undefined && !hasFreespace(sb, device.index) && !set.missing.includes(device.index)
+      ? [device.index]
+      : [],
   );
   return { added, unfinished, sb: edited, joining };
 }
@@ -129,9 +132,6 @@ function freeSlot(known: readonly Member[], most: number): number {
   if (oldest === undefined) throw new UsageError(`the filesystem has ${most} members, and cannot have more`);
   return oldest[0];
 }
-
-const isListed = (sb: Superblock, dev: number): boolean =>
-  getBits([members(sb)[dev]!.flags], memberBits.FREESPACE_INITIALIZED) === 1;
 
 /**
  * Makes devices members.
@@ -186,6 +186,7 @@ export function completeMembers(writer: FilesystemWriter, devs: readonly number[
     superblock: sb => listed(change.triggers.needs.applyTo(sb), 0),
     superblockAfter: sb => listed(sb, 1),
   });
+  settleJoined(writer, devs);
 }
 
 function withListed(sb: Superblock, dev: number, value: 0 | 1): Superblock {

@@ -50,6 +50,7 @@ import type { Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { memberText } from '../superblock/member-set.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
+import { editWritableSteps } from './waiting-data.ts';
 
 export interface EvacuateOptions {
   /** What is moved; both when left out. */
@@ -262,9 +263,9 @@ export function* evacuateSteps(
   const leaving = new Set(devs);
   const isWritable = (sb: Superblock, dev: number) => getBits([members(sb)[dev]!.flags], memberBits.STATE) === 0;
   if (devs.some(dev => isWritable(writer.filesystem.sb, dev))) {
-    writer.editSuperblocks(sb =>
-      devs.filter(dev => isWritable(sb, dev)).reduce((edited, dev) => withState(edited, dev, RO), sb),
-    );
+    const edit = (sb: Superblock) =>
+      devs.filter(dev => isWritable(sb, dev)).reduce((edited, dev) => withState(edited, dev, RO), sb);
+    for (const _ of editWritableSteps(writer, edit)) yield { movedBytes: 0, plannedBytes: plan.movedBytes };
   }
   const work = new Evacuation(writer, leaving, plan, options);
   for (const dev of leaving) yield* work.move(dev);

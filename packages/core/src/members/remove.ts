@@ -55,6 +55,7 @@ import {
   withState,
 } from './evacuate.ts';
 import { uncountedBuckets, wipeMember } from './member-change.ts';
+import { editWritableSteps } from './waiting-data.ts';
 
 export interface RemoveOptions {
   /** What is on it is not moved: it is given up. For a member that is missing that is so by itself. */
@@ -193,7 +194,8 @@ export function* removeSteps(
   let evacuation: EvacuateReport | undefined;
   if (plan.evacuation === undefined) {
     // A state of failed stays: with another one a missing member would be asked for by every mount until it is gone.
-    if (allocDevices(writer.filesystem.sb)[dev]?.isWritable) writer.editSuperblocks(sb => withState(sb, dev, RO));
+    if (allocDevices(writer.filesystem.sb)[dev]?.isWritable)
+      yield* editWritableSteps(writer, sb => withState(sb, dev, RO));
     yield* work.giveUp();
   } else {
     evacuation = yield* evacuateSteps(writer, [dev], options);
