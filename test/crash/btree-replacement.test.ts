@@ -59,7 +59,7 @@ describe(`power cuts while btrees are replaced (seed ${seed})`, () => {
       [before, 0],
       [after, 0],
     ]);
-    for (const cut of cuts.points(random, sized(1, 2, 4))) {
+    for (const cut of cuts.points(random, sized(1, 1, 4))) {
       const left = cuts.after(cut);
       expect(states.of(left), cutText(cut)).toBe(state);
       const root = rootSeq(openOn(left, key));

@@ -43,7 +43,7 @@ const WITHOUT_MEMBER = [
 /** How many members there are. */
 const COUNTS = isSoak ? [2, 3] : [2 + (seed % 2)];
 /** Of so many cuts one is tried: all of them take a quarter of an hour. */
-const ONE_OF = sized(60, 15, 1);
+const ONE_OF = sized(60, 25, 1);
 
 function filled(count: number) {
   const random = randomFrom(seed);
@@ -80,7 +80,7 @@ describe(`power cuts (seed ${seed})`, () => {
     evacuateMembers(writerOn(cuts.devices, undefined, seed).writer, [dev], { keysPerCommit: 300 });
     const expected = model.text();
     let tried = 0;
-    for (const cut of cuts.points(random, sized(1, 2, 4))) {
+    for (const cut of cuts.points(random, sized(1, 1, 4))) {
       if (random.below(ONE_OF) !== 0) continue;
       tried++;
       const left = cuts.after(cut);
@@ -103,7 +103,7 @@ describe(`power cuts (seed ${seed})`, () => {
     removeMember(writerOn(cuts.devices, undefined, seed).writer, dev, { keysPerCommit: 300 });
     const expected = model.text();
     const seen = { member: 0, between: 0, gone: 0 };
-    for (const cut of cuts.points(random, sized(1, 2, 4))) {
+    for (const cut of cuts.points(random, sized(1, 1, 4))) {
       const isLate = cut.events > cuts.count - 25;
       if (!isLate && random.below(ONE_OF) !== 0) continue;
       const left = membersOf(cuts.after(cut));

@@ -89,14 +89,14 @@ describe(`power cuts over changes of files (seed ${seed})`, () => {
       edit.commit();
       expect(stateOf(openOn(left, key)), cutText(cut)).not.toMatch(/^broken/);
     };
-    const lostRounds = sized(1, 2, 4);
+    const lostRounds = sized(1, 1, 4);
     const tally = tryCuts({
       cuts,
       milestones,
       states,
       random,
       lostRounds,
-      percent: Math.min(100, sized(1, 1.5, 3) * percent),
+      percent: Math.min(100, sized(1, 1, 3) * percent),
       onCut,
     });
     expect(tally.wrong).toEqual([]);

@@ -54,7 +54,7 @@ describe.each([1, 2])(`%d members (seed ${seed})`, memberCount => {
     const cuts = new PowerCuts(devices.map(device => device.clone()));
     resized(writerOn(cuts.devices, undefined, seed).writer, dev, after);
     const seen = { old: 0, unlisted: 0, new: 0 };
-    for (const cut of cuts.points(random, sized(1, 2, 4))) {
+    for (const cut of cuts.points(random, sized(1, 1, 4))) {
       const isWhole = cut.sectorsOfLast === undefined && cut.arrived === undefined;
       if (random.below(isWhole ? sized(memberCount * memberCount, 1, 1) : sized(12 * memberCount, 5, 1)) !== 0)
         continue;

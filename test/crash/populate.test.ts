@@ -124,7 +124,7 @@ describe('power cuts while a filesystem is filled', () => {
     const found = new Set<string>();
     const percent = sized(8, 16, 100);
     let nr = 0;
-    for (const cut of cuts.points(random, sized(1, 2, 4))) {
+    for (const cut of cuts.points(random, sized(1, 1, 4))) {
       // The first cut is among them; and the last superblocks are where it counts.
       if (cut.events < cuts.count - 8 && nr++ % 100 >= percent) continue;
       const state = seen(cuts.after(cut));

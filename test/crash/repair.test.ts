@@ -18,9 +18,9 @@ beforeAll(async () => {
   await loadCompressors();
 });
 
-const REPAIRS = sized(2, 3, 40);
+const REPAIRS = sized(2, 2, 40);
 /** So many points of each are looked at. */
-const POINTS = sized(20, 30, 2000);
+const POINTS = sized(20, 24, 2000);
 
 describe(`power cuts and repairs (seed ${seed})`, () => {
   test('fsck -y is cut off', { timeout: patient(sized(60_000, 120_000, 3_600_000)) }, () => {

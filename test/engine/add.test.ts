@@ -150,7 +150,7 @@ describe(`power cuts (seed ${seed})`, () => {
     const cuts = new PowerCuts([...devices, fresh]);
     add(cuts.devices.slice(0, 2), undefined, [joining(cuts.devices[2]!)]);
     const seen = { old: 0, between: 0, added: 0 };
-    for (const cut of cuts.points(random, sized(1, 2, 4))) {
+    for (const cut of cuts.points(random, sized(1, 1, 4))) {
       if (!isLong && random.below(4) !== 0) continue;
       const left = cuts.after(cut);
       const { sb } = openMembers(left.slice(0, 2)).newest;

@@ -14,8 +14,8 @@ import { repairedAfter, someRepairs } from '../support/repair-cuts.ts';
 import { kernelFsckAll, unlockKey } from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
 
-const REPAIRED = sized(4, 10, 200);
-const CUT = sized(3, 8, 50);
+const REPAIRED = sized(4, 6, 200);
+const CUT = sized(3, 4, 50);
 /** A machine has room for a hundred disks. */
 const IMAGES_PER_BOOT = 48;
 

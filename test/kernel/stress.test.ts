@@ -19,7 +19,7 @@ const PROCESSES = 3;
 /** Operations of each process, however slow the machine is. */
 const EACH = 30;
 /** Of random operations, on all filesystems together. */
-const SECONDS = sized(5, 10, 30);
+const SECONDS = sized(5, 7, 30);
 
 // biome-ignore format: a table
 const kinds: readonly Formatted[] = [

@@ -193,19 +193,20 @@ kernelSuite('superblock commands', () => {
         expect(await succeed('recover-super', ['--dry_run', images[0]!])).toMatch(/all superblocks are sound/);
         cases.push({ name, images });
       }
-      const reports = await kernelFsckAll(cases);
-      for (const name of damaged) expect(reports.get(name), name).toMatchObject({ mounted: true, complaints: [] });
       const run = await runInKernel({
         disks: cases.map(({ name, images }) => ({ name, path: images[0]!, throwaway: true })),
         cases: cases.map(({ name }) => ({
           name,
           steps: [
+            { do: 'fsck', as: 'fsck', disks: [name] },
             { do: 'mount', disks: [name], readOnly: true, options: 'nochanges' },
             { do: 'manifest', as: 'manifest' },
           ],
         })),
       });
       for (const name of damaged) {
+        const { fsck } = resultOf(caseNamed(run, name), 'fsck');
+        expect(fsck, name).toMatchObject({ mounted: true, complaints: [] });
         const found = resultOf(caseNamed(run, name), 'manifest').manifest!;
         expect(compareManifests(found, fixture(name).readManifest()), name).toEqual([]);
       }
@@ -233,11 +234,12 @@ kernelSuite('superblock commands', () => {
         await succeed('set-fs-option', ['--journal_flush_delay=700', '--gc_reserve_percent=10', ...images]);
         await succeed('reset-counters', images);
       }
-      const originals = edited.map(({ name, ...rest }) => ({ ...rest, name, images: fixture(name).images }));
-      const [before, after] = [await kernelFsckAll(originals), await kernelFsckAll(edited)];
+      const original = (name: string) => `${name} before`;
+      const originals = edited.map(one => ({ ...one, name: original(one.name), images: fixture(one.name).images }));
+      const reports = await kernelFsckAll([...originals, ...edited]);
       for (const { name } of edited) {
-        expect(after.get(name)?.complaints, name).toEqual(before.get(name)?.complaints);
-        expect(after.get(name), name).toMatchObject({ mounted: true });
+        expect(reports.get(name)?.complaints, name).toEqual(reports.get(original(name))?.complaints);
+        expect(reports.get(name), name).toMatchObject({ mounted: true });
       }
     },
   );

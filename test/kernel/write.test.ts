@@ -35,7 +35,7 @@ const topOf = (round: Round) => `changed here ${round}`;
 
 const COMMITS = 4;
 /** Random operations of the engine, and as many of the kernel, in each round. Only what was really done counts. */
-const OPERATIONS = sized(240, 400, 1000);
+const OPERATIONS = sized(240, 300, 1000);
 /** Of what the kernel has made, this many files and subvolumes are changed with each commit. */
 const OF_THEIRS = 60;
 /** What the model and the agent do, each at least once. */

@@ -10,10 +10,10 @@ export const isLong: boolean = isSoak || process.env.BCACHEFS_LONG_TESTS === '1'
 export const sized = <T>(short: T, long: T, soak: T): T => (isSoak ? soak : isLong ? long : short);
 
 /** In so many long runs, each of the others has its turn once. */
-const OTHERS = 6;
+const OTHERS = 12;
 
 /**
- * Which of many kinds a run takes: `few` of them in a short one, a sixth of the others as well in a long one, all in a soak.
+ * Which of many kinds a run takes: `few` of them in a short one, a twelfth of the others as well in a long one, all in a soak.
  * @param what names the sample where its seed is printed
  */
 export function sampleOf<Kind extends { readonly name: string }>(
