@@ -3,6 +3,7 @@
 
 import {
   addMembers,
+  CorruptError,
   checkInvariants,
   completeMembers,
   contentsOf,
@@ -20,12 +21,14 @@ import {
   members,
   openMembers,
   planAdd,
+  readBytes,
   removeMember,
   sbBits,
   seededRandom,
   UsageError,
 } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { nodeCopies, spoil } from '../support/bad-copies.ts';
 import { writerOn } from '../support/commits.ts';
 import { openOn } from '../support/cut-states.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
@@ -135,6 +138,21 @@ test('where there are fewer members than copies are wanted: the one that joins i
   removeMember(writerOn(devices, undefined, seed).writer, 0, { isForced: true });
   const { filesystem } = add(devices.slice(1), undefined, [joining(new MemoryDevice(64 * MIB, { name: 'new' }))]);
   expect(checkInvariants(filesystem).findings.map(findingText)).toEqual([]);
+});
+
+test('refused, with not a byte changed on any device: what is only found when the buckets become known', () => {
+  const { devices } = formattedImage({ sizeBytes: 32 * MIB });
+  const alloc = nodeCopies(openOn(devices, undefined))
+    .flat()
+    .find(({ of }) => of.startsWith('alloc level 0'));
+  expect(alloc).toBeDefined();
+  const damaged = devices[0]!.clone();
+  spoil([damaged], alloc!, randomFrom(seed));
+  const before = damaged.clone();
+  const fresh = new MemoryDevice(256 * MIB, { name: 'fresh' });
+  expect(() => add([damaged], undefined, [joining(fresh)])).toThrow(CorruptError);
+  expect(fresh.writtenRanges()).toEqual([]);
+  expect(Buffer.compare(readBytes(damaged, 0, 32 * MIB), readBytes(before, 0, 32 * MIB))).toBe(0);
 });
 
 /** Of a new member before its commit. */

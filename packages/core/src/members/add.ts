@@ -16,6 +16,7 @@ import { countersOf } from '../alloc/reserve.ts';
 import { beginChange } from '../change/change.ts';
 import { FilesystemWriter, type WriterOptions } from '../change/writer.ts';
 import type { BlockDevice } from '../device/block-device.ts';
+import { OverlayDevice } from '../device/overlay-device.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
 import { UsageError } from '../ondisk/errors.ts';
 import { rulesOf } from '../ondisk/format-rules.ts';
@@ -36,7 +37,7 @@ import {
 import { SB_LAYOUT_SECTOR, type Superblock, withSection } from '../ondisk/superblock.ts';
 import { type Signature, wipeSignatures } from '../probe/index.ts';
 import { refuseSuperblocks } from '../superblock/edit.ts';
-import { memberText, openMembers } from '../superblock/member-set.ts';
+import { memberText, type OpenMember, openMembers } from '../superblock/member-set.ts';
 import { type MemberToWrite, nextGeneration, writeSuperblocks } from '../superblock/write.ts';
 import { type RandomSource, randomUuid } from '../util/random.ts';
 import { bytesToSectors, SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
@@ -134,19 +135,29 @@ function freeSlot(known: readonly Member[], most: number): number {
 }
 
 /**
- * Makes devices members.
+ * Makes devices members. All of it is done in memory first: what has no room, or meets a node that cannot be read, then stops it before
+ * anything is written, and no new member is left half made.
  * @param options those that the writer was opened with, with its key
  * @returns the writer to go on with; the other is used up. The devices belong to its filesystem
- * @throws UsageError, NoSpaceError, DeviceError, CorruptError before the first write; later DeviceError, NoSpaceError: the filesystem is whole then
+ * @throws UsageError, NoSpaceError, DeviceError, CorruptError before the first write; later DeviceError: the filesystem is whole then
  */
 export function addMembers(writer: FilesystemWriter, plan: AddPlan, options: WriterOptions): FilesystemWriter {
   const { set } = writer.filesystem;
+  const inMemory = <T extends { readonly device: BlockDevice }>(one: T): T => ({
+    ...one,
+    device: new OverlayDevice(one.device),
+  });
+  joinMembers(set.members.map(inMemory), { ...plan, added: plan.added.map(inMemory) }, options);
+  return joinMembers(set.members, plan, options);
+}
+
+function joinMembers(present: readonly OpenMember[], plan: AddPlan, options: WriterOptions): FilesystemWriter {
   const targets = plan.added.map(({ dev, device, geometry: { layout, bucketBytes, bucketCount } }): MemberToWrite => {
     const journal = newJournalBuckets({ layout, bucketSizeSectors: bytesToSectors(bucketBytes), bucketCount });
     const own = withSection(plan.sb, 'journal_v2', encodeJournalV2(journalRanges(journal)));
     return { device, sb: { ...own, dev_idx: dev, layout } };
   });
-  const next = nextGeneration(plan.sb, [...targets, ...set.members], options.now());
+  const next = nextGeneration(plan.sb, [...targets, ...present], options.now());
   refuseSuperblocks(next);
   for (const [nr, { device, geometry }] of plan.added.entries()) {
     wipeSignatures(device, plan.joining[nr]!.signatures);
@@ -155,7 +166,7 @@ export function addMembers(writer: FilesystemWriter, plan: AddPlan, options: Wri
     device.flush();
   }
   writeSuperblocks(next);
-  const all = [...set.members.map(({ device }) => device), ...plan.added.map(({ device }) => device)];
+  const all = [...present.map(({ device }) => device), ...plan.added.map(({ device }) => device)];
   const joined = new FilesystemWriter(openMembers(all), options);
   completeMembers(joined, [...plan.unfinished, ...plan.added.map(({ dev }) => dev)]);
   return joined;
