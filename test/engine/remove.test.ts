@@ -13,19 +13,20 @@ import {
   FileEdit,
   type Filesystem,
   type FilesystemWriter,
+  filesDependingOn,
   findingText,
   getBits,
   keyTypes,
   loadChecksums,
   loadCompression,
   loadCompressors,
-  lostFileKeys,
   lostKeys,
   makeBpos,
   makeKey,
   memberAlive,
   memberBits,
   members,
+  pathText,
   planRemove,
   reflinkP,
   removeMember,
@@ -57,6 +58,11 @@ beforeAll(async () => {
   await loadCompressors();
 });
 
+const dependingOn = (filesystem: Filesystem, dev: number) => [
+  ...filesDependingOn(filesystem, new Set([dev]), damage => {
+    throw damage;
+  }),
+];
 const findings = (filesystem: Filesystem): string[] => checkInvariants(filesystem).findings.map(findingText);
 
 // biome-ignore format: a table
@@ -161,10 +167,8 @@ test('data that is only there: given up, it reads as an error, and all else is w
   expect(plan.lostBytes).toBeGreaterThan(0);
   const lost = lostKeys(again.filesystem, dev);
   expect(lost.length).toBeGreaterThan(0);
-  const inodes = new Set(lost.map(({ pos }) => pos.slice(3).join(':')));
-  const files = lostFileKeys(again.filesystem, dev);
-  expect([files.keys.length, files.isAll]).toEqual([inodes.size, true]);
-  expect(lostFileKeys(again.filesystem, dev, inodes.size - 1)).toMatchObject({ isAll: false });
+  const inodes = new Set(lost.map(({ pos }) => bposInode(pos)));
+  expect(new Set(dependingOn(again.filesystem, dev).map(({ inum }) => inum))).toEqual(inodes);
   expect(removeMember(again, dev, { isForced: true })).toMatchObject({ isRemoved: true, lostKeys: lost.length });
   const filesystem = expectGone(left, undefined, dev);
   for (const { btree, pos } of lost) expect(filesystem.btree(btree).get(pos)?.k.type).toBe(2);
@@ -194,6 +198,35 @@ test('a missing member that has failed is failed until it is gone', () => {
     if (done) break;
   }
   expect(memberAlive(members(writer.filesystem.sb)[2]!)).toBe(false);
+});
+
+test('files that depend on a member: in every subvolume that sees any of what is there', () => {
+  const { devices } = formattedImage({ sizeBytes: 32 * MIB });
+  const change = (make: (edit: FileEdit) => void) => {
+    const { writer, options } = writerOn(devices, undefined, seed);
+    const edit = new FileEdit(writer, options);
+    make(edit);
+    edit.commit();
+  };
+  const named = (edit: FileEdit) => edit.files.lookup(edit.files.root(), text.encode('file'))!;
+  change(edit => {
+    const ref = edit.files.create(edit.files.root(), text.encode('file'), { mode: 0o100644 });
+    edit.content.write(
+      ref,
+      0,
+      new Uint8Array(600_000).map((_, at) => at >> 12),
+    );
+  });
+  change(edit => {
+    const root = edit.files.root();
+    edit.files.createSnapshot(root, text.encode('snapshot'), root.subvolume);
+  });
+  // The first keys of before are seen in the snapshot only, the others in both.
+  change(edit => edit.content.write(named(edit), 0, new Uint8Array(200_000).fill(7)));
+  const found = dependingOn(openOn(devices), 0).map(({ references }) =>
+    references.flatMap(({ paths }) => paths.map(({ path }) => pathText(path))).sort(),
+  );
+  expect(found.sort((one, other) => one.length - other.length)).toEqual([['/file'], ['/file', '/snapshot/file']]);
 });
 
 test('shared data that is only there takes with it no more than itself', { timeout: patient(60_000) }, () => {
@@ -233,6 +266,9 @@ test('shared data that is only there takes with it no more than itself', { timeo
   expect(lost.length).toBeGreaterThan(0);
   expect(lost.length).toBeLessThan(keys.length);
   const lostSectors = lost.reduce((sum, { btree, pos }) => sum + writer.filesystem.btree(btree).get(pos)!.k.size, 0);
+  const [file, ...others] = dependingOn(writer.filesystem, 1);
+  expect([file?.inum, file?.bytes, others]).toEqual([ref.inum, lostSectors * 512, []]);
+  expect(file?.references.flatMap(({ paths }) => paths.map(({ path }) => pathText(path)))).toEqual(['/shared']);
   expect(removeMember(writer, 1, { isForced: true })).toMatchObject({ isRemoved: true, lostKeys: lost.length });
   const filesystem = expectGone(devices.slice(0, 1), undefined, 1);
   const sectorsOf = (name: 'error' | 'reflink_p') =>

@@ -11,6 +11,24 @@ export function lostFilesOf(
   return [...filesDependingOn(filesystem, new Set(gone), damage => warn(damage.message))];
 }
 
+/** Files that are named in a plan. */
+const FILES_MAX = 1000;
+
+/** Paths of the files that would be lost with a member, each once; a file without one is called by its number. */
+export function lostNames(
+  filesystem: Filesystem,
+  dev: number,
+  warn: (message: string) => void,
+): { readonly names: readonly string[]; readonly isAll: boolean } {
+  const names = new Set<string>();
+  for (const { inum, references } of filesDependingOn(filesystem, new Set([dev]), damage => warn(damage.message))) {
+    if (names.size >= FILES_MAX) return { names: [...names], isAll: false };
+    const paths = pathsIn(references);
+    for (const name of paths.length === 0 ? [`inode ${inum}, to which no path leads`] : paths) names.add(name);
+  }
+  return { names: [...names], isAll: true };
+}
+
 /** A line for each path; a file without one is called by its number. */
 export function lostFileLines(files: readonly DependentFile[]): readonly string[] {
   return files.flatMap(({ inum, bytes, references }) => {

@@ -4,7 +4,6 @@
 import { allowMissingOption, bytesText, defineCommand, EXIT, runSteps } from '@bcachefs-ts/command';
 import {
   type FilesystemWriter,
-  lostFileKeys,
   planRemove,
   type RemovePlan,
   type RemoveReport,
@@ -12,6 +11,7 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { commitsText, contentsJson, contentsText, keysText, memberName } from './evacuate.ts';
 import { filesOfKeys } from './files-of-keys.ts';
+import { lostNames } from './lost-paths.ts';
 import { memberNamed, memberPositional } from './member-named.ts';
 import {
   carryOut,
@@ -38,6 +38,8 @@ export const deviceRemoveCommand = defineCommand({
     'A member that is missing is named by its index or UUID, with --allow_missing. Pointers to it are dropped, and what has no other copy is ' +
     'lost; that is listed by path before you are asked. If only it has some btree node, it cannot be removed. --force gives up the ' +
     'data of a member that is there in the same way, for a disk that fails; its btree nodes are still moved.\n\n' +
+    'Targets of the filesystem that name the member (`foreground_target` and the like) become none. Those of single files stay, and mean ' +
+    'nothing any more: data goes to any member.\n\n' +
     'If it is stopped, the filesystem has all its files but those that were given up, with the member or without it; running it again ' +
     'finishes it.',
   examples: [
@@ -55,8 +57,8 @@ export const deviceRemoveCommand = defineCommand({
     return await withWriter(context, args, async writer => {
       const { index: dev } = memberNamed(writer.filesystem.set, args.member);
       const plan = planRemove(writer.filesystem, dev, { isForced: args.force });
-      const lost = plan.lostBytes === 0 ? NOTHING_LOST : lostFileKeys(writer.filesystem, dev);
-      const files = { names: filesOfKeys(writer.filesystem, lost.keys), isAll: lost.isAll };
+      const files =
+        plan.lostBytes === 0 ? NOTHING_LOST : lostNames(writer.filesystem, dev, message => context.warn(message));
       let isRemoved = true;
       const planned = await carryOut(context, args, planOf(writer, dev, plan, files), async () => {
         const name = memberName(writer, dev);
@@ -77,8 +79,9 @@ export const deviceRemoveCommand = defineCommand({
   exitCode: ({ isRemoved }) => (isRemoved ? EXIT.ok : EXIT.failed),
 });
 
-const NOTHING_LOST: ReturnType<typeof lostFileKeys> = { keys: [], isAll: true };
+const NOTHING_LOST: LostFiles = { names: [], isAll: true };
 
+/** Of what is lost. */
 interface LostFiles {
   readonly names: readonly string[];
   /** There are no others. */
@@ -88,7 +91,7 @@ interface LostFiles {
 function planOf(writer: FilesystemWriter, dev: number, plan: RemovePlan, files: LostFiles): Plan {
   const { sb, set } = writer.filesystem;
   const name = memberName(writer, dev);
-  const { contents, isMissing, evacuation, lostBytes, fewerCopiesBytes } = plan;
+  const { contents, isMissing, evacuation, lostBytes, fewerCopiesBytes, targets } = plan;
   const lines = [`${name}${isMissing ? ', which is missing,' : ''} has ${contentsText(contents)}`];
   if (evacuation !== undefined) {
     const { movedBytes, availableBytes } = evacuation;
@@ -102,6 +105,9 @@ function planOf(writer: FilesystemWriter, dev: number, plan: RemovePlan, files: 
     for (const file of files.names) lines.push(`  ${file}`);
     if (!files.isAll) lines.push('  and others: `device list --paths` lists all');
   }
+  for (const option of targets.cleared) lines.push(`${option} names this member, and will be none`);
+  for (const option of targets.emptied)
+    lines.push(`${option} keeps its label, which no other member has: data then goes to any of them`);
   if (!isMissing) lines.push(`the superblocks on ${name} will be wiped`);
   return {
     uuid: sb.user_uuid,
@@ -117,6 +123,8 @@ function planOf(writer: FilesystemWriter, dev: number, plan: RemovePlan, files: 
       lost: lostBytes,
       lost_files: files.names,
       lost_files_complete: files.isAll,
+      targets_cleared: targets.cleared,
+      targets_emptied: targets.emptied,
     },
   };
 }

@@ -32,14 +32,19 @@ export function* filesDependingOn(
 ): Generator<DependentFile> {
   const finder = new FileFinder(filesystem, onDamage);
   const shared = lostShared(filesystem, gone, onDamage);
-  let current:
-    | { readonly key: Key; readonly inum: bigint; readonly snapshots: Map<number, { key: Key; sectors: number }> }
-    | undefined;
+  let current: { readonly inum: bigint; readonly snapshots: Map<number, Part> } | undefined;
   const found = function* (): Generator<DependentFile> {
-    for (const [snapshot, { key, sectors }] of current?.snapshots ?? []) {
-      const { list } = finder.ofExtent(key, { byte: undefined });
-      yield { inum: current!.inum, snapshot, bytes: sectorsToBytes(sectors), references: list };
-    }
+    for (const [snapshot, { sectors, references }] of current?.snapshots ?? [])
+      yield { inum: current!.inum, snapshot, bytes: sectorsToBytes(sectors), references: [...references.values()] };
+  };
+  const viewers = new Map<number, number>();
+  /** How many subvolumes there are that may see keys of a snapshot. */
+  const viewersOf = (snapshot: number): number => {
+    const { table } = finder;
+    const known =
+      viewers.get(snapshot) ?? table.subvolumes().filter(each => table.isAncestor(each.snapshot, snapshot)).length;
+    viewers.set(snapshot, known);
+    return known;
   };
   for (const key of filesystem.btree('extents').keys({ onDamage })) {
     const sectors = key.k.type === REFLINK_P ? lostOfPointer(key, shared) : isLost(key, gone) ? key.k.size : 0;
@@ -47,18 +52,30 @@ export function* filesDependingOn(
     const inum = bposInode(key.k.p);
     if (current?.inum !== inum) {
       yield* found();
-      current = { key, inum, snapshots: new Map() };
+      current = { inum, snapshots: new Map() };
     }
     const snapshot = bposSnapshot(key.k.p);
-    const known = current.snapshots.get(snapshot);
-    current.snapshots.set(snapshot, { key: known?.key ?? key, sectors: (known?.sectors ?? 0) + sectors });
+    const part = current.snapshots.get(snapshot) ?? { sectors: 0, references: new Map() };
+    current.snapshots.set(snapshot, part);
+    part.sectors += sectors;
+    // What a subvolume has overwritten it does not see: each key may have other ones.
+    if (part.references.size > 0 && part.references.size >= viewersOf(snapshot)) continue;
+    for (const reference of finder.ofExtent(key, { byte: undefined }).list)
+      if (!part.references.has(reference.subvolume)) part.references.set(reference.subvolume, reference);
   }
   yield* found();
 }
 
-/** A key without any pointer that counts holds its data itself, or none. */
+/** What is lost of a file's keys in one snapshot. */
+interface Part {
+  sectors: number;
+  /** By subvolume. */
+  readonly references: Map<number, FileReference>;
+}
+
+/** A key without any pointer that counts holds its data itself, or none. What is only cached elsewhere may be dropped there at any time. */
 function isLost(key: Key, gone: ReadonlySet<number>): boolean {
-  const pointers = spacePointers(entryBytesOf(key), key.k.size).pointers;
+  const pointers = spacePointers(entryBytesOf(key), key.k.size).pointers.filter(({ cached }) => !cached);
   return pointers.length > 0 && pointers.every(({ dev, stripe }) => gone.has(dev) && stripe === undefined);
 }
 

@@ -25,7 +25,7 @@ import { cutBack, cutFront } from '../data/extent-cut.ts';
 import { type BucketNode, bucketContents, bucketNodes } from '../data/move-extents.ts';
 import { withBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { bposInode, bposOffset, bposText } from '../ondisk/bpos.ts';
+import { bposOffset, bposText } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { CorruptError, UsageError } from '../ondisk/errors.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
@@ -55,6 +55,7 @@ import {
   withState,
 } from './evacuate.ts';
 import { uncountedBuckets, wipeMember } from './member-change.ts';
+import { type MemberTarget, targetsNaming, targetsOnlyWith, withoutTargets } from './member-targets.ts';
 import { editWritableSteps } from './waiting-data.ts';
 
 export interface RemoveOptions {
@@ -71,6 +72,15 @@ export interface RemovePlan {
   /** Data of which there is no other copy, and of which there is one less: by the counters, and 0 where it is moved. */
   readonly lostBytes: number;
   readonly fewerCopiesBytes: number;
+  readonly targets: LeavingTargets;
+}
+
+/** Options of the filesystem that mean a member. */
+export interface LeavingTargets {
+  /** They name it, and will be none. */
+  readonly cleared: readonly MemberTarget[];
+  /** They have a label that no other member has, and keep it. */
+  readonly emptied: readonly MemberTarget[];
 }
 
 export interface RemoveReport {
@@ -100,9 +110,10 @@ export function planRemove(filesystem: Filesystem, dev: number, { isForced = fal
   if (allocDevices(sb)[dev] === undefined) throw new UsageError(`the filesystem has no member ${dev}`);
   const isMissing = filesystem.device(dev) === undefined;
   const contents = contentsOf(filesystem, dev);
+  const targets = leavingTargets(sb, dev);
   if (!isMissing && !isForced) {
     const evacuation = planEvacuate(filesystem, [dev]);
-    return { contents, isMissing, evacuation, lostBytes: 0, fewerCopiesBytes: evacuation.fewerCopiesBytes };
+    return { contents, isMissing, evacuation, lostBytes: 0, fewerCopiesBytes: evacuation.fewerCopiesBytes, targets };
   }
   const isOther = (other: number) => other !== dev && !set.missing.includes(other);
   if (journalDevices(sb, isOther).length === 0)
@@ -130,7 +141,16 @@ export function planRemove(filesystem: Filesystem, dev: number, { isForced = fal
     else if (!isOnly) fewer += sectors;
   }
   const [lostBytes, fewerCopiesBytes] = [sectorsToBytes(Math.ceil(lost)), sectorsToBytes(Math.ceil(fewer))];
-  return { contents, isMissing, evacuation: undefined, lostBytes, fewerCopiesBytes };
+  return { contents, isMissing, evacuation: undefined, lostBytes, fewerCopiesBytes, targets };
+}
+
+/**
+ * What happens to the options that mean a member. 6.12 leaves them as they are. One that names an empty slot counts as none; but with
+ * such a promote_target it makes a cached copy at every read, wherever there is room (bch2_target_to_mask in disk_groups.c, v1.13.0).
+ */
+function leavingTargets(sb: Superblock, dev: number): LeavingTargets {
+  const cleared = targetsNaming(sb, dev);
+  return { cleared, emptied: targetsOnlyWith(sb, dev).filter(name => !cleared.includes(name)) };
 }
 
 /** Keys of data that is on this member only. Reads all keys of files. @param most so many are listed */
@@ -142,26 +162,6 @@ export function lostKeys(filesystem: Filesystem, dev: number, most: number = LOS
     if (lost.length === most) break;
   }
   return lost;
-}
-
-/**
- * One key of each file that loses data, and the keys of shared data that is lost. Reads all keys of files.
- * @param most so many are listed
- */
-export function lostFileKeys(
-  filesystem: Filesystem,
-  dev: number,
-  most: number = LOST_LISTED,
-): { readonly keys: readonly LeftKey[]; readonly isAll: boolean } {
-  const keys: LeftKey[] = [];
-  let inode: bigint | undefined;
-  for (const { btree, key } of pointingKeys(filesystem, new Set([dev]), { btree: 0, pos: undefined })) {
-    if (isKept(key, dev) || (btree === EXTENTS && bposInode(key.k.p) === inode)) continue;
-    if (keys.length === most) return { keys, isAll: false };
-    inode = bposInode(key.k.p);
-    keys.push({ btree, level: 0, pos: key.k.p.slice(), dev });
-  }
-  return { keys, isAll: true };
 }
 
 /** Whether data has a copy without a member. One on another member that is missing counts too: it may come back. */
@@ -405,8 +405,9 @@ function withoutFreespace(sb: Superblock, dev: number): Superblock {
   }));
 }
 
-/** Its slot is empty, and no set of devices names it. */
+/** Its slot is empty, and no set of devices and no option names it. */
 function withoutMember(sb: Superblock, dev: number): Superblock {
-  const without = withoutReplicas(sb, ({ devs }) => devs.includes(dev));
+  const unnamed = withoutReplicas(sb, ({ devs }) => devs.includes(dev));
+  const without = withoutTargets(unnamed, targetsNaming(sb, dev));
   return withMember(without, dev, member => ({ ...member, uuid: MEMBER_NIL_UUID }));
 }
