@@ -123,6 +123,45 @@ describe('set-state', () => {
   });
 });
 
+describe('what a kernel makes of a state', () => {
+  const one = [path('one-0.img'), path('one-1.img')];
+  beforeAll(async () => {
+    const labels = ['--label=ssd.x', one[0]!, '--label=hdd.y', one[1]!];
+    const targets = ['--foreground_target=ssd', '--background_target=hdd', '--metadata_target=ssd'];
+    await succeed('format', ['-q', '--fs_size=32M', ...targets, ...labels]);
+    await succeed('put', ['-q', one.join(':'), path('file'), 'file']);
+  }, patient(60_000));
+  const planFor = async (...words: readonly string[]) =>
+    JSON.parse((await run('device set-state', ['--json', '-n', ...words])).stdout).plan;
+
+  test('with the only nodes on a member that has failed, nothing mounts it', async () => {
+    const plans = [await planFor('failed', one.join(':'), '0'), await planFor('failed', one.join(':'), '1')];
+    expect(plans.some(({ losses }) => losses.lost_metadata > 0)).toBe(true);
+    for (const { losses, mount_before, mount_after } of plans) {
+      expect(mount_before).toBe('nothing');
+      expect(mount_after).toBe(losses.lost_metadata > 0 ? 'impossible' : 'nothing');
+    }
+    const held = plans.findIndex(({ losses }) => losses.lost_metadata > 0);
+    await succeed('device set-state', ['-y', '--force_if_data_lost', 'failed', one.join(':'), `${held}`]);
+    expect(await planFor('rw', one.join(':'), `${held}`)).toMatchObject({
+      mount_before: 'impossible',
+      mount_after: 'nothing',
+    });
+    const text = await succeed('device set-state', ['-y', 'rw', one.join(':'), `${held}`]);
+    expect(text).toContain('mounts the members that are here with no option, and did not mount them before');
+  });
+
+  test('targets without a writable member are named, with what becomes of them', async () => {
+    const ssd = await succeed('device set-state', ['-n', 'ro', one.join(':'), '0']);
+    expect(ssd).toContain('foreground_target has no writable member left: new data goes to the other members\n');
+    expect(ssd).toContain('metadata_target has no writable member left');
+    expect(ssd).not.toContain('background_target');
+    const hdd = await succeed('device set-state', ['-n', 'ro', one.join(':'), '1']);
+    expect(hdd).toContain('background_target has no writable member left: data stays where it is first written\n');
+    expect(hdd).not.toContain('foreground_target');
+  });
+});
+
 describe('resize', () => {
   test('larger, undone, and too small', async () => {
     const before = hashes();

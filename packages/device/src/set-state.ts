@@ -13,6 +13,7 @@ import {
 import {
   CorruptError,
   DeviceError,
+  dataTypes,
   editSuperblock,
   Filesystem,
   getBits,
@@ -36,6 +37,7 @@ import {
   replicasEntryText,
   type Superblock,
   sbBits,
+  targetsOnlyWith,
   UsageError,
   withBits,
   withMember,
@@ -146,13 +148,21 @@ async function planOf(
   if (before === now) return { ...common, lines: [`${name} is ${word} already`], isDone: true, json };
   const isGivenUp = word !== 'rw' && word !== 'ro';
   const losses = isGivenUp ? await lossesWithout(context, set, named.index, args) : undefined;
-  const mounts = [mountVerdict(sb, present), mountVerdict(after, present)] as const;
+  const others = notRead(sb, set, named.index);
+  // By the list of sets: a passphrase is not asked for only because of this.
+  const lossesBefore = before === FAILED ? lossesOf(undefined, sb, [named.index], others) : undefined;
+  const mounts = [
+    mountOf(mountVerdict(sb, present), sb, lossesBefore),
+    mountOf(mountVerdict(after, present), sb, now === FAILED ? losses : undefined),
+  ] as const;
   const lines = [`${name}: ${stateWord(sb, before)} becomes ${word}`];
   if (losses !== undefined) {
     const isAway = named.member === undefined;
-    const what = isAway ? 'while it is away' : `while it is ${word}`;
+    const isRead = !isAway && now === FAILED && readsFailed(sb);
+    const what = isAway ? 'while it is away' : isRead ? 'it is still read; without it' : `while it is ${word}`;
     lines.push(`${what}, ${lossText(losses, true)}`, ...setLines(losses).map(line => `  ${line}`));
   }
+  lines.push(...targetLines(sb, named.index, now));
   lines.push(mountText(...mounts));
   const refusal = refusalOf(sb, named, word, losses, args);
   if (refusal !== undefined && !args.dry_run) throw new UsageError(refusal);
@@ -202,12 +212,7 @@ async function lossesWithout(
   args: Pick<SetStateArgs, 'passphrase_file'>,
 ): Promise<Losses> {
   const { sb } = set.newest;
-  // What has failed is not read by Linux 6.12 either (bch2_dev_is_readable in sb-members.h, v1.13.0).
-  const isRead = releaseForWriting(sb.version) !== '1.13';
-  const failed = members(sb).flatMap((member, at) =>
-    !isRead && memberAlive(member) && stateAt(sb, at) === FAILED ? [at] : [],
-  );
-  const others = [...new Set([...set.missing, ...failed])].filter(other => other !== index);
+  const others = notRead(sb, set, index);
   const key = await masterKeyOf(context, set, args);
   try {
     const filesystem = new Filesystem(set, readReplayState(set, key), key);
@@ -223,15 +228,58 @@ async function lossesWithout(
   }
 }
 
-function mountText(before: MountVerdict, after: MountVerdict): string {
-  const text = ({ need, entry }: MountVerdict) =>
-    `${need === 'nothing' ? 'no option' : `the option ${need}`}${entry === undefined ? '' : ` (${replicasEntryText(entry)})`}`;
-  const changes = before.need === after.need ? '' : `, and needed ${text(before)} before`;
-  return `Linux 6.12 mounts the members that are here with ${text(after)}${changes}`;
+/** Members besides one that Linux does not read: missing ones, and for 6.12 those that have failed (bch2_dev_is_readable in sb-members.h, v1.13.0). */
+function notRead(sb: Superblock, set: MemberSet, index: number): readonly number[] {
+  const failed = members(sb).flatMap((member, at) =>
+    !readsFailed(sb) && memberAlive(member) && stateAt(sb, at) === FAILED ? [at] : [],
+  );
+  return [...new Set([...set.missing, ...failed])].filter(other => other !== index);
+}
+
+/** Since 1.33 the state means that it is being emptied. */
+const readsFailed = (sb: Superblock): boolean => releaseForWriting(sb.version) !== '1.13';
+
+type Mount = Omit<MountVerdict, 'need'> & { readonly need: MountVerdict['need'] | 'impossible' };
+
+/**
+ * A mount does not ask for copies on members that have failed; but then it cannot read a btree whose nodes are only there.
+ * @param losses of those that have failed, this one included
+ */
+function mountOf(verdict: MountVerdict, sb: Superblock, losses: Losses | undefined): Mount {
+  const lost = readsFailed(sb)
+    ? undefined
+    : losses?.sets.find(({ isLost, entry }) => isLost && entry.data_type === BTREE);
+  return lost === undefined ? verdict : { need: 'impossible', entry: lost.entry };
+}
+
+function mountText(before: Mount, after: Mount): string {
+  const set = ({ entry }: Mount) => (entry === undefined ? '' : ` (${replicasEntryText(entry)})`);
+  const text = (mount: Mount) => `${mount.need === 'nothing' ? 'no option' : `the option ${mount.need}`}${set(mount)}`;
+  if (after.need === 'impossible') {
+    return `Linux 6.12 does not mount it: it does not read members that have failed, and btree nodes are only there${set(after)}`;
+  }
+  const mounts = `Linux 6.12 mounts the members that are here with ${text(after)}`;
+  if (before.need === after.need) return mounts;
+  return `${mounts}, and ${before.need === 'impossible' ? 'did not mount them before' : `needed ${text(before)} before`}`;
+}
+
+/** What becomes of the targets that have no other member to write to. */
+function targetLines(sb: Superblock, index: number, state: number): readonly string[] {
+  if (state === RW || stateAt(sb, index) !== RW) return [];
+  const without = {
+    foreground_target: 'new data goes to the other members',
+    background_target: 'data stays where it is first written',
+    metadata_target: 'new btree nodes go to the other members',
+    promote_target: 'nothing is cached there any more',
+  } as const;
+  return targetsOnlyWith(sb, index, device => device.isWritable).map(
+    name => `${name} has no writable member left: ${without[name]}`,
+  );
 }
 
 const RW = memberStates.idOf('rw');
 const FAILED = memberStates.idOf('evacuating');
+const BTREE = dataTypes.idOf('btree');
 
 function stateAt(sb: Superblock, index: number): number {
   const member = members(sb)[index];
