@@ -12,6 +12,7 @@ const schemaOf = (name: string) =>
 export function validator(
   name:
     | 'list'
+    | 'device'
     | 'list_journal'
     | 'fs-usage'
     | 'explain'
