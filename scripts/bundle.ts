@@ -1,4 +1,4 @@
-// Bundles the programs into packages/bcachefs/dist: entries by name (bcachefs.cjs, mkfs.bcachefs.cjs, fsck.bcachefs.cjs), the scripts of one
+// Bundles the programs into packages/bcachefs/dist: entries by name (bcachefs.cjs, mkfs.bcachefs.cjs, …), the scripts of one
 // bundle that they share, their compiled code, and beside it what is large and seldom needed. Numbers are in docs/adr/0019-starting.md and
 // 0034-starting-in-parts.md.
 //
@@ -28,7 +28,7 @@ import { noticesOf } from './notices.ts';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const binFolder = join(root, 'packages/bcachefs/src/bin');
 const outFolder = join(root, 'packages/bcachefs/dist');
-const programs = ['bcachefs', 'mkfs.bcachefs', 'fsck.bcachefs'];
+const programs = ['bcachefs', 'mkfs.bcachefs', 'fsck.bcachefs', 'mount.bcachefs'];
 
 /** Chunks that are loaded when they are needed, from files of their own: an encoder of 2 MB costs the others nothing. */
 const APART = /^(zstd-codec|libsodium-wrappers)-/;

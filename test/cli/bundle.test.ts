@@ -18,7 +18,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const { version } = JSON.parse(readFileSync(join(root, 'packages/bcachefs/package.json'), 'utf8'));
 
 const dist = dirname(built('bcachefs'));
-const programs = ['bcachefs', 'mkfs.bcachefs', 'fsck.bcachefs'] as const;
+const programs = ['bcachefs', 'mkfs.bcachefs', 'fsck.bcachefs', 'mount.bcachefs'] as const;
 
 const textOf = (file: string) => readFileSync(join(dist, file), 'latin1');
 

@@ -101,6 +101,7 @@ test('the list of commands', async () => {
 
     Members of filesystems:
       device, dev  Look at the members of a filesystem, and change them
+      mount        Mount a filesystem with the driver of the running kernel
 
     Looking into filesystems:
       list          Print the keys of a btree, or its nodes
@@ -154,9 +155,9 @@ test('the list of commands', async () => {
       version      Print the version
 
     They need a running kernel; each says what to use:
-      device online, device offline, fs top, fs timestats, mount, fusemount,
-      wait-devices, data scrub, data rereplicate, data job, reconcile status,
-      reconcile wait, reflink-option-propagate, data-read, unpoison
+      device online, device offline, fs top, fs timestats, fusemount, wait-devices,
+      data scrub, data rereplicate, data job, reconcile status, reconcile wait,
+      reflink-option-propagate, data-read, unpoison
 
     Not in this version:
       journal_rewind_info, migrate, migrate-superblock

@@ -29,7 +29,7 @@ test.each([
   ['an image that is not there', ['ls', join(folder, 'nowhere.img')], 5, 'missing'],
   ['a member that is missing', ['mkdir', second, '/x'], 2, 'member_missing'],
   ['a filesystem without encryption', ['unlock', image], 1, 'not_encrypted'],
-  ['a command that needs a kernel', ['mount', image], 2, 'needs_kernel'],
+  ['a command that needs a kernel', ['device', 'online', image], 2, 'needs_kernel'],
 ] as const)('%s', async (_what, words, exitCode, name) => {
   const ran = await runCli(bcachefs, ['--json', ...words]);
   const lines = ran.stderr

@@ -3,6 +3,8 @@
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type MountHost, runCli, thisMountHost } from '@bcachefs-ts/command';
+import { mountCommandOn } from '@bcachefs-ts/device';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { sampleOf } from '../support/long.ts';
@@ -142,6 +144,25 @@ const reshapedKinds: readonly ReshapedKind[] = [
   { name: 'added, one of two leaves', format: ['--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 3, before: [0, 1], commands: [['add', '-y', '--label=new.one', 'BEFORE', 'PATH2'], ['remove', '-y', 'MEMBERS', 'PATH0']], after: [1, 2] },
 ];
 
+/** The command line that `bcachefs mount` runs, of the disks in the machine. */
+async function mountLine(images: readonly string[], disks: readonly string[]): Promise<string> {
+  let line = '';
+  const host: MountHost = {
+    ...thisMountHost,
+    platform: 'linux',
+    text: path => (path === '/proc/filesystems' ? 'bcachefs\n' : undefined),
+    look: path => ({ realPath: path, kind: 'block device' }),
+    hasKey: () => () => true,
+    run(program, args) {
+      line = [program, ...args].join(' ');
+      return { status: 0, output: '' };
+    },
+  };
+  const ran = await runCli(mountCommandOn(host), ['-o', 'noatime,errors=ro', images.join(':'), '/by-us']);
+  expect(ran).toMatchObject({ exitCode: 0, stderr: '' });
+  return images.reduce((text, image, nr) => text.replace(image, `/disks/${disks[nr]}`), line);
+}
+
 kernelSuite('reshaped', () => {
   const made = new FormattedKinds(
     'reshaped',
@@ -184,10 +205,16 @@ kernelSuite('reshaped', () => {
         console.info(one.name, await succeed(`device ${name}` as 'device evacuate', [...more, ...words]));
       }
     }
+    const lines = new Map<string, string>();
+    for (const one of made.all) lines.set(one.name, await mountLine(leftOf(one, one.images), leftOf(one, one.disks)));
     seen.after = await made.run(one => {
       const disks = leftOf(one, one.disks);
       const key = made.keyOf(one);
       return [
+        // Without a key in its keyring the kernel cannot.
+        ...(one.isEncrypted
+          ? []
+          : [{ do: 'sh', script: `mkdir -p /by-us; ${lines.get(one.name)}; ls /by-us/many; umount /by-us` } as const]),
         { do: 'fsck', disks, as: 'after', timeoutSeconds: 200, ...key },
         { do: 'mount', disks, ...key },
         { do: 'manifest', as: 'seen', timeoutSeconds: 200 },

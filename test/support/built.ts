@@ -10,7 +10,7 @@ export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 let isBuilt = false;
 
 /** The path of a bundle; all three are built together. */
-export function built(name: 'bcachefs' | 'mkfs.bcachefs' | 'fsck.bcachefs'): string {
+export function built(name: 'bcachefs' | 'mkfs.bcachefs' | 'fsck.bcachefs' | 'mount.bcachefs'): string {
   if (!isBuilt) {
     const run = spawnSync(join(root, 'scripts/bcachefs'), ['version'], { encoding: 'utf8' });
     if (run.status !== 0) throw new Error(`building failed:\n${run.stderr}`);

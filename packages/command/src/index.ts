@@ -32,10 +32,12 @@ export {
 } from './filesystem-argument.ts';
 export { GarbageLimit } from './host/garbage.ts';
 export { KeptHoles } from './host/kept-holes.ts';
-export { type AddKey, type KeyringName, keyringNames, loadAddKey } from './host/keyring.ts';
+export { type AddKey, type HasKey, type KeyringName, keyringNames, loadAddKey } from './host/keyring.ts';
+export { type BlockDeviceName, blockDevicesOf, type MountHost, thisMountHost } from './host/mount-host.ts';
 export { type CallTarget, HostCallError, loadNativeCalls, type NativeCalls } from './host/native-calls.ts';
 export { hostIdentity, SteadyFile } from './host/steady-file.ts';
 export type { ByteSink } from './host.ts';
+export { addKeyOf, neededAddKey } from './kernel-key.ts';
 export { commandToMarkdown } from './markdown.ts';
 export { main } from './node-host.ts';
 export type { Args, OptionSpec, OptionSpecs, OptionValue, PositionalSpec, WithOptions } from './option.ts';

@@ -4,6 +4,7 @@ export { deviceAddCommand } from './add.ts';
 export { deviceEvacuateCommand } from './evacuate.ts';
 export { fsFailureDomainsCommand } from './failure-domains.ts';
 export { deviceListCommand } from './list.ts';
+export { mountCommand, mountCommandOn, mountHelper, mountHelperOn } from './mount/command.ts';
 export { deviceRemoveCommand } from './remove.ts';
 export { deviceResizeCommand } from './resize.ts';
 export { deviceResizeJournalCommand } from './resize-journal.ts';

@@ -2,6 +2,7 @@
 
 import {
   type AddKey,
+  addKeyOf,
   allowMissingOption,
   CommandFailed,
   type Context,
@@ -9,10 +10,10 @@ import {
   devicesPositional,
   type FilesystemArgs,
   filesystemOptions,
-  HostCallError,
   type KeyringName,
   keyringNames,
   loadAddKey,
+  neededAddKey,
   type PassphraseSource,
   passphraseOption,
   readNewPassphrase,
@@ -26,7 +27,6 @@ import {
   type Encryption,
   editSuperblock,
   encryptionOf,
-  keyringDescription,
   keyringKey,
   masterKey,
   withPassphrase,
@@ -266,26 +266,10 @@ async function unlock(context: Context, args: UnlockArgs, loadCall: () => AddKey
     throw new CommandFailed(`${device} has no passphrase: a kernel mounts it as it is`, { code: 'no_passphrase' });
   }
   // Before anybody types a passphrase for nothing.
-  const addKey = loadCall();
-  if (addKey === undefined) {
-    throw new CommandFailed(
-      'no keyring can be reached from here: this takes Linux and the optional package koffi; unlock it on the machine that mounts it',
-      { code: 'no_keyring' },
-    );
-  }
+  const addKey = neededAddKey(loadCall());
   const passphrase = await readPassphrase(context, current(args.passphrase_file ?? args.file, 'Enter passphrase'));
-  const found = withMembers(context, { devices: [device] }, { write: false }, ({ newest: { sb } }) => ({
-    key: keyringKey(sb, passphrase),
-    description: keyringDescription(sb),
-  }));
-  if (found.key === undefined) throw new CommandFailed('the passphrase is wrong', { code: 'wrong_passphrase' });
-  try {
-    addKey(keyring, found.description, found.key);
-  } catch (error) {
-    if (!(error instanceof HostCallError)) throw error;
-    throw new CommandFailed(`the kernel does not take the key into the keyring ${keyring}: ${error.words}`, {
-      code: error.code,
-    });
-  }
-  return { device, encryption: 'passphrase', passphrase: 'right', added: { keyring, description: found.description } };
+  const { description } = withMembers(context, { devices: [device] }, { write: false }, ({ newest: { sb } }) =>
+    addKeyOf(sb, passphrase, keyring, addKey),
+  );
+  return { device, encryption: 'passphrase', passphrase: 'right', added: { keyring, description } };
 }

@@ -128,6 +128,12 @@ const commands = [
     ],
   },
   {
+    name: 'mount',
+    summary: 'Mount a filesystem with the driver of the running kernel',
+    heading: members,
+    ...from(() => import('@bcachefs-ts/device'), 'mountCommand'),
+  },
+  {
     name: 'list',
     summary: 'Print the keys of a btree, or its nodes',
     heading: looking,

@@ -16,11 +16,11 @@ const unbuilt = (words: string, does: string, instead: string): ElsewhereRow => 
 });
 
 const mounted = 'use it on the machine that has the filesystem mounted';
-const members = 'name the members that are there: every command takes any of them';
+const members =
+  'this works on filesystems that are not mounted, whose members are those that are named; on the machine that has it mounted, use bcachefs-tools';
 const onLinux = 'use bcachefs-tools on Linux';
 
 export const elsewhere: readonly ElsewhereRow[] = [
-  kernel('mount', 'mounts a filesystem', 'use mount -t bcachefs A:B DIR on Linux; ls, restore and put need no mount'),
   kernel('fusemount', 'mounts a filesystem through FUSE', 'ls, cat, restore, tar and put need no mount'),
   kernel('wait-devices', 'waits until all members are there', 'show-super lists the members that there should be'),
   kernel(

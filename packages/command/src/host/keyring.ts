@@ -1,5 +1,5 @@
-// Adds a key to a keyring of the running kernel: add_key(2), which the C library does not have, so by its number. Through koffi, as
-// native-calls.ts; Linux only.
+// Adds a key to a keyring of the running kernel, and looks for one: add_key(2) and keyctl(2), which the C library does not have, so by their
+// numbers. Through koffi, as native-calls.ts; Linux only.
 
 import { createRequire } from 'node:module';
 import { HostCallError } from './native-calls.ts';
@@ -13,24 +13,52 @@ export const keyringNames = Object.keys(keyrings) as readonly KeyringName[];
 /** Adds a key of type `user`, or replaces one of that description. @throws HostCallError when the kernel refuses */
 export type AddKey = (keyring: KeyringName, description: string, payload: Uint8Array) => void;
 
-/** The number of add_key; syscall(2) of these takes its arguments as any function does. */
-const callNumbers: Readonly<Record<string, number>> = { x64: 248, arm64: 217, riscv64: 217, loong64: 217, ppc64: 269 };
+/** Whether there is a key of type `user` with that description in one of the keyrings. */
+export type HasKey = (description: string) => boolean;
+
+/** The numbers of the calls; syscall(2) of these takes its arguments as any function does. */
+const callNumbers: Readonly<Record<string, { readonly addKey: number; readonly keyctl: number }>> = {
+  x64: { addKey: 248, keyctl: 250 },
+  arm64: { addKey: 217, keyctl: 219 },
+  riscv64: { addKey: 217, keyctl: 219 },
+  loong64: { addKey: 217, keyctl: 219 },
+  ppc64: { addKey: 269, keyctl: 271 },
+};
+
+const KEYCTL_SEARCH = 10;
 
 /** Undefined on other systems, and where koffi is not installed or has no binding for this machine. */
-export function loadAddKey(): AddKey | undefined {
-  const callNumber = callNumbers[process.arch];
-  if (process.platform !== 'linux' || callNumber === undefined) return undefined;
+export const loadAddKey = (): AddKey | undefined => load(({ addKey }) => bindAddKey(addKey));
+
+/** Undefined where loadAddKey is. */
+export const loadHasKey = (): HasKey | undefined => load(({ keyctl }) => bindHasKey(keyctl));
+
+function load<T>(bind: (numbers: { readonly addKey: number; readonly keyctl: number }) => T): T | undefined {
+  const numbers = callNumbers[process.arch];
+  if (process.platform !== 'linux' || numbers === undefined) return undefined;
   try {
-    return bind(callNumber);
+    return bind(numbers);
   } catch {
     // Not installed. The command says what that costs.
     return undefined;
   }
 }
 
-function bind(callNumber: number): AddKey {
+function loadKoffi(): typeof import('koffi') {
   // Not an import: a bundler would follow it and stumble over the binary.
-  const koffi: typeof import('koffi') = createRequire(import.meta.url)('koffi');
+  return createRequire(import.meta.url)('koffi');
+}
+
+function bindHasKey(callNumber: number): HasKey {
+  const syscall = loadKoffi().load(null).func('int64_t syscall(int64_t, int64_t, int64_t, str, str, int64_t)');
+  return description =>
+    Object.values(keyrings).some(
+      keyring => Number(syscall(callNumber, KEYCTL_SEARCH, keyring, 'user', description, 0)) > 0,
+    );
+}
+
+function bindAddKey(callNumber: number): AddKey {
+  const koffi = loadKoffi();
   const libc = koffi.load(null);
   const strerror = libc.func('str strerror(int)');
   const syscall = libc.func('int64_t syscall(int64_t, str, str, const void *, size_t, int64_t)');
