@@ -239,7 +239,7 @@ export class BtreeView {
     try {
       const salvage = options.onDamage !== undefined;
       // A walk over all would only push out what is asked for again and again: the nodes above the leaves, and leaves that were looked into.
-      const keep = level > 0 || isLookup(options);
+      const keep = level > 0 || isLookup(options) ? 'last' : 'walked';
       node = this.#reader.read(this.id, level, ptr, { salvage, keep });
     } catch (thrown) {
       if (!(thrown instanceof CorruptError || thrown instanceof DeviceError)) throw thrown;

@@ -66,11 +66,19 @@ describe('NodeCache', () => {
     expect(cache.sizeBytes).toBe(3000);
   });
 
-  test('does not keep what it is not to keep', () => {
+  test('keeps of what a walk comes by nothing, or as much as there is room for', () => {
+    const plain = new NodeCache(new CountingSupply());
+    plain.read(0, 0, pointer(1), { keep: 'walked' });
+    expect(plain.sizeBytes).toBe(0);
+
     const supply = new CountingSupply();
-    const cache = new NodeCache(supply);
-    cache.read(0, 0, pointer(1), { keep: false });
-    expect(cache.sizeBytes).toBe(0);
+    const cache = new NodeCache(supply, { maxBytes: 3500, keepsWalked: true });
+    cache.read(0, 0, pointer(9));
+    for (let i = 0; i < 2; i++) for (const nr of [1, 2, 3, 4]) cache.read(0, 0, pointer(nr), { keep: 'walked' });
+    expect(supply.asked).toEqual([9, 1, 2, 3, 4, 3, 4]);
+    cache.read(0, 0, pointer(5));
+    cache.read(0, 0, pointer(9));
+    expect(supply.asked.slice(7)).toEqual([5, 9]);
   });
 
   test('is right about a thousand nodes, whatever their hashes', () => {

@@ -10,8 +10,11 @@ import type { BtreeNode } from './node.ts';
 export interface NodeReadOptions {
   /** Give back what is left of a damaged node instead of an error. */
   readonly salvage?: boolean;
-  /** It will be asked for again; true when left out. */
-  readonly keep?: boolean;
+  /**
+   * `last`, also when left out: it will be asked for again, and what was used least goes for it. `walked`: it will be only when its btree is
+   * walked again, so that it is kept, if at all, as long as nothing has to go for it.
+   */
+  readonly keep?: 'last' | 'walked';
 }
 
 /** Where a btree gets its nodes from. */
@@ -36,23 +39,31 @@ interface Cached {
   readonly sizeBytes: number;
 }
 
+export interface NodeCacheOptions {
+  readonly maxBytes?: number;
+  /** Btrees are walked several times: leaves that a walk comes by are kept while there is room. */
+  readonly keepsWalked?: boolean;
+}
+
 export class NodeCache implements NodeSupply {
   readonly #supply: NodeSupply;
   readonly #maxBytes: number;
+  readonly #keepsWalked: boolean;
   /** In the order of their last use, by a hash of what was asked for: of two with the same hash only one is kept. */
   readonly #nodes = new Map<number, Cached>();
   #bytes = 0;
 
-  constructor(supply: NodeSupply, { maxBytes = NODE_CACHE_BYTES }: { readonly maxBytes?: number } = {}) {
+  constructor(supply: NodeSupply, { maxBytes = NODE_CACHE_BYTES, keepsWalked = false }: NodeCacheOptions = {}) {
     this.#supply = supply;
     this.#maxBytes = maxBytes;
+    this.#keepsWalked = keepsWalked;
   }
 
   get sizeBytes(): number {
     return this.#bytes;
   }
 
-  read(btree: number, level: number, ptr: Key, { salvage = false, keep = true }: NodeReadOptions = {}): BtreeNode {
+  read(btree: number, level: number, ptr: Key, { salvage = false, keep = 'last' }: NodeReadOptions = {}): BtreeNode {
     const id = hashOf(btree, level, ptr);
     const known = this.#nodes.get(id);
     if (known !== undefined && isFor(known, btree, level, ptr, salvage)) {
@@ -67,7 +78,9 @@ export class NodeCache implements NodeSupply {
       if (!(thrown instanceof CorruptError)) throw thrown;
       outcome = thrown;
     }
-    if (keep) this.#keep(id, { btree, level, salvage, ptr: ownCopy(ptr), outcome, sizeBytes: sizeOf(outcome) });
+    const sizeBytes = sizeOf(outcome);
+    const isKept = keep === 'last' || (this.#keepsWalked && this.#bytes + sizeBytes <= this.#maxBytes);
+    if (isKept) this.#keep(id, { btree, level, salvage, ptr: ownCopy(ptr), outcome, sizeBytes });
     return nodeOf(outcome);
   }
 

@@ -577,8 +577,12 @@ const NODES_KEPT_BYTES = NODE_CACHE_BYTES / 2;
 const filesystemWith = (
   set: MemberSet,
   key: Uint8Array | undefined,
-  { unvalidated = false }: Pick<WriterOptions, 'unvalidated'>,
-): Filesystem => new Filesystem(set, readReplayState(set, key), key, { nodesKeptBytes: NODES_KEPT_BYTES, unvalidated });
+  { unvalidated = false, isRepair = false }: Pick<WriterOptions, 'unvalidated' | 'isRepair'>,
+): Filesystem => {
+  // A check walks most btrees four times.
+  const parts = { nodesKeptBytes: NODES_KEPT_BYTES, keepsWalked: isRepair, unvalidated };
+  return new Filesystem(set, readReplayState(set, key), key, parts);
+};
 
 /**
  * What is understood well enough to be changed, with all its members, each of which takes what will be written. Asks for no key, and reads no

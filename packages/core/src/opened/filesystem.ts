@@ -9,7 +9,7 @@
 //   }
 
 import { BtreeView } from '../btree/iterate.ts';
-import { NODE_CACHE_BYTES, NodeCache } from '../btree/node-cache.ts';
+import { NODE_CACHE_BYTES, NodeCache, type NodeSupply } from '../btree/node-cache.ts';
 import { NodeReader } from '../btree/node-read.ts';
 import type { FilesystemSource } from '../btree/source.ts';
 import type { BlockDevice } from '../device/block-device.ts';
@@ -51,6 +51,8 @@ interface FilesystemParts extends Pick<OpenFilesystemOptions, 'unvalidated'> {
   /** Nodes that were read already, by another state of the same filesystem. */
   readonly nodes?: NodeCache;
   readonly nodesKeptBytes?: number;
+  /** See NodeCacheOptions. */
+  readonly keepsWalked?: boolean;
 }
 
 export class Filesystem implements FilesystemState {
@@ -67,7 +69,7 @@ export class Filesystem implements FilesystemState {
     /** Where it stands: clean, or what the journal says. */
     readonly replay: ReplayState,
     readonly key: Uint8Array | undefined,
-    { unvalidated = false, nodes, nodesKeptBytes = NODE_CACHE_BYTES }: FilesystemParts = {},
+    { unvalidated = false, nodes, nodesKeptBytes = NODE_CACHE_BYTES, keepsWalked = false }: FilesystemParts = {},
   ) {
     this.#devices = set.members.map(member => member.device);
     this.#byIndex = new Map(set.members.map(member => [member.sb.dev_idx, member.device]));
@@ -83,7 +85,7 @@ export class Filesystem implements FilesystemState {
       isBlacklisted: seq => replay.blacklist.has(seq),
       values: unvalidated ? undefined : keyContext(sb),
     });
-    this.#cache = nodes ?? new NodeCache(this.#reader, { maxBytes: nodesKeptBytes });
+    this.#cache = nodes ?? new NodeCache(this.#reader, { maxBytes: nodesKeptBytes, keepsWalked });
   }
 
   /** The newest superblock. */
@@ -98,6 +100,11 @@ export class Filesystem implements FilesystemState {
 
   get reader(): NodeReader {
     return this.#reader;
+  }
+
+  /** The same, for who reads what others read too. */
+  get nodes(): NodeSupply {
+    return this.#cache;
   }
 
   /** A member, if it is there. */

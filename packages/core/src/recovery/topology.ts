@@ -163,7 +163,7 @@ class Survey {
 
   #read(level: number, ptr: Key, isRoot: boolean): BtreeNode | undefined {
     try {
-      return this.#filesystem.reader.read(this.#btree, level, ptr, { salvage: true });
+      return this.#filesystem.nodes.read(this.#btree, level, ptr, { salvage: true, keep: 'walked' });
     } catch (thrown) {
       if (thrown instanceof IncompatibleError && thrown.error !== UNSUPPORTED) throw thrown;
       if (!(thrown instanceof CorruptError || thrown instanceof DeviceError || thrown instanceof IncompatibleError))
@@ -286,7 +286,7 @@ class Survey {
 
   #peek(level: number, ptr: Key): BtreeNode | undefined {
     try {
-      return this.#filesystem.reader.read(this.#btree, level, ptr, { salvage: true });
+      return this.#filesystem.nodes.read(this.#btree, level, ptr, { salvage: true, keep: 'walked' });
     } catch (thrown) {
       // The visit meets it again, and reports it.
       if (thrown instanceof CorruptError || thrown instanceof DeviceError || thrown instanceof IncompatibleError)
