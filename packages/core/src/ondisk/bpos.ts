@@ -3,6 +3,7 @@
 // Source: struct bpos and bch2_bpos_to_text, bcachefs_format.h and btree/bkey_methods.c, v1.36.1.
 
 import type { Codec } from './layout.ts';
+import { u64Of } from './little-endian.ts';
 
 /** Words: snapshot, offset low, offset high, inode low, inode high. */
 export type Bpos = Uint32Array;
@@ -52,8 +53,8 @@ export function inSnapshot(pos: Bpos, snapshot: number): Bpos {
   return copy;
 }
 
-export const bposInode = (pos: Bpos): bigint => (BigInt(pos[4]!) << 32n) | BigInt(pos[3]!);
-export const bposOffset = (pos: Bpos): bigint => (BigInt(pos[2]!) << 32n) | BigInt(pos[1]!);
+export const bposInode = (pos: Bpos): bigint => u64Of(pos[3]!, pos[4]!);
+export const bposOffset = (pos: Bpos): bigint => u64Of(pos[1]!, pos[2]!);
 /** Where it counts something: exact below 2^53. */
 export const bposOffsetNumber = (pos: Bpos): number => pos[2]! * 2 ** 32 + pos[1]!;
 export const bposSnapshot = (pos: Bpos): number => pos[0]!;
@@ -70,5 +71,5 @@ export function bposText(pos: Bpos): string {
 /** Bigints only where a number would be rounded. */
 function u64Text(low: number, high: number): string {
   if (high < 0x20_0000) return `${high * 0x1_0000_0000 + low}`;
-  return low === MAX && high === MAX ? 'U64_MAX' : `${(BigInt(high) << 32n) | BigInt(low)}`;
+  return low === MAX && high === MAX ? 'U64_MAX' : `${u64Of(low, high)}`;
 }

@@ -8,6 +8,7 @@ import { checksumOptions, checksumTypes, checksumTypeText } from './checksum-typ
 import { compressionText, compressionTypes, compressionTypeText } from './compression-types.ts';
 import { assert } from './errors.ts';
 import { viewOf } from './layout.ts';
+import { u32At, u64At } from './little-endian.ts';
 import { bitNames, type Row, type Table, table } from './table.ts';
 import { decodeTarget } from './targets.ts';
 
@@ -109,17 +110,16 @@ export type ExtentEntry =
 
 /** The entries in these bytes, up to the first one that is unknown or cut off. */
 export function decodeExtentEntries(source: Uint8Array): readonly ExtentEntry[] {
-  const view = viewOf(source);
   const entries: ExtentEntry[] = [];
   for (let start = 0; start + 8 <= source.length; ) {
-    const lo = view.getUint32(start, true);
+    const lo = u32At(source, start);
     const row = extentEntryTypes.byId(lowestSetBit(lo));
     if (row === undefined || start + 8 * row.u64s > source.length) {
-      entries.push({ type: 'unknown', word: view.getBigUint64(start, true) });
+      entries.push({ type: 'unknown', word: u64At(source, start) });
       break;
     }
-    const words = [lo, view.getUint32(start + 4, true)];
-    for (let i = 2; i < 2 * row.u64s; i++) words.push(view.getUint32(start + 4 * i, true));
+    const words = [lo, u32At(source, start + 4)];
+    for (let i = 2; i < 2 * row.u64s; i++) words.push(u32At(source, start + 4 * i));
     entries.push(decoders[row.name](words));
     start += 8 * row.u64s;
   }

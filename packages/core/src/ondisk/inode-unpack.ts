@@ -14,6 +14,7 @@ import {
   inodeOptions,
 } from './inode-tables.ts';
 import { at, layout, u16, u32, u64, viewOf } from './layout.ts';
+import { u32At, u64At, u64Of } from './little-endian.ts';
 import { encodeVarint, VarintReader } from './varint.ts';
 
 /** struct bch_inode without its fields. */
@@ -140,16 +141,15 @@ export function unpackInodeV2(value: Uint8Array): Inode {
 
 /** @param value 48 bytes or more */
 export function unpackInodeV3(value: Uint8Array): Inode {
-  const view = viewOf(value);
   const { offset } = BchInodeV3;
   const inode: Unpacking = { ...blankInode };
-  inode.bi_journal_seq = view.getBigUint64(offset.bi_journal_seq, true);
-  inode.bi_hash_seed = view.getBigUint64(offset.bi_hash_seed, true);
-  inode.bi_sectors = view.getBigUint64(offset.bi_sectors, true);
-  inode.bi_size = view.getBigUint64(offset.bi_size, true);
-  inode.bi_version = view.getBigUint64(offset.bi_version, true);
-  const flags = view.getUint32(offset.bi_flags, true);
-  const flagsHigh = view.getUint32(offset.bi_flags + 4, true);
+  inode.bi_journal_seq = u64At(value, offset.bi_journal_seq);
+  inode.bi_hash_seed = u64At(value, offset.bi_hash_seed);
+  inode.bi_sectors = u64At(value, offset.bi_sectors);
+  inode.bi_size = u64At(value, offset.bi_size);
+  inode.bi_version = u64At(value, offset.bi_version);
+  const flags = u32At(value, offset.bi_flags);
+  const flagsHigh = u32At(value, offset.bi_flags + 4);
   inode.bi_flags = flags;
   inode.fields_start = ((flagsHigh & 15) << 1) | (flags >>> 31); // bits 31 to 35
   inode.bi_mode = (flagsHigh >>> 4) & 0xffff; // bits 36 to 51
@@ -191,15 +191,6 @@ function oldIntegers(source: Uint8Array, start: number): IntegerReader {
     },
   };
   return reader;
-}
-
-const pair = new DataView(new ArrayBuffer(8));
-
-/** One bigint is made, where shifting and adding would make four: there are four times in an inode. */
-function u64Of(lo: number, hi: number): bigint {
-  pair.setUint32(0, lo, true);
-  pair.setUint32(4, hi, true);
-  return pair.getBigUint64(0, true);
 }
 
 /** @param timesAreTwo a time is two integers, of which the second is zero */

@@ -8,6 +8,7 @@ import { bposInode } from '../bpos.ts';
 import type { FaultName } from '../faults.ts';
 import { FILE_TYPE_SUBVOL, fileTypes } from '../inode-tables.ts';
 import { at, layout, u8, u16, u64, viewOf } from '../layout.ts';
+import { u32At, u64Of } from '../little-endian.ts';
 import type { KeyKind, KeyProblem } from './kind.ts';
 
 /** struct bch_dirent up to its name. */
@@ -53,19 +54,18 @@ export const dirent: KeyKind<Dirent> = {
   name: 'dirent',
   minBytes: 16,
   decode(value) {
-    const view = viewOf(value);
-    const { d_inum, d_type } = BchDirent.get(view, 0);
+    const low = u32At(value, BchDirent.offset.d_inum);
+    const high = u32At(value, BchDirent.offset.d_inum + 4);
+    const d_type = value[BchDirent.offset.d_type]!;
     const type = d_type & TYPE_MASK;
     const target: DirentTarget =
-      type === FILE_TYPE_SUBVOL
-        ? { child_subvol: Number(d_inum & 0xffff_ffffn), parent_subvol: Number(d_inum >> 32n) }
-        : { inum: d_inum };
+      type === FILE_TYPE_SUBVOL ? { child_subvol: low, parent_subvol: high } : { inum: u64Of(low, high) };
     const end = nameEnd(value);
     if ((d_type & CASEFOLD_BIT) === 0) {
       const name = value.subarray(BchDirent.size, Math.max(BchDirent.size, end));
       return { target, type, name, casefoldedName: undefined, namesLength: name.length, namesLengthMax: name.length };
     }
-    const { d_name_len, d_cf_name_len } = BchDirentNameBlock.get(view, BchDirent.size);
+    const { d_name_len, d_cf_name_len } = BchDirentNameBlock.get(viewOf(value), BchDirent.size);
     const start = BchDirent.size + BchDirentNameBlock.size;
     return {
       target,
