@@ -1,8 +1,15 @@
 // All inodes of the filesystem in columns, in the order of their keys (inode number, then snapshot), and what other keys add up to for
 // each: 88 bytes a row, so 88 MB for a million files, and up to twice that after the columns were last doubled.
 
-import { FILE_TYPE_SUBVOL } from '../ondisk/inode-tables.ts';
-import { hasInodeFlag, type Inode, isDirectory, modeType, unpackInodeV3 } from '../ondisk/inode-unpack.ts';
+import { inodeOfKey } from '../fs/inode.ts';
+import type { Key } from '../ondisk/bkey.ts';
+import { bposOffset } from '../ondisk/bpos.ts';
+import { InodeScan } from '../ondisk/inode-scan.ts';
+import { FILE_TYPE_DIR, FILE_TYPE_SUBVOL, inodeFlags } from '../ondisk/inode-tables.ts';
+import { type Inode, modeType, unpackInodeV3 } from '../ondisk/inode-unpack.ts';
+import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { u64Of } from '../ondisk/little-endian.ts';
+import type { OnDamage } from '../snapshots/damage.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 
 const START_ROWS = 1024;
@@ -17,6 +24,21 @@ export const DIRENT_FOUND = 16;
 const IS_31_BIT = 32;
 /** It was seen not to be in a circle of directories. */
 export const PATH_ENDS = 64;
+
+const INODE_V3 = keyTypes.idOf('inode_v3');
+const flagBit = (name: string): number => 1 << inodeFlags.idOf(name);
+const UNLINKED_FLAG = flagBit('unlinked');
+const CHILD_FLAG = flagBit('has_child_snapshot');
+const SECTORS_DIRTY_FLAG = flagBit('i_sectors_dirty');
+const IS_31_BIT_FLAG = flagBit('31bit_dirent_offset');
+
+const AT = {
+  dir: InodeScan.word('bi_dir'),
+  dirOffset: InodeScan.word('bi_dir_offset'),
+  nlink: InodeScan.word('bi_nlink'),
+  subvolume: InodeScan.word('bi_subvol'),
+  parentSubvolume: InodeScan.word('bi_parent_subvol'),
+};
 
 class Columns {
   readonly inum: BigUint64Array;
@@ -67,23 +89,65 @@ function grown<T extends { set(source: T): void }>(target: T, old: T | undefined
 export class InodeRows {
   count = 0;
   columns = new Columns(START_ROWS);
+  /** All flags of all that `addKey` has added, and the newest of the journal entries that they depend on; rounded above 2^53. */
+  flags = 0;
+  journalSeq = 0;
+  readonly #scan = new InodeScan();
   /** The rows of the number that was last asked for. */
   #lastInum = -1n;
   #lastRows: readonly [number, number] = [0, 0];
 
-  add(inum: bigint, snapshot: number, inode: Inode): number {
+  /** What a key of the inodes btree adds. @param onDamage see inodeOfKey @returns its row; undefined where it is no inode */
+  addKey(key: Key, onDamage: OnDamage): number | undefined {
+    const scan = this.#scan;
+    if (key.k.type === INODE_V3 && scan.read(key.value)) return this.#addScanned(key, scan);
+    const inode = inodeOfKey(key, onDamage);
+    if (inode === undefined) return undefined;
+    this.#note(inode.bi_flags, Number(inode.bi_journal_seq));
+    return this.add(bposOffset(key.k.p), key.k.p[0]!, inode);
+  }
+
+  #addScanned({ k }: Key, scan: InodeScan): number {
+    const { columns, row } = this.#next(scan.mode, scan.flags);
+    const { fields } = scan;
+    columns.inum[row] = bposOffset(k.p);
+    columns.snapshot[row] = k.p[0]!;
+    columns.strHash[row] = scan.strHash;
+    columns.seed[row] = u64Of(scan.seedLow, scan.seedHigh);
+    columns.nlink[row] = fields[AT.nlink]!;
+    columns.dir[row] = u64Of(fields[AT.dir]!, fields[AT.dir + 1]!);
+    columns.dirOffset[row] = u64Of(fields[AT.dirOffset]!, fields[AT.dirOffset + 1]!);
+    columns.subvolume[row] = fields[AT.subvolume]!;
+    columns.parentSubvolume[row] = fields[AT.parentSubvolume]!;
+    columns.size[row] = scan.sizeBytes;
+    columns.sectors[row] = scan.sectors;
+    this.#note(scan.flags, scan.journalSeq);
+    return row;
+  }
+
+  #note(flags: number, journalSeq: number): void {
+    this.flags |= flags;
+    if (journalSeq > this.journalSeq) this.journalSeq = journalSeq;
+  }
+
+  #next(mode: number, flags: number): { readonly columns: Columns; readonly row: number } {
     if (this.count === this.columns.inum.length) this.columns = new Columns(2 * this.count, this.columns);
     const { columns } = this;
     const row = this.count++;
+    columns.state[row] =
+      (modeType(mode) === FILE_TYPE_DIR ? IS_DIRECTORY : 0) |
+      (flags & UNLINKED_FLAG ? IS_UNLINKED : 0) |
+      (flags & CHILD_FLAG ? HAS_CHILD_SNAPSHOT : 0) |
+      (flags & SECTORS_DIRTY_FLAG ? IS_SECTORS_DIRTY : 0) |
+      (flags & IS_31_BIT_FLAG ? IS_31_BIT : 0);
+    columns.mode[row] = mode;
+    return { columns, row };
+  }
+
+  add(inum: bigint, snapshot: number, inode: Inode): number {
+    const { columns, row } = this.#next(inode.bi_mode, inode.bi_flags);
     columns.inum[row] = inum;
     columns.snapshot[row] = snapshot;
-    columns.state[row] =
-      (isDirectory(inode) ? IS_DIRECTORY : 0) |
-      (hasInodeFlag(inode, 'unlinked') ? IS_UNLINKED : 0) |
-      (hasInodeFlag(inode, 'has_child_snapshot') ? HAS_CHILD_SNAPSHOT : 0) |
-      (hasInodeFlag(inode, 'i_sectors_dirty') ? IS_SECTORS_DIRTY : 0) |
-      (hasInodeFlag(inode, '31bit_dirent_offset') ? IS_31_BIT : 0);
-    columns.mode[row] = inode.bi_mode;
     columns.strHash[row] = inode.str_hash;
     columns.seed[row] = inode.bi_hash_seed;
     columns.nlink[row] = inode.bi_nlink;

@@ -67,11 +67,13 @@ class InodeCheck {
     this.#repairs.run();
   }
 
-  /** What the index does not hold of an inode. */
+  /** What the index does not hold of each inode; all together may show that there is nothing to look for. */
   checkFields(): void {
     const isClean = this.#context.state.replay.from === 'clean';
     // What was repaired is of the entry that will commit it.
     const { journalSeq } = this.#context.change.triggers.time;
+    const { rows } = this.#index;
+    if (rows.journalSeq <= journalSeq && !(isClean && DIRTY_FLAGS.some(({ bit }) => (rows.flags & bit) !== 0))) return;
     for (const key of keysOf(this.#context, 'inodes')) {
       const inode = inodeOfKey(key, reportedBefore);
       if (inode === undefined) continue;

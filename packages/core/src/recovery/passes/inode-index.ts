@@ -5,9 +5,8 @@ import type { WalkOptions } from '../../btree/iterate.ts';
 import type { KeyMap } from '../../btree/key-map.ts';
 import { InodeRows } from '../../check/inode-rows.ts';
 import { entryOf } from '../../fs/dirents.ts';
-import { inodeOfKey } from '../../fs/inode.ts';
 import type { Key } from '../../ondisk/bkey.ts';
-import { type Bpos, bposInode, bposOffset, bposText, makeBpos } from '../../ondisk/bpos.ts';
+import { type Bpos, bposInode, bposText, makeBpos } from '../../ondisk/bpos.ts';
 import { type BtreeName, btrees } from '../../ondisk/btrees.ts';
 import type { Location } from '../../ondisk/errors.ts';
 import { keyTypes } from '../../ondisk/keys/key-types.ts';
@@ -44,15 +43,17 @@ const kept = new WeakMap<object, Kept>();
 /** The inodes and snapshots with everything that was repaired so far. */
 export function inodeIndex(context: PassContext): InodeIndex {
   const stamp = stampOf(context);
-  const last = kept.get(context.reporter);
-  if (last?.stamp.every((part, i) => part === stamp[i]) === true) return last;
+  const known = kept.get(context.reporter);
+  if (known?.stamp.every((part, i) => part === stamp[i]) === true) return known;
   const { tx } = context.change;
   const rows = new InodeRows();
   const snapshots = new Set<number>();
+  let last = -1;
   for (const key of keysOf(context, 'inodes')) {
-    snapshots.add(key.k.p[0]!);
-    const inode = inodeOfKey(key, reportedBefore);
-    if (inode !== undefined) rows.add(bposOffset(key.k.p), key.k.p[0]!, inode);
+    const snapshot = key.k.p[0]!;
+    if (snapshot !== last) snapshots.add(snapshot);
+    last = snapshot;
+    rows.addKey(key, reportedBefore);
   }
   const index = { table: SnapshotTable.read(tx, { onDamage: reportedBefore }), rows, snapshots, stamp };
   kept.set(context.reporter, index);
