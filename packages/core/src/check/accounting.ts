@@ -2,11 +2,14 @@
 // sets of devices in use. Counters are kept by position: a few hundred, and one row of 32 bytes for each inode that has extents.
 // Source: __trigger_extent and __trigger_reservation in buckets.c, bch2_trigger_inode in inode.c, disk_accounting.c, replicas.c, v1.13.0.
 
+import { accountingTypes } from '../ondisk/accounting-types.ts';
 import { type Bpos, compareBpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { assert } from '../ondisk/errors.ts';
+import { rulesFor } from '../ondisk/format-rules.ts';
 import { type AccountingPos, accounting, accountingBpos, accountingPos } from '../ondisk/keys/accounting.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { i64NumberAt } from '../ondisk/little-endian.ts';
 import { MEMBER_INVALID } from '../ondisk/member-states.ts';
 import { type ReplicasEntry, replicasEntryText } from '../ondisk/replicas-entry.ts';
 import { replicas } from '../ondisk/sb-fields/replicas.ts';
@@ -23,6 +26,9 @@ interface Counter {
 }
 
 const ACCOUNTING = keyTypes.idOf('accounting');
+const INUM = accountingTypes.idOf('inum');
+
+const wordsOf = (inum: bigint): readonly [number, number] => [Number(inum & 0xffff_ffffn), Number(inum >> 32n)];
 
 export class Counters {
   readonly #version: number;
@@ -32,12 +38,21 @@ export class Counters {
   readonly #known = new Map<string, Counter>();
   readonly #replicas = new Map<string, ReplicasEntry>();
   readonly inums = new InumCounters();
+  /** What was counted last is mostly what comes next. */
+  #lastReplicas:
+    | { readonly data_type: number; readonly nr_required: number; readonly dev: number; readonly counter: Counter }
+    | undefined;
+  #lastSnapshot: { readonly id: number; readonly counter: Counter } | undefined;
 
   constructor(version: number) {
     this.#version = version;
   }
 
   add(counted: Counted, values: readonly number[]): void {
+    this.#add(counted, values);
+  }
+
+  #add(counted: Counted, values: readonly number[]): Counter {
     const name = nameOf(counted);
     let counter = this.#known.get(name);
     if (counter === undefined) {
@@ -45,6 +60,7 @@ export class Counters {
       this.#known.set(name, counter);
     }
     for (let i = 0; i < values.length; i++) counter.values[i] = (counter.values[i] ?? 0) + values[i]!;
+    return counter;
   }
 
   #counterAt(counted: Counted, count: number): Counter {
@@ -61,9 +77,27 @@ export class Counters {
 
   /** Devices are sorted here, as their order does not matter. */
   addReplicas(data_type: number, nr_required: number, devs: readonly number[], sectors: number): void {
+    // Nearly all are on one device.
+    const last = this.#lastReplicas;
+    if (
+      devs.length === 1 &&
+      last?.dev === devs[0] &&
+      last?.data_type === data_type &&
+      last.nr_required === nr_required
+    ) {
+      last.counter.values[0] = last.counter.values[0]! + sectors;
+      return;
+    }
     // A position holds no more than 16 of them.
     const entry = { data_type, nr_required, devs: [...devs].sort((a, b) => a - b).slice(0, 16) };
-    this.add({ type: 'replicas', entry }, [sectors]);
+    const counter = this.#add({ type: 'replicas', entry }, [sectors]);
+    if (devs.length === 1) this.#lastReplicas = { data_type, nr_required, dev: devs[0]!, counter };
+  }
+
+  addSnapshot(id: number, sectors: number): void {
+    const last = this.#lastSnapshot;
+    if (last?.id === id) last.counter.values[0] = last.counter.values[0]! + sectors;
+    else this.#lastSnapshot = { id, counter: this.#add({ type: 'snapshot', id, btree: 0 }, [sectors]) };
   }
 
   /** Buckets of each device by type. @param sign -1 to take them away again */
@@ -104,13 +138,21 @@ export class Counters {
   check(context: InvariantContext): void {
     const { report } = context;
     const ID = btrees.idOf('accounting');
+    const isReversed = rulesFor({ version: this.#version }).accountingByteOrder === 'big';
     for (const { k, value } of context.keys('accounting')) {
       if (k.type !== ACCOUNTING) continue;
+      // There is one for each file.
+      if (!isReversed && (k.p[0]! & 0xff) === INUM && value.length === 24) {
+        const low = (k.p[0]! >>> 8) | (k.p[1]! << 24);
+        const high = (k.p[1]! >>> 8) | (k.p[2]! << 24);
+        const [extents, sectors, diskSectors] = [i64NumberAt(value, 0), i64NumberAt(value, 8), i64NumberAt(value, 16)];
+        if (this.inums.takeSame(low >>> 0, high >>> 0, extents, sectors, diskSectors)) continue;
+      }
       const where = () => keyPlace(ID, k.p);
       const found = accounting.decode(value).counters.map(Number);
       const counted = accountingPos(k.p, { version: this.#version });
       if (counted.type === 'inum') {
-        const expected = this.inums.take(counted.inum);
+        const expected = this.inums.take(...wordsOf(counted.inum));
         if (!isSame(found, expected))
           report.add('accounting_inum_mismatch', where(), { inum: counted.inum, found, expected });
         continue;

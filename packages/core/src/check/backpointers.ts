@@ -6,9 +6,10 @@
 import type { Key } from '../ondisk/bkey.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
-import { backpointerPos } from '../ondisk/keys/backpointer.ts';
+import { rulesFor } from '../ondisk/format-rules.ts';
+import { backpointerSector } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { viewOf } from '../ondisk/layout.ts';
+import { u32At } from '../ondisk/little-endian.ts';
 import type { AllBuckets } from './alloc.ts';
 import { type DeviceBuckets, HAS_KEY, rowOf } from './buckets.ts';
 import { type InvariantContext, keyPlace } from './context.ts';
@@ -55,12 +56,11 @@ export function backpointerWords(
   return words;
 }
 
-function wordsOfKey({ k, value }: Key): BackpointerWords {
-  const words = new Uint32Array(WORDS);
+/** @param words that it is read into */
+function wordsOfKey({ k, value }: Key, words: BackpointerWords): BackpointerWords {
   words[0] = k.p[1]!;
   words[1] = k.p[2]!;
-  const view = viewOf(value);
-  for (let i = 0; i < 8; i++) words[2 + i] = view.getUint32(4 * i, true);
+  for (let i = 0; i < 8; i++) words[2 + i] = u32At(value, 4 * i);
   return words;
 }
 
@@ -68,7 +68,8 @@ function wordsOfKey({ k, value }: Key): BackpointerWords {
 export function addBackpointer(own: DeviceBuckets, bucket: number, words: BackpointerWords, sign: 1 | -1): void {
   let lo = 0x9e37_79b9;
   let hi = 0x85eb_ca6b;
-  for (const word of words) {
+  for (let i = 0; i < WORDS; i++) {
+    const word = words[i]!;
     lo = Math.imul(lo ^ word, 0xcc9e_2d51);
     lo ^= lo >>> 15;
     hi = Math.imul(hi ^ word ^ lo, 0x1b87_3593);
@@ -83,18 +84,20 @@ export function addBackpointer(own: DeviceBuckets, bucket: number, words: Backpo
 
 /** Takes the backpointers that there are from the sums. */
 export function subtractBackpointers(context: InvariantContext, buckets: AllBuckets): void {
+  const words = new Uint32Array(WORDS);
   for (const { key, own, bucket } of backpointersIn(context, buckets, { isSilent: false }))
-    addBackpointer(own, bucket, wordsOfKey(key), -1);
+    addBackpointer(own, bucket, wordsOfKey(key, words), -1);
 }
 
 /** Those of buckets that exist; with `isSilent` the others are not reported, since they were. */
 function* backpointersIn(context: InvariantContext, buckets: AllBuckets, { isSilent }: { readonly isSilent: boolean }) {
-  const format = { version: context.sb.version };
+  const rules = rulesFor({ version: context.sb.version });
   for (const key of context.keys('backpointers')) {
     if (key.k.type !== BACKPOINTER || key.value.length < 32) continue;
-    const { dev, sector } = backpointerPos(key.k.p, format);
+    const { p } = key.k;
+    const dev = p[4]! * 2 ** 32 + p[3]!;
     const own = buckets.get(dev);
-    const bucket = own === undefined ? 0 : Math.floor(Number(sector) / own.device.bucketSizeSectors);
+    const bucket = own === undefined ? 0 : Math.floor(backpointerSector(p, rules) / own.device.bucketSizeSectors);
     if (own === undefined || !own.has(bucket) || key.k.p[0] !== 0) {
       const where = keyPlace(btrees.idOf('backpointers'), key.k.p);
       if (!isSilent) context.report.add('backpointer_to_missing_device', where, { dev });
@@ -159,7 +162,7 @@ export class BackpointerDifference {
     const { report } = context;
     for (const { key, own, bucket } of backpointersIn(context, buckets, { isSilent: true })) {
       if (!this.#buckets.has(`${own.device.index}:${bucket}`)) continue;
-      const words = wordsOfKey(key);
+      const words = wordsOfKey(key, new Uint32Array(WORDS));
       const id = `${own.device.index},${words.join()}`;
       const known = this.#expected.get(id);
       if (known !== undefined && known.count > 0) {

@@ -3,7 +3,6 @@
 // Source: __trigger_extent, bch2_trigger_pointer and bch2_check_fix_ptr in buckets.c, bch2_trigger_stripe in ec.c, v1.13.0.
 
 import type { Key } from '../ondisk/bkey.ts';
-import { bposInode } from '../ondisk/bpos.ts';
 import type { Location } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import { MEMBER_INVALID } from '../ondisk/keys/extent-ptrs.ts';
@@ -23,6 +22,9 @@ interface PlaceInBucket {
   readonly bucket: number;
   readonly sectorInBucket: number;
 }
+
+/** Extents, and their sectors before and after. */
+const NOTHING_COMPRESSED: readonly [number, number, number] = [1, 0, 0];
 
 export class Marks {
   readonly #context: InvariantContext;
@@ -65,7 +67,7 @@ export class Marks {
     let sectors = 0;
     let nrRequired = 1;
     let compression = 0;
-    let compressed = [1, 0, 0];
+    let compressed = NOTHING_COMPRESSED;
     for (const pointer of pointers) {
       const { ptr, crc, stripe } = pointer;
       const onDisk = diskSectors(isNode ? this.#context.nodeSectors : k.size, pointer);
@@ -82,21 +84,19 @@ export class Marks {
       }
       if (compression !== 0 && compression !== crc.compression_type) {
         this.#counters.add({ type: 'compression', compression_type: compression }, compressed);
-        compressed = [1, 0, 0];
+        compressed = NOTHING_COMPRESSED;
       }
       compression = crc.compression_type;
-      if (compression !== 0) {
-        compressed[1] = compressed[1]! + crc.uncompressed_size;
-        compressed[2] = compressed[2]! + crc.compressed_size;
-      }
+      if (compression !== 0)
+        compressed = [1, compressed[1] + crc.uncompressed_size, compressed[2] + crc.compressed_size];
     }
     if (devs.length > 0) {
       this.#counters.addReplicas(dataType, nrRequired, devs, sectors);
-      if (!isNode && k.p[0] !== 0) this.#counters.add({ type: 'snapshot', id: k.p[0]!, btree: 0 }, [sectors]);
+      if (!isNode && k.p[0] !== 0) this.#counters.addSnapshot(k.p[0]!, sectors);
     }
     if (compression !== 0) this.#counters.add({ type: 'compression', compression_type: compression }, compressed);
     if (isNode) this.#counters.add({ type: 'btree', id: btree }, [sectors]);
-    else this.#counters.inums.add(bposInode(k.p), 1, k.size, sectors);
+    else this.#counters.inums.add(k.p[3]!, k.p[4]!, 1, k.size, sectors);
 
     const waiting = this.#rebalance.sectorsOf(entries, pointers);
     if (waiting > 0) this.#counters.add({ type: 'rebalance_work' }, [waiting]);

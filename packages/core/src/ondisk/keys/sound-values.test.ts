@@ -8,6 +8,7 @@ import { ROW, ROW_WORDS } from '../bkey-format.ts';
 import { rulesFor } from '../format-rules.ts';
 import { inodeFields } from '../inode-tables.ts';
 import { packInodeV3, unpackInodeV3 } from '../inode-unpack.ts';
+import { accountingBpos } from './accounting.ts';
 import { backpointerBpos, backpointerValue } from './backpointer.ts';
 import { dirent } from './dirent.ts';
 import { keyKind } from './index.ts';
@@ -26,16 +27,19 @@ interface Sample {
   readonly p: Uint32Array;
   readonly size: number;
   readonly value: Uint8Array;
+  /** The lower word of the key's version; 0 when left out. */
+  readonly version?: number;
 }
 
 /** Four words of something else before the value. */
 const VALUE_AT = 4;
 
-function isQuicklySound({ type, p, size, value }: Sample, more: KeyValidateContext = {}): boolean {
+function isQuicklySound({ type, p, size, value, version = 0 }: Sample, more: KeyValidateContext = {}): boolean {
   const words = new Uint32Array(VALUE_AT + value.length / 4);
   new Uint8Array(words.buffer).set(value, 4 * VALUE_AT);
   const rows = new Uint32Array(2 * ROW_WORDS);
   rows[ROW_WORDS] = (type << 16) | (BKEY_U64S + value.length / 8);
+  rows[ROW_WORDS + ROW.versionLo] = version;
   rows[ROW_WORDS + ROW.size] = size;
   rows.set(p, ROW_WORDS + ROW.position);
   rows[ROW_WORDS + ROW.valueAt] = 4 * VALUE_AT;
@@ -43,7 +47,7 @@ function isQuicklySound({ type, p, size, value }: Sample, more: KeyValidateConte
   return isSurelySound(words, rows, ROW_WORDS, { ...context, ...more });
 }
 
-function problemsOf({ type, p, size, value }: Sample, more: KeyValidateContext = {}) {
+function problemsOf({ type, p, size, value, version = 0 }: Sample, more: KeyValidateContext = {}) {
   const kind = keyKind(type);
   if (kind === undefined) return ['no such type'];
   if (value.length < kind.minBytes) return ['too short'];
@@ -52,7 +56,7 @@ function problemsOf({ type, p, size, value }: Sample, more: KeyValidateContext =
     format: 1,
     type,
     pad: 0,
-    bversion_lo: 0n,
+    bversion_lo: BigInt(version),
     bversion_hi: 0,
     size,
     p,
@@ -145,7 +149,8 @@ describe(`TEST_SEED=${seed}`, () => {
     let sound = 0;
     for (let round = 0; round < ROUNDS; round++) {
       const p = Uint32Array.from({ length: 5 }, (_, i) => (i >= 3 && random.below(2) ? 0 : u32(random)));
-      const sample = { type, p, size: random.pick([0, 8, 8, 9]), value: likelyValue(type, random) };
+      const [size, version] = [random.pick([0, 8, 8, 9]), random.pick([0, 7])];
+      const sample = { type, p, size, value: likelyValue(type, random), version };
       const more = { writing: random.below(2) === 0, version: random.pick([1037, 1060, 1063]) };
       if (!isQuicklySound(sample, more)) continue;
       sound++;
@@ -184,6 +189,15 @@ describe('what is usual is quickly seen to be sound', () => {
   ])('%#', sample => {
     expect(problemsOf(sample)).toEqual([]);
     expect(isQuicklySound(sample)).toBe(true);
+  });
+
+  test.each([1037, 1060])('counters of inodes in version %d, where they say when they were', version => {
+    const p = accountingBpos({ type: 'inum', inum: 0x1234_5678_9abcn }, { version });
+    const sample = { type: keyTypes.idOf('accounting'), p, size: 0, value: new Uint8Array(24), version: 7 };
+    expect(problemsOf(sample, { version })).toEqual([]);
+    expect(isQuicklySound(sample, { version })).toBe(true);
+    expect(isQuicklySound({ ...sample, version: 0 }, { version })).toBe(false);
+    expect(isQuicklySound({ ...sample, value: new Uint8Array(32) }, { version })).toBe(false);
   });
 
   test.each([1037, 1060])('backpointers of version %d, and none whose offset in the bucket is wrong', version => {

@@ -3,6 +3,7 @@
 // False means only: ask `validate`. Types without a function here are always asked.
 // Sources: those of the key types' own files.
 
+import { accountingTypes } from '../accounting-types.ts';
 import { ROW } from '../bkey-format.ts';
 import { rulesFor } from '../format-rules.ts';
 import { inodeFields } from '../inode-tables.ts';
@@ -45,6 +46,7 @@ const atLeast =
   (_words, _at, count) =>
     count >= words;
 
+const INUM = accountingTypes.idOf('inum');
 const EXTENT = keyTypes.idOf('extent');
 const DT_SUBVOL = 16;
 const CSUM_TYPES = 8;
@@ -301,6 +303,14 @@ const backpointer: SoundValue = (words, at, count, rows, row, context) => {
   return (context.version ?? VERSION_1_14) >= VERSION_1_14 || isOldBackpointerSound(words, at, rows, position, context);
 };
 
+/** Counters of inodes, of which there is one for each file. */
+const accounting: SoundValue = (_words, _at, count, rows, row, context) => {
+  if (count < 2 || count > 6 || (rows[row + ROW.versionLo] === 0 && rows[row + ROW.versionLo + 1] === 0)) return false;
+  const position = row + ROW.position;
+  const isReversed = rulesFor(context).accountingByteOrder === 'big';
+  return (isReversed ? rows[position + 4]! >>> 24 : rows[position]! & 0xff) === INUM;
+};
+
 /** So far, positions are exact numbers. */
 const OLD_HIGH_MAX = 2 ** 20;
 
@@ -345,6 +355,7 @@ const checks: { readonly [name in Parameters<typeof keyTypes.idOf>[0]]?: SoundVa
   dirent,
   xattr,
   backpointer,
+  accounting,
 };
 
 const byType: readonly (SoundValue | undefined)[] = Array.from({ length: 256 }, (_, id) => {
