@@ -88,7 +88,25 @@ export class BtreeView {
       const last = earlier(to, max);
       if (compareBpos(first, last) > 0) continue;
       if (node !== undefined) options.onNode?.(node);
-      yield* this.#keysOf(node, level, first, last, backward);
+      if (node === undefined || backward || this.#overlay.keysOf(this.id, level).length > 0) {
+        yield* this.#keysOf(node, level, first, last, backward);
+        continue;
+      }
+      // As most walks are: one generator less for each key.
+      const end = endOf(node, last);
+      for (let i = node.indexOf(first); i < end; i++) yield node.key(i);
+    }
+  }
+
+  /** The journal has keys for its leaves. */
+  get isOverlaid(): boolean {
+    return this.#overlay.keysOf(this.id, 0).length > 0;
+  }
+
+  /** Its leaves, each with the numbers of the keys in it that it answers for; the journal's are not among them. @throws as `keys` does */
+  *leafRanges(options: Pick<WalkOptions, 'onDamage'> = {}): Generator<LeafRange> {
+    for (const { node, min, max } of this.#visits(0, options)) {
+      if (node !== undefined) yield { node, first: node.indexOf(min), end: endOf(node, max) };
     }
   }
 
@@ -265,6 +283,13 @@ export class BtreeView {
     }
     yield* mergedKeys({ node, first, end }, { over, first: overFrom, end: overEnd }, backward);
   }
+}
+
+/** Keys of a leaf by their numbers, from the first, below the end. */
+export interface LeafRange {
+  readonly node: BtreeNode;
+  readonly first: number;
+  readonly end: number;
 }
 
 interface Visit {

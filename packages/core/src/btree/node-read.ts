@@ -25,7 +25,7 @@ import {
 } from '../ondisk/btree-node.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { checksumTypes, checksumTypeText } from '../ondisk/checksum-types.ts';
-import { assert, CorruptError, DeviceError, IncompatibleError, type Location, locate } from '../ondisk/errors.ts';
+import { CorruptError, DeviceError, IncompatibleError, type Location, locate } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import type { FaultName } from '../ondisk/faults.ts';
 import { btreePtr } from '../ondisk/keys/btree-ptr.ts';
@@ -42,6 +42,7 @@ import { type BsetSource, isWithin, readBsetKeys } from './bset-keys.ts';
 import { KeyChecks } from './key-checks.ts';
 import { type BsetSummary, BtreeNode, type KeyRows, keyOfRow } from './node.ts';
 import { mergeRuns } from './node-sort.ts';
+import { littleEndianWords } from './node-words.ts';
 
 /** What reading nodes needs to know about the filesystem. */
 export interface NodeSource {
@@ -579,14 +580,4 @@ function withinRange(keys: KeyRows, min: Bpos, max: Bpos): KeyRows {
     kept++;
   }
   return { rows: keys.rows, count: kept };
-}
-
-const isLittleEndianHost = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
-
-/** The bytes as 32-bit words: the same memory, except on big-endian machines, and there a copy. */
-function littleEndianWords(bytes: Uint8Array): Uint32Array {
-  assert(bytes.byteOffset % 4 === 0 && bytes.length % 4 === 0, 'a node is in whole words');
-  if (isLittleEndianHost) return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-  const view = viewOf(bytes);
-  return Uint32Array.from({ length: bytes.length / 4 }, (_, i) => view.getUint32(4 * i, true));
 }

@@ -78,6 +78,11 @@ export class BtreeNode {
     return this.#bytes;
   }
 
+  /** All its keys, not to be changed. */
+  get rows(): Uint32Array {
+    return this.#rows;
+  }
+
   /** See btreeNodeGeneration. */
   get generation(): number {
     return viewOf(this.#bytes).getUint32(BtreeNodeHeader.offset.flags + 4, true);

@@ -2,7 +2,9 @@
 // sets of devices in use. Counters are kept by position: a few hundred, and one row of 32 bytes for each inode that has extents.
 // Source: __trigger_extent and __trigger_reservation in buckets.c, bch2_trigger_inode in inode.c, disk_accounting.c, replicas.c, v1.13.0.
 
+import type { KeyRun } from '../btree/key-runs.ts';
 import { accountingTypes } from '../ondisk/accounting-types.ts';
+import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, compareBpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { assert } from '../ondisk/errors.ts';
@@ -138,16 +140,8 @@ export class Counters {
   check(context: InvariantContext): void {
     const { report } = context;
     const ID = btrees.idOf('accounting');
-    const isReversed = rulesFor({ version: this.#version }).accountingByteOrder === 'big';
-    for (const { k, value } of context.keys('accounting')) {
+    for (const { k, value } of this.#notSameInums(context)) {
       if (k.type !== ACCOUNTING) continue;
-      // There is one for each file.
-      if (!isReversed && (k.p[0]! & 0xff) === INUM && value.length === 24) {
-        const low = (k.p[0]! >>> 8) | (k.p[1]! << 24);
-        const high = (k.p[1]! >>> 8) | (k.p[2]! << 24);
-        const [extents, sectors, diskSectors] = [i64NumberAt(value, 0), i64NumberAt(value, 8), i64NumberAt(value, 16)];
-        if (this.inums.takeSame(low >>> 0, high >>> 0, extents, sectors, diskSectors)) continue;
-      }
       const where = () => keyPlace(ID, k.p);
       const found = accounting.decode(value).counters.map(Number);
       const counted = accountingPos(k.p, { version: this.#version });
@@ -177,6 +171,26 @@ export class Counters {
       const pos = accountingBpos({ type: 'inum', inum }, { version: this.#version });
       report.add('accounting_inum_mismatch', keyPlace(ID, pos), { inum, found: undefined, expected: values });
     }
+  }
+
+  /** Keys of the accounting btree, without those that count for an inode what its extents add up to: there is one for each file. */
+  *#notSameInums(context: InvariantContext): Generator<Key> {
+    const isReversed = rulesFor({ version: this.#version }).accountingByteOrder === 'big';
+    for (const run of context.runs('accounting')) {
+      for (let i = run.first; i < run.end; i++) if (isReversed || !this.#isSameInum(run, i)) yield run.key(i);
+    }
+  }
+
+  #isSameInum(run: KeyRun, index: number): boolean {
+    const { rows, bytes } = run;
+    const position = run.positionAt(index);
+    const first = rows[position]!;
+    if (run.type(index) !== ACCOUNTING || (first & 0xff) !== INUM || run.valueBytes(index) !== 24) return false;
+    const low = (first >>> 8) | (rows[position + 1]! << 24);
+    const high = (rows[position + 1]! >>> 8) | (rows[position + 2]! << 24);
+    const at = run.valueAt(index);
+    const diskSectors = i64NumberAt(bytes, at + 16);
+    return this.inums.takeSame(low >>> 0, high >>> 0, i64NumberAt(bytes, at), i64NumberAt(bytes, at + 8), diskSectors);
   }
 
   /** Mounting looks there for which sets of devices are needed. */

@@ -3,13 +3,12 @@
 // again, to say which backpointers are missing or too many.
 // Source: __bch2_extent_ptr_to_bp and bucket_pos_to_bp in backpointers.h, v1.13.0; bucket_gen since 1.14.
 
-import type { Key } from '../ondisk/bkey.ts';
+import type { KeyRun } from '../btree/key-runs.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { rulesFor } from '../ondisk/format-rules.ts';
-import { backpointerSector } from '../ondisk/keys/backpointer.ts';
+import { backpointerSectorAt } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { u32At } from '../ondisk/little-endian.ts';
 import type { AllBuckets } from './alloc.ts';
 import { type DeviceBuckets, HAS_KEY, rowOf } from './buckets.ts';
 import { type InvariantContext, keyPlace } from './context.ts';
@@ -57,11 +56,12 @@ export function backpointerWords(
 }
 
 /** @param words that it is read into */
-function wordsOfKey({ k, value }: Key, words: BackpointerWords): BackpointerWords {
-  words[0] = k.p[1]!;
-  words[1] = k.p[2]!;
-  for (let i = 0; i < 8; i++) words[2 + i] = u32At(value, 4 * i);
-  return words;
+function readWords(run: KeyRun, index: number, words: BackpointerWords): void {
+  const position = run.positionAt(index);
+  words[0] = run.rows[position + 1]!;
+  words[1] = run.rows[position + 2]!;
+  const at = run.valueAt(index) >>> 2;
+  for (let i = 0; i < WORDS - 2; i++) words[2 + i] = run.words[at + i]!;
 }
 
 /** Adds a hash of the words to the bucket's sums, or takes it away. */
@@ -84,31 +84,47 @@ export function addBackpointer(own: DeviceBuckets, bucket: number, words: Backpo
 
 /** Takes the backpointers that there are from the sums. */
 export function subtractBackpointers(context: InvariantContext, buckets: AllBuckets): void {
-  const words = new Uint32Array(WORDS);
-  for (const { key, own, bucket } of backpointersIn(context, buckets, { isSilent: false }))
-    addBackpointer(own, bucket, wordsOfKey(key, words), -1);
+  eachBackpointer(context, buckets, { isSilent: false }, (own, bucket, words) =>
+    addBackpointer(own, bucket, words, -1),
+  );
 }
 
-/** Those of buckets that exist; with `isSilent` the others are not reported, since they were. */
-function* backpointersIn(context: InvariantContext, buckets: AllBuckets, { isSilent }: { readonly isSilent: boolean }) {
+/**
+ * Those of buckets that exist.
+ * @param options `isSilent`: the others are not reported, since they were
+ * @param visit called with each; its words are others in the next call
+ */
+function eachBackpointer(
+  context: InvariantContext,
+  buckets: AllBuckets,
+  { isSilent }: { readonly isSilent: boolean },
+  visit: (own: DeviceBuckets, bucket: number, words: BackpointerWords, position: () => Bpos) => void,
+): void {
   const rules = rulesFor({ version: context.sb.version });
-  for (const key of context.keys('backpointers')) {
-    if (key.k.type !== BACKPOINTER || key.value.length < 32) continue;
-    const { p } = key.k;
-    const dev = p[4]! * 2 ** 32 + p[3]!;
-    const own = buckets.get(dev);
-    const bucket = own === undefined ? 0 : Math.floor(backpointerSector(p, rules) / own.device.bucketSizeSectors);
-    if (own === undefined || !own.has(bucket) || key.k.p[0] !== 0) {
-      const where = keyPlace(btrees.idOf('backpointers'), key.k.p);
-      if (!isSilent) context.report.add('backpointer_to_missing_device', where, { dev });
-      continue;
+  const ID = btrees.idOf('backpointers');
+  const words = new Uint32Array(WORDS);
+  for (const run of context.runs('backpointers')) {
+    const { rows } = run;
+    let index = run.first;
+    const position = () => run.position(index);
+    for (; index < run.end; index++) {
+      if (run.type(index) !== BACKPOINTER || run.valueBytes(index) < 32) continue;
+      const at = run.positionAt(index);
+      const dev = rows[at + 4]! * 2 ** 32 + rows[at + 3]!;
+      const own = buckets.get(dev);
+      const sector = backpointerSectorAt(rows[at + 1]!, rows[at + 2]!, rules);
+      const bucket = own === undefined ? 0 : Math.floor(sector / own.device.bucketSizeSectors);
+      if (own === undefined || !own.has(bucket) || rows[at] !== 0) {
+        if (!isSilent) context.report.add('backpointer_to_missing_device', keyPlace(ID, position()), { dev });
+        continue;
+      }
+      if (isUnknown(own, bucket)) {
+        if (!isSilent) context.report.add('backpointer_to_missing_alloc', keyPlace(ID, position()), { dev, bucket });
+        continue;
+      }
+      readWords(run, index, words);
+      visit(own, bucket, words, position);
     }
-    if (isUnknown(own, bucket)) {
-      const where = keyPlace(btrees.idOf('backpointers'), key.k.p);
-      if (!isSilent) context.report.add('backpointer_to_missing_alloc', where, { dev, bucket });
-      continue;
-    }
-    yield { key, own, bucket };
   }
 }
 
@@ -160,19 +176,18 @@ export class BackpointerDifference {
 
   report(context: InvariantContext, buckets: AllBuckets): void {
     const { report } = context;
-    for (const { key, own, bucket } of backpointersIn(context, buckets, { isSilent: true })) {
-      if (!this.#buckets.has(`${own.device.index}:${bucket}`)) continue;
-      const words = wordsOfKey(key, new Uint32Array(WORDS));
+    eachBackpointer(context, buckets, { isSilent: true }, (own, bucket, words, position) => {
+      if (!this.#buckets.has(`${own.device.index}:${bucket}`)) return;
       const id = `${own.device.index},${words.join()}`;
       const known = this.#expected.get(id);
       if (known !== undefined && known.count > 0) {
         known.count--;
-        continue;
+        return;
       }
-      const where = keyPlace(btrees.idOf('backpointers'), key.k.p);
+      const where = keyPlace(btrees.idOf('backpointers'), position());
       const facts = { sectors: words[4]!, btree: btrees.nameOf(words[2]! & 0xff), pos: words.slice(5) };
       report.add('backpointer_to_missing_ptr', where, facts);
-    }
+    });
     for (const [id, { target, count }] of this.#expected) {
       if (count === 0) continue;
       const words = id.split(',').map(Number);

@@ -1,6 +1,7 @@
 // What all rule groups share: the filesystem, its members, and the keys of a btree with what is lost turned into findings.
 
 import type { WalkOptions } from '../btree/iterate.ts';
+import { type KeyRun, keyRuns } from '../btree/key-runs.ts';
 import { getBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposText } from '../ondisk/bpos.ts';
@@ -62,6 +63,11 @@ export class InvariantContext {
   /** The keys of a btree; what cannot be read becomes a finding. */
   keys(btree: BtreeName | number, options: WalkOptions = {}): Generator<Key> {
     return this.source.btree(btree).keys({ ...options, onDamage: damage => this.damaged(damage) });
+  }
+
+  /** The same as rows. */
+  runs(btree: BtreeName): Generator<KeyRun> {
+    return keyRuns(this.source.btree(btree), { onDamage: damage => this.damaged(damage) });
   }
 
   damaged(damage: Damage): void {

@@ -1,8 +1,8 @@
 // All inodes of the filesystem in columns, in the order of their keys (inode number, then snapshot), and what other keys add up to for
 // each: 88 bytes a row, so 88 MB for a million files, and up to twice that after the columns were last doubled.
 
+import type { KeyRun } from '../btree/key-runs.ts';
 import { inodeOfKey } from '../fs/inode.ts';
-import type { Key } from '../ondisk/bkey.ts';
 import { bposOffset } from '../ondisk/bpos.ts';
 import { InodeScan } from '../ondisk/inode-scan.ts';
 import { FILE_TYPE_DIR, FILE_TYPE_SUBVOL, inodeFlags } from '../ondisk/inode-tables.ts';
@@ -97,21 +97,23 @@ export class InodeRows {
   #lastInum = -1n;
   #lastRows: readonly [number, number] = [0, 0];
 
-  /** What a key of the inodes btree adds. @param onDamage see inodeOfKey @returns its row; undefined where it is no inode */
-  addKey(key: Key, onDamage: OnDamage): number | undefined {
+  /** What a key of the inodes btree adds. @param onDamage see inodeOfKey @returns its row; undefined where it is not an inode */
+  addKey(run: KeyRun, index: number, onDamage: OnDamage): number | undefined {
     const scan = this.#scan;
-    if (key.k.type === INODE_V3 && scan.read(key.value)) return this.#addScanned(key, scan);
+    if (run.type(index) === INODE_V3 && scan.read(run.bytes, run.valueAt(index), run.valueBytes(index)))
+      return this.#addScanned(run.rows, run.positionAt(index), scan);
+    const key = run.key(index);
     const inode = inodeOfKey(key, onDamage);
     if (inode === undefined) return undefined;
     this.#note(inode.bi_flags, Number(inode.bi_journal_seq));
     return this.add(bposOffset(key.k.p), key.k.p[0]!, inode);
   }
 
-  #addScanned({ k }: Key, scan: InodeScan): number {
+  #addScanned(rows: Uint32Array, position: number, scan: InodeScan): number {
     const { columns, row } = this.#next(scan.mode, scan.flags);
     const { fields } = scan;
-    columns.inum[row] = bposOffset(k.p);
-    columns.snapshot[row] = k.p[0]!;
+    columns.inum[row] = u64Of(rows[position + 1]!, rows[position + 2]!);
+    columns.snapshot[row] = rows[position]!;
     columns.strHash[row] = scan.strHash;
     columns.seed[row] = u64Of(scan.seedLow, scan.seedHigh);
     columns.nlink[row] = fields[AT.nlink]!;

@@ -76,7 +76,10 @@ export class Recount {
       });
     shape.checkOverlaps(this.buckets);
     const waiting = new RebalanceWork(context);
-    for (const { k } of context.keys('inodes')) if (INODES.includes(k.type)) counters.add({ type: 'nr_inodes' }, [1]);
+    let inodes = 0;
+    for (const run of context.runs('inodes'))
+      for (let i = run.first; i < run.end; i++) if (INODES.includes(run.type(i))) inodes++;
+    if (inodes > 0) counters.add({ type: 'nr_inodes' }, [inodes]);
     for (const key of context.keys('reflink')) {
       this.#references.addExtent(key);
       waiting.visit(REFLINK, key.k.p, marks.markKey(REFLINK, 0, key));

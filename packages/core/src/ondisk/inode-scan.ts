@@ -30,24 +30,24 @@ export class InodeScan {
     return 2 * inodeFields.idOf(name);
   }
 
-  /** @returns false where it is not all there, or not as it should be: then what is here means nothing */
-  read(value: Uint8Array): boolean {
-    if (value.length < BchInodeV3.size) return false;
-    const flags = u32At(value, AT.bi_flags);
+  /** @param at where the value begins, and `lengthBytes` how long it is @returns false where it is not all there, or not as it should be: then what is here means nothing */
+  read(bytes: Uint8Array, at: number, lengthBytes: number): boolean {
+    if (lengthBytes < BchInodeV3.size) return false;
+    const flags = u32At(bytes, at + AT.bi_flags);
     this.flags = flags;
-    this.mode = (u32At(value, AT.bi_flags + 4) >>> 4) & 0xffff;
+    this.mode = (u32At(bytes, at + AT.bi_flags + 4) >>> 4) & 0xffff;
     this.strHash = (flags >>> 20) & 15;
-    this.seedLow = u32At(value, AT.bi_hash_seed);
-    this.seedHigh = u32At(value, AT.bi_hash_seed + 4);
-    this.journalSeq = u64NumberAt(value, AT.bi_journal_seq);
-    this.sizeBytes = u64NumberAt(value, AT.bi_size);
-    this.sectors = u64NumberAt(value, AT.bi_sectors);
-    return this.#readFields(value, Math.min((flags >>> 24) & 127, FIELD_BITS.length));
+    this.seedLow = u32At(bytes, at + AT.bi_hash_seed);
+    this.seedHigh = u32At(bytes, at + AT.bi_hash_seed + 4);
+    this.journalSeq = u64NumberAt(bytes, at + AT.bi_journal_seq);
+    this.sizeBytes = u64NumberAt(bytes, at + AT.bi_size);
+    this.sectors = u64NumberAt(bytes, at + AT.bi_sectors);
+    const integers = new VarintReader(bytes, at + BchInodeV3.size, at + lengthBytes);
+    return this.#readFields(integers, Math.min((flags >>> 24) & 127, FIELD_BITS.length));
   }
 
-  #readFields(value: Uint8Array, count: number): boolean {
+  #readFields(integers: VarintReader, count: number): boolean {
     const { fields } = this;
-    const integers = new VarintReader(value, BchInodeV3.size);
     for (let nr = 0; nr < count; nr++) {
       if (!integers.next()) return false;
       const { lo, hi } = integers;

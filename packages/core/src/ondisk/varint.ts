@@ -9,10 +9,13 @@ export class VarintReader {
   hi = 0;
   #at: number;
   readonly #source: Uint8Array;
+  readonly #end: number;
 
-  constructor(source: Uint8Array, at: number) {
+  /** @param end at most the length of the source */
+  constructor(source: Uint8Array, at: number, end: number = source.length) {
     this.#source = source;
     this.#at = at;
+    this.#end = end;
   }
 
   /** Where the next integer begins. */
@@ -23,12 +26,12 @@ export class VarintReader {
   /** Reads the next integer into `lo` and `hi`; false, and nothing read, when it does not fit into the source. */
   next(): boolean {
     const source = this.#source;
-    const first = source[this.#at];
-    if (first === undefined) return false;
+    if (this.#at >= this.#end) return false;
+    const first = source[this.#at]!;
     // The position of the lowest zero bit, counted from 1.
     const length = first === 255 ? 9 : 32 - Math.clz32(~first & (first + 1));
     const end = this.#at + length;
-    if (end > source.length) return false;
+    if (end > this.#end) return false;
     const start = length === 9 ? this.#at + 1 : this.#at;
     let lo = 0;
     let hi = 0;

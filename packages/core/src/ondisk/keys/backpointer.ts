@@ -70,8 +70,12 @@ export function backpointerBpos(dev: number, sector: number, suboffset: number, 
 }
 
 /** The sector that the position of a backpointer is about. */
-export const backpointerSector = (pos: Bpos, { backpointerShift }: FormatRules): number =>
-  pos[2]! * 2 ** (32 - backpointerShift) + (pos[1]! >>> backpointerShift);
+export const backpointerSector = (pos: Bpos, rules: FormatRules): number =>
+  backpointerSectorAt(pos[1]!, pos[2]!, rules);
+
+/** The same of the words of its offset. */
+export const backpointerSectorAt = (low: number, high: number, { backpointerShift }: FormatRules): number =>
+  high * 2 ** (32 - backpointerShift) + (low >>> backpointerShift);
 
 /** What a pointer has to say of itself in its backpointer. */
 export interface BackpointerOf {

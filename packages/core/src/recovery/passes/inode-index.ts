@@ -3,6 +3,7 @@
 
 import type { WalkOptions } from '../../btree/iterate.ts';
 import type { KeyMap } from '../../btree/key-map.ts';
+import { keyRuns } from '../../btree/key-runs.ts';
 import { InodeRows } from '../../check/inode-rows.ts';
 import { entryOf } from '../../fs/dirents.ts';
 import type { Key } from '../../ondisk/bkey.ts';
@@ -49,11 +50,13 @@ export function inodeIndex(context: PassContext): InodeIndex {
   const rows = new InodeRows();
   const snapshots = new Set<number>();
   let last = -1;
-  for (const key of keysOf(context, 'inodes')) {
-    const snapshot = key.k.p[0]!;
-    if (snapshot !== last) snapshots.add(snapshot);
-    last = snapshot;
-    rows.addKey(key, reportedBefore);
+  for (const run of keyRuns(tx.btree('inodes'), { onDamage: reportedBefore })) {
+    for (let i = run.first; i < run.end; i++) {
+      const snapshot = run.rows[run.positionAt(i)]!;
+      if (snapshot !== last) snapshots.add(snapshot);
+      last = snapshot;
+      rows.addKey(run, i, reportedBefore);
+    }
   }
   const index = { table: SnapshotTable.read(tx, { onDamage: reportedBefore }), rows, snapshots, stamp };
   kept.set(context.reporter, index);
