@@ -26,7 +26,7 @@ import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import type { LeftOut } from '../ondisk/left-out.ts';
 import { MEMBER_INVALID } from '../ondisk/member-states.ts';
-import { memberAt } from '../ondisk/sb-fields/members.ts';
+import { memberAlive, members } from '../ondisk/sb-fields/members.ts';
 import { Filesystem } from '../opened/filesystem.ts';
 import { type Finding, finding, findingOf } from '../report/finding.ts';
 import { keyContext } from '../superblock/key-context.ts';
@@ -93,6 +93,8 @@ class Survey {
   readonly #gaps: Gap[] = [];
   readonly #missing: ReadonlySet<number>;
   readonly #gone: ReadonlySet<number>;
+  /** Those that there are. */
+  readonly #members: ReadonlySet<number>;
   readonly #onMissing: Finding[] = [];
   readonly #lostLeaves: Key[] = [];
   #hasGone = false;
@@ -103,6 +105,7 @@ class Survey {
     this.#btree = btree;
     this.#missing = missing;
     this.#gone = gone;
+    this.#members = new Set(members(filesystem.sb).flatMap((member, index) => (memberAlive(member) ? [index] : [])));
   }
 
   run(): BtreeSurvey {
@@ -182,7 +185,7 @@ class Survey {
     const { sb } = this.#filesystem;
     for (const dev of devicesOf(ptr)) {
       if (this.#gone.has(dev)) this.#hasGone = true;
-      else if (dev !== MEMBER_INVALID && memberAt(sb, dev) === undefined) {
+      else if (dev !== MEMBER_INVALID && !this.#members.has(dev)) {
         const detail = `a pointer to a node on member ${dev}, which does not exist`;
         this.#found('ptr_to_invalid_device', { level, pos: bposText(ptr.k.p) }, detail);
       } else if (this.#missing.has(dev) && node?.facts.damage.length !== 0) {

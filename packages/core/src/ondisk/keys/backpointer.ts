@@ -75,7 +75,7 @@ export const backpointerSector = (pos: Bpos, rules: FormatRules): number =>
 
 /** The same of the words of its offset. */
 export const backpointerSectorAt = (low: number, high: number, { backpointerShift }: FormatRules): number =>
-  high * 2 ** (32 - backpointerShift) + (low >>> backpointerShift);
+  high * (2 ** 32 / ((1 << backpointerShift) >>> 0)) + (low >>> backpointerShift);
 
 /** What a pointer has to say of itself in its backpointer. */
 export interface BackpointerOf {

@@ -328,8 +328,9 @@ function isOldBackpointerSound(
   const high = rows[position + 2]!;
   if (high >= OLD_HIGH_MAX) return false;
   const { backpointerShift: shift } = rulesFor(context);
-  const sector = high * 2 ** (32 - shift) + (low >>> shift);
-  const inBucket = (sector % device.bucketSizeSectors) * 2 ** shift + (low & (2 ** shift - 1));
+  const unit = (1 << shift) >>> 0;
+  const sector = high * (2 ** 32 / unit) + (low >>> shift);
+  const inBucket = (sector % device.bucketSizeSectors) * unit + (low & (unit - 1));
   return inBucket === words[at + 1]! * 256 + (words[at]! >>> 24);
 }
 

@@ -235,7 +235,8 @@ function isNewer(a: Key, b: Key): boolean {
   return a.k.bversion_lo > b.k.bversion_lo;
 }
 
-const versionOf = ({ k }: Key): bigint => (BigInt(k.bversion_hi) << 64n) | k.bversion_lo;
+const versionOf = ({ k: { bversion_hi, bversion_lo } }: Key): bigint =>
+  bversion_hi === 0 ? bversion_lo : (BigInt(bversion_hi) << 64n) | bversion_lo;
 
 const ownCopy = ({ k, value }: Key): Key => ({ k: { ...k, p: k.p.slice() }, value: value.slice() });
 
