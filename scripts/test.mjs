@@ -1,4 +1,5 @@
-// npm test: installs what is missing, then runs every test: unit, golden, short fuzz, and the kernel suite.
+// npm test: installs what is missing, then runs the tests: unit, golden, short fuzz, and the kernel suite; some of the longest are left to
+// --long, and a few of those have their turn each time (test/support/whole-run.ts).
 //
 //   npm test -- NAME…              only test files whose path contains NAME
 //   npm test -- --require-kernel   a kernel suite that cannot run is a failure (CI=true means the same)
@@ -42,6 +43,8 @@ function measuredPatience() {
 const args = process.argv.slice(2);
 const env = { ...process.env };
 for (const [flag, variable] of Object.entries(own)) if (args.includes(flag)) env[variable] = '1';
+
+if (args.every(arg => arg in own)) env.BCACHEFS_TEST_WHOLE = '1';
 
 ensureInstalled();
 if (env.BCACHEFS_TEST_PATIENCE === undefined) {

@@ -8,6 +8,13 @@ type UserConsoleLog = Parameters<NonNullable<Reporter['onUserConsoleLog']>>[0];
 const SKIPPED = /^(.*?) skipped: (.*)$/gm;
 
 export class SummaryReporter implements Reporter {
+  readonly #left: readonly string[];
+
+  /** @param left files that this run leaves to longer ones */
+  constructor(left: readonly string[] = []) {
+    this.#left = left;
+  }
+
   /** What is skipped, by the reason. */
   readonly #skipped = new Map<string, Set<string>>();
 
@@ -34,6 +41,10 @@ export class SummaryReporter implements Reporter {
     }
     const lines: string[] = [''];
     for (const [why, names] of this.#skipped) lines.push(`skipped: ${why}`, `  ${[...names].join(', ')}`);
+    if (this.#left.length > 0) {
+      const names = this.#left.map(path => path.replace(/^test\/|\.test\.ts$/g, ''));
+      lines.push('left to `npm test -- --long`, and run when they are named:', `  ${names.join(', ')}`);
+    }
     if (timedOut > 0) {
       const limits = process.env.BCACHEFS_TEST_PATIENCE;
       const how = limits === undefined ? '' : ` (limits were ${limits} times those of an idle machine)`;
