@@ -109,7 +109,7 @@ function runReference(
   return { seconds, megabytes: kilobytes === undefined ? undefined : Number(kilobytes) / 1024 };
 }
 
-function writeArchive(path: string): void {
+export function writeArchive(path: string): void {
   const fd = openSync(path, 'w');
   const time = 1_700_000_000n * 1_000_000_000n;
   const times = { mtimeNs: time, atimeNs: time, ctimeNs: time };
