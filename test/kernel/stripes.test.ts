@@ -8,26 +8,21 @@ import { join } from 'node:path';
 import {
   type BlockDevice,
   checkInvariants,
-  encodeExtentEntries,
-  encodeExtentPtr,
-  extent,
   FileEdit,
   FilesystemWriter,
   findingText,
-  type Key,
-  keyTypes,
   loadChecksums,
   loadCompressors,
-  makeKey,
   openDevice,
   openFilesystem,
   openMembers,
   seededRandom,
 } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { BchStripe, stripe } from '../../packages/core/src/ondisk/keys/stripe.ts';
-import { succeed } from '../support/cli.ts';
+import { stripe } from '../../packages/core/src/ondisk/keys/stripe.ts';
+import { run, succeed } from '../support/cli.ts';
 import { patient } from '../support/patience.ts';
+import { makeStripe } from '../support/striped.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 import {
   caseNamed,
@@ -46,6 +41,8 @@ const BUCKET_SECTORS = 128;
 const FILES = ['removed', 'cut', 'written', 'kept'] as const;
 const FILE_BYTES = 100_000;
 const STRIPE = 1;
+/** One with checksums. */
+const CHECKED = 2;
 /** Of the compiler's guard in the kernel's own code, whatever the stripe: a field is copied together with the array that ends it. */
 const OWN_WARNING =
   /memcpy: detected field-spanning write \(size \d+\) of single field "&(gc->r\.e|acc\.replicas)" at /;
@@ -77,58 +74,6 @@ kernelSuite('stripes', () => {
     }
   }
 
-  /** The stripe of the first buckets of members 0 and 1 that hold only data, with its parity on member 2. */
-  function makeStripe(edit: FileEdit, devices: readonly BlockDevice[]): void {
-    const { tx, allocator, triggers } = edit;
-    const blocks = [0, 1].map(dev => {
-      const [first] = pointersInto([...tx.btree('extents').keys()], dev);
-      return { dev, offset: first! - (first! % BUCKET_SECTORS) };
-    });
-    const parity = allocator.allocateOn(2, BUCKET_SECTORS);
-    expect(parity.offset % BUCKET_SECTORS).toBe(0);
-    const [a, b] = blocks.map(({ dev, offset }) => {
-      const bytes = new Uint8Array(BUCKET_SECTORS * SECTOR_BYTES);
-      devices[dev]!.read(offset * SECTOR_BYTES, bytes);
-      return bytes;
-    });
-    devices[2]!.write(
-      parity.offset * SECTOR_BYTES,
-      a!.map((byte, i) => byte ^ b![i]!),
-    );
-    const value = new Uint8Array(BchStripe.size + 3 * 8 + 8);
-    const view = new DataView(value.buffer);
-    const header = {
-      algorithm: 0,
-      nr_blocks: 3,
-      nr_redundant: 1,
-      csum_granularity_bits: 0,
-      csum_type: 0,
-      disk_label: 0,
-    };
-    BchStripe.put(view, 0, { ...header, sectors: BUCKET_SECTORS });
-    const plain = { type: 'ptr', gen: 0, cached: false, unwritten: false, unused: false } as const;
-    for (const [i, place] of [...blocks, parity].entries()) {
-      view.setBigUint64(BchStripe.size + 8 * i, encodeExtentPtr({ ...plain, ...place }), true);
-    }
-    tx.update('stripes', makeKey(keyTypes.idOf('stripe'), Uint32Array.of(0, STRIPE, 0, 0, 0), value));
-    let count = 0;
-    for (const key of [...tx.btree('extents').keys()]) {
-      const entries = entriesOf(key);
-      const changed = entries.flatMap(entry => {
-        const block =
-          entry.type !== 'ptr'
-            ? -1
-            : blocks.findIndex(({ dev, offset }) => entry.dev === dev && isIn(offset, entry.offset));
-        if (block >= 0) count++;
-        return block < 0 ? [entry] : [{ type: 'stripe_ptr', block, redundancy: 1, idx: STRIPE } as const, entry];
-      });
-      if (changed.length > entries.length)
-        tx.update('extents', makeKey(key.k.type, key.k.p, encodeExtentEntries(changed), key.k));
-    }
-    expect(count).toBeGreaterThan(2);
-    triggers.needs.addFeature('ec');
-  }
-
   beforeAll(async () => {
     await loadChecksums();
     await loadCompressors();
@@ -141,18 +86,33 @@ kernelSuite('stripes', () => {
         edit.content.write(file, 0, random.bytes(FILE_BYTES));
       }
     });
-    expected = change(makeStripe);
+    expected = change((edit, devices) => {
+      const place = { nr: STRIPE, data: [0, 1], parity: 2, bucketSectors: BUCKET_SECTORS, hasChecksums: false };
+      expect(makeStripe(edit, devices, place)).toBeGreaterThan(1);
+    });
   }, patient(300_000));
 
-  /** Sectors of data in each block, as the stripe has them. */
-  function blockcounts(): readonly number[] {
+  function stripeOf(nr: number) {
     const filesystem = openFilesystem(images);
     try {
-      const key = filesystem.btree('stripes').get(Uint32Array.of(0, STRIPE, 0, 0, 0));
-      return stripe.decode(key!.value).blockcounts ?? [];
+      return stripe.decode(filesystem.btree('stripes').get(Uint32Array.of(0, nr, 0, 0, 0))!.value);
     } finally {
       filesystem.close();
     }
+  }
+
+  /** Sectors of data in each block, as the stripe has them. */
+  const blockcounts = (): readonly number[] => stripeOf(STRIPE).blockcounts ?? [];
+
+  function spoil({ dev, offset }: { readonly dev: number; readonly offset: number }): void {
+    const device = openDevice(images[dev]!, { write: true });
+    const bytes = new Uint8Array(SECTOR_BYTES);
+    device.read((offset + 5) * SECTOR_BYTES, bytes);
+    device.write(
+      (offset + 5) * SECTOR_BYTES,
+      bytes.map(byte => byte ^ 1),
+    );
+    device.close();
   }
 
   const complaints = async () => (await kernelFsck(images)).complaints.filter(({ text }) => !OWN_WARNING.test(text));
@@ -192,14 +152,27 @@ kernelSuite('stripes', () => {
       compareManifests(expected, manifestOf(await look(['s0', 's1', 's2'], 'nochanges')), { ignore: ['data'] }),
     ).toEqual([]);
   });
-});
 
-const entriesOf = (key: Key) =>
-  (key.k.type === keyTypes.idOf('extent') ? extent.decode(key.value).entries : []) as Parameters<
-    typeof encodeExtentEntries
-  >[0];
-const isIn = (bucket: number, sector: number): boolean => sector >= bucket && sector < bucket + BUCKET_SECTORS;
-const pointersInto = (keys: readonly Key[], dev: number): number[] =>
-  keys.flatMap(key =>
-    entriesOf(key).flatMap(entry => (entry.type === 'ptr' && entry.dev === dev ? [entry.offset] : [])),
-  );
+  test('nor when scrub has written bad parity and bad data anew', { timeout: patient(300_000) }, async () => {
+    change(edit => {
+      const random = seededRandom('more');
+      for (const name of ['more', 'and more']) {
+        const file = edit.files.create(edit.files.root(), text.encode(name), { mode: 0o100644 });
+        edit.content.write(file, 0, random.bytes(FILE_BYTES));
+      }
+    });
+    const place = { nr: CHECKED, data: [0, 1], parity: 2, bucketSectors: BUCKET_SECTORS };
+    expected = change((edit, devices) => expect(makeStripe(edit, devices, place)).toBeGreaterThan(1));
+    const [data, , parity] = stripeOf(CHECKED).ptrs;
+    spoil(parity!);
+    expect((await run('scrub', images)).exitCode).toBe(1);
+    spoil(data!);
+    expect((await run('scrub', images)).exitCode).toBe(1);
+    expect(stripeOf(CHECKED).ptrs[2]).not.toEqual(parity);
+    expect((await run('scrub', ['-n', ...images])).exitCode).toBe(0);
+    expect(await complaints()).toEqual([]);
+    expect(
+      compareManifests(expected, manifestOf(await look(['s0', 's1', 's2'], 'nochanges')), { ignore: ['data'] }),
+    ).toEqual([]);
+  });
+});

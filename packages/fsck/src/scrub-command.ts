@@ -34,8 +34,8 @@ export const scrubCommand = defineStreamCommand({
     'Reads every copy of data and metadata of an unmounted filesystem: superblocks, all replicas of btree nodes and extents, cached copies ' +
     'and parity. What has a checksum, or a MAC where it is encrypted, is compared with it; what has none only has to be readable.\n\n' +
     'A bad copy is replaced where another one is good: the good one is copied to free room, and the pointer to the bad one is dropped. What ' +
-    'has no good copy is left as it is, and the files that it belongs to are listed. Bad parity is left too. While a btree node has no good ' +
-    'copy, nothing is repaired: run fsck first.',
+    'has no good copy is left as it is, and the files that it belongs to are listed. Bad parity is computed from the data. While a btree node ' +
+    'has no good copy, nothing is repaired: run fsck first.',
   examples: [
     { command: 'bcachefs scrub a.img b.img', does: 'Verifies everything, and repairs what can be repaired' },
     { command: 'bcachefs scrub -n disk.img', does: 'Says what is bad, and changes nothing' },

@@ -50,9 +50,25 @@ export function markStripePointer(
   if (count + sectors < 0) wrong('stripe_sector_count_wrong', `${count} sectors of block ${block} and ${sectors} more`);
   const changed = withBlockcount(value, block, Math.max(0, count + sectors));
   if (changed !== undefined) tx.store(STRIPES, makeKey(STRIPE, key.k.p, changed, key.k));
+  context.touchedStripes.add(idx);
   const devs = value.ptrs.map(({ dev }) => dev);
   context.counters.addReplicas(dataType, value.nr_blocks - value.nr_redundant, devs, sectors);
 }
+
+/** Stripes that the last pointer has left end, and their buckets are free for other things. Mirrors ec_stripe_delete_work. */
+export function endEmptyStripes(context: TriggerContext, tx: Transaction): void {
+  for (const idx of context.touchedStripes) {
+    const key = tx.get(STRIPES, Uint32Array.of(0, idx, 0, 0, 0));
+    if (key?.k.type === STRIPE && isEmptyStripe(stripe.decode(key.value))) tx.delete(STRIPES, key.k.p.slice());
+  }
+  context.touchedStripes.clear();
+}
+
+/** Whether nothing points into its blocks. */
+export const isEmptyStripe = ({ blockcounts, nr_blocks, nr_redundant }: Stripe): boolean =>
+  blockcounts !== undefined &&
+  blockcounts.length === nr_blocks &&
+  blockcounts.slice(0, nr_blocks - nr_redundant).every(count => count === 0);
 
 function isInBlock(value: Stripe, pointer: SpacePointer, block: number): boolean {
   const ptr = value.ptrs[block];

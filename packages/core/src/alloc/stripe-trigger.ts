@@ -87,6 +87,7 @@ function markBlock(context: TriggerContext, tx: Transaction, { k, value, sign }:
   }
   now.stripe = sign > 0 ? nr : 0;
   now.stripeRedundancy = sign > 0 ? value.nr_redundant : 0;
-  now.dataType = dataTypeOf(now, type);
+  // What is left in a block of a stripe that ends is data as any other.
+  now.dataType = dataTypeOf(now, sign < 0 && !isParity ? TYPE.user : type);
   context.buckets.noteChange(touched);
 }

@@ -28,6 +28,8 @@ export class TriggerContext {
   readonly counters: CounterDeltas;
   readonly needs: SuperblockNeeds;
   readonly time: ChangeTime;
+  /** By number: pointers into these came or went. */
+  readonly touchedStripes: Set<number> = new Set();
   readonly #onDamage: ((damage: CorruptError) => void) | undefined;
 
   /** @throws IncompatibleError for a filesystem of a version that is not written */

@@ -8,6 +8,7 @@
 import { allocTrigger } from '../alloc/alloc-trigger.ts';
 import { pointerTrigger } from '../alloc/pointer-trigger.ts';
 import { reservationTrigger } from '../alloc/reservation-trigger.ts';
+import { endEmptyStripes } from '../alloc/stripe-pointers.ts';
 import { stripeTrigger } from '../alloc/stripe-trigger.ts';
 import { TriggerContext, type TriggerOptions } from '../alloc/trigger-context.ts';
 import type { KeyChange, Transaction, Triggers } from '../btree/transaction.ts';
@@ -102,6 +103,7 @@ export class FilesystemTriggers extends TriggerContext implements Triggers {
   settle(tx: Transaction): void {
     this.#useFor(tx);
     this.unreferenced.settle(tx);
+    endEmptyStripes(this, tx);
     this.buckets.settle(tx, this.counters, this.time);
     this.counters.settle(tx, this.time.journalSeq, entry => this.needs.addReplicas(entry));
   }

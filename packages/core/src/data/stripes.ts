@@ -19,7 +19,7 @@ import { type Stripe, stripe, stripeCsum } from '../ondisk/keys/stripe.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { BchCsum } from '../ondisk/superblock.ts';
 import { SECTOR_BYTES } from '../util/sizes.ts';
-import type { BucketGens } from './bucket-gens.ts';
+import { BucketGens } from './bucket-gens.ts';
 import type { DataError } from './finding.ts';
 import { addInto, doubleAndAddInto, gfInverse, gfPowerOfTwo, multiplyBlock } from './gf256.ts';
 
@@ -42,6 +42,8 @@ export interface RebuildRequest {
 
 /** Some sectors of a block of parity. */
 export interface ParityPiece {
+  /** Its number in the stripe. */
+  readonly block: number;
   readonly dev: number;
   readonly sectors: number;
   readonly problem: DataError | undefined;
@@ -55,7 +57,7 @@ export class StripeReader {
   readonly #gens: BucketGens;
   readonly #stripes = new Map<number, Stripe>();
 
-  constructor(source: FilesystemSource, gens: BucketGens) {
+  constructor(source: FilesystemSource, gens: BucketGens = new BucketGens(source, () => {})) {
     this.#source = source;
     this.#gens = gens;
   }
@@ -106,9 +108,26 @@ export class StripeReader {
         const end = Math.min(first + pieceSectors, found.sectors);
         const piece = new StripePiece(this.#source, this.#gens, { stripe: found, idx, first, end }, where);
         const bytes = into.subarray(0, (end - first) * SECTOR_BYTES);
-        yield { dev: found.ptrs[block]!.dev, sectors: end - first, problem: piece.problemOf(block, bytes) };
+        yield { block, dev: found.ptrs[block]!.dev, sectors: end - first, problem: piece.problemOf(block, bytes) };
       }
     }
+  }
+
+  /**
+   * A block of parity as it should be. What of it is good is taken as it is, and the rest is computed from the data.
+   * @throws CorruptError ptr_to_missing_stripe, stripe_read_csum_err, stripe_reconstruct_insufficient_blocks
+   * @throws DeviceError when too many members are missing or fail
+   */
+  parity(idx: number, block: number, where: Location): Uint8Array {
+    const found = this.#stripe(idx, where);
+    const pieceSectors = pieceSize(found);
+    const bytes = new Uint8Array(found.sectors * SECTOR_BYTES);
+    for (let first = 0; first < found.sectors; first += pieceSectors) {
+      const end = Math.min(first + pieceSectors, found.sectors);
+      const piece = new StripePiece(this.#source, this.#gens, { stripe: found, idx, first, end }, where);
+      bytes.set(piece.parity(block), first * SECTOR_BYTES);
+    }
+    return bytes;
   }
 
   #stripe(idx: number, where: Location): Stripe {
@@ -196,6 +215,23 @@ class StripePiece implements StripeRange {
       const detail = `block ${block} of stripe ${this.idx}, rebuilt: ${problem}`;
       throw new CorruptError('stripe_read_csum_err', this.where, detail);
     }
+  }
+
+  /** The piece of a block of parity. */
+  parity(block: number): Uint8Array {
+    const sum = new Uint8Array(this.#bytes);
+    if (this.#read(block, sum)) return sum;
+    sum.fill(0);
+    const read = new Uint8Array(this.#bytes);
+    for (let nr = this.#nrData - 1; nr >= 0; nr--) {
+      const own = this.#read(nr, read) ? read : this.rebuild(nr);
+      if (block === this.#nrData) addInto(sum, own);
+      else doubleAndAddInto(sum, own);
+    }
+    const problem = this.#checksumProblem(block, sum);
+    if (problem === undefined) return sum;
+    const detail = `block ${block} of stripe ${this.idx}, computed: ${problem}`;
+    throw new CorruptError('stripe_read_csum_err', this.where, detail);
   }
 
   get #nrData(): number {

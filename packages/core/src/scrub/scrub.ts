@@ -13,10 +13,10 @@ import { bposSuccessor } from '../btree/iterate.ts';
 import { inBatches } from '../change/batches.ts';
 import { beginChange, type Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
-import { BucketGens } from '../data/bucket-gens.ts';
+import type { DataError } from '../data/finding.ts';
 import { StripeReader } from '../data/stripes.ts';
 import { getBits } from '../ondisk/bits.ts';
-import { bposOffsetNumber, bposText, POS_MIN } from '../ondisk/bpos.ts';
+import { type Bpos, bposOffsetNumber, bposText, POS_MIN } from '../ondisk/bpos.ts';
 import { type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { type DataTypeName, dataTypes } from '../ondisk/data-types.ts';
 import { CorruptError, DeviceError, IncompatibleError, NoSpaceError, UsageError } from '../ondisk/errors.ts';
@@ -32,9 +32,10 @@ import { layoutAgrees } from '../superblock/recover.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import { type Copy, CopyBatch, type ScrubbedKey } from './batch.ts';
 import { CopyReader, copyBytes, copyPlace, isSameEncoded } from './copy-reader.ts';
-import { CopyRepair, rebuiltFrom } from './copy-repair.ts';
+import { CopyRepair, type LeftReason, rebuiltFrom } from './copy-repair.ts';
 import { LostFiles, type LostKey, type LostRun } from './lost-files.ts';
 import { type NodeReplica, nodeBatches, readReplicas, type ScrubbedNode } from './node-reader.ts';
+import { ParityRepair, parityOf } from './parity-repair.ts';
 
 /**
  * corrected    a good copy has taken its place
@@ -111,6 +112,21 @@ const KEYS_PER_COMMIT = 20_000;
 
 /** How often a batch ends early since there is no room for more. */
 const NEXT_TRIES_MAX = 16;
+
+/** Pieces of bad parity that are noted before they are repaired. */
+const BAD_PARITY_MAX = 4096;
+/** That a commit writes, about. */
+const PARITY_BYTES = 256 * 2 ** 20;
+
+/** A piece of a block of parity that is not what it should be. */
+interface BadParity extends Pick<BadCopy, 'dev' | 'sizeBytes'> {
+  /** Of the stripe. */
+  readonly pos: Bpos;
+  readonly block: number;
+  readonly damage: DataError;
+}
+
+const blockName = ({ pos, block }: Pick<BadParity, 'pos' | 'block'>): string => `${bposText(pos)} ${block}`;
 
 const STRIPE = keyTypes.idOf('stripe');
 /** With pointers to data. */
@@ -327,7 +343,7 @@ class Scrub {
   }
 
   *#settle({ keys }: CopyBatch, reader: CopyReader): Generator<number, void, void> {
-    const stripes = new StripeReader(this.#filesystem, new BucketGens(this.#filesystem, () => {}));
+    const stripes = new StripeReader(this.#filesystem);
     const toRepair: ScrubbedKey[] = [];
     const lost: LostKey[] = [];
     for (const key of keys) {
@@ -427,31 +443,88 @@ class Scrub {
   // ---- parity
 
   *#scrubParity(): Generator<number, void, void> {
-    const stripes = new StripeReader(this.#filesystem, new BucketGens(this.#filesystem, () => {}));
+    const stripes = new StripeReader(this.#filesystem);
+    let bad: BadParity[] = [];
     for (const { k } of this.#filesystem.btree('stripes').keys({ onDamage: () => {} })) {
       if (k.type !== STRIPE) continue;
       const where = { btree: 'stripes', pos: bposText(k.p) };
       try {
-        for (const { dev, sectors, problem } of stripes.checkParity(bposOffsetNumber(k.p), where)) {
+        for (const { dev, block, sectors, problem } of stripes.checkParity(bposOffsetNumber(k.p), where)) {
           const sizeBytes = sectorsToBytes(sectors);
           if (this.#filesystem.device(dev) === undefined) {
             this.#missing++;
             continue;
           }
           this.#memberOf(dev).checkedBytes += sizeBytes;
-          if (problem !== undefined)
-            this.#found(
-              { what: 'parity', dev, sizeBytes, damage: problem },
-              'impossible',
-              'parity is not written anew',
-            );
+          if (problem !== undefined) bad.push({ pos: k.p.slice(), block, dev, sizeBytes, damage: problem });
           yield sizeBytes;
         }
       } catch (thrown) {
         // The key is none that can be: what that means for it is for fsck to say.
         if (!(thrown instanceof CorruptError)) throw thrown;
       }
+      if (bad.length < BAD_PARITY_MAX) continue;
+      yield* this.#repairParity(bad);
+      bad = [];
     }
+    yield* this.#repairParity(bad);
+  }
+
+  *#repairParity(bad: readonly BadParity[]): Generator<number, void, void> {
+    if (bad.length === 0) return;
+    // A block of which several pieces are bad is written once.
+    const blocks = new Map(bad.map(one => [blockName(one), one]));
+    const states = new Map<string, LeftReason | 'done'>();
+    for (const [name, { pos, block, damage }] of blocks)
+      if (damage.error === 'stripe_read_ptr_stale' || !this.#isComputable(pos, block)) states.set(name, 'gone');
+    const writer = states.size === blocks.size ? undefined : this.#openWriter();
+    if (writer !== undefined) {
+      try {
+        for (const _ of inBatches(
+          () => this.#begin(writer),
+          (change, keysMax) => {
+            const repair = new ParityRepair(change);
+            const tried = new Map<string, LeftReason | 'done'>();
+            for (const [name, { pos, block }] of blocks) {
+              if (states.has(name)) continue;
+              tried.set(name, repair.repair(pos, block) ?? 'done');
+              if (tried.size === keysMax || sectorsToBytes(repair.sectors) >= PARITY_BYTES) break;
+            }
+            for (const [name, state] of tried) if (state !== 'done') states.set(name, state);
+            if (repair.sectors === 0) return undefined;
+            const { clocks } = writer.filesystem.replay;
+            return {
+              isMore: true,
+              extras: { clocks: { ...clocks, write: clocks.write + BigInt(repair.sectors) } },
+              onCommitted: () => {
+                for (const [name, state] of tried) states.set(name, state);
+              },
+            };
+          },
+          this.#keysPerCommit,
+        )) {
+          this.#committed(writer);
+          yield 0;
+        }
+      } catch (thrown) {
+        this.#refuse(thrown);
+      }
+    }
+    for (const { dev, sizeBytes, damage, ...place } of bad) {
+      const state = states.get(blockName(place));
+      const reason =
+        state === 'no room'
+          ? 'no member has room for it'
+          : state === 'gone'
+            ? 'not enough of the data is good'
+            : undefined;
+      const repaired = state === 'done' ? 'done' : state === undefined ? 'not done' : 'impossible';
+      this.#found({ what: 'parity', dev, sizeBytes, damage }, repaired, reason);
+    }
+  }
+
+  #isComputable(pos: Bpos, block: number): boolean {
+    return parityOf(new StripeReader(this.#filesystem), pos, block) !== undefined;
   }
 
   // ---- what all of them share

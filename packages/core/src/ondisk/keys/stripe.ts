@@ -8,7 +8,13 @@
 import { toHex } from '../../util/hex.ts';
 import { compareBpos, POS_MIN } from '../bpos.ts';
 import { checksumTypes, checksumTypeText } from '../checksum-types.ts';
-import { decodeExtentEntries, decodeExtentPtr, type ExtentPtr, extentPtrText } from '../extent-entries.ts';
+import {
+  decodeExtentEntries,
+  decodeExtentPtr,
+  type ExtentPtr,
+  encodeExtentPtr,
+  extentPtrText,
+} from '../extent-entries.ts';
 import type { FaultName } from '../faults.ts';
 import { at, layout, type Struct, u8, u16, viewOf } from '../layout.ts';
 import { extentPtrsProblems } from './extent-ptrs.ts';
@@ -61,6 +67,13 @@ export function withBlockcount(value: Stripe, block: number, sectors: number): U
   if (at + BLOCKCOUNT_BYTES > value.bytes.length) return undefined;
   const changed = value.bytes.slice();
   viewOf(changed).setUint16(at, sectors, true);
+  return changed;
+}
+
+/** The value with another place of one block. */
+export function withBlockPtr(value: Stripe, block: number, ptr: ExtentPtr): Uint8Array {
+  const changed = value.bytes.slice();
+  viewOf(changed).setBigUint64(BchStripe.size + block * PTR_BYTES, encodeExtentPtr(ptr), true);
   return changed;
 }
 
