@@ -3,7 +3,6 @@
 
 import {
   type BlockDevice,
-  beginChange,
   checkInvariants,
   FileEdit,
   type Filesystem,
@@ -11,16 +10,14 @@ import {
   loadChecksums,
   type ScrubFinding,
   scrub,
-  seededRandom,
 } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { stripe } from '../../packages/core/src/ondisk/keys/stripe.ts';
 import { writerOn } from '../support/commits.ts';
 import { openOn } from '../support/cut-states.ts';
 import { treeText } from '../support/file-model.ts';
-import { formattedImage, MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
-import { makeStripe } from '../support/striped.ts';
+import { striped as stripedImage } from '../support/striped.ts';
 
 beforeAll(loadChecksums);
 
@@ -33,39 +30,12 @@ const findings = (filesystem: Filesystem): string[] => checkInvariants(filesyste
 const stripesOf = (filesystem: Filesystem) =>
   [...filesystem.btree('stripes').keys()].map(({ value }) => stripe.decode(value));
 
-/** Four members with files on all of them, and two stripes: of members 0, 1 with parity on 2, and of 1, 3 with parity on 0. */
-function striped({
-  hasChecksums = true,
-  options = {},
-}: {
-  hasChecksums?: boolean;
-  options?: Record<string, string>;
-} = {}) {
-  const { devices } = formattedImage({
-    members: 4,
-    sizeBytes: 32 * MIB,
-    bucketBytes: BUCKET_SECTORS * SECTOR_BYTES,
-    options: { metadata_replicas: '2', ...options },
-  });
-  const { writer, options: times } = writerOn(devices, undefined, 1);
-  const random = seededRandom('striped');
-  const edit = new FileEdit(writer, times);
-  for (let nr = 0; nr < FILES; nr++) {
-    const file = edit.files.create(edit.files.root(), text.encode(`file ${nr}`), { mode: 0o100644 });
-    edit.content.write(file, 0, random.bytes(150_000));
-  }
-  edit.commit();
-  for (const place of [
-    { nr: 1, data: [0, 1], parity: 2 },
-    { nr: 2, data: [1, 3], parity: 0 },
-  ]) {
-    const change = beginChange(writer);
-    expect(makeStripe(change, devices, { ...place, bucketSectors: BUCKET_SECTORS, hasChecksums })).toBeGreaterThan(1);
-    change.commit();
-  }
-  expect(findings(writer.filesystem)).toEqual([]);
-  expect(stripesOf(writer.filesystem).every(({ blockcounts }) => blockcounts!.some(count => count > 0))).toBe(true);
-  return { devices, writer, times, files: filesText(writer.filesystem) };
+function striped() {
+  const made = stripedImage();
+  const { filesystem } = made.writer;
+  expect(findings(filesystem)).toEqual([]);
+  expect(stripesOf(filesystem).every(({ blockcounts }) => blockcounts!.some(count => count > 0))).toBe(true);
+  return { ...made, files: filesText(filesystem) };
 }
 
 const filesText = (filesystem: Filesystem): string[] => treeText(filesystem, '/');

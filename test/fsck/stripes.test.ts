@@ -1,13 +1,23 @@
-// fsck on stripes: what nothing repairs is said to be left, and what leads into a stripe that is gone leaves it.
+// fsck on stripes: counts are made anew, and what leads into a stripe that is gone leaves it.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Key, keyTypes, loadChecksums, makeBpos, makeKey, type Transaction } from '@bcachefs-ts/core/engine';
+import {
+  extent,
+  type Key,
+  keyTypes,
+  loadChecksums,
+  makeBpos,
+  makeKey,
+  openFilesystem,
+  type Transaction,
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
 import { saveImage } from '../support/memory-images.ts';
 import { smallTree, tamper } from '../support/recovered.ts';
+import { striped } from '../support/striped.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fsck-stripes-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -31,14 +41,14 @@ async function damaged(name: string, alter: (tx: Transaction) => void): Promise<
   return image;
 }
 
-test('a count of sectors that nothing repairs is left', async () => {
+test('a wrong count of sectors is counted anew', async () => {
   const image = await damaged('count.img', tx => tx.update('stripes', stripe(1n | (24_576n << 4n), 3n)));
   const { exitCode, stdout } = await run('fsck', ['-y', `--quarantine=${image}.lost`, image]);
   expect(stdout).toBe(
-    'stripes 0:7:0: stripe_sector_count_wrong: found block 0: 3, expected 0\n' +
-      `${image}: 1 error found, 0 fixed, 1 left\n`,
+    `stripes 0:7:0: stripe_sector_count_wrong: found block 0: 3, expected 0: fixed\n${image}: 1 error found, 1 fixed, 0 left\n`,
   );
-  expect(exitCode).toBe(4);
+  expect(exitCode).toBe(1);
+  await succeed('fsck', ['-n', image]);
 });
 
 test('a pointer into a stripe that is gone stays, and is in none', async () => {
@@ -55,3 +65,35 @@ test('a pointer into a stripe that is gone stays, and is in none', async () => {
   expect(stdout).toContain('ptr_to_missing_stripe: found stripe 7, expected a stripe: fixed');
   await succeed('fsck', ['-n', image]);
 });
+
+test('a member with blocks of stripes is given up: what the others give of them is kept, and the stripes end', async () => {
+  for (const gone of [0, 2]) {
+    const { devices, writer } = striped();
+    const images = devices.map((_, nr) => join(folder, `member-${gone}-${nr}.img`)).filter((_, nr) => nr !== gone);
+    const kept = devices.filter((_, nr) => nr !== gone);
+    for (const [nr, image] of images.entries()) saveImage(kept[nr]!, image);
+    const inStripes = [...writer.filesystem.btree('extents').keys()].filter(key => isOnlyIn(key, gone)).length;
+    const { exitCode, stdout } = await run('fsck', [
+      '-y',
+      '--give_up_missing',
+      `--quarantine=${images[0]}.lost`,
+      ...images,
+    ]);
+    expect(exitCode, stdout).toBe(1);
+    await succeed('fsck', ['-n', ...images]);
+    await succeed('scrub', ['-n', ...images]);
+    const after = openFilesystem(images);
+    // Member 0 has parity of the second one.
+    expect([...after.btree('stripes').keys()].length).toBe(gone === 0 ? 0 : 1);
+    const errors = [...after.btree('extents').keys()].filter(({ k }) => k.type === keyTypes.idOf('error')).length;
+    after.close();
+    expect(errors).toBe(inStripes);
+  }
+});
+
+/** Whether nothing but a member has the data: it is in no stripe. */
+const isOnlyIn = ({ k, value }: Key, dev: number): boolean =>
+  k.type === EXTENT &&
+  extent
+    .decode(value)
+    .entries.every(entry => entry.type !== 'stripe_ptr' && (entry.type !== 'ptr' || entry.dev === dev));

@@ -4,18 +4,23 @@
 import {
   type BlockDevice,
   type BucketAllocator,
+  beginChange,
   checksum,
   encodeExtentEntries,
   encodeExtentPtr,
   extent,
+  FileEdit,
   type FilesystemTriggers,
   type Key,
   keyTypes,
   makeBpos,
   makeKey,
+  seededRandom,
   type Transaction,
 } from '@bcachefs-ts/core/engine';
 import { BchStripe } from '../../packages/core/src/ondisk/keys/stripe.ts';
+import { writerOn } from './commits.ts';
+import { formattedImage, MIB } from './memory-images.ts';
 
 const SECTOR_BYTES = 512;
 const CRC32C = 5;
@@ -37,6 +42,43 @@ export interface StripeParts {
   readonly tx: Transaction;
   readonly allocator: BucketAllocator;
   readonly triggers: FilesystemTriggers;
+}
+
+const BUCKET_SECTORS = 128;
+const FILES = 8;
+const text = new TextEncoder();
+
+/** Four members with files on all of them, and two stripes: of members 0, 1 with parity on 2, and of 1, 3 with parity on 0. */
+export function striped({
+  hasChecksums = true,
+  options = {},
+}: {
+  hasChecksums?: boolean;
+  options?: Record<string, string>;
+} = {}) {
+  const { devices } = formattedImage({
+    members: 4,
+    sizeBytes: 32 * MIB,
+    bucketBytes: BUCKET_SECTORS * SECTOR_BYTES,
+    options: { metadata_replicas: '2', ...options },
+  });
+  const { writer, options: times } = writerOn(devices, undefined, 1);
+  const random = seededRandom('striped');
+  const edit = new FileEdit(writer, times);
+  for (let nr = 0; nr < FILES; nr++) {
+    const file = edit.files.create(edit.files.root(), text.encode(`file ${nr}`), { mode: 0o100644 });
+    edit.content.write(file, 0, random.bytes(150_000));
+  }
+  edit.commit();
+  for (const place of [
+    { nr: 1, data: [0, 1], parity: 2 },
+    { nr: 2, data: [1, 3], parity: 0 },
+  ]) {
+    const change = beginChange(writer);
+    makeStripe(change, devices, { ...place, bucketSectors: BUCKET_SECTORS, hasChecksums });
+    change.commit();
+  }
+  return { devices, writer, times };
 }
 
 /** @returns how many extents are in it */

@@ -121,6 +121,11 @@ export class Recount {
     return this.#references.wrong();
   }
 
+  /** Stripes whose counts are wrong, with what they should be: by the number of the stripe. */
+  wrongStripes(): Generator<{ readonly nr: number; readonly used: readonly number[] }> {
+    return this.#stripes.wrong();
+  }
+
   /** Keys that refer to indirect extents of which some are missing, and what of them is. */
   *brokenReferences(): Generator<{ readonly key: Key; readonly gaps: readonly ReflinkGap[] }> {
     for (const key of this.context.keys('extents')) {

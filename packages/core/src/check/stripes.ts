@@ -102,14 +102,23 @@ export class Stripes {
   }
 
   check(context: InvariantContext): void {
-    for (const { where, value, used } of this.#stripes.values()) {
-      const nrData = value.nr_blocks - value.nr_redundant;
-      for (let block = 0; block < nrData; block++) {
-        const found = value.blockcounts?.[block];
-        if (found !== undefined && found !== used[block]) {
-          context.report.add('stripe_sector_count_wrong', where, { block, found, expected: used[block]! });
-        }
+    for (const { where, value, used } of this.#stripes.values())
+      for (const block of wrongBlocks(value, used)) {
+        const found = value.blockcounts![block]!;
+        context.report.add('stripe_sector_count_wrong', where, { block, found, expected: used[block]! });
       }
-    }
   }
+
+  /** Stripes of which a block counts other sectors than the pointers into it, with what they add up to for each block of data. */
+  *wrong(): Generator<{ readonly nr: number; readonly used: readonly number[] }> {
+    for (const [nr, { value, used }] of this.#stripes)
+      if (wrongBlocks(value, used).length > 0) yield { nr, used: used.slice(0, value.nr_blocks - value.nr_redundant) };
+  }
+}
+
+/** Blocks of data whose count is there and not what it should be. */
+function wrongBlocks({ blockcounts, nr_blocks, nr_redundant }: Stripe, used: readonly number[]): readonly number[] {
+  return Array.from({ length: Math.max(0, nr_blocks - nr_redundant) }, (_, block) => block).filter(
+    block => blockcounts?.[block] !== undefined && blockcounts[block] !== used[block],
+  );
 }

@@ -25,6 +25,7 @@ import { type FaultName, faultOf } from '../ondisk/faults.ts';
 import { BUCKET_GENS_PER_KEY } from '../ondisk/keys/bucket-gens.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { reflinkP } from '../ondisk/keys/reflink-p.ts';
+import { BLOCKCOUNT_MAX, stripe, withBlockcount } from '../ondisk/keys/stripe.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { MEMBER_INVALID } from '../ondisk/member-states.ts';
 import type { PassName } from '../ondisk/passes.ts';
@@ -38,6 +39,7 @@ import type { PassContext } from './pass.ts';
 import { errorKey, type RawChange, stageRaw } from './raw-changes.ts';
 
 const REFLINK = btrees.idOf('reflink');
+const STRIPES = btrees.idOf('stripes');
 const EXTENTS = btrees.idOf('extents');
 const ERROR = keyTypes.idOf('error');
 const BUCKET_GENS = keyTypes.idOf('bucket_gens');
@@ -70,7 +72,6 @@ const UNREPAIRED: ReadonlySet<FaultName> = new Set<FaultName>([
   'bucket_metadata_type_mismatch',
   'btree_node_overlap',
   'btree_ptr_v2_written_0',
-  'stripe_sector_count_wrong',
   'stripe_bucket_shared',
 ]);
 
@@ -143,8 +144,11 @@ export function repairAllocations(
     references = new Recount(writer.filesystem, correct === undefined ? {} : { correct });
   }
   if (wanted.has('reflink_v_refcount_wrong') || references !== recount) setReferences(writer, references, allocator);
-  if (wanted.has('ptr_to_missing_stripe') || wanted.has('ptr_to_incorrect_stripe'))
+  const isLeaving = wanted.has('ptr_to_missing_stripe') || wanted.has('ptr_to_incorrect_stripe');
+  if (isLeaving)
     leaveStripes(writer, new Recount(writer.filesystem, correct === undefined ? {} : { correct }), allocator);
+  if (wanted.has('stripe_sector_count_wrong') || isLeaving || references !== recount || options.isForced)
+    setBlockcounts(writer, new Recount(writer.filesystem, correct === undefined ? {} : { correct }), allocator);
   return rebuildDerived(writer, allocator, correct, options.onContested);
 }
 
@@ -377,6 +381,22 @@ function leaveStripes(writer: FilesystemWriter, recount: Recount, allocator: Nod
     changed.push({ btree, key: makeKey(left.k.type, key.k.p.slice(), left.value, left.k) });
   });
   stageRaw(writer, allocator, changed);
+}
+
+/** How many sectors of each block of a stripe are in use: what the pointers into it add up to. */
+function setBlockcounts(writer: FilesystemWriter, recount: Recount, allocator: NodeAllocator): void {
+  const changed: RawChange[] = [];
+  const view = writer.filesystem.btree('stripes');
+  for (const { nr, used } of recount.wrongStripes()) {
+    const pos = makeBpos(0n, BigInt(nr), 0);
+    const key = view.get(pos, { onDamage: () => {} });
+    if (key === undefined) continue;
+    let { value } = key;
+    for (const [block, sectors] of used.entries())
+      value = withBlockcount(stripe.decode(value), block, Math.min(sectors, BLOCKCOUNT_MAX)) ?? value;
+    changed.push({ btree: STRIPES, key: makeKey(key.k.type, pos, value, key.k) });
+  }
+  if (changed.length > 0) stageRaw(writer, allocator, changed);
 }
 
 function setReferences(writer: FilesystemWriter, recount: Recount, allocator: NodeAllocator): void {

@@ -48,6 +48,7 @@ const CAN_WIDEN_SHIFT = 5;
 
 const PTR_BYTES = 8;
 const BLOCKCOUNT_BYTES = 2;
+export const BLOCKCOUNT_MAX = 0xffff;
 
 /** Where the block counts start, in bytes from the start of the value; undefined when the checksum type is not known. */
 function blockcountsOffset(header: Struct<typeof BchStripe>): number | undefined {

@@ -365,8 +365,8 @@ export const spaceErrors = {
   },
   stripe_sector_count_wrong: {
     means: 'A block of a stripe counts another number of sectors than the pointers into it.',
-    repair: 'None yet: it is reported as left.',
-    lost: 'Nothing: data can still be read.',
+    repair: 'The pointers into each block are counted anew.',
+    lost: 'Nothing.',
   },
   accounting_mismatch: {
     means: 'A counter of space or of inodes is wrong.',
