@@ -4,15 +4,23 @@
 import {
   type BlockDevice,
   checkInvariants,
+  contentsOf,
+  evacuateSteps,
+  extent,
   FileEdit,
   type Filesystem,
   findingText,
+  type Key,
+  keyTypes,
   loadChecksums,
+  lostKeys,
+  removeMember,
   type ScrubFinding,
   scrub,
 } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { stripe } from '../../packages/core/src/ondisk/keys/stripe.ts';
+import { dataCopies } from '../support/bad-copies.ts';
 import { writerOn } from '../support/commits.ts';
 import { openOn } from '../support/cut-states.ts';
 import { treeText } from '../support/file-model.ts';
@@ -30,8 +38,8 @@ const findings = (filesystem: Filesystem): string[] => checkInvariants(filesyste
 const stripesOf = (filesystem: Filesystem) =>
   [...filesystem.btree('stripes').keys()].map(({ value }) => stripe.decode(value));
 
-function striped() {
-  const made = stripedImage();
+function striped(options: Parameters<typeof stripedImage>[0] = {}) {
+  const made = stripedImage(options);
   const { filesystem } = made.writer;
   expect(findings(filesystem)).toEqual([]);
   expect(stripesOf(filesystem).every(({ blockcounts }) => blockcounts!.some(count => count > 0))).toBe(true);
@@ -119,3 +127,57 @@ describe('scrub', () => {
     expect(filesText(after)).toEqual(files);
   });
 });
+
+describe.each([
+  { name: 'one copy', options: {} },
+  { name: 'two copies', options: { data_replicas: '2' } },
+])('members with blocks of stripes: $name', ({ options }) => {
+  const copies = Number(options.data_replicas ?? 1);
+  const leaning = (filesystem: Filesystem, dev: number) =>
+    stripesOf(filesystem).filter(({ ptrs }) => ptrs.some(ptr => ptr.dev === dev)).length;
+
+  test.each([0, 1, 2, 3])('member %d is emptied, and leaves', { timeout: patient(60_000) }, dev => {
+    const { devices, writer, files } = striped({ options });
+    const before = stripesOf(writer.filesystem).length - leaning(writer.filesystem, dev);
+    for (const _ of evacuateSteps(writer, [dev], { keysPerCommit: 16 }))
+      expect(findings(openOn(devices, undefined))).toEqual([]);
+    const emptied = openOn(devices, undefined);
+    expect(contentsOf(emptied, dev)).toMatchObject({ userBytes: 0, btreeBytes: 0 });
+    expect(stripesOf(emptied).length).toBe(before);
+    expect(filesText(emptied)).toEqual(files);
+    for (const [of] of dataCopies(emptied).map(all => [all.length])) expect(of).toBe(copies);
+    expect(removeMember(writer, dev).isRemoved).toBe(true);
+    const left = openOn(
+      devices.filter((_, nr) => nr !== dev),
+      undefined,
+    );
+    expect(findings(left)).toEqual([]);
+    expect(filesText(left)).toEqual(files);
+  });
+
+  test.each([0, 2])(
+    'member %d is missing, and removed: what stripes give of it is kept',
+    { timeout: patient(60_000) },
+    dev => {
+      const { devices, writer: whole } = striped({ options });
+      const onlyThere = dataCopies(whole.filesystem).filter(all => all.every(copy => copy.dev === dev)).length;
+      const inStripes = [...whole.filesystem.btree('extents').keys()].filter(key => stripedOn(key, dev)).length;
+      const present = devices.filter((_, nr) => nr !== dev);
+      const { writer } = writerOn(present, undefined, 7, { allowMissing: true });
+      const lost = copies === 1 ? onlyThere - inStripes : 0;
+      expect(lostKeys(writer.filesystem, dev).length).toBe(lost);
+      const report = removeMember(writer, dev, { keysPerCommit: 16 });
+      expect(report).toMatchObject({ isRemoved: true, lostKeys: lost });
+      const left = openOn(present, undefined);
+      expect(findings(left)).toEqual([]);
+      expect(leaning(left, dev)).toBe(0);
+      expect(scrub(left, { onFinding: () => {} })).toMatchObject({ lost, correctable: 0, uncorrected: 0 });
+    },
+  );
+});
+
+const stripedOn = ({ k, value }: Key, dev: number): boolean =>
+  k.type === keyTypes.idOf('extent') &&
+  extent
+    .decode(value)
+    .entries.some((entry, nr, all) => entry.type === 'ptr' && entry.dev === dev && all[nr - 1]?.type === 'stripe_ptr');

@@ -177,4 +177,18 @@ kernelSuite('stripes', () => {
       compareManifests(expected, manifestOf(await look(['s0', 's1', 's2'], 'nochanges')), { ignore: ['data'] }),
     ).toEqual([]);
   });
+
+  test('nor when a member with blocks is emptied, and leaves', { timeout: patient(300_000) }, async () => {
+    await succeed('device evacuate', ['-y', images.join(':'), images[1]!]);
+    expect(stripeOf(CHECKED)).toBe(undefined);
+    expect(await complaints()).toEqual([]);
+    await succeed('device remove', ['-y', images.join(':'), images[1]!]);
+    const left = [images[0]!, images[2]!];
+    const { complaints: own } = await kernelFsck(left);
+    expect(own.filter(({ text }) => !OWN_WARNING.test(text))).toEqual([]);
+    const filesystem = openFilesystem(left);
+    const { entries } = treeManifest(filesystem, () => undefined);
+    filesystem.close();
+    expect(compareManifests(expected, entries)).toEqual([]);
+  });
 });

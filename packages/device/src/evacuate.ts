@@ -36,8 +36,8 @@ export const deviceEvacuateCommand = defineCommand({
   summary: 'Move everything off a member',
   description:
     'The member is set to ro, so that nothing new goes there. Then its data and btree nodes are moved to the other members: to those of the ' +
-    'targets first, never two copies to one member. Cached copies are dropped; the superblock and the journal stay. A member with ' +
-    'erasure-coded data is refused, since that cannot be moved yet.\n\n' +
+    'targets first, never two copies to one member. Cached copies are dropped; the superblock and the journal stay. ' +
+    'Erasure-coded data in stripes with a block on the member becomes plain data, with as many copies as it shall have.\n\n' +
     'Whether there is room is known before anything is written. Data keeps as many copies as it had; where too few members are left for ' +
     'that it gets fewer, which is reported first. It can be stopped at any time: running it again goes on, and `device set-state rw` ' +
     'cancels it. What could not be moved is listed by its path; the exit code is then 1.',

@@ -34,7 +34,7 @@ export const deviceRemoveCommand = defineCommand({
   summary: 'Take a member out of a filesystem',
   description:
     'Everything on the member is moved to the others, as `device evacuate` does; then it leaves the filesystem, and the superblocks on it ' +
-    'are wiped. Its data is not: a disk that is given away has to be erased. A member with erasure-coded data cannot be removed yet.\n\n' +
+    'are wiped. Its data is not: a disk that is given away has to be erased. Of erasure-coded data, what the other blocks of its stripes give is kept.\n\n' +
     'A member that is missing is named by its index or UUID, with --allow_missing. Pointers to it are dropped, and what has no other copy is ' +
     'lost; that is listed by path before you are asked. If only it has some btree node, it cannot be removed. --force gives up the ' +
     'data of a member that is there in the same way, for a disk that fails; its btree nodes are still moved.\n\n' +

@@ -30,18 +30,13 @@ import {
   moveBucketData,
 } from '../data/move-extents.ts';
 import { type Replica, replicasOf, verifyEncoded } from '../data/replicas.ts';
-import { inodeOfKey } from '../fs/inode.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
 import { CorruptError, DeviceError, NoSpaceError, UsageError } from '../ondisk/errors.ts';
-import { rulesOf } from '../ondisk/format-rules.ts';
-import { inodeOption } from '../ondisk/inode-unpack.ts';
 import { memberBits } from '../ondisk/member-bits.ts';
 import { memberStates } from '../ondisk/member-states.ts';
-import { optionFromSuperblock } from '../ondisk/option-values.ts';
-import { option } from '../ondisk/options.ts';
 import type { ReplicasEntry } from '../ondisk/replicas-entry.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { members, withMember } from '../ondisk/sb-fields/members.ts';
@@ -50,6 +45,8 @@ import type { Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { memberText } from '../superblock/member-set.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
+import { DataOptions, fsOption } from './data-options.ts';
+import { leaningStripes, StripeLeaving } from './leave-stripes.ts';
 import { editWritableSteps } from './waiting-data.ts';
 
 export interface EvacuateOptions {
@@ -142,6 +139,16 @@ export function planEvacuate(
     const what = entry.data_type === TYPE.user ? 'user' : entry.data_type === TYPE.btree ? 'btree' : undefined;
     if (what === undefined || !types.includes(what)) continue;
     const going = entry.devs.filter(dev => leaving.has(dev)).length;
+    if (going > 0 && isStriped(entry)) {
+      const striped = sectorsIn(filesystem, entry);
+      const placed = Math.min(able.user.size, wanted.user);
+      if (striped > 0 && placed === 0) throw noPlaceError('data');
+      // What lies on those that stay has its first copy there.
+      const there = [...leaving].reduce((sum, dev) => sum + stripeSectorsOn(filesystem, dev), 0);
+      movedSectors += striped * (placed - 1) + Math.min(striped, there);
+      fewerSectors += striped * (wanted.user - placed);
+      continue;
+    }
     const sectors = going === 0 ? 0 : sectorsIn(filesystem, entry) / entry.devs.length;
     if (sectors === 0) continue;
     const kept = entry.devs.filter(dev => isOther(dev) && readable(dev));
@@ -150,8 +157,7 @@ export function planEvacuate(
     const places = [...able[what]].filter(dev => !entry.devs.includes(dev));
     const placed = Math.max(0, Math.min(copies, places.length));
     if (staying === 0 && placed === 0) {
-      const name = what === 'user' ? 'data' : 'btree nodes';
-      throw new UsageError(`no other member may hold ${name}: see show-super for their states and --data_allowed`);
+      throw noPlaceError(what === 'user' ? 'data' : 'btree nodes');
     }
     movedSectors += placed * sectors;
     fewerSectors += (copies - placed) * sectors;
@@ -194,6 +200,18 @@ export function planEvacuate(
   };
 }
 
+const noPlaceError = (what: string): UsageError =>
+  new UsageError(`no other member may hold ${what}: see show-super for their states and --data_allowed`);
+
+/** Of data in stripes: all of their devices are named, and each sector counts once. */
+export const isStriped = ({ data_type, nr_required }: ReplicasEntry): boolean =>
+  data_type === TYPE.user && nr_required > 1;
+
+function stripeSectorsOn(filesystem: FilesystemSource, dev: number): number {
+  const [, sectors = 0] = countersOf(filesystem, { type: 'dev_data_type', dev, data_type: TYPE.stripe });
+  return Math.max(0, sectors);
+}
+
 /** What `allocateMoved` can give on a device. */
 function movableSectors(filesystem: FilesystemSource, device: AllocDevice): number {
   const buckets = (['free', 'needDiscard'] as const).reduce((sum, type) => {
@@ -215,10 +233,6 @@ function refuseMember(filesystem: Filesystem, devices: readonly (AllocDevice | u
     const help = 'nothing can be moved from it; device remove drops it';
     throw new UsageError(`${memberText(sb, dev)} is missing: ${help}`, undefined, 'member_missing');
   }
-  for (const type of ['parity', 'stripe'] as const) {
-    const [buckets = 0] = countersOf(filesystem, { type: 'dev_data_type', dev, data_type: TYPE[type] });
-    if (buckets > 0) throw new UsageError(`${memberText(sb, dev)} has blocks of stripes, which cannot be moved yet`);
-  }
 }
 
 /** What is on a member, by the counters. */
@@ -235,11 +249,6 @@ export function sectorsIn(filesystem: FilesystemSource, entry: ReplicasEntry): n
   const [sectors = 0] = countersOf(filesystem, { type: 'replicas', entry: { ...entry, devs } });
   return Math.max(0, sectors);
 }
-
-const fsOption = (
-  sb: Superblock,
-  name: 'data_replicas' | 'metadata_replicas' | 'foreground_target' | 'background_target',
-) => Number(optionFromSuperblock(option(name), sb, 0n, rulesOf(sb).release));
 
 /** All steps at once. @throws as evacuateSteps does */
 export function evacuateMembers(...request: Parameters<typeof evacuateSteps>): EvacuateReport {
@@ -268,6 +277,7 @@ export function* evacuateSteps(
     for (const _ of editWritableSteps(writer, edit)) yield { movedBytes: 0, plannedBytes: plan.movedBytes };
   }
   const work = new Evacuation(writer, leaving, plan, options);
+  if (options.types === undefined || options.types.includes('user')) yield* work.leaveStripes();
   for (const dev of leaving) yield* work.move(dev);
   if (options.types === undefined || options.types.includes('user')) yield* work.dropCached();
   work.finish();
@@ -301,6 +311,32 @@ class Evacuation {
     this.#plan = plan;
     this.#keysPerCommit = keysPerCommit;
     this.#moves = new Set(types);
+  }
+
+  /** Data in stripes that have a block on the members. */
+  *leaveStripes(): Generator<EvacuateProgress> {
+    const waiting = [...leaningStripes(this.#writer.filesystem, this.#leaving)];
+    let done = 0;
+    yield* this.#inBatches((change, keysMax) => {
+      if (done >= waiting.length) return undefined;
+      const { filesystem } = this.#writer;
+      const work = new StripeLeaving(change, filesystem, this.#leaving, durabilities(filesystem, this.#leaving));
+      let next = done;
+      while (next < waiting.length && work.keys < keysMax) {
+        if (!work.leave(waiting[next]!, keysMax)) break;
+        next++;
+      }
+      const { clocks } = filesystem.replay;
+      return {
+        isMore: true,
+        extras: { clocks: { ...clocks, write: clocks.write + BigInt(work.sectors) } },
+        onCommitted: () => {
+          done = next;
+          this.#sums.sectors += work.sectors;
+          this.#sums.spareSectors += work.fewerSectors;
+        },
+      };
+    });
   }
 
   /** Data and nodes of one member. */
@@ -454,6 +490,16 @@ export function* pointingKeys(
   }
 }
 
+/** How many copies one on each device counts for, where it counts. */
+export function durabilities(filesystem: Filesystem, leaving: ReadonlySet<number>): readonly number[] {
+  const known = members(filesystem.sb);
+  return allocDevices(filesystem.sb).map((device, dev) => {
+    const isReadable = READABLE.includes(getBits([known[dev]!.flags], memberBits.STATE));
+    const isCounted = device !== undefined && isReadable && filesystem.device(dev) !== undefined;
+    return isCounted && !leaving.has(dev) ? device.durability : 0;
+  });
+}
+
 /** Where data of members that are emptied goes. */
 class EvacuationRules implements MoveRules {
   readonly #change: Change;
@@ -468,12 +514,7 @@ class EvacuationRules implements MoveRules {
     this.#change = change;
     this.#leaving = leaving;
     this.#options = new DataOptions(change.tx);
-    const known = members(filesystem.sb);
-    this.#durability = allocDevices(filesystem.sb).map((device, dev) => {
-      const isReadable = READABLE.includes(getBits([known[dev]!.flags], memberBits.STATE));
-      const isCounted = device !== undefined && isReadable && filesystem.device(dev) !== undefined;
-      return isCounted && !leaving.has(dev) ? device.durability : 0;
-    });
+    this.#durability = durabilities(filesystem, leaving);
   }
 
   isWanted(key: Key, { dev }: SpacePointer, btree: number): boolean {
@@ -538,51 +579,4 @@ class EvacuationRules implements MoveRules {
 
 const pointersOf = (key: Key): readonly SpacePointer[] => spacePointers(entryBytesOf(key), key.k.size).pointers;
 
-interface DataWishes {
-  readonly replicas: number;
-  /** Where data rests; 0 for anywhere. */
-  readonly target: number;
-}
-
 const KNOWN_MAX = 4096;
-
-/** What files want of their data: their own options, else the filesystem's. Shared extents have no file of their own. */
-class DataOptions {
-  readonly #source: FilesystemSource;
-  readonly #common: DataWishes;
-  readonly #known = new Map<string, DataWishes>();
-  readonly #extents = btrees.idOf('extents');
-
-  constructor(source: FilesystemSource) {
-    this.#source = source;
-    const { sb } = source;
-    const target = fsOption(sb, 'background_target') || fsOption(sb, 'foreground_target');
-    this.#common = { replicas: fsOption(sb, 'data_replicas'), target };
-  }
-
-  of(btree: number, { k: { p } }: Key): DataWishes {
-    if (btree !== this.#extents) return this.#common;
-    const name = `${p[4]}:${p[3]}:${p[0]}`;
-    let wishes = this.#known.get(name);
-    if (wishes === undefined) {
-      wishes = this.#read(p);
-      if (this.#known.size >= KNOWN_MAX) this.#known.clear();
-      this.#known.set(name, wishes);
-    }
-    return wishes;
-  }
-
-  #read(p: Bpos): DataWishes {
-    const from = Uint32Array.of(p[0]!, p[3]!, p[4]!, 0, 0);
-    const to = Uint32Array.of(0xffff_ffff, p[3]!, p[4]!, 0, 0);
-    const key = this.#source.btree('inodes').first(from, to);
-    // What cannot be unpacked has no options of its own.
-    const inode = key === undefined ? undefined : inodeOfKey(key, () => {});
-    if (inode === undefined) return this.#common;
-    return {
-      replicas: inodeOption(inode, 'data_replicas') ?? this.#common.replicas,
-      target:
-        (inodeOption(inode, 'background_target') || inodeOption(inode, 'foreground_target')) ?? this.#common.target,
-    };
-  }
-}

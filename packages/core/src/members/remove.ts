@@ -12,9 +12,8 @@
 import { allocDevices, journalDevices } from '../alloc/alloc-devices.ts';
 import { bucketPos } from '../alloc/bucket-indexes.ts';
 import { TYPE } from '../alloc/bucket-state.ts';
-import { entryBytesOf, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
+import { entryBytesOf, type SpacePointer, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
 import { forgetEmptyBuckets, removeDevice } from '../alloc/remove-device.ts';
-import { countersOf } from '../alloc/reserve.ts';
 import { withoutReplicas } from '../alloc/superblock-needs.ts';
 import { KEYS_OF_NODE, nodesToRewrite } from '../btree/commit.ts';
 import { makeKey, type Transaction } from '../btree/transaction.ts';
@@ -43,10 +42,12 @@ import { memberText } from '../superblock/member-set.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import {
   contentsOf,
+  durabilities,
   type EvacuatePlan,
   type EvacuateProgress,
   type EvacuateReport,
   evacuateSteps,
+  isStriped,
   type LeftKey,
   type MemberContents,
   planEvacuate,
@@ -54,6 +55,7 @@ import {
   sectorsIn,
   withState,
 } from './evacuate.ts';
+import { isComputable, leaningStripes, StripeLeaving } from './leave-stripes.ts';
 import { uncountedBuckets, wipeMember } from './member-change.ts';
 import { type MemberTarget, targetsNaming, targetsOnlyWith, withoutTargets } from './member-targets.ts';
 import { editWritableSteps } from './waiting-data.ts';
@@ -91,6 +93,9 @@ export interface RemoveReport {
   readonly commits: number;
 }
 
+/** Of which no copies count: what parity is for is counted as data. */
+const NOT_DATA: readonly number[] = [TYPE.journal, TYPE.cached, TYPE.parity];
+
 const KEYS_PER_COMMIT = 50_000;
 const LOST_LISTED = 1000;
 
@@ -118,13 +123,16 @@ export function planRemove(filesystem: Filesystem, dev: number, { isForced = fal
   const isOther = (other: number) => other !== dev && !set.missing.includes(other);
   if (journalDevices(sb, isOther).length === 0)
     throw new UsageError(`${memberText(sb, dev)} is the last one that may hold the journal: it cannot be removed`);
-  for (const type of ['parity', 'stripe'] as const) {
-    const [buckets = 0] = countersOf(filesystem, { type: 'dev_data_type', dev, data_type: TYPE[type] });
-    if (buckets > 0) throw new UsageError(`${memberText(sb, dev)} has blocks of stripes, which cannot be moved yet`);
-  }
   let [lost, fewer] = [0, 0];
   for (const entry of replicas(sb)) {
-    if (!entry.devs.includes(dev) || entry.data_type === TYPE.journal || entry.data_type === TYPE.cached) continue;
+    if (!entry.devs.includes(dev) || NOT_DATA.includes(entry.data_type)) continue;
+    if (isStriped(entry)) {
+      const striped = sectorsIn(filesystem, entry);
+      const goneCount = entry.devs.filter(one => !isOther(one)).length;
+      if (goneCount > entry.devs.length - entry.nr_required) lost += (striped * goneCount) / entry.devs.length;
+      else fewer += striped;
+      continue;
+    }
     const sectors = sectorsIn(filesystem, entry) / entry.devs.length;
     if (sectors === 0) continue;
     const isOnly = entry.devs.every(other => other === dev);
@@ -157,7 +165,7 @@ function leavingTargets(sb: Superblock, dev: number): LeavingTargets {
 export function lostKeys(filesystem: Filesystem, dev: number, most: number = LOST_LISTED): readonly LeftKey[] {
   const lost: LeftKey[] = [];
   for (const { btree, key } of pointingKeys(filesystem, new Set([dev]), { btree: 0, pos: undefined })) {
-    if (isKept(key, dev)) continue;
+    if (isKept(filesystem, key, dev)) continue;
     lost.push({ btree, level: 0, pos: key.k.p, dev });
     if (lost.length === most) break;
   }
@@ -165,9 +173,11 @@ export function lostKeys(filesystem: Filesystem, dev: number, most: number = LOS
 }
 
 /** Whether data has a copy without a member. One on another member that is missing counts too: it may come back. */
-function isKept(key: Key, dev: number): boolean {
+function isKept(filesystem: Filesystem, key: Key, dev: number): boolean {
   const dirty = spacePointers(entryBytesOf(key), key.k.size).pointers.filter(({ cached }) => !cached);
-  return dirty.length === 0 || dirty.some(pointer => pointer.dev !== dev);
+  const isElsewhere = ({ dev: own, stripe }: SpacePointer) =>
+    own !== dev || (stripe !== undefined && isComputable(filesystem, stripe.idx, dev));
+  return dirty.length === 0 || dirty.some(isElsewhere);
 }
 
 /** All steps at once. @throws as removeSteps does */
@@ -225,12 +235,13 @@ class Removal {
   *giveUp(): Generator<undefined> {
     yield* this.#rewriteNodes();
     const devs = new Set([this.#dev]);
+    yield* this.#leaveStripes(devs);
     yield* this.#inBatches((change, keysMax) => {
       const shared: Key[] = [];
       let keys = 0;
       let lost = 0;
       for (const { btree, key } of pointingKeys(this.#writer.filesystem, devs, { btree: 0, pos: undefined })) {
-        const isLost = !isKept(key, this.#dev);
+        const isLost = !isKept(this.#writer.filesystem, key, this.#dev);
         if (isLost) lost++;
         if (isLost && btree === REFLINK) shared.push(key);
         else this.#drop(change.tx, btree, key, isLost);
@@ -242,6 +253,27 @@ class Removal {
         isMore: keys === keysMax,
         onCommitted: () => {
           this.lostKeys += lost;
+        },
+      };
+    });
+  }
+
+  /** What stripes give of it is kept. */
+  *#leaveStripes(devs: ReadonlySet<number>): Generator<undefined> {
+    const waiting = [...leaningStripes(this.#writer.filesystem, devs)];
+    let done = 0;
+    yield* this.#inBatches((change, keysMax) => {
+      if (done >= waiting.length) return undefined;
+      const { filesystem } = this.#writer;
+      const work = new StripeLeaving(change, filesystem, devs, durabilities(filesystem, devs));
+      let next = done;
+      while (next < waiting.length && work.keys < keysMax && work.leave(waiting[next]!, keysMax)) next++;
+      const { clocks } = filesystem.replay;
+      return {
+        isMore: true,
+        extras: { clocks: { ...clocks, write: clocks.write + BigInt(work.sectors) } },
+        onCommitted: () => {
+          done = next;
         },
       };
     });
