@@ -416,6 +416,15 @@ const mutations: readonly Mutation[] = [
     },
   ],
   [
+    'btree_node_seq_shared',
+    'many',
+    s => {
+      const [first, second] = [...s.btree('extents').keys({ level: 1 })];
+      const seq = first!.value.slice(8, 16);
+      s.change('extents', second!, (_view, value) => value.set(seq, 8), { level: 1 });
+    },
+  ],
+  [
     'btree_ptr_v2_written_0',
     'many',
     s =>

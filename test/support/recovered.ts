@@ -2,7 +2,9 @@
 
 import {
   beginChange,
+  btrees,
   checkInvariants,
+  DamageTarget,
   FileEdit,
   type FileRef,
   FilesystemWriter,
@@ -73,6 +75,19 @@ export function wrongCounts(tx: Transaction): void {
     if (inode === undefined || !isDirectory(inode)) continue;
     tx.update('inodes', makeKey(key.k.type, key.k.p, packInode({ ...inode, bi_nlink: inode.bi_nlink + 3 }), key.k));
   }
+}
+
+/** The nodes that a commit writes get the number that the root of the xattrs has. */
+export function sharedSeqs(devices: readonly MemoryDevice[]): void {
+  const root = openOn(devices).replay.roots.get(btrees.idOf('xattrs'))?.key;
+  const { bytes } = seededRandom('shared');
+  const random = {
+    bytes: (length: number) => (length === 8 && root !== undefined ? root.value.slice(8, 16) : bytes(length)),
+  };
+  new DamageTarget(devices, { random, now: () => 1_800_000_000n }).commit(tx => {
+    const [name] = [...tx.btree('dirents').keys()];
+    if (name !== undefined) tx.update('dirents', name);
+  });
 }
 
 export interface Recovered {

@@ -63,7 +63,7 @@ const HEADER_BYTES = SECTOR_BYTES;
 
 /** All that claims to be a node of the filesystem, in no order. One record of some hundred bytes each. */
 export function scanForNodes(devices: readonly ScannedDevice[], settings: ScanSettings): readonly FoundNode[] {
-  const bySeq = new Map<bigint, FoundNode & { readonly seq: bigint; readonly places: ExtentPtr[] }>();
+  const byIdentity = new Map<string, FoundNode & { readonly seq: bigint; readonly places: ExtentPtr[] }>();
   const total = devices.reduce((sum, { bucketEnd, bucketSizeSectors }) => sum + bucketEnd * bucketSizeSectors, 0);
   let doneBefore = 0;
   for (const scanned of devices) {
@@ -72,14 +72,16 @@ export function scanForNodes(devices: readonly ScannedDevice[], settings: ScanSe
       const found = identify(header, settings);
       if (found === undefined) continue;
       const place: ExtentPtr = { type: 'ptr', cached: false, unwritten: false, offset: sector, dev, gen: 0 };
-      const known = bySeq.get(found.seq);
-      if (known !== undefined && isSameNode(known, found)) known.places.push(place);
-      else if (known === undefined) bySeq.set(found.seq, { ...found, places: [place], ptr: NO_KEY });
+      const { seq, btree, level, min, max } = found;
+      const identity = `${seq}:${btree}:${level}:${min.join()}:${max.join()}`;
+      const known = byIdentity.get(identity);
+      if (known !== undefined) known.places.push(place);
+      else byIdentity.set(identity, { ...found, places: [place], ptr: NO_KEY });
       settings.onProgress?.((doneBefore + sector) * SECTOR_BYTES, total * SECTOR_BYTES);
     }
     doneBefore += scanned.bucketEnd * scanned.bucketSizeSectors;
   }
-  return [...bySeq.values()].map(({ seq, places, ...node }) => ({
+  return [...byIdentity.values()].map(({ seq, places, ...node }) => ({
     ...node,
     places,
     // More than a kernel takes are of no use.
@@ -91,9 +93,6 @@ const REPLICAS_MAX = 4;
 const NO_KEY = pointerToNode({ minKey: new Uint32Array(5), maxKey: new Uint32Array(5) }, [], 0n, 0);
 
 type Identity = Omit<FoundNode, 'ptr' | 'places'> & { readonly seq: bigint };
-
-const isSameNode = (a: Identity, b: Identity): boolean =>
-  a.btree === b.btree && a.level === b.level && compareBpos(a.min, b.min) === 0 && compareBpos(a.max, b.max) === 0;
 
 function* headersOn(
   { device, firstBucket, bucketEnd, bucketSizeSectors, bitmap }: ScannedDevice,

@@ -23,6 +23,7 @@ import { SuperblockNeeds } from '../alloc/superblock-needs.ts';
 import { checkWritable } from '../alloc/write-gate.ts';
 import { type BuiltBtree, buildBtree } from '../btree/build.ts';
 import { CommitPlan, type NodesToRewrite, type WrittenNodes } from '../btree/commit.ts';
+import { FreshSeqs, nodeSeqOf } from '../btree/fresh-seqs.ts';
 import { NODE_CACHE_BYTES } from '../btree/node-cache.ts';
 import type { NodeAllocator, NodeStoreSettings } from '../btree/node-store.ts';
 import { deletedKey, Transaction, type Triggers } from '../btree/transaction.ts';
@@ -43,7 +44,6 @@ import { BTREE_ID_MAX, type BtreeName, btrees } from '../ondisk/btrees.ts';
 import { dataTypes } from '../ondisk/data-types.ts';
 import { assert, CorruptError, IncompatibleError, NoSpaceError, UsageError } from '../ondisk/errors.ts';
 import { compatFeatures, FEATURES_ALWAYS, incompatFeatures } from '../ondisk/features.ts';
-import { viewOf } from '../ondisk/layout.ts';
 import type { ReplicasEntry } from '../ondisk/replicas-entry.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { encodeClean } from '../ondisk/sb-fields/clean.ts';
@@ -136,6 +136,7 @@ export class FilesystemWriter {
   #seqDistance = 1;
   readonly keyVersions: KeyVersions;
   #committed: Filesystem;
+  readonly #seqs: FreshSeqs;
   /** Btrees that may not be committed as they are. */
   #toBuild: readonly number[];
   #staged: StagedParts = NOTHING_STAGED;
@@ -165,6 +166,8 @@ export class FilesystemWriter {
       refuseDamaged(this.#filesystem, options.allowDamagedJournal ?? false, new Set(rebuilt));
     this.#toBuild = rebuilt;
     this.#committed = this.#filesystem;
+    const roots = [...replay.roots.values()].flatMap(({ key }) => (key === undefined ? [] : [nodeSeqOf(key)]));
+    this.#seqs = new FreshSeqs(options.random, roots);
     let versionDistance = 1n;
     if (this.#isEncrypted && options.isNew !== true) {
       const { random } = options;
@@ -423,7 +426,7 @@ export class FilesystemWriter {
       blockSectors: sb.block_size,
       nodeSectors: getBits(sb.flags, sbBits.BTREE_NODE_SIZE),
       device: index => filesystem.device(index),
-      randomU64: () => viewOf(this.#options.random.bytes(8)).getBigUint64(0, true),
+      randomU64: this.#options.unvalidated === true ? () => this.#seqs.any() : () => this.#seqs.next(),
       mayRepeatSeqs: this.#options.random.isReproducible === true,
     };
   }

@@ -52,6 +52,7 @@ const rows = [
     'btree_node_topology_bad_max_key',
     'btree_node_overlap', // two nodes on the same sectors, or one that crosses the end of its bucket
     'btree_ptr_v2_written_0',
+    'btree_node_seq_shared',
   ]),
   ...rules(50, 'shape', 'check_allocations', { since: 'mi_btree_bitmap' }, ['btree_bitmap_not_marked']),
   ...rules(100, 'alloc', 'check_allocations', {}, [

@@ -1,14 +1,17 @@
 // The shape of the btrees: on each level, nodes lie end to end from the first position to the last; children lie inside their parent; no
-// two nodes share sectors, and the superblock's map of where to look for nodes has all of them. 16 bytes for each node.
+// two nodes share sectors or a random number, and the superblock's map of where to look for nodes has all of them. 34 bytes for each
+// node.
 // Source: bch2_btree_node_check_topology and bch2_gc_btree in btree_gc.c, sb-members.c, v1.13.0.
 
 import { bposSuccessor } from '../btree/iterate.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, compareBpos, POS_MIN, SPOS_MAX } from '../ondisk/bpos.ts';
+import { btrees } from '../ondisk/btrees.ts';
 import { btreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { AllBuckets } from './alloc.ts';
 import { type InvariantContext, keyPlace } from './context.ts';
+import { NodeSeqs } from './node-seqs.ts';
 import { entriesOf, pointersOf } from './pointers.ts';
 
 const BTREE_PTR_V2 = keyTypes.idOf('btree_ptr_v2');
@@ -18,6 +21,7 @@ export class BtreeShape {
   readonly #isSilent: boolean;
   /** Starts of nodes in sectors, by device. */
   readonly #starts = new Map<number, number[]>();
+  readonly #seqs = new NodeSeqs();
 
   /** @param options `isSilent`: the same btrees were walked before, and what is wrong with them is known */
   constructor(context: InvariantContext, options: { readonly isSilent?: boolean } = {}) {
@@ -67,7 +71,8 @@ export class BtreeShape {
     const { report, nodeSectors, devices } = this.#context;
     const where = keyPlace(btree, key.k.p, level);
     if (key.k.type === BTREE_PTR_V2 && key.value.length >= btreePtrV2.minBytes) {
-      const { min_key, sectors_written } = btreePtrV2.decode(key.value);
+      const { min_key, sectors_written, seq } = btreePtrV2.decode(key.value);
+      this.#seqs.add(btree, seq);
       if (compareBpos(min_key, min) !== 0) {
         report.add('btree_node_topology_bad_min_key', where, { found: min_key.slice(), expected: min.slice() });
       }
@@ -103,9 +108,11 @@ export class BtreeShape {
     }
   }
 
-  /** All nodes of all btrees by where they are. */
+  /** All nodes of all btrees by where they are, and by their numbers. */
   checkOverlaps(buckets: AllBuckets): void {
     const { report, nodeSectors } = this.#context;
+    for (const { seq, btrees: ids } of this.#seqs.shared())
+      report.add('btree_node_seq_shared', { btree: btrees.nameOf(ids[0]!) }, { seq, nodes: ids.length });
     for (const [dev, starts] of this.#starts) {
       starts.sort((a, b) => a - b);
       const bucketSizeSectors = buckets.get(dev)?.device.bucketSizeSectors ?? nodeSectors;

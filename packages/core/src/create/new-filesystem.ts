@@ -12,6 +12,7 @@ import { newJournalBuckets } from '../alloc/journal-buckets.ts';
 import { addDeviceBuckets, markDeviceMetadata } from '../alloc/new-device.ts';
 import { SuperblockNeeds } from '../alloc/superblock-needs.ts';
 import { CommitPlan } from '../btree/commit.ts';
+import { FreshSeqs } from '../btree/fresh-seqs.ts';
 import { BtreeView } from '../btree/iterate.ts';
 import { KeyMap } from '../btree/key-map.ts';
 import type { FilesystemSource, KeyReader } from '../btree/source.ts';
@@ -30,7 +31,6 @@ import { quotaCounters, quotaTypes } from '../ondisk/choices.ts';
 import { dataTypes } from '../ondisk/data-types.ts';
 import { assert, UsageError } from '../ondisk/errors.ts';
 import { compatFeatures } from '../ondisk/features.ts';
-import { viewOf } from '../ondisk/layout.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { encodeDowngrade } from '../ondisk/sb-fields/downgrade.ts';
 import { blankExt, encodeExt } from '../ondisk/sb-fields/ext.ts';
@@ -89,7 +89,7 @@ export function planContents(
     tx,
     { btree: emptyBtree, overlay: NO_OVERLAY },
     allocator,
-    nodeSettings(plan, sb, devices, random),
+    nodeSettings(plan, sb, devices, new FreshSeqs(random), random.isReproducible === true),
   );
   if (journalDevices(sb).length === 0) throw new UsageError('no device may hold the journal', '--data_allowed');
   return {
@@ -112,7 +112,8 @@ const nodeSettings = (
   plan: FormatPlan,
   sb: Superblock,
   devices: readonly BlockDevice[],
-  random: RandomSource,
+  seqs: FreshSeqs,
+  mayRepeatSeqs: boolean,
 ): ConstructorParameters<typeof CommitPlan>[3] => ({
   device: index => devices[index],
   magic: btreeNodeMagic(sb.uuid),
@@ -122,8 +123,8 @@ const nodeSettings = (
   blockSectors: sb.block_size,
   nodeSectors: getBits(sb.flags, sbBits.BTREE_NODE_SIZE),
   replicas: nodePlacement(sb).replicas,
-  randomU64: () => viewOf(random.bytes(8)).getBigUint64(0, true),
-  mayRepeatSeqs: random.isReproducible === true,
+  randomU64: () => seqs.next(),
+  mayRepeatSeqs,
 });
 
 /** All that is settled before the first write. */

@@ -84,6 +84,12 @@ const rows = [
     'Two btree nodes claim the same sectors, or one crosses the end of its bucket.',
   ),
   row(10301, 'btree_node_on_missing_member', 'error', 'Only a member that is missing may have a btree node.'),
+  row(
+    10302,
+    'btree_node_seq_shared',
+    'warning',
+    'Btree nodes have the same random number, by which a kernel finds them.',
+  ),
 
   // Buckets and what is derived from pointers.
   row(

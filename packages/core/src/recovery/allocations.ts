@@ -112,7 +112,7 @@ export function repairAllocations(
     onFinding(found, pass) {
       // Nodes were judged before, each with what is to be done about it.
       if (found instanceof CorruptError || found instanceof DeviceError) return;
-      if (found.error.startsWith('btree_node_topology')) return;
+      if (found.error.startsWith('btree_node_topology') || found.error === 'btree_node_seq_shared') return;
       if (options.isStaged && UNTIL_COMMIT.has(found.error)) return;
       if (concerns(found, options.missing) || concerns(found, options.gone)) return;
       // What was built or changed before has made it so: it is repaired without a word.

@@ -19,6 +19,7 @@ import type { FilesystemWriter } from '../change/writer.ts';
 import type { AllBuckets } from '../check/alloc.ts';
 import { rowOf } from '../check/buckets.ts';
 import { checkInvariants } from '../check/check.ts';
+import { NodeSeqs } from '../check/node-seqs.ts';
 import { Recount } from '../check/recount.ts';
 import { readJournal } from '../journal/journal.ts';
 import { journalKeys } from '../journal/keys.ts';
@@ -38,7 +39,7 @@ import { sbBits } from '../ondisk/sb-bits.ts';
 import { memberAt } from '../ondisk/sb-fields/members.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
-import { type Finding, findingOf } from '../report/finding.ts';
+import { type Finding, finding, findingOf } from '../report/finding.ts';
 import type { Proposal, Reporter } from '../report/reporter.ts';
 import { keyContext } from '../superblock/key-context.ts';
 import { withCheckRequired } from '../superblock/require-check.ts';
@@ -323,9 +324,12 @@ class Recovery {
     const damaged: BtreeSurvey[] = [];
     // What led to them is counted anew in any case.
     let isRebuilt = this.#gone.size > 0;
+    const seqs = new NodeSeqs();
+    const leafCounts = new Map<number, number>();
     for (const id of [...this.#filesystem.replay.roots.keys()].sort((a, b) => a - b)) {
       if (btrees.byId(id) === undefined || this.#unreadable.has(btrees.nameOf(id) as BtreeName)) continue;
-      const survey = surveyBtree(this.#filesystem, id, { gone: this.#gone });
+      const survey = surveyBtree(this.#filesystem, id, { gone: this.#gone, onSeq: seq => seqs.add(id, seq) });
+      leafCounts.set(id, survey.leaves.length);
       if (survey.findings.length === 0 && survey.gaps.length === 0 && !survey.hasGone) continue;
       const isAgreed = this.#areAgreed(survey.findings);
       const name = btrees.nameOf(id) as BtreeName; // of the table
@@ -333,6 +337,7 @@ class Recovery {
       else if (!derivedIds.has(id)) damaged.push(survey);
       else if (survey.findings.length > 0 || survey.gaps.length > 0) this.#lostDerived.add(name);
     }
+    damaged.push(...this.#withoutSharedSeqs(seqs, leafCounts, new Set(damaged.map(({ btree }) => btree))));
     if (damaged.length === 0) return isRebuilt;
     const found = damaged.some(({ gaps }) => gaps.length > 0) ? this.#scan() : [];
     const plans = damaged.map(survey => ({ survey, ...fillGaps(this.#filesystem, survey, found) }));
@@ -369,6 +374,34 @@ class Recovery {
       isRebuilt = true;
     }
     return isRebuilt;
+  }
+
+  /**
+   * Nodes that have the number of another: of two btrees with it, the smaller one is written again.
+   * @param rebuilt btrees that are built anew in any case
+   * @returns what is to be built anew besides
+   */
+  #withoutSharedSeqs(
+    seqs: NodeSeqs,
+    leafCounts: ReadonlyMap<number, number>,
+    rebuilt: ReadonlySet<number>,
+  ): readonly BtreeSurvey[] {
+    const chosen = new Set<number>();
+    const isReplaced = (id: number) =>
+      rebuilt.has(id) || chosen.has(id) || this.#lostDerived.has(btrees.nameOf(id) as BtreeName); // of the table
+    for (const { seq, btrees: ids } of seqs.shared()) {
+      const left = ids.filter(id => !isReplaced(id)).sort((a, b) => leafCounts.get(a)! - leafCounts.get(b)! || a - b);
+      const shared = finding('btree_node_seq_shared', { btree: btrees.nameOf(ids[0]!) }, { seq, nodes: ids.length });
+      if (!this.#areAgreed([shared])) continue;
+      // One node may stay: that of the last btree, where it is the only one in it.
+      for (const id of left.slice(0, -1)) {
+        if (isReplaced(id)) continue;
+        if (derivedIds.has(id))
+          this.#lostDerived.add(btrees.nameOf(id) as BtreeName); // of the table
+        else chosen.add(id);
+      }
+    }
+    return [...chosen].map(id => surveyBtree(this.#filesystem, id, { gone: this.#gone }));
   }
 
   #leaveOut(btree: number, what: LeftOut): void {

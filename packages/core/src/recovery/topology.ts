@@ -10,6 +10,7 @@
 // Source: bch2_check_topology in btree_gc.c and handle_overwrites in btree_node_scan.c, v1.13.0; the repair is our own.
 
 import { entryBytesOf, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
+import { nodeSeqOf } from '../btree/fresh-seqs.ts';
 import { bposPredecessor, bposSuccessor } from '../btree/iterate.ts';
 import type { BtreeNode } from '../btree/node.ts';
 import { DELETED } from '../btree/node.ts';
@@ -23,7 +24,6 @@ import { CorruptError, DeviceError, IncompatibleError, type Location } from '../
 import type { FaultName } from '../ondisk/faults.ts';
 import { BchBtreePtrV2, btreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { viewOf } from '../ondisk/layout.ts';
 import type { LeftOut } from '../ondisk/left-out.ts';
 import { MEMBER_INVALID } from '../ondisk/member-states.ts';
 import { memberAlive, members } from '../ondisk/sb-fields/members.ts';
@@ -71,6 +71,8 @@ export interface SurveyOptions {
   readonly missing?: ReadonlySet<number>;
   /** Members that are not there any more, which was reported. */
   readonly gone?: ReadonlySet<number>;
+  /** Called with the number of each node that can be read. */
+  readonly onSeq?: (seq: bigint) => void;
 }
 
 const BTREE_PTR_V2 = keyTypes.idOf('btree_ptr_v2');
@@ -97,15 +99,18 @@ class Survey {
   readonly #members: ReadonlySet<number>;
   readonly #onMissing: Finding[] = [];
   readonly #lostLeaves: Key[] = [];
+  readonly #onSeq: SurveyOptions['onSeq'];
   #hasGone = false;
   #generation = 0;
 
-  constructor(filesystem: Filesystem, btree: number, { missing = NO_MEMBERS, gone = NO_MEMBERS }: SurveyOptions) {
+  constructor(filesystem: Filesystem, btree: number, options: SurveyOptions) {
+    const { missing = NO_MEMBERS, gone = NO_MEMBERS, onSeq } = options;
     this.#filesystem = filesystem;
     this.#btree = btree;
     this.#missing = missing;
     this.#gone = gone;
     this.#members = new Set(members(filesystem.sb).flatMap((member, index) => (memberAlive(member) ? [index] : [])));
+    this.#onSeq = onSeq;
   }
 
   run(): BtreeSurvey {
@@ -143,6 +148,7 @@ class Survey {
     // What was given up was listed before.
     if (node === undefined && devicesOf(ptr).some(dev => this.#gone.has(dev))) this.#findings.length = known;
     this.#checkDevices(level, ptr, node);
+    if (node !== undefined && ptr.k.type === BTREE_PTR_V2) this.#onSeq?.(node.facts.seq);
     if (node === undefined) {
       if (level === 0 && this.#lostLeaves.length < LOST_LEAVES_MAX) this.#lostLeaves.push(ownCopy(ptr));
       this.#gap(min, max);
@@ -327,11 +333,11 @@ export function fillGaps(
   survey: BtreeSurvey,
   found: readonly FoundNode[],
 ): { readonly leaves: readonly Leaf[]; readonly gaps: readonly Gap[]; readonly generation: number } {
-  const live = new Set(survey.leaves.map(({ ptr }) => seqOf(ptr)));
+  const live = new Set(survey.leaves.map(({ ptr }) => nodeSeqOf(ptr)));
   const candidates: Leaf[] = [];
   let { generation } = survey;
   for (const { btree, level, min, max, ptr } of found) {
-    if (btree !== survey.btree || level !== 0 || live.has(seqOf(ptr))) continue;
+    if (btree !== survey.btree || level !== 0 || live.has(nodeSeqOf(ptr))) continue;
     if (!survey.gaps.some(gap => compareBpos(min, gap.max) <= 0 && compareBpos(max, gap.min) >= 0)) continue;
     try {
       const node = filesystem.reader.read(btree, level, ptr, { salvage: true });
@@ -489,9 +495,6 @@ const minOf = (ptr: Key): Bpos =>
   ptr.k.type === BTREE_PTR_V2 && ptr.value.length >= BchBtreePtrV2.size
     ? btreePtrV2.decode(ptr.value).min_key
     : POS_MIN;
-
-const seqOf = ({ value }: Key): bigint =>
-  value.length >= BchBtreePtrV2.size ? viewOf(value).getBigUint64(BchBtreePtrV2.offset.seq, true) : 0n;
 
 const journalSeqOf = (node: BtreeNode): number =>
   node.facts.bsets.reduce(

@@ -102,6 +102,11 @@ const words = {
     nextSector === undefined
       ? ['a node across the end of its bucket', `${nodeSectors} sectors in one`]
       : [`another node at sector ${nextSector}`, `none before ${sector + nodeSectors}`],
+  /** `nodes` is how many have the number. */
+  btree_node_seq_shared: ({ seq, nodes }: { readonly seq: bigint; readonly nodes: number }) => [
+    `${nodes} nodes with the number ${seq.toString(16)}`,
+    'one',
+  ],
   btree_ptr_v2_written_0: always('0', 'what was written of the node'),
   btree_bitmap_not_marked: ({ dev, sector }: { readonly dev: number; readonly sector: number }) => [
     `sector ${sector} of device ${dev} unmarked`,

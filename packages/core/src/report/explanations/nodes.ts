@@ -220,6 +220,10 @@ export const nodeErrors = {
       'The btree of a node that cannot be read for it is built again in new places; if both can be read, nothing is done.',
     lost: 'What one of the nodes had overwritten.',
   },
+  btree_node_seq_shared: {
+    repair: 'All but one of the btrees with these nodes are written again, the smallest first.',
+    lost: 'Nothing.',
+  },
   btree_node_on_missing_member: {
     repair:
       'None while the member may come back; with --give_up_missing the btree is built again from what is found elsewhere.',
