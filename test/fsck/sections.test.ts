@@ -17,6 +17,18 @@ beforeAll(loadChecksums);
 
 const hash = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
 
+test('-p makes a torn first copy again, since the others agree', async () => {
+  const image = join(folder, 'torn.img');
+  const devices = smallTree();
+  devices[0]!.write(8 * 512 + 100, new Uint8Array(16).fill(0xa5));
+  saveImage(devices[0]!, image);
+  const repaired = await run('fsck', ['-p', image]);
+  expect(repaired.stdout).toContain('invalid_sb_csum');
+  expect(repaired.exitCode, repaired.stdout + repaired.stderr).toBe(1);
+  const again = await run('fsck', ['-f', '-n', image]);
+  expect(again.exitCode, again.stdout + again.stderr).toBe(0);
+});
+
 describe('a section of superblocks', () => {
   test.each(['journal_v2', 'replicas_v0', 'members_v2'] as const)('%s', async name => {
     const image = join(folder, `${name}.img`);

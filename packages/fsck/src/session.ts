@@ -20,6 +20,7 @@ import {
   masterKey,
   memberPaths,
   missingText,
+  type OpenMember,
   OverlayDevice,
   openDevice,
   openMember,
@@ -124,7 +125,8 @@ export class Session {
     const opened = this.#devices.map(openMember);
     const { set, findings } = soundSections(opened);
     refuseSplitBrain(set);
-    if (findings.length > 0 || opened.some(({ reading }) => reading.problems.length > 0)) return false;
+    const isWrong = ({ reading }: OpenMember) => reading.problems.length > 0 || reading.failures.length > 0;
+    if (findings.length > 0 || opened.some(isWrong)) return false;
     const { sb } = set.newest;
     const isUnmounted = getBits(sb.flags, sbBits.CLEAN) === 1 && sectionPayload(sb, 'clean') !== undefined;
     return isUnmounted && !isCheckPending(sb);

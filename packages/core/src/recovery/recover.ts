@@ -42,6 +42,7 @@ import type { Filesystem } from '../opened/filesystem.ts';
 import { type Finding, finding, findingOf } from '../report/finding.ts';
 import type { Proposal, Reporter } from '../report/reporter.ts';
 import { keyContext } from '../superblock/key-context.ts';
+import { type CopyState, readAllCopies } from '../superblock/read.ts';
 import { withCheckRequired } from '../superblock/require-check.ts';
 import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
 import { readGens, repairAllocations } from './allocations.ts';
@@ -269,9 +270,14 @@ class Recovery {
     const found = (one: Finding, proposal?: Proposal) => {
       if (this.#reporter.found(one, proposal) === 'ignore' && !faultOf(one.error).safe) isAgreed = false;
     };
-    for (const { device, reading } of set.members) {
+    for (const { device, reading, sb: own } of set.members) {
+      // All other copies say the same: the one that is made again is what they are.
+      const safe = reading.failures.length > 0 && isOneState(readAllCopies(device, own.layout));
       for (const { error, message, sector } of reading.failures)
-        this.#reporter.found(findingOf({ error, detail: message }, { device: device.name, sector }));
+        this.#reporter.found(
+          findingOf({ error, detail: message }, { device: device.name, sector }),
+          safe ? { safe } : {},
+        );
       for (const problem of reading.problems)
         if (!this.#isCorrected(problem.detail)) found(findingOf(problem, problem.where));
     }
@@ -535,6 +541,12 @@ class Recovery {
       },
     });
   }
+}
+
+/** Whether those copies of a superblock that can be read are all from one write, and there are some. */
+function isOneState(copies: readonly CopyState[]): boolean {
+  const written = copies.flatMap(state => ('copy' in state ? [`${state.copy.sb.uuid}:${state.copy.sb.seq}`] : []));
+  return new Set(written).size === 1;
 }
 
 const BTREE_ROOT = jsetEntryTypes.idOf('btree_root');
