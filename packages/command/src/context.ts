@@ -3,6 +3,7 @@
 import type { ByteSink } from './host.ts';
 import type { Progress } from './progress.ts';
 import type { Prompt } from './prompt.ts';
+import type { Interruption } from './steps.ts';
 
 export interface Context {
   /** The command's words: `format`, `device add`. */
@@ -29,4 +30,6 @@ export interface Context {
    * While any is registered, the process stops only between turns of the event loop: long synchronous work is finished.
    */
   onInterrupt(cleanup: () => void): () => void;
+  /** For work that stops between two of its steps: the first signal asks for that, and the next one ends the process. */
+  untilInterrupt(): Interruption;
 }

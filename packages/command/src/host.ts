@@ -10,8 +10,11 @@ export interface Host {
   now(): number;
   /** Wall-clock time, for what is written to disk. */
   date(): Date;
-  /** Calls `handle` instead of dying. A handler runs only between turns: synchronous work delays it. */
-  onSignal(handle: (signal: StopSignal) => void): void;
+  /**
+   * Calls `handle` instead of dying. A handler runs only between turns: synchronous work delays it.
+   * @returns ends that: from then on a signal ends the process at once
+   */
+  onSignal(handle: (signal: StopSignal) => void): () => void;
   /** Ends the process at once. */
   exit(code: number): void;
 }

@@ -36,7 +36,7 @@ export { type AddKey, type HasKey, type KeyringName, keyringNames, loadAddKey } 
 export { type BlockDeviceName, blockDevicesOf, type MountHost, thisMountHost } from './host/mount-host.ts';
 export { type CallTarget, HostCallError, loadNativeCalls, type NativeCalls } from './host/native-calls.ts';
 export { hostIdentity, SteadyFile } from './host/steady-file.ts';
-export type { ByteSink } from './host.ts';
+export { type ByteSink, Interrupted } from './host.ts';
 export { addKeyOf, neededAddKey } from './kernel-key.ts';
 export { commandToMarkdown } from './markdown.ts';
 export { main } from './node-host.ts';
@@ -47,7 +47,7 @@ export { PASSPHRASE_VARIABLE, type PassphraseSource, readNewPassphrase, readPass
 export { isRootPattern, type PathPattern, type PathWords, pathPattern, pathWords } from './path-pattern.ts';
 export { defineProgram, type Program, type SingleCommandProgram } from './program.ts';
 export { bytesText, durationText, type Progress, type Task, type TaskSpec } from './progress.ts';
-export { runSteps } from './steps.ts';
+export { type Interruption, runSteps, Turns } from './steps.ts';
 export { type Collected, type RunOptions, runCli } from './testing.ts';
 export { identifyMember, type UndoFileArgs, type UndoWrap, undoFileOption, undoWrap } from './undo-file.ts';
 export {

@@ -25,9 +25,11 @@ function nodeHost(): Host {
     now: () => performance.now(),
     date: () => new Date(),
     onSignal(handle) {
-      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const satisfies StopSignal[]) {
-        process.on(signal, () => handle(signal));
-      }
+      const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const satisfies StopSignal[];
+      for (const signal of signals) process.on(signal, handle);
+      return () => {
+        for (const signal of signals) process.off(signal, handle);
+      };
     },
     exit: code => process.exit(code),
   };

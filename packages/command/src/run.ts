@@ -87,7 +87,7 @@ async function runCommand(
     () => host.now(),
   );
   running.progress = progress;
-  const onInterrupt = interruptHandlers(host, progress);
+  const { onInterrupt, untilInterrupt } = interruptHandlers(host, progress);
   const name = running.path.length === 0 ? command.name : running.path.join(' ');
   const context: Context = {
     command: name,
@@ -100,6 +100,7 @@ async function runCommand(
     date: () => host.date(),
     readStdin: () => host.stdin.readAll(),
     onInterrupt,
+    untilInterrupt,
     warn(message) {
       if (common.quiet) return;
       progress.clear();
@@ -126,25 +127,56 @@ function titleOf(programName: string, { path }: Running): string {
 }
 
 /** Asks for the system's signals only while somebody wants to clean up: otherwise Ctrl-C simply kills. */
-function interruptHandlers(host: Host, progress: Progress): Context['onInterrupt'] {
+function interruptHandlers(host: Host, progress: Progress): Pick<Context, 'onInterrupt' | 'untilInterrupt'> {
   const cleanups = new Set<() => void>();
   const exitCodes: Readonly<Record<StopSignal, number>> = {
     SIGINT: EXIT.interrupted,
     SIGTERM: EXIT.terminated,
     SIGHUP: EXIT.hangup,
   };
-  let listening = false;
-  return cleanup => {
-    cleanups.add(cleanup);
-    if (!listening) {
-      listening = true;
-      host.onSignal(signal => {
-        progress.clear();
-        for (const each of [...cleanups].reverse()) each();
-        host.exit(exitCodes[signal]);
-      });
-    }
-    return () => cleanups.delete(cleanup);
+  let stopListening: (() => void) | undefined;
+  let steps: { isAsked: boolean } | undefined;
+  const rest = () => {
+    if (cleanups.size > 0 || steps?.isAsked === false) return;
+    stopListening?.();
+    stopListening = undefined;
+  };
+  const listen = () => {
+    stopListening ??= host.onSignal(signal => {
+      progress.clear();
+      if (steps?.isAsked === false) {
+        steps.isAsked = true;
+        // The next one ends the process, also in the middle of a step.
+        rest();
+        return;
+      }
+      for (const each of [...cleanups].reverse()) each();
+      host.exit(exitCodes[signal]);
+    });
+  };
+  return {
+    onInterrupt(cleanup) {
+      cleanups.add(cleanup);
+      listen();
+      return () => {
+        cleanups.delete(cleanup);
+        rest();
+      };
+    },
+    untilInterrupt() {
+      const own = { isAsked: false };
+      steps = own;
+      listen();
+      return {
+        get isAsked() {
+          return own.isAsked;
+        },
+        end() {
+          steps = undefined;
+          rest();
+        },
+      };
+    },
   };
 }
 

@@ -17,6 +17,8 @@ export interface RunOptions {
   readonly now?: () => number;
   /** 2024-01-01 UTC when absent. */
   readonly date?: () => Date;
+  /** Signals: nothing sends any when absent. */
+  readonly onSignal?: Host['onSignal'];
   /** The reader of stdout goes away after so many characters, or bytes. */
   readonly closeAfterCharacters?: number;
 }
@@ -46,7 +48,7 @@ export async function runCli(
     stderr,
     now: options.now ?? (() => 0),
     date: options.date ?? (() => new Date(Date.UTC(2024, 0, 1))),
-    onSignal: () => {},
+    onSignal: options.onSignal ?? (() => () => {}),
     exit: () => {},
   };
   const exitCode = await runProgram(asProgram(program), words, host);

@@ -7,6 +7,8 @@ import {
   type Context,
   defineStreamCommand,
   filesystemOptions,
+  Interrupted,
+  type Interruption,
   undoFileOption,
 } from '@bcachefs-ts/command';
 import {
@@ -46,7 +48,7 @@ export const fsckCommand = defineStreamCommand({
     'Looks for whatever contradicts itself in an unmounted filesystem: the journal, the shape of the btrees, what is in each bucket, ' +
     'counters, files and their names. Lost btree nodes are searched for on the devices, and damaged ones are read key by key. The data of ' +
     'files is not checked: scrub does that.\n\n' +
-    'All repairs are one commit: stopped at any time, the filesystem is as it was, or it is repaired. Without -n, -p and -y it asks about ' +
+    'All repairs are one commit: stopped at any time (Ctrl-C; a second one ends it at once), the filesystem is as it was, or it is repaired. Without -n, -p and -y it asks about ' +
     'each finding on a terminal, once everything has been looked at; without a terminal nothing is changed.\n\n' +
     'Keys whose contents cannot be kept are written to a file before they are given up: that of --quarantine, or a new one in the current ' +
     'directory, whose name is printed. If it cannot be written, nothing is repaired.\n\n' +
@@ -244,9 +246,11 @@ const withoutRepairs = (outcome: Outcome): Outcome => ({
 class Check {
   readonly #context: Context;
   readonly #request: Request;
+  readonly #interruption: Interruption;
 
   constructor(context: Context, request: Request) {
     this.#context = context;
+    this.#interruption = context.untilInterrupt();
     this.#request = request;
   }
 
@@ -274,7 +278,11 @@ class Check {
         if (missingText !== undefined)
           this.#context.warn(`${missingText}; what they would show is ${giveUpMissing ? 'given up' : 'left alone'}`);
         yield* this.#runIn(session, { plan, quarantine, planFile });
+      } catch (thrown) {
+        if (thrown instanceof Interrupted) this.#context.warn('stopped before the commit: nothing was changed');
+        throw thrown;
       } finally {
+        this.#interruption.end();
         session.close();
       }
     } finally {
@@ -366,6 +374,7 @@ class Check {
     const report = await session.run({
       isDry,
       reporter,
+      interruption: this.#interruption,
       reconstructAlloc,
       giveUpMissing,
       isWanted,

@@ -1,6 +1,13 @@
 // scrub: reads every copy of everything, and replaces bad ones by good ones. The devices are open exclusively from the beginning to the end.
 
-import { type Context, defineStreamCommand, filesystemOptions, undoFileOption } from '@bcachefs-ts/command';
+import {
+  type Context,
+  defineStreamCommand,
+  filesystemOptions,
+  Interrupted,
+  Turns,
+  undoFileOption,
+} from '@bcachefs-ts/command';
 import { type ScrubFinding, scrubbedMembers, scrubSteps } from '@bcachefs-ts/core/engine';
 import { FSCK, fsckExitCodeOf } from './exit-codes.ts';
 import {
@@ -76,6 +83,7 @@ export const scrubCommand = defineStreamCommand({
       passphraseFile: passphrase_file,
       undoFile: undo_file,
     });
+    const interruption = context.untilInterrupt();
     try {
       const filesystem = await session.filesystem({ allowMissing: allow_missing });
       const { sb, set } = filesystem;
@@ -92,11 +100,13 @@ export const scrubCommand = defineStreamCommand({
         onFinding: finding => found.add(finding),
         ...(isRepairing ? { repair: { writer: () => session.changer(), now: () => session.now() } } : {}),
       });
+      const turns = new Turns();
       for (;;) {
         const { done, value } = steps.next();
         yield* found.take();
         if (!done) {
           task.advance(value);
+          await turns.turn(interruption);
           continue;
         }
         task.end();
@@ -114,7 +124,12 @@ export const scrubCommand = defineStreamCommand({
         };
         return;
       }
+    } catch (thrown) {
+      if (thrown instanceof Interrupted)
+        context.warn('stopped: what was repaired until then stays repaired, and nothing else was changed');
+      throw thrown;
     } finally {
+      interruption.end();
       session.close();
     }
   },

@@ -1,7 +1,15 @@
 // The devices of a check, open from its beginning to its end, so that nothing changes between what was looked at and what is repaired.
 // A run that is dry goes over devices whose writes stay in memory.
 
-import { CommandFailed, type Context, passphraseFor, secondsOf, undoWrap } from '@bcachefs-ts/command';
+import {
+  CommandFailed,
+  type Context,
+  type Interruption,
+  passphraseFor,
+  secondsOf,
+  Turns,
+  undoWrap,
+} from '@bcachefs-ts/command';
 import {
   type BlockDevice,
   correctedSizes,
@@ -29,7 +37,7 @@ import {
   type RecoverReport,
   type Reporter,
   readReplayState,
-  recover,
+  recoverSteps,
   refuseSplitBrain,
   type Superblock,
   sbBits,
@@ -55,6 +63,7 @@ export interface RunOptions {
   /** Nothing of it reaches the devices. */
   readonly isDry: boolean;
   readonly reporter: Reporter;
+  readonly interruption: Interruption;
   readonly reconstructAlloc: boolean;
   readonly giveUpMissing: boolean;
   readonly isWanted: ((pass: PassName) => boolean) | undefined;
@@ -189,9 +198,17 @@ export class Session {
     return secondsOf(this.#context.date());
   }
 
-  async run({ isDry, onCommit, ...options }: RunOptions): Promise<RecoverReport> {
+  /** @throws Interrupted when the process was asked to stop: nothing has changed then that counts */
+  async run({ isDry, onCommit, interruption, ...options }: RunOptions): Promise<RecoverReport> {
     const { writer, corrected } = await this.#open(isDry);
-    return recover(writer, { ...options, corrected, now: this.now(), onCommit: () => onCommit(writer) });
+    const now = this.now();
+    const steps = recoverSteps(writer, { ...options, corrected, now, onCommit: () => onCommit(writer) });
+    const turns = new Turns();
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done) return value;
+      await turns.turn(interruption);
+    }
   }
 
   close(): void {

@@ -97,6 +97,19 @@ export interface RecoverReport {
  * unfinished
  */
 export function recover(writer: FilesystemWriter, options: RecoverOptions): RecoverReport {
+  const steps = recoverSteps(writer, options);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/**
+ * The same, some of it a step: between two of them nothing has changed that counts, and a caller that goes no further gives it up.
+ * @yields after each part of the check; the commit is part of the last step
+ * @throws as recover does
+ */
+export function recoverSteps(writer: FilesystemWriter, options: RecoverOptions): Generator<void, RecoverReport, void> {
   return new Recovery(writer, options).run();
 }
 
@@ -146,9 +159,9 @@ class Recovery {
     return this.#reporter.leftCount === 0 && this.#options.isWanted === undefined;
   }
 
-  run(): RecoverReport {
+  *run(): Generator<void, RecoverReport, void> {
     try {
-      return this.#repair();
+      return yield* this.#repair();
     } catch (thrown) {
       // What is to stay as it is may stand in the way of all else: of the journal's keys, of counters.
       const isTyped = thrown instanceof CorruptError || thrown instanceof DeviceError;
@@ -161,7 +174,7 @@ class Recovery {
     }
   }
 
-  #repair(): RecoverReport {
+  *#repair(): Generator<void, RecoverReport, void> {
     const writer = this.#writer;
     const { replay } = this.#filesystem;
     const isReplay = replay.from === 'journal';
@@ -172,14 +185,16 @@ class Recovery {
     this.#settleMissing();
     if (!this.#settleJournal()) return { seq: undefined, isReplay, rounds: 0, remaining: new Map() };
     this.#reportOpening();
-    const isRebuilt = this.#repairTopology();
+    const isRebuilt = yield* this.#repairTopology();
     if (this.#gone.size > 0) leaveStripes(writer, this.#gone, () => this.#given());
     if (this.#options.reconstructAlloc) for (const name of derivedBtrees) this.#lostDerived.add(name);
     const atFirst = this.#reporter.repairCount;
     this.#recount(isRebuilt, false);
+    yield;
     const before = this.#reporter.repairCount;
     this.#settleClaims();
-    const rounds = this.#runPasses();
+    yield;
+    const rounds = yield* this.#runPasses();
     // A claim that was dropped with its pointer may have been what nothing repairs.
     const isUncertain = this.#unrepaired.length > 0 && before > atFirst;
     const isChanged = (): boolean => this.#reporter.repairCount > before || this.#isContradicted;
@@ -190,6 +205,7 @@ class Recovery {
       this.#isContradicted = false;
       this.#recount(isForced, true);
       this.#settleClaims();
+      yield;
       if (this.#reporter.repairCount === known && !isForced) break;
     }
     for (const { found, pass } of this.#unrepaired)
@@ -325,7 +341,7 @@ class Recovery {
   }
 
   /** @returns whether btrees were built of which the derived ones do not know */
-  #repairTopology(): boolean {
+  *#repairTopology(): Generator<void, boolean, void> {
     this.#options.onPass?.('check_topology', 0);
     const damaged: BtreeSurvey[] = [];
     // What led to them is counted anew in any case.
@@ -336,6 +352,7 @@ class Recovery {
       if (btrees.byId(id) === undefined || this.#unreadable.has(btrees.nameOf(id) as BtreeName)) continue;
       const survey = surveyBtree(this.#filesystem, id, { gone: this.#gone, onSeq: seq => seqs.add(id, seq) });
       leafCounts.set(id, survey.leaves.length);
+      yield;
       if (survey.findings.length === 0 && survey.gaps.length === 0 && !survey.hasGone) continue;
       const isAgreed = this.#areAgreed(survey.findings);
       const name = btrees.nameOf(id) as BtreeName; // of the table
@@ -378,6 +395,7 @@ class Recovery {
       const keys = keysOfLeaves(this.#filesystem, survey.btree, leaves, what => this.#leaveOut(survey.btree, what));
       this.#writer.build(survey.btree, keys, given, Math.min(generation + GENERATION, 2 ** 32 - 1));
       isRebuilt = true;
+      yield;
     }
     return isRebuilt;
   }
@@ -525,11 +543,11 @@ class Recovery {
     }
   }
 
-  #runPasses(): number {
+  *#runPasses(): Generator<void, number, void> {
     // They lean on each other: what one of them misses in a btree that is elsewhere would be another's finding.
     if (this.#isBlind) return 0;
     const { onPass, isWanted, onDropped } = this.#options;
-    return runPasses(this.#writer, {
+    return yield* runPasses(this.#writer, {
       reporter: this.#reporter,
       ...(onPass === undefined ? {} : { onPass }),
       ...(isWanted === undefined ? {} : { isWanted }),

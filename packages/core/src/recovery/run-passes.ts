@@ -31,10 +31,11 @@ export interface PassesOptions {
 }
 
 /**
+ * @yields after each pass
  * @returns how many rounds repaired something
  * @throws NoSpaceError, DeviceError, CorruptError as staging does: what was staged is to be dropped then
  */
-export function runPasses(writer: FilesystemWriter, options: PassesOptions): number {
+export function* runPasses(writer: FilesystemWriter, options: PassesOptions): Generator<void, number, void> {
   const { reporter, isWanted } = options;
   const order = inOrder(pass => isWanted?.(pass) ?? true);
   let untouched: Change | undefined;
@@ -47,6 +48,7 @@ export function runPasses(writer: FilesystemWriter, options: PassesOptions): num
       const context = new RunningPass(writer, options, untouched);
       pass.run(context);
       untouched = context.finish();
+      yield;
     }
     reporter.pass = undefined;
     if (reporter.repairCount === before || reporter.stopped !== undefined) return round;
