@@ -89,6 +89,15 @@ describe('how members stand', () => {
     expect(devices.map(({ standing }) => standing)).toEqual(['current', 'current', 'stale']);
     const { stdout } = await run('device list', ['a.img', 'b.img', 'old-c.img'].map(path));
     expect(stdout).toContain('old-c.img missed changes: its superblock is number ');
+
+    const words = [['a.img', 'b.img', 'old-c.img'].map(path).join(':'), '2'];
+    expect(await succeed('device resync', ['-n', ...words])).toContain('old-c.img missed changes: its superblock is');
+    expect(await succeed('device resync', ['-y', ...words])).toContain('brought back');
+    const back = await listed(['a.img', 'b.img', 'old-c.img']);
+    expect(back.map(({ standing, seq }) => [standing, seq])).toEqual(back.map(() => ['current', back[0]!.seq]));
+    expect(await succeed('device resync', ['-y', ...words])).toContain('old-c.img missed nothing');
+    copyFileSync(path('c.img'), path('old-c.img'));
+    for (const name of made) copyFileSync(path(`old-${name}`), path(name));
   });
 
   test('two sides that were changed without each other', async () => {
@@ -98,6 +107,11 @@ describe('how members stand', () => {
     expect(devices.map(({ standing }) => standing)).toEqual(['current', 'current', 'split_brain']);
     const { stdout } = await run('device list', made.map(path));
     expect(stdout).toContain('c.img was changed without the others, and they without it (split brain)');
+    const { exitCode, stderr } = await run('device resync', ['-y', made.map(path).join(':'), path('c.img')]);
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 2,
+      stderr: expect.stringMatching(/Each side has changes that the other lacks/),
+    });
     for (const name of made) copyFileSync(path(`old-${name}`), path(name));
   });
 });

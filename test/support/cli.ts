@@ -8,6 +8,7 @@ import {
   deviceRemoveCommand,
   deviceResizeCommand,
   deviceResizeJournalCommand,
+  deviceResyncCommand,
   deviceSetStateCommand,
   fsFailureDomainsCommand,
 } from '@bcachefs-ts/device';
@@ -65,6 +66,7 @@ const commands = {
   'device remove': deviceRemoveCommand,
   'device resize': deviceResizeCommand,
   'device resize-journal': deviceResizeJournalCommand,
+  'device resync': deviceResyncCommand,
   'device set-state': deviceSetStateCommand,
   corrupt: corruptCommand,
   'damage clear': damageClearCommand,

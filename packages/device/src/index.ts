@@ -8,4 +8,5 @@ export { mountCommand, mountCommandOn, mountHelper, mountHelperOn } from './moun
 export { deviceRemoveCommand } from './remove.ts';
 export { deviceResizeCommand } from './resize.ts';
 export { deviceResizeJournalCommand } from './resize-journal.ts';
+export { deviceResyncCommand } from './resync.ts';
 export { deviceSetStateCommand } from './set-state.ts';

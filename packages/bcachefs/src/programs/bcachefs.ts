@@ -116,6 +116,11 @@ const commands = [
         ...from(() => import('@bcachefs-ts/device'), 'deviceSetStateCommand'),
       },
       {
+        name: 'resync',
+        summary: 'Bring members back that missed some mounts',
+        ...from(() => import('@bcachefs-ts/device'), 'deviceResyncCommand'),
+      },
+      {
         name: 'resize',
         summary: 'Make a member larger or smaller',
         ...from(() => import('@bcachefs-ts/device'), 'deviceResizeCommand'),
