@@ -1,7 +1,6 @@
 // device add: devices and images join a filesystem. They are looked at before anything is written, as format does it: what is recognised on
 // them is said and asked about.
 
-import { existsSync, realpathSync } from 'node:fs';
 import {
   allowMissingOption,
   bytesText,
@@ -17,6 +16,7 @@ import {
   type AddPlan,
   addMembers,
   type BlockDevice,
+  completeMembers,
   type FilesystemWriter,
   type JoiningDevice,
   loadChecksums,
@@ -32,6 +32,7 @@ import {
   systemRandom,
   UsageError,
 } from '@bcachefs-ts/core/engine';
+import { addedBefore, realPath } from './members-at.ts';
 import {
   carryOut,
   type Outcome,
@@ -54,7 +55,8 @@ export const deviceAddCommand = defineCommand({
     'btree nodes are those of the filesystem. What was on the devices is lost; where something is recognised, --force is needed, and it is ' +
     'named before you are asked.\n\n' +
     'Options hold for all devices of one command. New data goes to the new members as well as to the others; what is there already stays ' +
-    'where it is.',
+    'where it is.\n\n' +
+    'If it is stopped, the filesystem has all its files, with the new members or without them; running it again completes it.',
   examples: [
     { command: 'bcachefs device add -y disk.img new.img', does: 'Adds an image' },
     { command: 'bcachefs device add --label=ssd.new --durability=0 -y /dev/sda /dev/nvme0n1', does: 'Adds a cache' },
@@ -100,19 +102,26 @@ export const deviceAddCommand = defineCommand({
     const options = { random: systemRandom, now: () => now };
     // One undo file for all of them: the members are wrapped here too.
     const undoable = isTrial ? (device: BlockDevice) => device : undoWrap(context, args);
-    const request = { devices: [filesystem], uuid, passphrase_file, allow_missing, isTrial };
+    refuseTwins(args.devices);
+    const before = addedBefore(filesystem, args.devices);
+    const request = { devices: before.devices, uuid, passphrase_file, allow_missing, isTrial };
     const opened: BlockDevice[] = [];
     const writer = await openForWriting(context, request, () => options, undoable);
     const { set, key } = writer.filesystem;
     try {
-      refuseTwins(args.devices, writer);
-      for (const path of args.devices) opened.push(undoable(openDevice(path, { write: !isTrial, exclusive: true })));
+      const paths = args.devices.filter(path => !before.joined.includes(path));
+      for (const path of paths) opened.push(undoable(openDevice(path, { write: !isTrial, exclusive: true })));
       const joining = opened.map(
         (device): JoiningDevice => ({ ...joiningDevice(device, args), signatures: probeSignatures(device) }),
       );
       const plan = planAdd(writer.filesystem, joining, { random: systemRandom, nowSeconds: now });
-      refuseSignatures(joining, args.force || args.dry_run);
-      return await carryOut(context, args, planOf(writer, plan), () => {
+      const isAllowed = ({ device }: JoiningDevice) => before.leftOver.includes(device.name);
+      if (!args.force && !args.dry_run) refuseSignatures(joining.filter(one => !isAllowed(one)));
+      return await carryOut(context, args, planOf(writer, plan, before.joined), () => {
+        if (plan.added.length === 0) {
+          completeMembers(writer, plan.unfinished);
+          return outcomeOf(writer, plan);
+        }
         const joined = addMembers(writer, plan, { ...options, key, allowMissing: allow_missing });
         return outcomeOf(joined, plan);
       });
@@ -144,19 +153,17 @@ function joiningDevice(device: BlockDevice, args: DeviceWishes): Omit<JoiningDev
   };
 }
 
-/** @throws UsageError for a device that is named twice, or is a member */
-function refuseTwins(paths: readonly string[], { filesystem }: FilesystemWriter): void {
-  const real = (path: string) => (existsSync(path) ? realpathSync(path) : path);
-  const seen = new Set(filesystem.set.members.map(({ device }) => real(device.name)));
+/** @throws UsageError for a device that is named twice */
+function refuseTwins(paths: readonly string[]): void {
+  const seen = new Set<string>();
   for (const path of paths) {
-    if (seen.has(real(path))) throw new UsageError(`${path} is a member of the filesystem already, or is named twice`);
-    seen.add(real(path));
+    if (seen.has(realPath(path))) throw new UsageError(`${path} is named twice`);
+    seen.add(realPath(path));
   }
 }
 
 /** @throws UsageError for what would be overwritten */
-function refuseSignatures(joining: readonly JoiningDevice[], isAllowed: boolean): void {
-  if (isAllowed) return;
+function refuseSignatures(joining: readonly JoiningDevice[]): void {
   for (const { device, signatures } of joining) {
     const [first] = signatures;
     if (first === undefined) continue;
@@ -164,19 +171,26 @@ function refuseSignatures(joining: readonly JoiningDevice[], isAllowed: boolean)
   }
 }
 
-function planOf(writer: FilesystemWriter, plan: AddPlan): Plan {
+function planOf(writer: FilesystemWriter, plan: AddPlan, joined: readonly string[]): Plan {
   const { sb, set } = writer.filesystem;
   const lines = plan.added.map(({ dev, device, geometry: { bucketBytes, bucketCount } }, nr) => {
     const found = plan.joining[nr]!.signatures.map(signatureText);
     const lost = found.length === 0 ? '' : `; ${found.join(', ')} on it will be gone`;
     return `${printable(device.name)} becomes member ${dev}: ${bytesText(bucketBytes * bucketCount)} in buckets of ${bytesText(bucketBytes)}${lost}`;
   });
+  for (const path of joined) {
+    const dev = set.members.find(({ device }) => device.name === path)?.sb.dev_idx;
+    const isWhole = dev === undefined || !plan.unfinished.includes(dev);
+    if (isWhole) lines.push(`${printable(path)} is member ${dev} already`);
+  }
   for (const dev of plan.unfinished) lines.push(`member ${dev}, whose addition was cut off, will be completed`);
+  const names = plan.added.map(({ device }) => printable(device.name));
   return {
     uuid: sb.user_uuid,
     members: set.members.map(({ device }) => device.name),
     lines,
-    question: `Add ${plan.added.map(({ device }) => printable(device.name)).join(' and ')}?`,
+    question: names.length === 0 ? 'Complete it?' : `Add ${names.join(' and ')}?`,
+    isDone: names.length === 0 && plan.unfinished.length === 0,
     json: {
       added: plan.added.map(({ dev, device, geometry: { bucketBytes, bucketCount } }, nr) => ({
         member: dev,
@@ -193,11 +207,12 @@ function planOf(writer: FilesystemWriter, plan: AddPlan): Plan {
 
 function outcomeOf({ filesystem }: FilesystemWriter, plan: AddPlan): Outcome {
   const known = members(filesystem.sb);
-  const sizes = plan.added.map(({ dev }) => {
+  const sizes = [...plan.unfinished, ...plan.added.map(({ dev }) => dev)].map(dev => {
     const { nbuckets = 0, bucket_size = 0 } = known[dev] ?? {};
     return nbuckets * sectorsToBytes(bucket_size);
   });
   const total = sizes.reduce((sum, size) => sum + size, 0);
+  const completed = plan.unfinished.map(dev => `member ${dev}`);
   const names = plan.added.map(({ dev, device }) => `${printable(device.name)} as member ${dev}`);
-  return { lines: [`added ${names.join(', ')}: ${bytesText(total)} more`], json: { size: total } };
+  return { lines: [`added ${[...completed, ...names].join(', ')}: ${bytesText(total)} more`], json: { size: total } };
 }

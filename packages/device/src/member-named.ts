@@ -1,6 +1,5 @@
 // Which member of a filesystem a word of a command line means: its path, its index, or its own UUID. A missing one has no path.
 
-import { existsSync, realpathSync } from 'node:fs';
 import { basename } from 'node:path';
 import {
   type MemberSet,
@@ -10,6 +9,7 @@ import {
   type OpenMember,
   UsageError,
 } from '@bcachefs-ts/core/engine';
+import { realPath } from './members-at.ts';
 
 export interface NamedMember {
   readonly index: number;
@@ -50,8 +50,6 @@ function indexesOf({ newest, members: opened }: MemberSet, word: string): readon
   const named = exact.length > 0 ? exact : opened.filter(one => isAlive(one) && basename(one.device.name) === word);
   return named.map(({ sb }) => sb.dev_idx);
 }
-
-const realPath = (path: string): string => (existsSync(path) ? realpathSync(path) : path);
 
 function namesOf({ newest, members: opened, missing }: MemberSet): string {
   const here = opened.map(({ sb, device }) => `${sb.dev_idx} (${device.name})`);

@@ -3,6 +3,7 @@
 // Source: bch2_dev_remove_alloc in alloc_background.c for a whole device, bch2_check_alloc_info for what may be left, v1.13.0. The
 // reference cannot make a device smaller.
 
+import type { FilesystemSource } from '../btree/source.ts';
 import { deletedKey, type Transaction } from '../btree/transaction.ts';
 import { type Bpos, bposOffsetNumber, bposText } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
@@ -94,15 +95,26 @@ export function markSuperblocks(
 export function releaseSuperblocks(
   context: TriggerContext,
   tx: Transaction,
-  { index: dev, bucketSizeSectors }: AllocDevice,
+  device: AllocDevice,
   layout: BchSbLayout,
   end: number,
 ): void {
+  for (const bucket of straySuperblocks(tx, device, layout, end))
+    markMetadataBucket(context, tx, device.index, bucket, 'sb', 0);
+}
+
+/** Buckets below `end` that are marked for superblock copies which are elsewhere now. */
+export function straySuperblocks(
+  source: FilesystemSource,
+  { index: dev, bucketSizeSectors }: AllocDevice,
+  layout: BchSbLayout,
+  end: number,
+): readonly number[] {
   const kept = superblockSectors(layout, bucketSizeSectors);
   const left: number[] = [];
-  for (const key of tx.btree(ALLOC).keys({ from: bucketPos(dev, 0), to: bucketPos(dev, end) })) {
+  for (const key of source.btree(ALLOC).keys({ from: bucketPos(dev, 0), to: bucketPos(dev, end) })) {
     const bucket = bposOffsetNumber(key.k.p);
     if (bucket < end && bucketStateOf(key).dataType === TYPE.sb && !kept.has(bucket)) left.push(bucket);
   }
-  for (const bucket of left) markMetadataBucket(context, tx, dev, bucket, 'sb', 0);
+  return left;
 }

@@ -18,7 +18,7 @@ import { bucketPos } from '../alloc/bucket-indexes.ts';
 import { bucketStateOf, TYPE } from '../alloc/bucket-state.ts';
 import { BUCKETS_MAX } from '../alloc/geometry.ts';
 import { superblockSectors } from '../alloc/new-device.ts';
-import { markSuperblocks, releaseSuperblocks } from '../alloc/remove-buckets.ts';
+import { markSuperblocks, releaseSuperblocks, straySuperblocks } from '../alloc/remove-buckets.ts';
 import type { Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import { CorruptError, DeviceError, UsageError } from '../ondisk/errors.ts';
@@ -64,9 +64,16 @@ export function growMember(writer: FilesystemWriter, dev: number, bucketCount: n
   return { bucketCount, sizeBytes, commits: growing.commits };
 }
 
-/** Whether growing was cut off when the superblock had the new number of buckets, and nothing else had them: the same size completes it. */
+/**
+ * Whether growing was cut off: the superblock has the new number of buckets and nothing else has them, or buckets are marked for copies of the
+ * superblock that are elsewhere. The same size completes it.
+ */
 export function isGrowthUnfinished(filesystem: Filesystem, dev: number): boolean {
-  return uncountedBuckets(filesystem, memberUse(filesystem, dev).device) > 0;
+  const { device, member } = memberUse(filesystem, dev);
+  return (
+    uncountedBuckets(filesystem, device) > 0 ||
+    straySuperblocks(filesystem, device, member.sb.layout, device.bucketEnd).length > 0
+  );
 }
 
 /** The commits that it takes, each left out when there is nothing for it to do. */
