@@ -84,6 +84,7 @@ const before: readonly (readonly [words: string, line: string])[] = [
   ['bcachefs subvolume snapshot', 'cp empty.img disk.img; bcachefs subvolume create -q disk.img home'],
   ['bcachefs dump', 'rm *.qcow2'],
   ['bcachefs device add', 'truncate -s 64M new.img nvme0n1; cp disk.img sda'],
+  ['bcachefs device replace', 'rm sdc; truncate -s 128M new.img sdc'],
   ['bcachefs get disk.img', 'rm fstab'],
   ['bcachefs set-fs-option', 'cp a.img sda; cp b.img sdb; cp disk.img copy.img'],
   ['bcachefs completions fish', 'mkdir -p .config/fish/completions'],

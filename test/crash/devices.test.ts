@@ -3,19 +3,29 @@
 // one of which nothing is known.
 
 import {
+  type BlockDevice,
+  begunReplacement,
   checkInvariants,
+  completeReplace,
   contentsOf,
   evacuateMembers,
   FileEdit,
+  type FilesystemWriter,
   findingText,
   getBits,
+  isReplaceUnfinished,
   loadChecksums,
-  type MemoryDevice,
+  MemoryDevice,
   memberAlive,
   members,
+  openMember,
   openMembers,
+  planReplace,
+  probeSignatures,
   removeMember,
+  replaceSteps,
   sbBits,
+  wipeMember,
 } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { writerOn } from '../support/commits.ts';
@@ -127,4 +137,88 @@ describe(`power cuts (seed ${seed})`, () => {
     console.info(`left: ${cuts.count} events, ${JSON.stringify(seen)}`);
     for (const number of Object.values(seen)) expect(number).toBeGreaterThan(0);
   });
+
+  test.each(COUNTS)('a member of %d that is replaced', { timeout: patient(300_000) }, count => {
+    const { random, devices, model } = filled(count);
+    const dev = seed % count;
+    const fresh = new MemoryDevice(48 * MIB, { name: 'new' });
+    const cuts = new PowerCuts([...devices, fresh]);
+    const recorded = cuts.devices.slice(0, count);
+    const { writer, options } = writerOn(recorded, undefined, seed);
+    replaceMember(writer, dev, cuts.devices[count]!, options);
+    const expected = model.text();
+    // Its first superblock copy, but the beginning of that.
+    const turn = cuts.events.findIndex(({ device, offset }) => device === count && offset === 4096 + 512) + 1;
+    expect(turn).toBeGreaterThan(0);
+    const seen = { old: 0, both: 0, new: 0 };
+    for (const cut of cuts.points(random, sized(1, 2, 4))) {
+      // Of the copies, and of the growing, one is as good as another.
+      const isTurn = cut.events > turn - 3 && cut.events < turn + 12;
+      const isWhole = cut.sectorsOfLast === undefined && cut.arrived === undefined;
+      if (!(isTurn && isWhole) && random.below(isTurn ? sized(12, 4, 1) : 4 * ONE_OF) !== 0) continue;
+      const left = cuts.after(cut);
+      const given = left.filter(isReadable);
+      const mounted = mountedOf(given);
+      const { filesystem } = writerOn(mounted, undefined, seed + 1).writer;
+      expect(filesystem.set.missing, cutText(cut)).toEqual([]);
+      expect(treeText(filesystem, TOP), cutText(cut)).toEqual(expected);
+      const isNew = mounted.includes(left[count]!);
+      seen[!isNew ? 'old' : given.length > count ? 'both' : 'new']++;
+
+      const begun = isReadable(left[count]!)
+        ? begunReplacement(given.filter(one => one !== left[count]).map(openMember), openMember(left[count]!))
+        : undefined;
+      expect(begun !== undefined, cutText(cut)).toBe(isNew);
+      if (begun === undefined) {
+        const again = writerOn(left.slice(0, count), undefined, seed + 1);
+        replaceMember(again.writer, dev, left[count]!, again.options);
+      } else {
+        if (begun.old !== undefined) wipeMember(begun.old);
+        completeReplace(writerOn(left.filter(isReadable), undefined, seed + 1).writer, dev);
+      }
+      expect(left.map(isReadable), cutText(cut)).toEqual(left.map((_, nr) => nr !== dev));
+      const done = writerOn(left.filter(isReadable), undefined, seed + 2).writer.filesystem;
+      expect(isReplaceUnfinished(done, dev), cutText(cut)).toBe(false);
+      expect(members(done.sb)[dev]!.nbuckets * members(done.sb)[dev]!.bucket_size * 512).toBe(48 * MIB);
+      expect(checkInvariants(done).findings.map(findingText), cutText(cut)).toEqual([]);
+      expect(treeText(done, TOP), cutText(cut)).toEqual(expected);
+    }
+    console.info(`replaced: ${cuts.count} events, turn at ${turn}, ${JSON.stringify(seen)}`);
+    for (const number of Object.values(seen)) expect(number).toBeGreaterThan(0);
+  });
 });
+
+function replaceMember(
+  writer: FilesystemWriter,
+  dev: number,
+  device: BlockDevice,
+  { random, now }: ReturnType<typeof writerOn>['options'],
+): void {
+  const options = { random, now: () => now() / 10n ** 9n, signatures: probeSignatures(device) };
+  for (const _ of replaceSteps(writer, planReplace(writer.filesystem, dev, device), device, options));
+}
+
+const isReadable = (device: BlockDevice): boolean => {
+  try {
+    openMember(device);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** What a kernel takes of the devices that it is given: never two with one index. Source: bch2_fs_open and bch2_dev_in_fs, v1.13.0. */
+function mountedOf<D extends BlockDevice>(given: readonly D[]): readonly D[] {
+  const opened = given.map(openMember);
+  const best = opened.reduce((a, b) => (b.sb.seq > a.sb.seq ? b : a)).sb;
+  const taken = given.filter((_, nr) => {
+    const { sb } = opened[nr]!;
+    if (sb === best) return true;
+    const believed = members(best)[sb.dev_idx]!.seq;
+    const isSplit = (sb.seq === best.seq && sb.write_time !== best.write_time) || (believed !== 0 && believed < sb.seq);
+    return !isSplit;
+  });
+  const indexes = taken.map(device => openMember(device).sb.dev_idx);
+  expect(new Set(indexes).size, `${indexes}`).toBe(taken.length);
+  return taken;
+}

@@ -1,6 +1,8 @@
-// device add, cut off by a disk that fails, and asked for once more with the same words: it completes what was begun.
+// device add and device replace, cut off by a disk that fails, and asked for once more with the same words: they complete what was begun. And
+// what `device replace` refuses, with nothing written.
 
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -13,9 +15,11 @@ import {
   openDevice,
   openMembers,
   planAdd,
+  planReplace,
+  replaceSteps,
   systemRandom,
 } from '@bcachefs-ts/core/engine';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { run, runForBytes, succeed } from '../support/cli.ts';
 import { MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
@@ -85,4 +89,61 @@ test.each([
   expect(devices).toHaveLength(3);
   await isWhole(`${a}:${b}:${fresh}`);
   expect(await succeed('device add', ['-y', `${a}:${b}`, fresh])).toContain('is member 2 already');
+});
+
+describe('replace', () => {
+  /** In the copying, when the old device is to be wiped, in the middle of that, when the others hear of it, and in the growing. */
+  test.each([
+    [fresh, 3],
+    [b, 0],
+    [b, 1],
+    [a, 0],
+    [a, 9],
+  ])('cut off: %s fails after %d writes', { timeout: patient(60_000) }, async (which, writes) => {
+    const hasFailed = failing(which, writes, (writer, device) => {
+      const plan = planReplace(writer.filesystem, 1, device);
+      for (const _ of replaceSteps(writer, plan, device, { ...options, signatures: [] }));
+    });
+    expect(hasFailed).toBe(true);
+    const words = ['-y', `${a}:${b}`, b, fresh];
+    await succeed('device replace', words);
+    const list = await succeed('device list', ['--json', a, fresh]);
+    const { devices } = JSON.parse(list) as { devices: { path: string; size: number }[] };
+    expect(devices.map(({ size }) => size)).toEqual([32 * MIB, 48 * MIB]);
+    await isWhole(`${a}:${fresh}`);
+    expect(await succeed('device replace', words)).toContain('nothing is left to do');
+  });
+
+  test('the old device was used after all: it is copied once more', { timeout: patient(60_000) }, async () => {
+    failing(b, 0, (writer, device) => {
+      const plan = planReplace(writer.filesystem, 1, device);
+      for (const _ of replaceSteps(writer, plan, device, { ...options, signatures: [] }));
+    });
+    await succeed('put', ['-q', `${a}:${b}`, path('file'), 'later']);
+    expect(await succeed('device replace', ['-y', `${a}:${b}`, '1', fresh])).toContain('will be copied');
+    await isWhole(`${a}:${fresh}`);
+    expect(await succeed('ls', [`${a}:${fresh}`])).toContain('later');
+  });
+
+  test('what is refused writes nothing', { timeout: patient(60_000) }, async () => {
+    const hashes = () => [a, b, fresh].map(name => createHash('sha256').update(readFileSync(name)).digest('hex'));
+    const refused = async (...words: readonly string[]) => {
+      const before = hashes();
+      const { exitCode, stderr } = await run('device replace', ['-y', `${a}:${b}`, ...words]);
+      expect(hashes()).toEqual(before);
+      expect(exitCode).toBe(2);
+      return stderr;
+    };
+    expect(await refused('b.img', a)).toContain('is a member of the filesystem already');
+    expect(await refused('7', fresh)).toContain('"7" is not a member');
+    await succeed('device resize', ['-y', `${a}:${b}`, b, '48M']);
+    truncateSync(fresh, 40 * MIB);
+    expect(await refused('b.img', fresh)).toMatch(
+      /has 41943040 bytes, and .*b\.img has 50331648: .*`device resize FS .*b\.img 41943040`/,
+    );
+    truncateSync(fresh, 9 * MIB);
+    expect(await refused('b.img', fresh)).toMatch(/cannot be made smaller than \d+/);
+    await succeed('format', ['-q', '-f', '--fs_size=48M', fresh]);
+    expect(await refused('b.img', fresh)).toMatch(/contains bcachefs .*; --force overwrites it/);
+  });
 });

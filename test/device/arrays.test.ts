@@ -1,7 +1,7 @@
 // docs/arrays.md: every line of its console blocks, one after the other, on three image files with two copies of everything; the third is away
 // where only two are named. Afterwards the files are what they were, and the rules of the checker hold.
 
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,6 +18,9 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 test('docs/arrays.md', { timeout: patient(120_000) }, async () => {
   const images = ['a.img', 'b.img', 'c.img'].map(name => join(folder, name));
+  const larger = join(folder, 'larger.img');
+  writeFileSync(larger, '');
+  truncateSync(larger, 96 * MIB);
   await succeed('format', ['-q', '--replicas=2', '--fs_size=64M', ...images]);
   const contents = 'what it holds\n'.repeat(100_000);
   writeFileSync(join(folder, 'file'), contents);
@@ -28,12 +31,13 @@ test('docs/arrays.md', { timeout: patient(120_000) }, async () => {
   const lines = blocks.flatMap(block => [...block.matchAll(/^\$ bcachefs (.*)$/gm)].map(([, line]) => line!));
   expect(lines.length).toBeGreaterThan(7);
   for (const line of lines) {
-    const words = line.replaceAll(/\b[abc]\.img\b/g, name => join(folder, name)).split(' ');
+    const words = line.replaceAll(/\b(?:[abc]|larger)\.img\b/g, name => join(folder, name)).split(' ');
     const { exitCode, stderr } = await runCli(bcachefs, words);
     expect({ line, exitCode, stderr }).toEqual({ line, exitCode: 0, stderr: '' });
     if (line.includes('256M')) expect(statSync(images[0]!).size).toBe(256 * MIB);
   }
   expect(statSync(images[0]!).size).toBeLessThan(64 * MIB);
+  images[2] = larger;
   const { stdoutBytes } = await runForBytes('cat', [images.join(':'), 'file']);
   expect(new TextDecoder().decode(stdoutBytes)).toBe(contents);
   expect(await runCli(bcachefs, ['fsck', '-n', ...images])).toMatchObject({ exitCode: 0 });

@@ -1,9 +1,18 @@
 // Arrays that are changed and reshaped without a mount, against a real kernel: Linux fills filesystems of several members, our engine does
 // its part, and Linux checks and reads them, mounts them for writing, writes a little, and checks once more.
 
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type MountHost, runCli, thisMountHost } from '@bcachefs-ts/command';
+import {
+  FaultyDevice,
+  FilesystemWriter,
+  openDevice,
+  openMembers,
+  planReplace,
+  replaceSteps,
+  systemRandom,
+} from '@bcachefs-ts/core/engine';
 import { mountCommandOn } from '@bcachefs-ts/device';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
@@ -130,6 +139,8 @@ interface ReshapedKind {
   /** The images that are members before and afterwards; all when left out. */
   readonly before?: readonly number[];
   readonly after?: readonly number[];
+  /** Image 2 replaces image 1, cut off when both have a superblock: the kernel sees each of these sets too, and then goes on with `after`. */
+  readonly cutOff?: readonly (readonly number[])[];
 }
 
 // biome-ignore format: a table
@@ -142,6 +153,9 @@ const reshapedKinds: readonly ReshapedKind[] = [
   { name: 'removed by force', format: ['--replicas=2', '--compression=zstd', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['remove', '-y', '--force', 'MEMBERS', 'PATH2']], after: [0, 1] },
   { name: 'removed, missing', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, isEncrypted: true, commands: [['remove', '-y', '--allow_missing', 'LEFT', '0']], after: [1, 2] },
   { name: 'added, one of two leaves', format: ['--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 3, before: [0, 1], commands: [['add', '-y', '--label=new.one', 'BEFORE', 'PATH2'], ['remove', '-y', 'MEMBERS', 'PATH0']], after: [1, 2] },
+  { name: 'replaced by a larger one', format: ['--replicas=1', '--compression=lz4', '--fs_size=96M', 'DEV0', '--label=old.one', '--fs_size=96M', 'DEV1'], devices: 3, before: [0, 1], commands: [['replace', '-y', 'BEFORE', 'PATH1', 'PATH2']], after: [0, 2] },
+  { name: 'replaced, the only one, encrypted', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--fs_size=96M', 'DEV0'], devices: 2, isEncrypted: true, before: [0], commands: [['replace', '-y', 'BEFORE', '0', 'PATH1']], after: [1] },
+  { name: 'replaced, cut off', format: ['--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 3, before: [0, 1], commands: [], cutOff: [[0, 1, 2], [0, 1]], after: [0, 2] },
 ];
 
 /** The command line that `bcachefs mount` runs, of the disks in the machine. */
@@ -166,7 +180,11 @@ async function mountLine(images: readonly string[], disks: readonly string[]): P
 kernelSuite('reshaped', () => {
   const made = new FormattedKinds(
     'reshaped',
-    sampleOf('arrays that are reshaped', reshapedKinds, ['removed, two copies', 'added, one of two leaves']),
+    sampleOf('arrays that are reshaped', reshapedKinds, [
+      'removed, two copies',
+      'added, one of two leaves',
+      'replaced by a larger one',
+    ]),
   );
   type One = (typeof made.all)[number];
   const seen: { before?: RunResult; after?: RunResult } = {};
@@ -175,8 +193,7 @@ kernelSuite('reshaped', () => {
 
   beforeAll(async () => {
     await made.format();
-    for (const one of made.all)
-      for (const path of one.images) if (!existsSync(path)) writeFileSync(path, new Uint8Array(64 * MIB));
+    for (const one of made.all) for (const path of one.images) if (!existsSync(path)) truncateNew(path, 128 * MIB);
     await made.run(
       (one, nr) => [
         { do: 'mount', disks: firstOf(one, one.disks), ...made.keyOf(one) },
@@ -207,14 +224,21 @@ kernelSuite('reshaped', () => {
     }
     const lines = new Map<string, string>();
     for (const one of made.all) lines.set(one.name, await mountLine(leftOf(one, one.images), leftOf(one, one.disks)));
+    for (const one of made.all) if (one.cutOff !== undefined) replaceCutOff(one.images);
     seen.after = await made.run(one => {
       const disks = leftOf(one, one.disks);
-      const key = made.keyOf(one);
+      const key = made.keyOf({ ...one, images: leftOf(one, one.images) });
+      const cutOff = (one.cutOff ?? []).flatMap((given): Step[] => [
+        { do: 'mount', disks: given.map(nr => one.disks[nr]!), readOnly: true, options: 'nochanges' },
+        { do: 'manifest', as: `seen ${given}`, timeoutSeconds: 200 },
+        { do: 'umount' },
+      ]);
       return [
         // Without a key in its keyring the kernel cannot.
         ...(one.isEncrypted
           ? []
           : [{ do: 'sh', script: `mkdir -p /by-us; ${lines.get(one.name)}; ls /by-us/many; umount /by-us` } as const]),
+        ...cutOff,
         { do: 'fsck', disks, as: 'after', timeoutSeconds: 200, ...key },
         { do: 'mount', disks, ...key },
         { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
@@ -239,7 +263,24 @@ kernelSuite('reshaped', () => {
     test('every file is what it was', () => {
       const before = resultOf(caseNamed(seen.before!, one.name), 'seen').manifest!;
       expect(before.length).toBeGreaterThan(100);
-      expect(compareManifests(ofKernel('seen').manifest!, before)).toEqual([]);
+      for (const which of ['seen', ...(one.cutOff ?? []).map(given => `seen ${given}`)])
+        expect(compareManifests(ofKernel(which).manifest!, before)).toEqual([]);
     });
   });
 });
+
+function truncateNew(path: string, sizeBytes: number): void {
+  writeFileSync(path, '');
+  truncateSync(path, sizeBytes);
+}
+
+/** The third image has its superblock, the second still has its own, and the first has not heard of it. */
+function replaceCutOff(images: readonly string[]): void {
+  const [first, second, third] = images.map(path => openDevice(path, { write: true }));
+  const old = new FaultyDevice(second!, [{ kind: 'write-error' }]);
+  const options = { random: systemRandom, now: () => BigInt(Math.floor(Date.now() / 1000)) };
+  const writer = new FilesystemWriter(openMembers([first!, old]), options);
+  const plan = planReplace(writer.filesystem, 1, third!);
+  expect(() => [...replaceSteps(writer, plan, third!, { ...options, signatures: [] })]).toThrow('EIO');
+  for (const device of [first!, old, third!]) device.close();
+}

@@ -6,6 +6,7 @@ export { fsFailureDomainsCommand } from './failure-domains.ts';
 export { deviceListCommand } from './list.ts';
 export { mountCommand, mountCommandOn, mountHelper, mountHelperOn } from './mount/command.ts';
 export { deviceRemoveCommand } from './remove.ts';
+export { deviceReplaceCommand } from './replace.ts';
 export { deviceResizeCommand } from './resize.ts';
 export { deviceResizeJournalCommand } from './resize-journal.ts';
 export { deviceResyncCommand } from './resync.ts';

@@ -28,7 +28,7 @@ export const memberPositional = {
  */
 export function memberNamed(set: MemberSet, word: string): NamedMember {
   const { sb } = set.newest;
-  const found = indexesOf(set, word);
+  const found = indexesNamed(set, word);
   const [index] = found;
   if (index === undefined)
     throw new UsageError(`${JSON.stringify(word)} is not a member; expected one of ${namesOf(set)}`);
@@ -40,7 +40,8 @@ export function memberNamed(set: MemberSet, word: string): NamedMember {
   return { index, member: set.members.find(member => member.sb.dev_idx === index) };
 }
 
-function indexesOf({ newest, members: opened }: MemberSet, word: string): readonly number[] {
+/** Of all that have the name: none when no member has it. */
+export function indexesNamed({ newest, members: opened }: MemberSet, word: string): readonly number[] {
   const alive = members(newest.sb).flatMap((member, index) => (memberAlive(member) ? [{ ...member, index }] : []));
   if (/^\d+$/.test(word)) return alive.filter(({ index }) => index === Number(word)).map(({ index }) => index);
   const byUuid = alive.filter(({ uuid }) => uuid === word.toLowerCase());

@@ -21,7 +21,7 @@ interface MemberAt {
 export const realPath = (path: string): string => (existsSync(path) ? realpathSync(path) : path);
 
 /** Undefined where no superblock can be read. Its device is closed again. @throws DeviceError, IncompatibleError */
-function memberAtPath(path: string): OpenMember | undefined {
+export function memberAtPath(path: string): OpenMember | undefined {
   const device = openDevice(path, { write: false });
   try {
     return openMember(device);
@@ -37,7 +37,7 @@ function memberAtPath(path: string): OpenMember | undefined {
  * Those that have a superblock, of all that a word means but some.
  * @throws as memberPaths and memberAtPath do
  */
-function membersBeside(word: string, paths: readonly string[]): readonly MemberAt[] {
+export function membersBeside(word: string, paths: readonly string[]): readonly MemberAt[] {
   const left = new Set(paths.map(realPath));
   return memberPaths([word]).flatMap(path => {
     const member = left.has(realPath(path)) ? undefined : memberAtPath(path);

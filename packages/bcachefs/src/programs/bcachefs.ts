@@ -106,6 +106,11 @@ const commands = [
         ...from(() => import('@bcachefs-ts/device'), 'deviceRemoveCommand'),
       },
       {
+        name: 'replace',
+        summary: 'Put a device in the place of a member',
+        ...from(() => import('@bcachefs-ts/device'), 'deviceReplaceCommand'),
+      },
+      {
         name: 'evacuate',
         summary: 'Move everything off a member',
         ...from(() => import('@bcachefs-ts/device'), 'deviceEvacuateCommand'),
