@@ -134,7 +134,7 @@ interface ReshapedKind {
   readonly format: readonly string[];
   readonly devices: number;
   readonly isEncrypted?: boolean;
-  /** Words after `device`, MEMBERS and PATHn of images; each is a command. */
+  /** Words after `device`, or other commands in full, MEMBERS and PATHn of images; each is a command. */
   readonly commands: readonly (readonly string[])[];
   /** The images that are members before and afterwards; all when left out. */
   readonly before?: readonly number[];
@@ -151,6 +151,9 @@ const reshapedKinds: readonly ReshapedKind[] = [
   { name: 'removed, one copy', format: ['--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 2, commands: [['remove', '-y', 'MEMBERS', 'PATH0']], after: [1] },
   { name: 'removed, two copies', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['remove', '-y', 'MEMBERS', 'PATH1']], after: [0, 2] },
   { name: 'removed by force', format: ['--replicas=2', '--compression=zstd', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['remove', '-y', '--force', 'MEMBERS', 'PATH2']], after: [0, 1] },
+  { name: 'copies made after a loss', format: ['--replicas=2', '--compression=lz4', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['remove', '-y', '--force', 'MEMBERS', 'PATH2'], ['data rereplicate', '-y', 'LEFT']], after: [0, 1] },
+  { name: 'extra copies dropped', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['set-fs-option', '--data_replicas=1', '--metadata_replicas=1', 'PATH0', 'PATH1', 'PATH2'], ['data drop_extra_replicas', '-y', 'MEMBERS']] },
+  { name: 'brought to rest', format: ['--label=ssd.a', '--fs_size=96M', 'DEV0', '--label=hdd.b', '--fs_size=96M', 'DEV1', '--label=hdd.c', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['set-fs-option', '--background_target=hdd', '--background_compression=zstd', 'PATH0', 'PATH1', 'PATH2'], ['data rebalance', '-y', 'MEMBERS']] },
   { name: 'removed, missing', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, isEncrypted: true, commands: [['remove', '-y', '--allow_missing', 'LEFT', '0']], after: [1, 2] },
   { name: 'added, one of two leaves', format: ['--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 3, before: [0, 1], commands: [['add', '-y', '--label=new.one', 'BEFORE', 'PATH2'], ['remove', '-y', 'MEMBERS', 'PATH0']], after: [1, 2] },
   { name: 'replaced by a larger one', format: ['--replicas=1', '--compression=lz4', '--fs_size=96M', 'DEV0', '--label=old.one', '--fs_size=96M', 'DEV1'], devices: 3, before: [0, 1], commands: [['replace', '-y', 'BEFORE', 'PATH1', 'PATH2']], after: [0, 2] },
@@ -184,6 +187,7 @@ kernelSuite('reshaped', () => {
       'removed, two copies',
       'added, one of two leaves',
       'replaced by a larger one',
+      'copies made after a loss',
     ]),
   );
   type One = (typeof made.all)[number];
@@ -218,8 +222,9 @@ kernelSuite('reshaped', () => {
             .replace('BEFORE', firstOf(one, one.images).join(':'))
             .replace(/^PATH(\d)$/, (_, nr: string) => one.images[Number(nr)]!),
         );
+        const whole = name?.startsWith('data ') || name === 'set-fs-option' ? name : `device ${name}`;
         const more = one.isEncrypted ? [`--passphrase_file=${join(made.folder, 'passphrase')}`] : [];
-        console.info(one.name, await succeed(`device ${name}` as 'device evacuate', [...more, ...words]));
+        console.info(one.name, await succeed(whole as 'device evacuate', [...more, ...words]));
       }
     }
     const lines = new Map<string, string>();

@@ -2,6 +2,9 @@
 
 import { type Collected, type RunOptions, runCli } from '@bcachefs-ts/command';
 import {
+  dataDropExtraReplicasCommand,
+  dataRebalanceCommand,
+  dataRereplicateCommand,
   deviceAddCommand,
   deviceEvacuateCommand,
   deviceListCommand,
@@ -61,6 +64,9 @@ import {
 
 const commands = {
   cat: catCommand,
+  'data drop_extra_replicas': dataDropExtraReplicasCommand,
+  'data rebalance': dataRebalanceCommand,
+  'data rereplicate': dataRereplicateCommand,
   'device add': deviceAddCommand,
   'device evacuate': deviceEvacuateCommand,
   'device list': deviceListCommand,

@@ -11,6 +11,7 @@ const schemaOf = (name: string) =>
 /** What the schema of a command says against a value; empty when it fits. */
 export function validator(
   name:
+    | 'data'
     | 'list'
     | 'device'
     | 'list_journal'

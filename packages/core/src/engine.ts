@@ -113,13 +113,40 @@ export * from './journal/replay.ts';
 export * from './journal/scan.ts';
 export * from './journal/transaction-filter.ts';
 export * from './members/add.ts';
+export type { LeftCopies, WhyLeft } from './members/copy-job.ts';
+export {
+  type DropExtraPlan,
+  type DropExtraReport,
+  dropExtraReplicas,
+  dropExtraSteps,
+  type ExtraCopies,
+  planDropExtra,
+} from './members/drop-extra.ts';
 export * from './members/evacuate.ts';
 export * from './members/grow.ts';
 export { type JournalSize, type JournalSizeReport, journalSize, resizeJournalSteps } from './members/journal-size.ts';
 export { wipeMember } from './members/member-change.ts';
 export * from './members/member-targets.ts';
+export {
+  planRebalance,
+  type RebalancePlan,
+  type RebalanceReport,
+  type RebalanceWork,
+  rebalance,
+  rebalanceSteps,
+  recountWaiting,
+} from './members/rebalance.ts';
 export * from './members/remove.ts';
 export * from './members/replace.ts';
+export {
+  type CopyWork,
+  planRereplicate,
+  type RereplicatePlan,
+  type RereplicateReport,
+  rereplicate,
+  rereplicateSteps,
+  writtenBytesOf,
+} from './members/rereplicate.ts';
 export * from './members/shrink.ts';
 export * from './ondisk/accounting-types.ts';
 export * from './ondisk/bits.ts';

@@ -1,12 +1,12 @@
 // Which files keys belong to: for lists of what is lost or left, each file once.
 
-import { btrees, FileFinder, type Filesystem, type LeftKey, pathText } from '@bcachefs-ts/core/engine';
+import { type BucketReference, btrees, FileFinder, type Filesystem, pathText } from '@bcachefs-ts/core/engine';
 
 /** Files that are listed. */
 const FILES_MAX = 1000;
 
 /** Paths of the files, and of what belongs to no file the btree: each once, in the order of the keys. */
-export function filesOfKeys(filesystem: Filesystem, keys: readonly LeftKey[]): readonly string[] {
+export function filesOfKeys(filesystem: Filesystem, keys: readonly BucketReference[]): readonly string[] {
   const finder = new FileFinder(filesystem, () => {});
   const names = new Set<string>();
   for (const { btree, level, pos } of keys) {

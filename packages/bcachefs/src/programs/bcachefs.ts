@@ -144,6 +144,28 @@ const commands = [
     ...from(() => import('@bcachefs-ts/device'), 'mountCommand'),
   },
   {
+    name: 'data',
+    summary: 'Bring data to where it is to be, in as many copies as wanted',
+    heading: members,
+    commands: [
+      {
+        name: 'rereplicate',
+        summary: 'Make the copies that data and btree nodes lack',
+        ...from(() => import('@bcachefs-ts/device'), 'dataRereplicateCommand'),
+      },
+      {
+        name: 'drop_extra_replicas',
+        summary: 'Drop copies of data and btree nodes beyond those wanted',
+        ...from(() => import('@bcachefs-ts/device'), 'dataDropExtraReplicasCommand'),
+      },
+      {
+        name: 'rebalance',
+        summary: 'Move and compress data as its options say it is to rest',
+        ...from(() => import('@bcachefs-ts/device'), 'dataRebalanceCommand'),
+      },
+    ],
+  },
+  {
     name: 'list',
     summary: 'Print the keys of a btree, or its nodes',
     heading: looking,

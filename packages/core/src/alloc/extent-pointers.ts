@@ -7,7 +7,13 @@ import { makeKey } from '../btree/transaction.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { compressionTypeOf, compressionTypes } from '../ondisk/compression-types.ts';
 import { assert } from '../ondisk/errors.ts';
-import { decodeExtentPtr, type ExtentPtr, encodeExtentPtr } from '../ondisk/extent-entries.ts';
+import {
+  decodeExtentPtr,
+  type ExtentPtr,
+  encodeExtentEntries,
+  encodeExtentPtr,
+  rebalanceEntry,
+} from '../ondisk/extent-entries.ts';
 import { BchBtreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { BchReflinkV } from '../ondisk/keys/reflink-v.ts';
@@ -176,14 +182,38 @@ export function withPointers(
     else kept.push(entry);
     at = end;
   }
-  const value = new Uint8Array(kept.reduce((sum, { length }) => sum + length, 0));
+  return makeKey(key.k.type, key.k.p, joined(kept), key.k);
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const value = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
-  for (const part of kept) {
+  for (const part of parts) {
     value.set(part, at);
     at += part.length;
   }
-  return makeKey(key.k.type, key.k.p, value, key.k);
+  return value;
 }
+
+/** A key with another wish for the background, or none. */
+export function withWish(key: Key, wish: RebalanceWish | undefined): Key {
+  const start = ENTRIES_AT[key.k.type];
+  assert(start !== undefined, 'a key of a type that has pointers');
+  const source = entryBytesOf(key);
+  const view = viewOf(source);
+  const kept: Uint8Array[] = [key.value.subarray(0, start)];
+  for (let at = 0; at + 8 <= source.length; ) {
+    const lo = view.getUint32(at, true);
+    const type = lo === 0 ? ENTRY_U64S.length : 31 - Math.clz32(lo & -lo);
+    const end = Math.min(source.length, at + 8 * (ENTRY_U64S[type] ?? source.length));
+    if (type !== REBALANCE) kept.push(source.subarray(at, end));
+    at = end;
+  }
+  if (wish !== undefined) kept.push(encodeExtentEntries([rebalanceEntry(wish)]));
+  return makeKey(key.k.type, key.k.p, joined(kept), key.k);
+}
+/** The number of its entry's lowest bit. */
+const REBALANCE = 5;
 
 /** Sectors that a pointer takes of its bucket. @param sectors that the key covers, or those of a node */
 export function diskSectorsOf(

@@ -104,18 +104,22 @@ export class FileEdit implements ChangeParts {
   }
 
   #featureNames(): readonly FeatureName[] {
-    const names: FeatureName[] = [...this.files.optionFeatures];
+    const names: FeatureName[] = [...this.files.optionFeatures, ...compressionFeatures(this.#extents)];
     if (this.content.hasInlineData) names.push('inline_data');
-    for (const type of this.#extents.compressionTypes) {
-      const feature = compressionOptions.byName(compressionTypes.nameOf(type))?.feature;
-      if (feature != null) names.push(feature);
-    }
     return names;
   }
 }
 
+/** Features of the compression types that extents have got. */
+export function compressionFeatures({ compressionTypes: types }: ExtentWriter): readonly FeatureName[] {
+  return [...types].flatMap(type => {
+    const feature = compressionOptions.byName(compressionTypes.nameOf(type))?.feature;
+    return feature == null ? [] : [feature];
+  });
+}
+
 /** A function of its own, since it is kept until the commit and would keep whatever is around it: an edit that has been staged. */
-const superblockWith =
+export const superblockWith =
   (needs: SuperblockNeeds, names: readonly FeatureName[]) =>
   (sb: Superblock): Superblock =>
     withFeatures(needs.applyTo(sb), names);

@@ -24,6 +24,7 @@ import {
   type ExtentPtr,
   encodeExtentEntries,
   narrowestCrc,
+  rebalanceEntry,
   type WritableExtentEntry,
 } from '../ondisk/extent-entries.ts';
 import { rulesOf } from '../ondisk/format-rules.ts';
@@ -225,7 +226,7 @@ export class ExtentWriter {
         return device !== undefined && !isInTarget(device, backgroundTarget);
       });
     if (!isOther && !isElsewhere) return undefined;
-    return { ...NO_WISH, background_compression: backgroundCompression, background_target: backgroundTarget };
+    return rebalanceEntry({ compression: backgroundCompression, target: backgroundTarget });
   }
 
   #accepts(target: number): boolean {
@@ -248,21 +249,6 @@ interface PlacedPiece {
   readonly type: number;
   readonly pointers: readonly ExtentPtr[];
 }
-
-/** Of an entry that asks for nothing. */
-const NO_WISH = {
-  type: 'rebalance_v1',
-  need_rb: 0,
-  hipri: false,
-  pending: false,
-  data_replicas: 0,
-  data_checksum: 0,
-  erasure_code: 0,
-  background_compression: 0,
-  background_target: 0,
-  promote_target: 0,
-  from_inode: 0,
-} as const;
 
 /** Writes that follow each other on one device become one. */
 export class GatheredWrite {

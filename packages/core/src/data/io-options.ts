@@ -22,12 +22,15 @@ export interface IoOptions {
   readonly replicas: number;
 }
 
-export function ioOptionsOf(sb: Superblock, inode: Inode): IoOptions {
+/** @param inode undefined for what belongs to no file of its own */
+export function ioOptionsOf(sb: Superblock, inode?: Inode): IoOptions {
   const { release } = rulesOf(sb);
   const value = (name: InodeOptionName & keyof typeof sbNames): number =>
-    inodeOption(inode, name) ?? Number(optionFromSuperblock(option(name), sb, 0n, release));
+    (inode === undefined ? undefined : inodeOption(inode, name)) ??
+    Number(optionFromSuperblock(option(name), sb, 0n, release));
   const isNocow =
-    inodeOption(inode, 'nocow') === 1 || Number(optionFromSuperblock(option('nocow'), sb, 0n, release)) === 1;
+    (inode !== undefined && inodeOption(inode, 'nocow') === 1) ||
+    Number(optionFromSuperblock(option('nocow'), sb, 0n, release)) === 1;
   const encryption =
     getBits(sb.flags, sbBits.ENCRYPTION_TYPE) === 0
       ? null

@@ -1,41 +1,35 @@
-// What files want of their data: how many copies, and where.
+// What files want of their data: their own options, else the filesystem's. Shared extents have no file of their own. A key of a snapshot
+// belongs to the inode as that snapshot sees it.
+// Source: bch2_move_get_io_opts and bch2_move_get_io_opts_one in move.c, v1.13.0.
 
 import type { FilesystemSource } from '../btree/source.ts';
+import { type IoOptions, ioOptionsOf } from '../data/io-options.ts';
 import { inodeOfKey } from '../fs/inode.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
-import { rulesOf } from '../ondisk/format-rules.ts';
-import { inodeOption } from '../ondisk/inode-unpack.ts';
-import { optionFromSuperblock } from '../ondisk/option-values.ts';
-import { option } from '../ondisk/options.ts';
-import type { Superblock } from '../ondisk/superblock.ts';
+import { SnapshotTable } from '../snapshots/snapshot-table.ts';
+import { visibleKeyAt } from '../snapshots/visible.ts';
 
-const KNOWN_MAX = 4096;
+export { fsOption } from './copies.ts';
 
-export const fsOption = (
-  sb: Superblock,
-  name: 'data_replicas' | 'metadata_replicas' | 'foreground_target' | 'background_target',
-) => Number(optionFromSuperblock(option(name), sb, 0n, rulesOf(sb).release));
-
-export interface DataWishes {
-  readonly replicas: number;
-  /** Where data rests; 0 for anywhere. */
+export interface DataWishes extends IoOptions {
+  /** Where data rests, as a target option; 0 for anywhere. */
   readonly target: number;
 }
 
-/** What files want of their data: their own options, else the filesystem's. Shared extents have no file of their own. */
+const KNOWN_MAX = 4096;
+
 export class DataOptions {
   readonly #source: FilesystemSource;
   readonly #common: DataWishes;
   readonly #known = new Map<string, DataWishes>();
   readonly #extents = btrees.idOf('extents');
+  #table: SnapshotTable | undefined;
 
   constructor(source: FilesystemSource) {
     this.#source = source;
-    const { sb } = source;
-    const target = fsOption(sb, 'background_target') || fsOption(sb, 'foreground_target');
-    this.#common = { replicas: fsOption(sb, 'data_replicas'), target };
+    this.#common = restingAt(ioOptionsOf(source.sb));
   }
 
   of(btree: number, { k: { p } }: Key): DataWishes {
@@ -51,16 +45,17 @@ export class DataOptions {
   }
 
   #read(p: Bpos): DataWishes {
-    const from = Uint32Array.of(p[0]!, p[3]!, p[4]!, 0, 0);
-    const to = Uint32Array.of(0xffff_ffff, p[3]!, p[4]!, 0, 0);
-    const key = this.#source.btree('inodes').first(from, to);
+    // What contradicts itself there is met again by whom it concerns.
+    this.#table ??= SnapshotTable.read(this.#source, { onDamage: () => {} });
+    const pos = Uint32Array.of(p[0]!, p[3]!, p[4]!, 0, 0);
+    const key = visibleKeyAt(this.#source.btree('inodes'), this.#table, p[0]!, pos);
     // What cannot be unpacked has no options of its own.
     const inode = key === undefined ? undefined : inodeOfKey(key, () => {});
-    if (inode === undefined) return this.#common;
-    return {
-      replicas: inodeOption(inode, 'data_replicas') ?? this.#common.replicas,
-      target:
-        (inodeOption(inode, 'background_target') || inodeOption(inode, 'foreground_target')) ?? this.#common.target,
-    };
+    return inode === undefined ? this.#common : restingAt(ioOptionsOf(this.#source.sb, inode));
   }
 }
+
+const restingAt = (options: IoOptions): DataWishes => ({
+  ...options,
+  target: options.backgroundTarget || options.foregroundTarget,
+});

@@ -275,6 +275,27 @@ export type WritableExtentEntry =
   | Extract<ExtentEntry, { type: 'ptr' | 'crc32' | 'crc64' | 'crc128' | 'stripe_ptr' }>
   | (ExtentOptions & { readonly type: 'rebalance_v1' });
 
+/** What a kernel is to do in the background, as option values; 0 for nothing. Mirrors struct bch_extent_rebalance. */
+export const rebalanceEntry = ({
+  compression,
+  target,
+}: {
+  readonly compression: number;
+  readonly target: number;
+}): WritableExtentEntry => ({
+  type: 'rebalance_v1',
+  need_rb: 0,
+  hipri: false,
+  pending: false,
+  data_replicas: 0,
+  data_checksum: 0,
+  erasure_code: 0,
+  background_compression: compression,
+  background_target: target,
+  promote_target: 0,
+  from_inode: 0,
+});
+
 /**
  * The narrowest entry that holds it: sizes have 7, 9 or 13 bits, checksums 4, 10 or 16 bytes. Mirrors bch2_extent_crc_append.
  * @param crc with a size of up to 8192 sectors

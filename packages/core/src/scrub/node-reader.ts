@@ -4,10 +4,10 @@
 import { btreePtrPlaces } from '../btree/node-read.ts';
 import type { FilesystemSource } from '../btree/source.ts';
 import type { Key } from '../ondisk/bkey.ts';
-import { btrees } from '../ondisk/btrees.ts';
 import { CorruptError, DeviceError } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
+import { nodePointers } from '../opened/node-pointers.ts';
 import type { Damage } from '../report/finding.ts';
 
 export interface ScrubbedNode {
@@ -36,34 +36,16 @@ export function* nodeBatches(
   nodesMax: number = NODES_MAX,
 ): Generator<readonly ScrubbedNode[], void, void> {
   let batch: ScrubbedNode[] = [];
-  for (const node of nodesOf(filesystem, onDamage)) {
+  // Nodes that cannot be read are replicas that are not good: that is said of them, and not here.
+  for (const { btree, level, ptr } of nodePointers(filesystem, onDamage, () => {})) {
+    const node = scrubbedNode(btree, level, ptr, onDamage);
+    if (node === undefined) continue;
     batch.push(node);
     if (batch.length < nodesMax) continue;
     yield batch;
     batch = [];
   }
   if (batch.length > 0) yield batch;
-}
-
-function* nodesOf(filesystem: Filesystem, onDamage: (damage: Damage) => void): Generator<ScrubbedNode, void, void> {
-  for (const id of [...filesystem.replay.roots.keys()].sort((a, b) => a - b)) {
-    if (btrees.byId(id) === undefined) continue;
-    const view = filesystem.btree(id);
-    const { root } = view;
-    if (root?.key === undefined) {
-      onDamage(new CorruptError('btree_root_bkey_invalid', { btree: view.name }, 'its root cannot be used'));
-      continue;
-    }
-    const top = scrubbedNode(id, root.level, root.key, onDamage);
-    if (top !== undefined) yield top;
-    for (let level = root.level; level > 0; level--) {
-      // Nodes that cannot be read are replicas that are not good: that is said of them, and not here.
-      for (const key of view.keys({ level, onDamage: () => {} })) {
-        const node = scrubbedNode(id, level - 1, key, onDamage);
-        if (node !== undefined) yield node;
-      }
-    }
-  }
 }
 
 function scrubbedNode(
