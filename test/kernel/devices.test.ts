@@ -168,7 +168,7 @@ async function mountLine(images: readonly string[], disks: readonly string[]): P
     ...thisMountHost,
     platform: 'linux',
     text: path => (path === '/proc/filesystems' ? 'bcachefs\n' : undefined),
-    look: path => ({ realPath: path, kind: 'block device' }),
+    look: path => (existsSync(path) ? { realPath: path, kind: 'block device' } : undefined),
     hasKey: () => () => true,
     run(program, args) {
       line = [program, ...args].join(' ');
