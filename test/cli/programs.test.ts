@@ -102,6 +102,7 @@ test('the list of commands', async () => {
     Members of filesystems:
       device, dev  Look at the members of a filesystem, and change them
       mount        Mount a filesystem with the driver of the running kernel
+      data         Bring data to where it is to be, in as many copies as wanted
 
     Looking into filesystems:
       list          Print the keys of a btree, or its nodes
@@ -155,8 +156,8 @@ test('the list of commands', async () => {
       version      Print the version
 
     They need a running kernel; each says what to use:
-      device online, device offline, fs top, fs timestats, fusemount, wait-devices,
-      data scrub, data rereplicate, data job, reconcile status, reconcile wait,
+      device online, device offline, data scrub, data job, fs top, fs timestats,
+      fusemount, wait-devices, reconcile status, reconcile wait,
       reflink-option-propagate, data-read, unpoison
 
     Not in this version:

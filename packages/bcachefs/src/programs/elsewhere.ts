@@ -36,7 +36,6 @@ export const elsewhere: readonly ElsewhereRow[] = [
     'verifies and repairs the data of a mounted filesystem',
     'scrub does it while it is not mounted',
   ),
-  kernel('data rereplicate', 'writes missing copies of data', mounted),
   kernel('data job', 'runs one of the background jobs', mounted),
   kernel('reconcile status', 'says what the background work is at', mounted),
   kernel('reconcile wait', 'waits for the background work', mounted),
