@@ -27,8 +27,9 @@ const SOAK: { readonly [N in DamageBaseName]: number } = {
 const PART = sized(1 / 500, 1 / 80, 1);
 /** So many of each base have been tried: what is found beyond them is for the soak to find. */
 const TRIED = 770;
-/** Where every copy of the superblock is hit nothing leads to anything; never that many. */
+/** Where every copy of the superblock is hit nothing leads to anything; never that many, and of few never all. */
 const UNREPAIRED_MAX = 0.2;
+const FEW = 50;
 
 const seed = testSeed();
 console.info(`damage at random: TEST_SEED=${seed}`);
@@ -50,6 +51,7 @@ describe(`damage at random (seed ${seed})`, () => {
       if (how === 'left' || how === 'untyped' || how === 'slow') wrong.push(text);
     }
     expect(wrong).toEqual([]);
-    expect(tally.repaired ?? 0, JSON.stringify(tally)).toBeGreaterThanOrEqual(Math.floor(count * (1 - UNREPAIRED_MAX)));
+    const least = count < FEW ? 1 : Math.floor(count * (1 - UNREPAIRED_MAX));
+    expect(tally.repaired ?? 0, JSON.stringify(tally)).toBeGreaterThanOrEqual(least);
   });
 });
