@@ -104,6 +104,17 @@ test('eight members through every command', { timeout: patient(200_000) }, async
   expect(options.stdout).toContain('"promote_target": "none"');
   await expectWhole();
 
+  writeFileSync(path('9.img'), '');
+  truncateSync(path('9.img'), 24 << 20);
+  const place = [all(), path('4.img'), path('9.img')];
+  await changed('device replace', ['-n', ...place], 'dry run');
+  await changed('device replace', ['-y', ...place]);
+  members = members.map(name => (name === '4.img' ? '9.img' : name));
+  const replaced = await changed('device replace', ['-y', ...place], 'none needed');
+  expect(replaced.plan).toMatchObject({ member: 4, old: null, completes: true });
+  await changed('device resync', ['-y', all(), '4'], 'none needed');
+  await expectWhole();
+
   writeFileSync(path('8.img'), '');
   truncateSync(path('8.img'), 16 << 20);
   await changed('device add', ['-y', '--label=ssd.8', all(), path('8.img')]);

@@ -4,6 +4,7 @@
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runCli } from '@bcachefs-ts/command';
 import {
   type MemberStateName,
   memberBits,
@@ -15,9 +16,11 @@ import {
   withMember,
 } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
 import { memberNamed } from '../../packages/device/src/member-named.ts';
 import { run, succeed } from '../support/cli.ts';
 import { patient } from '../support/patience.ts';
+import { validator } from '../support/schemas.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'device-list-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -92,10 +95,16 @@ describe('how members stand', () => {
 
     const words = [['a.img', 'b.img', 'old-c.img'].map(path).join(':'), '2'];
     expect(await succeed('device resync', ['-n', ...words])).toContain('old-c.img missed changes: its superblock is');
+    copyFileSync(path('old-c.img'), path('stale-c.img'));
     expect(await succeed('device resync', ['-y', ...words])).toContain('brought back');
     const back = await listed(['a.img', 'b.img', 'old-c.img']);
     expect(back.map(({ standing, seq }) => [standing, seq])).toEqual(back.map(() => ['current', back[0]!.seq]));
     expect(await succeed('device resync', ['-y', ...words])).toContain('old-c.img missed nothing');
+    copyFileSync(path('stale-c.img'), path('old-c.img'));
+    const { stdout: text } = await runCli(bcachefs, ['device', 'resync', '--json', '-y', ...words]);
+    const document = JSON.parse(text);
+    expect(validator('device')(document)).toEqual([]);
+    expect(document).toMatchObject({ action: 'done', plan: { members: [{ member: 2, standing: 'stale' }] } });
     copyFileSync(path('c.img'), path('old-c.img'));
     for (const name of made) copyFileSync(path(`old-${name}`), path(name));
   });
