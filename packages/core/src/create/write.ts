@@ -7,6 +7,7 @@ import { SB_LAYOUT_SECTOR } from '../ondisk/superblock.ts';
 import { type Signature, type WipedRange, wipeSignatures } from '../probe/index.ts';
 import { type MemberToWrite, writeSuperblocks } from '../superblock/write.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
+import { allSteps } from '../util/steps.ts';
 import { clearOldLife } from './old-contents.ts';
 import type { FormatPlan } from './plan.ts';
 
@@ -30,10 +31,7 @@ export interface NewFilesystem {
 
 /** `formatSteps` at once. */
 export function writeFormat(...request: Parameters<typeof formatSteps>): WipedRange[][] {
-  for (const steps = formatSteps(...request); ; ) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return allSteps(formatSteps(...request));
 }
 
 /**

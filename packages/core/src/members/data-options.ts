@@ -11,8 +11,6 @@ import { btrees } from '../ondisk/btrees.ts';
 import { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { visibleKeyAt } from '../snapshots/visible.ts';
 
-export { fsOption } from './copies.ts';
-
 export interface DataWishes extends IoOptions {
   /** Where data rests, as a target option; 0 for anywhere. */
   readonly target: number;

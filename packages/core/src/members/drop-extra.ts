@@ -18,6 +18,7 @@ import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import type { NodePointer } from '../opened/node-pointers.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
+import { allSteps } from '../util/steps.ts';
 import {
   allNodes,
   CopyJob,
@@ -154,10 +155,7 @@ export function planDropExtra(filesystem: Filesystem): DropExtraPlan {
 
 /** All steps at once. @throws as dropExtraSteps does */
 export function dropExtraReplicas(...request: Parameters<typeof dropExtraSteps>): DropExtraReport {
-  for (const steps = dropExtraSteps(...request); ; ) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return allSteps(dropExtraSteps(...request));
 }
 
 /**

@@ -13,13 +13,14 @@
 import { type AllocDevice, allocDevices, allowsData, journalDevices } from '../alloc/alloc-devices.ts';
 import { TYPE } from '../alloc/bucket-state.ts';
 import { entryBytesOf, type SpacePointer, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
-import { availableSectors, countersOf, nodeReserveBuckets } from '../alloc/reserve.ts';
+import { countersOf } from '../alloc/reserve.ts';
 import { withoutReplicas } from '../alloc/superblock-needs.ts';
 import { KEYS_OF_NODE, nodesToRewrite } from '../btree/commit.ts';
 import type { FilesystemSource } from '../btree/source.ts';
 import { type Batch, inBatches } from '../change/batches.ts';
 import { beginChange, type Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
+import { CopyJudge } from '../data/copy-judge.ts';
 import { extentContent } from '../data/extent-read.ts';
 import {
   type BucketNode,
@@ -29,23 +30,24 @@ import {
   type MoveRules,
   moveBucketData,
 } from '../data/move-extents.ts';
-import { type Replica, replicasOf, verifyEncoded } from '../data/replicas.ts';
+import { type Replica, replicasOf } from '../data/replicas.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
-import { CorruptError, DeviceError, NoSpaceError, UsageError } from '../ondisk/errors.ts';
+import { NoSpaceError, UsageError } from '../ondisk/errors.ts';
 import { memberBits } from '../ondisk/member-bits.ts';
 import { memberStates } from '../ondisk/member-states.ts';
 import type { ReplicasEntry } from '../ondisk/replicas-entry.ts';
-import { sbBits } from '../ondisk/sb-bits.ts';
 import { members, withMember } from '../ondisk/sb-fields/members.ts';
 import { replicas } from '../ondisk/sb-fields/replicas.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { memberText } from '../superblock/member-set.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
-import { DataOptions, fsOption } from './data-options.ts';
+import { allSteps } from '../util/steps.ts';
+import { availableBytes, CopyDemands, countedDurability, fsOption, isReadable, sectorsIn } from './copies.ts';
+import { DataOptions } from './data-options.ts';
 import { leaningStripes, StripeLeaving } from './leave-stripes.ts';
 import { editWritableSteps } from './waiting-data.ts';
 
@@ -101,7 +103,6 @@ const KEYS_PER_COMMIT = 50_000;
 const LEFT_LISTED = 1000;
 
 const RO = memberStates.idOf('ro');
-const READABLE: readonly number[] = [memberStates.idOf('rw'), RO];
 
 /**
  * What it takes, and whether it can be done at all. Reads a few counters.
@@ -126,14 +127,11 @@ export function planEvacuate(
   const able = { user: new Set<number>(), btree: new Set<number>() };
   for (const what of ['user', 'btree'] as const)
     for (const device of others) if (device !== undefined && allowsData(device, what)) able[what].add(device.index);
-  const known = members(sb);
-  const readable = (dev: number) =>
-    devices[dev] !== undefined && READABLE.includes(getBits([known[dev]!.flags], memberBits.STATE));
+  const readable = (dev: number) => devices[dev] !== undefined && isReadable(sb, dev);
   const contents = [...leaving].map(dev => contentsOf(filesystem, dev));
   let movedSectors = 0;
   let fewerSectors = 0;
-  /** What has to find room on which members only, by these. */
-  const demands = new Map<string, { readonly places: readonly number[]; sectors: number }>();
+  const demands = new CopyDemands();
   const wanted = { user: fsOption(sb, 'data_replicas'), btree: fsOption(sb, 'metadata_replicas') };
   for (const entry of replicas(sb)) {
     const what = entry.data_type === TYPE.user ? 'user' : entry.data_type === TYPE.btree ? 'btree' : undefined;
@@ -161,19 +159,13 @@ export function planEvacuate(
     }
     movedSectors += placed * sectors;
     fewerSectors += (copies - placed) * sectors;
-    if (what === 'btree') continue;
-    const demand = demands.get(places.join()) ?? { places, sectors: 0 };
-    demand.sectors += placed * sectors;
-    demands.set(places.join(), demand);
+    if (what === 'user') demands.add(places, placed * sectors);
   }
-  const available = Math.max(
-    0,
-    availableSectors(
-      filesystem,
-      others.filter(device => device !== undefined),
-    ),
+  const needed = sectorsToBytes(Math.ceil(movedSectors));
+  const free = availableBytes(
+    filesystem,
+    others.filter(device => device !== undefined),
   );
-  const [needed, free] = [sectorsToBytes(Math.ceil(movedSectors)), sectorsToBytes(available)];
   const names = [...leaving].map(dev => memberText(sb, dev)).join(', ');
   if (needed > free) {
     throw new NoSpaceError(
@@ -181,17 +173,7 @@ export function planEvacuate(
         `${needed - free} bytes too few; nothing was changed`,
     );
   }
-  // What has a copy on a large member already may go to a small one only.
-  for (const { places } of demands.values()) {
-    const within = [...demands.values()].filter(demand => demand.places.every(dev => places.includes(dev)));
-    const least = sectorsToBytes(Math.ceil(within.reduce((sum, { sectors }) => sum + sectors, 0)));
-    const room = sectorsToBytes(places.reduce((sum, dev) => sum + movableSectors(filesystem, devices[dev]!), 0));
-    if (least <= room) continue;
-    throw new NoSpaceError(
-      `${names}: ${least} bytes of data may go to ${places.map(dev => memberText(sb, dev)).join(', ')} only, since the other members have ` +
-        `copies of it already or may not hold data, and there is room for ${room}: ${least - room} bytes too few; nothing was changed`,
-    );
-  }
+  demands.refuseTooLarge(filesystem, `${names}: `);
   return {
     contents,
     movedBytes: needed,
@@ -212,20 +194,6 @@ function stripeSectorsOn(filesystem: FilesystemSource, dev: number): number {
   return Math.max(0, sectors);
 }
 
-/** What `allocateMoved` can give on a device. */
-function movableSectors(filesystem: FilesystemSource, device: AllocDevice): number {
-  const buckets = (['free', 'needDiscard'] as const).reduce((sum, type) => {
-    const [count = 0] = countersOf(filesystem, {
-      type: 'dev_data_type',
-      dev: device.index,
-      data_type: TYPE[type],
-    });
-    return sum + Math.max(0, count);
-  }, 0);
-  const kept = nodeReserveBuckets(device, getBits(filesystem.sb.flags, sbBits.BTREE_NODE_SIZE));
-  return Math.max(0, buckets - kept) * device.bucketSizeSectors;
-}
-
 function refuseMember(filesystem: Filesystem, devices: readonly (AllocDevice | undefined)[], dev: number): void {
   const { sb } = filesystem;
   if (devices[dev] === undefined) throw new UsageError(`the filesystem has no member ${dev}`);
@@ -244,18 +212,9 @@ export function contentsOf(filesystem: FilesystemSource, dev: number): MemberCon
   return { dev, userBytes: bytes('user'), btreeBytes: bytes('btree'), cachedBytes: bytes('cached') };
 }
 
-export function sectorsIn(filesystem: FilesystemSource, entry: ReplicasEntry): number {
-  const devs = [...entry.devs].sort((a, b) => a - b);
-  const [sectors = 0] = countersOf(filesystem, { type: 'replicas', entry: { ...entry, devs } });
-  return Math.max(0, sectors);
-}
-
 /** All steps at once. @throws as evacuateSteps does */
 export function evacuateMembers(...request: Parameters<typeof evacuateSteps>): EvacuateReport {
-  for (const steps = evacuateSteps(...request); ; ) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return allSteps(evacuateSteps(...request));
 }
 
 /**
@@ -320,7 +279,7 @@ class Evacuation {
     yield* this.#inBatches((change, keysMax) => {
       if (done >= waiting.length) return undefined;
       const { filesystem } = this.#writer;
-      const work = new StripeLeaving(change, filesystem, this.#leaving, durabilities(filesystem, this.#leaving));
+      const work = new StripeLeaving(change, filesystem, this.#leaving, countedDurability(filesystem, this.#leaving));
       let next = done;
       while (next < waiting.length && work.keys < keysMax) {
         if (!work.leave(waiting[next]!, keysMax)) break;
@@ -490,16 +449,6 @@ export function* pointingKeys(
   }
 }
 
-/** How many copies one on each device counts for, where it counts. */
-export function durabilities(filesystem: Filesystem, leaving: ReadonlySet<number>): readonly number[] {
-  const known = members(filesystem.sb);
-  return allocDevices(filesystem.sb).map((device, dev) => {
-    const isReadable = READABLE.includes(getBits([known[dev]!.flags], memberBits.STATE));
-    const isCounted = device !== undefined && isReadable && filesystem.device(dev) !== undefined;
-    return isCounted && !leaving.has(dev) ? device.durability : 0;
-  });
-}
-
 /** Where data of members that are emptied goes. */
 class EvacuationRules implements MoveRules {
   readonly #change: Change;
@@ -507,14 +456,14 @@ class EvacuationRules implements MoveRules {
   readonly #options: DataOptions;
   /** How many copies one on each device counts for, where it counts. */
   readonly #durability: readonly number[];
-  /** Whether copies are what was written, by their places. */
-  readonly #judged = new Map<string, boolean>();
+  readonly #judge: CopyJudge;
 
   constructor(change: Change, filesystem: Filesystem, leaving: ReadonlySet<number>) {
     this.#change = change;
     this.#leaving = leaving;
     this.#options = new DataOptions(change.tx);
-    this.#durability = durabilities(filesystem, leaving);
+    this.#judge = new CopyJudge(change.tx);
+    this.#durability = countedDurability(filesystem, leaving);
   }
 
   isWanted(key: Key, { dev }: SpacePointer, btree: number): boolean {
@@ -541,35 +490,9 @@ class EvacuationRules implements MoveRules {
     const content = extentContent(key);
     if (content.kind !== 'data') return true;
     const copies = replicasOf(content.entries, key.k).filter(({ ptr }) => !ptr.cached);
-    const isGood = (copy: Replica) => this.#isGood(key, copy);
+    const isGood = (copy: Replica) => this.#judge.isGood(key.k, copy);
     const staying = copies.filter(({ ptr }) => (this.#durability[ptr.dev] ?? 0) > 0);
     return staying.some(isGood) || !copies.filter(({ ptr }) => ptr.dev === dev).some(isGood);
-  }
-
-  #isGood({ k }: Key, { ptr, encoding }: Replica): boolean {
-    if (ptr.unwritten) return true;
-    const place = `${ptr.dev}:${ptr.offset}:${encoding.compressedSectors}:${encoding.csum.lo}:${encoding.csum.hi}`;
-    const known = this.#judged.get(place);
-    if (known !== undefined) return known;
-    const isGood = this.#isReadable(k, ptr, encoding);
-    if (this.#judged.size >= KNOWN_MAX) this.#judged.clear();
-    this.#judged.set(place, isGood);
-    return isGood;
-  }
-
-  #isReadable(k: Key['k'], ptr: Replica['ptr'], encoding: Replica['encoding']): boolean {
-    const { tx } = this.#change;
-    const device = tx.device(ptr.dev);
-    if (device === undefined) return false;
-    const bytes = new Uint8Array(sectorsToBytes(encoding.compressedSectors));
-    try {
-      device.read(sectorsToBytes(ptr.offset), bytes);
-      verifyEncoded(bytes, encoding, k, tx.key, {});
-      return true;
-    } catch (thrown) {
-      if (thrown instanceof DeviceError || thrown instanceof CorruptError) return false;
-      throw thrown;
-    }
   }
 
   #kept(key: Key): number {
@@ -578,5 +501,3 @@ class EvacuationRules implements MoveRules {
 }
 
 const pointersOf = (key: Key): readonly SpacePointer[] => spacePointers(entryBytesOf(key), key.k.size).pointers;
-
-const KNOWN_MAX = 4096;

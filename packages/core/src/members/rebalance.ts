@@ -41,6 +41,7 @@ import type { Filesystem } from '../opened/filesystem.ts';
 import { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { hideInDescendants } from '../snapshots/whiteouts.ts';
 import { SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
+import { allSteps } from '../util/steps.ts';
 import {
   CopyJob,
   dataKeys,
@@ -169,10 +170,7 @@ export function planRebalance(filesystem: Filesystem): RebalancePlan {
 
 /** All steps at once. @throws as rebalanceSteps does */
 export function rebalance(...request: Parameters<typeof rebalanceSteps>): RebalanceReport {
-  for (const steps = rebalanceSteps(...request); ; ) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return allSteps(rebalanceSteps(...request));
 }
 
 /**

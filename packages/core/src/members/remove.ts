@@ -40,9 +40,10 @@ import { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { hideInDescendants } from '../snapshots/whiteouts.ts';
 import { memberText } from '../superblock/member-set.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
+import { allSteps } from '../util/steps.ts';
+import { countedDurability, sectorsIn } from './copies.ts';
 import {
   contentsOf,
-  durabilities,
   type EvacuatePlan,
   type EvacuateProgress,
   type EvacuateReport,
@@ -52,7 +53,6 @@ import {
   type MemberContents,
   planEvacuate,
   pointingKeys,
-  sectorsIn,
   withState,
 } from './evacuate.ts';
 import { isComputable, leaningStripes, StripeLeaving } from './leave-stripes.ts';
@@ -182,10 +182,7 @@ function isKept(filesystem: Filesystem, key: Key, dev: number): boolean {
 
 /** All steps at once. @throws as removeSteps does */
 export function removeMember(...request: Parameters<typeof removeSteps>): RemoveReport {
-  for (const steps = removeSteps(...request); ; ) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return allSteps(removeSteps(...request));
 }
 
 /**
@@ -265,7 +262,7 @@ class Removal {
     yield* this.#inBatches((change, keysMax) => {
       if (done >= waiting.length) return undefined;
       const { filesystem } = this.#writer;
-      const work = new StripeLeaving(change, filesystem, devs, durabilities(filesystem, devs));
+      const work = new StripeLeaving(change, filesystem, devs, countedDurability(filesystem, devs));
       let next = done;
       while (next < waiting.length && work.keys < keysMax && work.leave(waiting[next]!, keysMax)) next++;
       const { clocks } = filesystem.replay;

@@ -31,6 +31,7 @@ import { members } from '../ondisk/sb-fields/members.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import type { NodePointer } from '../opened/node-pointers.ts';
 import { roundUp, SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
+import { allSteps } from '../util/steps.ts';
 import { availableBytes, CopyDemands, countedDurability, fsOption } from './copies.ts';
 import {
   allNodes,
@@ -256,10 +257,7 @@ const RECENT_MAX = 65_536;
 
 /** All steps at once. @throws as rereplicateSteps does */
 export function rereplicate(...request: Parameters<typeof rereplicateSteps>): RereplicateReport {
-  for (const steps = rereplicateSteps(...request); ; ) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return allSteps(rereplicateSteps(...request));
 }
 
 /**

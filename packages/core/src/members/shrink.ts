@@ -32,6 +32,7 @@ import type { BchSbLayout, Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { memberText } from '../superblock/member-set.ts';
 import { roundDown, sectorsToBytes } from '../util/sizes.ts';
+import { allSteps } from '../util/steps.ts';
 import { moveJournalSteps } from './journal-size.ts';
 import { beginBelow, bucketsKept, type MemberUse, memberUse, uncountedBuckets, wipeCopies } from './member-change.ts';
 
@@ -62,10 +63,7 @@ export function smallestBucketCount(filesystem: Filesystem, dev: number): number
  * @throws UsageError, NoSpaceError when it cannot be so small; CorruptError, DeviceError: the filesystem is whole then, and as large as it was
  */
 export function shrinkMember(...request: Parameters<typeof shrinkSteps>): ShrinkReport {
-  for (const steps = shrinkSteps(...request); ; ) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return allSteps(shrinkSteps(...request));
 }
 
 /** The same, a commit a step. */

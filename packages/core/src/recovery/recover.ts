@@ -45,6 +45,7 @@ import { keyContext } from '../superblock/key-context.ts';
 import { type CopyState, readAllCopies } from '../superblock/read.ts';
 import { withCheckRequired } from '../superblock/require-check.ts';
 import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
+import { allSteps } from '../util/steps.ts';
 import { readGens, repairAllocations } from './allocations.ts';
 import { contestedJournal } from './contested-journal.ts';
 import { derivedBtrees, derivedIds, isGivable } from './derived-keys.ts';
@@ -97,11 +98,7 @@ export interface RecoverReport {
  * unfinished
  */
 export function recover(writer: FilesystemWriter, options: RecoverOptions): RecoverReport {
-  const steps = recoverSteps(writer, options);
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return allSteps(recoverSteps(writer, options));
 }
 
 /**

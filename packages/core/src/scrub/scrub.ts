@@ -30,6 +30,7 @@ import type { OpenMember } from '../superblock/member-set.ts';
 import { readAllCopies } from '../superblock/read.ts';
 import { layoutAgrees } from '../superblock/recover.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
+import { allSteps } from '../util/steps.ts';
 import { type Copy, CopyBatch, type ScrubbedKey } from './batch.ts';
 import { CopyReader, copyBytes, copyPlace, isSameEncoded } from './copy-reader.ts';
 import { CopyRepair, type LeftReason, rebuiltFrom } from './copy-repair.ts';
@@ -143,10 +144,7 @@ export function* scrubSteps(filesystem: Filesystem, options: ScrubOptions): Gene
 
 /** The same at once. */
 export function scrub(filesystem: Filesystem, options: ScrubOptions): ScrubReport {
-  for (const steps = scrubSteps(filesystem, options); ; ) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return allSteps(scrubSteps(filesystem, options));
 }
 
 /** Bytes that a scrub will read of each member, by the filesystem's counters. */
