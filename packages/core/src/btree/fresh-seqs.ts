@@ -19,14 +19,28 @@ export function nodeSeqOf({ k, value }: Key): bigint {
 /** A source that gives nothing new for so long gives nothing new at all. */
 const TRIES_MAX = 1000;
 
+/** Odd, so that no two states are spread to the same number. */
+const SPREAD = 0x9e37_79b9_7f4a_7c15n;
+
+export interface FreshSeqsOptions {
+  /** Numbers of nodes that there are. */
+  readonly taken?: Iterable<bigint>;
+  /**
+   * What differs between two states of a filesystem: its last journal entry. A change that was made from a seed, cut off and made again
+   * from the same seed then gives its nodes other numbers than those that the first one may have left in the journal.
+   */
+  readonly state?: number;
+}
+
 /** Memory: a set of all numbers that were given out. */
 export class FreshSeqs {
   readonly #random: RandomSource;
   readonly #taken: Set<bigint>;
+  readonly #spread: bigint;
 
-  /** @param taken numbers of nodes that there are */
-  constructor(random: RandomSource, taken: Iterable<bigint> = []) {
+  constructor(random: RandomSource, { taken = [], state = 0 }: FreshSeqsOptions = {}) {
     this.#random = random;
+    this.#spread = BigInt.asUintN(64, BigInt(state) * SPREAD);
     // A kernel takes 0 for none.
     this.#taken = new Set([0n, ...taken]);
   }
@@ -38,7 +52,7 @@ export class FreshSeqs {
 
   next(): bigint {
     for (let i = 0; i < TRIES_MAX; i++) {
-      const seq = this.any();
+      const seq = this.any() ^ this.#spread;
       if (this.#taken.has(seq)) continue;
       this.#taken.add(seq);
       return seq;

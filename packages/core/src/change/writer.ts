@@ -167,7 +167,7 @@ export class FilesystemWriter {
     this.#toBuild = rebuilt;
     this.#committed = this.#filesystem;
     const roots = [...replay.roots.values()].flatMap(({ key }) => (key === undefined ? [] : [nodeSeqOf(key)]));
-    this.#seqs = new FreshSeqs(options.random, roots);
+    this.#seqs = new FreshSeqs(options.random, { taken: roots, state: replay.lastSeq });
     let versionDistance = 1n;
     if (this.#isEncrypted && options.isNew !== true) {
       const { random } = options;

@@ -6,7 +6,7 @@
 import type { KeyRun } from '../btree/key-runs.ts';
 import type { Bpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
-import { rulesFor } from '../ondisk/format-rules.ts';
+import { rulesOf } from '../ondisk/format-rules.ts';
 import { backpointerSectorAt } from '../ondisk/keys/backpointer.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import type { AllBuckets } from './alloc.ts';
@@ -20,9 +20,6 @@ const WORDS = 10;
 /** A backpointer as words. */
 export type BackpointerWords = Uint32Array;
 
-/** MAX_EXTENT_COMPRESS_RATIO_SHIFT. */
-const SHIFT = 2 ** 10;
-
 export interface BackpointerTarget {
   readonly btree: number;
   readonly level: number;
@@ -33,6 +30,7 @@ export interface BackpointerTarget {
 /**
  * The backpointer that a pointer asks for.
  * @param sector on the device; @param suboffset the checksum entry's offset; @param gen of the pointer, stored since 1.14
+ * @param shift the filesystem's: how far sectors are shifted in positions
  */
 export function backpointerWords(
   target: BackpointerTarget,
@@ -41,12 +39,15 @@ export function backpointerWords(
   suboffset: number,
   lengthSectors: number,
   gen: number | undefined,
+  shift: number,
 ): BackpointerWords {
   const words = new Uint32Array(WORDS);
-  const offset = sector * SHIFT + suboffset; // sectors have 44 bits: exact up to 2^53, and the same rounding on both sides beyond
-  words[0] = offset % 2 ** 32;
-  words[1] = Math.floor(offset / 2 ** 32);
-  const inBucket = sectorInBucket * SHIFT + suboffset;
+  const unit = 2 ** shift;
+  const above = 2 ** (32 - shift);
+  const low = (sector % above) * unit + suboffset;
+  words[0] = low % 2 ** 32;
+  words[1] = Math.floor(sector / above) + (low >= 2 ** 32 ? 1 : 0);
+  const inBucket = sectorInBucket * unit + suboffset;
   const head = target.btree | (target.level << 8) | (target.dataType << 16);
   words[2] = gen === undefined ? head | ((inBucket % 256) << 24) : head | (gen << 24);
   words[3] = gen === undefined ? Math.floor(inBucket / 256) : 0;
@@ -100,7 +101,7 @@ function eachBackpointer(
   { isSilent }: { readonly isSilent: boolean },
   visit: (own: DeviceBuckets, bucket: number, words: BackpointerWords, position: () => Bpos) => void,
 ): void {
-  const rules = rulesFor({ version: context.sb.version });
+  const rules = rulesOf(context.sb);
   const ID = btrees.idOf('backpointers');
   const words = new Uint32Array(WORDS);
   for (const run of context.runs('backpointers')) {
@@ -191,7 +192,7 @@ export class BackpointerDifference {
     for (const [id, { target, count }] of this.#expected) {
       if (count === 0) continue;
       const words = id.split(',').map(Number);
-      const sector = Math.floor((words[2]! * 2 ** 32 + words[1]!) / SHIFT);
+      const sector = backpointerSectorAt(words[1]!, words[2]!, rulesOf(context.sb));
       const where = keyPlace(target.btree, target.pos, target.level);
       report.add('ptr_to_missing_backpointer', where, { dev: words[0]!, sector, sectors: words[5]!, count });
     }

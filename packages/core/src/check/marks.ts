@@ -5,6 +5,7 @@
 import type { Key } from '../ondisk/bkey.ts';
 import type { Location } from '../ondisk/errors.ts';
 import type { ExtentPtr } from '../ondisk/extent-entries.ts';
+import { rulesOf } from '../ondisk/format-rules.ts';
 import { MEMBER_INVALID } from '../ondisk/keys/extent-ptrs.ts';
 import type { PointerFact } from '../report/facts.ts';
 import type { Counters } from './accounting.ts';
@@ -33,6 +34,7 @@ export class Marks {
   readonly #stripes: Stripes;
   readonly #rebalance: RebalanceNeeds;
   readonly #hasGenInBackpointers: boolean;
+  readonly #backpointerShift: number;
   readonly #asksBackpointers: boolean;
 
   constructor(
@@ -48,6 +50,7 @@ export class Marks {
     this.#stripes = stripes;
     this.#rebalance = rebalance;
     this.#hasGenInBackpointers = context.atLeast('backpointer_bucket_gen');
+    this.#backpointerShift = rulesOf(context.sb).backpointerShift;
     this.#asksBackpointers = context.report.asks('ptr_to_missing_backpointer');
   }
 
@@ -180,7 +183,15 @@ export class Marks {
     const dataType = level > 0 ? TYPE.btree : stripe === undefined ? TYPE.user : TYPE.stripe;
     const target = { btree, level, dataType, pos: key.k.p };
     const gen = this.#hasGenInBackpointers ? ptr.gen : undefined;
-    const words = backpointerWords(target, ptr.offset, place.sectorInBucket, crc.offset, onDisk, gen);
+    const words = backpointerWords(
+      target,
+      ptr.offset,
+      place.sectorInBucket,
+      crc.offset,
+      onDisk,
+      gen,
+      this.#backpointerShift,
+    );
     return { words, target };
   }
 }

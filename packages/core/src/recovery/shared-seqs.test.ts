@@ -8,6 +8,7 @@ import { FreshSeqs } from '../btree/fresh-seqs.ts';
 import { NodeSeqs } from '../check/node-seqs.ts';
 import { loadChecksums } from '../checksum/checksum.ts';
 import { viewOf } from '../ondisk/layout.ts';
+import { seededRandom } from '../util/random.ts';
 
 beforeAll(loadChecksums);
 
@@ -41,7 +42,16 @@ test('a source that repeats itself', () => {
     viewOf(one).setBigUint64(0, given.shift() ?? 6n, true);
     return one;
   };
-  const seqs = new FreshSeqs({ bytes }, [7n]);
+  const seqs = new FreshSeqs({ bytes }, { taken: [7n] });
   expect([seqs.next(), seqs.next()]).toEqual([5n, 6n]);
   expect(() => seqs.next()).toThrow('random source');
+});
+
+test('a source that begins anew over another state', () => {
+  const numbersAt = (state: number) => {
+    const seqs = new FreshSeqs(seededRandom('the same'), { state });
+    return [seqs.next(), seqs.next()];
+  };
+  expect(numbersAt(7)).toEqual(numbersAt(7));
+  expect(new Set([...numbersAt(6), ...numbersAt(7)]).size).toBe(4);
 });
