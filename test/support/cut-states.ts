@@ -54,23 +54,28 @@ export function readBackProblems({ members }: MemberSet): string[] {
 /** Everything that can be seen of a filesystem, in short; what is wrong with it in full. */
 export function stateOf(filesystem: Filesystem): string {
   const data = dataOfTheLargest(filesystem);
-  const { entries, complaints } = treeManifest(filesystem, path => data.get(path));
+  const { entries, complaints, unreadable } = treeManifest(filesystem, path => data.get(path));
   const { findings } = checkInvariants(filesystem);
   const wrong = [...readBackProblems(filesystem.set), ...complaints, ...findings.map(findingText)];
   if (wrong.length > 0) return `broken:\n${wrong.slice(0, 20).join('\n')}`;
-  return createHash('sha256').update(JSON.stringify(entries)).digest('hex').slice(0, 16);
+  return createHash('sha256')
+    .update(JSON.stringify([entries, unreadable]))
+    .digest('hex')
+    .slice(0, 16);
 }
 
 /** Where files that are too large to be read whole have data. */
 function dataOfTheLargest(filesystem: Filesystem): ReadonlyMap<string, readonly (readonly [number, number])[]> {
-  const tree = FileTree.open(filesystem);
+  // What is wrong there is said by who reads all.
+  const onDamage = () => {};
+  const tree = FileTree.open(filesystem, { onDamage });
   const found = new Map<string, (readonly [number, number])[]>();
   for (const { path, node } of tree.walk()) {
     if (node === undefined || node.inode.bi_size <= HASHED_WHOLE_BYTES || isDirectory(node.inode)) continue;
     const file = { ...node, sizeBytes: fileSize(node.inode.bi_size, 'an inode') };
     const segments: (readonly [number, number])[] = [];
-    const reflinks = new IndirectExtents(filesystem);
-    for (const { kind, offset, length } of fileChunks(new DataReader(filesystem), tree.table, file, { reflinks }))
+    const options = { reflinks: new IndirectExtents(filesystem), onFinding: onDamage };
+    for (const { kind, offset, length } of fileChunks(new DataReader(filesystem), tree.table, file, options))
       if (kind === 'data') segments.push([offset, length]);
     found.set(Buffer.from(path).toString(), segments);
   }

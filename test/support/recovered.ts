@@ -2,6 +2,7 @@
 
 import {
   beginChange,
+  bposInode,
   btrees,
   checkInvariants,
   DamageTarget,
@@ -12,6 +13,7 @@ import {
   inodeOfKey,
   isDirectory,
   type Key,
+  keyTypes,
   type MemoryDevice,
   makeKey,
   openMembers,
@@ -131,4 +133,44 @@ export function recovered(devices: readonly MemoryDevice[], policy: Policy = { k
       return treeText(filesystem, '');
     },
   };
+}
+
+const GIB = 2 ** 30;
+
+/** What is lost of each file of `givenUpTree`, in bytes. */
+export const GIVEN_UP = { part: [65_536, 4096], far: [5 * GIB, 4096], link: [0, 4096] } as const;
+
+/** Files of which a part was lost and given up, as a repair leaves it. Nothing is wrong with the filesystem. */
+export function givenUpTree(): readonly MemoryDevice[] {
+  const { devices } = formattedImage({ sizeBytes: 16 * MIB });
+  const { writer, options } = writerOn(devices, undefined, 1);
+  const edit = new FileEdit(writer, options);
+  const root = edit.files.root();
+  const inums: bigint[] = [];
+  const create = (name: string, mode: number, pieces: readonly (readonly [number, string])[]) => {
+    const ref = edit.files.create(root, text.encode(name), { mode });
+    for (const [offset, piece] of pieces) edit.content.write(ref, offset, text.encode(piece));
+    inums.push(ref.inum);
+  };
+  const block = (letter: string) => letter.repeat(4096);
+  create('part', 0o100644, [
+    [0, block('a')],
+    [GIVEN_UP.part[0], block('b')],
+  ]);
+  create('far', 0o100644, [
+    [0, block('c')],
+    [GIVEN_UP.far[0], block('d')],
+  ]);
+  create('link', 0o120777, [[0, 'somewhere/'.repeat(100)]]);
+  edit.commit();
+  tamper(devices, tx => {
+    const lastOf = new Map([...tx.btree('extents').keys()].map(key => [bposInode(key.k.p), key]));
+    for (const inum of inums) {
+      const { k } = lastOf.get(inum)!;
+      tx.update('extents', makeKey(keyTypes.idOf('error'), k.p, new Uint8Array(), { size: k.size }));
+    }
+  });
+  // The counts of sectors.
+  recovered(devices);
+  return devices;
 }

@@ -3,8 +3,10 @@
 
 import { createHash } from 'node:crypto';
 import {
+  type Damage,
   DataReader,
   type FileFinding,
+  type FileNode,
   type Filesystem,
   FileTree,
   fileChunks,
@@ -19,6 +21,11 @@ export interface TreeManifest {
   readonly entries: readonly ManifestEntry[];
   /** Everything that was lost, contradicted itself, or had to be read from another copy. */
   readonly complaints: readonly string[];
+  /**
+   * What a repair gave up, and left keys of type `error` for: the ranges, and what the rest of the file is. Entries of these files have
+   * `read_errno` and no hash, as the kernel's.
+   */
+  readonly unreadable: readonly string[];
 }
 
 type DataSegments = ManifestEntry['data'];
@@ -26,6 +33,10 @@ type DataSegments = ManifestEntry['data'];
 /** Above this the kernel's side hashes data segments only. */
 const HASH_WHOLE_UP_TO_BYTES = 4 * 2 ** 30;
 const ZEROES = new Uint8Array(2 ** 20);
+const EIO = 5;
+
+/** It was lost before, and a key says so: nothing is wrong with the filesystem. */
+const isGivenUp = ({ error }: Damage): boolean => error === 'key_type_error';
 
 /**
  * @param dataOf where the kernel says that a file has data, by its path as `entryKey` gives it: of the largest files only that is read.
@@ -33,22 +44,28 @@ const ZEROES = new Uint8Array(2 ** 20);
  */
 export function treeManifest(filesystem: Filesystem, dataOf: (key: string) => DataSegments): TreeManifest {
   const complaints: string[] = [];
-  const tree = FileTree.open(filesystem, { onDamage: ({ message }) => complaints.push(message) });
+  const unreadable: string[] = [];
+  const damages: Damage[] = [];
+  const tree = FileTree.open(filesystem, { onDamage: damage => damages.push(damage) });
   const reader = new DataReader(filesystem, { onDamage: ({ message }) => complaints.push(message) });
-  const files = { tree, reader, reflinks: new IndirectExtents(filesystem), complaints, dataOf };
+  const reflinks = new IndirectExtents(filesystem);
+  const files = { tree, reader, reflinks, damages, complaints, unreadable, dataOf };
   const entries = [...tree.walk()].flatMap(item => {
     if (item.node !== undefined) return [entryOf(files, item)];
     complaints.push(`${Buffer.from(item.path)}: lost`);
     return [];
   });
-  return { entries, complaints };
+  return { entries, complaints: [...complaints, ...damages.map(({ message }) => message)], unreadable };
 }
 
 interface Files {
   readonly tree: FileTree;
   readonly reader: DataReader;
   readonly reflinks: IndirectExtents;
+  /** What the tree comes upon. */
+  readonly damages: Damage[];
   readonly complaints: string[];
+  readonly unreadable: string[];
   dataOf(key: string): DataSegments;
 }
 
@@ -81,22 +98,39 @@ function entryOf(files: Files, { path, node }: WalkItem): ManifestEntry {
     ...(stat.projectId === 0 ? {} : { projid: stat.projectId }),
     ...(stat.flags === 0 ? {} : { flags: stat.flags }),
     ...(stat.rdev === undefined ? {} : { rdev: [stat.rdev.major, stat.rdev.minor] as const }),
-    ...(stat.type === 'lnk' ? textOrBase64('target', tree.linkTarget(node, { path })) : {}),
+    ...(stat.type === 'lnk' ? linkTarget(files, path, node) : {}),
     ...(stat.type === 'reg' ? contentHash(files, path, node, Number(stat.sizeBytes)) : {}),
     ...(Object.keys(xattrs).length === 0 ? {} : { xattrs }),
     ...(Object.keys(options).length === 0 ? {} : { options }),
   };
 }
 
+function linkTarget(
+  { tree, damages, unreadable }: Files,
+  path: Uint8Array,
+  node: FileNode,
+): Pick<ManifestEntry, 'target' | 'target_b64' | 'read_errno'> {
+  const before = damages.length;
+  const target = tree.linkTarget(node, { path });
+  const found = damages.slice(before);
+  if (found.length === 0 || !found.every(isGivenUp)) return textOrBase64('target', target);
+  damages.length = before;
+  unreadable.push(`${keyOf(path)}: its target`);
+  return { read_errno: EIO };
+}
+
 function contentHash(
-  { reader, tree, reflinks, complaints, dataOf }: Files,
+  { reader, tree, reflinks, complaints, unreadable, dataOf }: Files,
   path: Uint8Array,
   { inum, snapshot }: { readonly inum: bigint; readonly snapshot: number },
   sizeBytes: number,
-): Pick<ManifestEntry, 'sha256' | 'sha256_data'> {
+): Pick<ManifestEntry, 'sha256' | 'sha256_data' | 'read_errno'> {
   const key = keyOf(path);
-  const onFinding = ({ kind, damage, offset, length }: FileFinding) =>
-    complaints.push(`${key}: ${kind} ${offset}+${length}: ${damage.message}`);
+  const givenUp: string[] = [];
+  const onFinding = ({ kind, damage, offset, length }: FileFinding) => {
+    if (kind === 'lost' && isGivenUp(damage)) givenUp.push(`${offset}+${length}`);
+    else complaints.push(`${key}: ${kind} ${offset}+${length}: ${damage.message}`);
+  };
   const file = { inum, snapshot, sizeBytes };
   const hash = createHash('sha256');
   const options = { onFinding, reflinks };
@@ -107,11 +141,15 @@ function contentHash(
       readFile(reader, tree.table, file, offset, bytes, options);
       hash.update(new BigUint64Array([BigInt(offset), BigInt(length)])).update(bytes);
     }
+    // For the kernel what was given up is a hole there: it does not read it, so that nothing fails.
+    const isUnreadable = givenUp.length > 0;
     for (const { kind, offset, length } of fileChunks(reader, tree.table, file, options)) {
       const isInside = segments.some(([start, size]) => start <= offset && offset + length <= start + size);
       if (kind === 'data' && !isInside) complaints.push(`${key}: data ${offset}+${length}, where the kernel has none`);
     }
-    return { sha256_data: hash.digest('hex') };
+    const digest = hash.digest('hex');
+    if (givenUp.length > 0) unreadable.push(`${key}: ${givenUp.join(', ')}, the rest is ${digest}`);
+    return isUnreadable ? { read_errno: EIO } : { sha256_data: digest };
   }
   let end = 0;
   for (const chunk of fileChunks(reader, tree.table, file, options)) {
@@ -123,7 +161,10 @@ function contentHash(
     }
   }
   if (end !== sizeBytes) complaints.push(`${key}: ${end} bytes of ${sizeBytes}`);
-  return { sha256: hash.digest('hex') };
+  const sha256 = hash.digest('hex');
+  if (givenUp.length === 0) return { sha256 };
+  unreadable.push(`${key}: ${givenUp.join(', ')}, the rest is ${sha256}`);
+  return { read_errno: EIO };
 }
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
