@@ -8,7 +8,9 @@ import { NO_OVERLAY } from '../journal/overlay.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { bposText } from '../ondisk/bpos.ts';
 import { checksumTypes } from '../ondisk/checksum-types.ts';
+import { btreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { versionOf } from '../ondisk/versions.ts';
+import { SECTOR_BYTES } from '../util/sizes.ts';
 import { buildBtree } from './build.ts';
 import { BtreeView } from './iterate.ts';
 import { KeyMap } from './key-map.ts';
@@ -25,8 +27,14 @@ const BTREE = 300;
 const NODE_SECTORS = 16;
 const KEYS = 3000;
 
-function btree(): BtreeView {
-  const device = new MemoryDevice(2 ** 30);
+/** @param onRead is given the sector of each thing that is read through it */
+function btree(nodeSectors = NODE_SECTORS, onRead: (sector: number) => void = () => {}): BtreeView {
+  const device = new (class extends MemoryDevice {
+    override read(offset: number, into: Uint8Array): void {
+      onRead(offset / SECTOR_BYTES);
+      super.read(offset, into);
+    }
+  })(2 ** 30);
   let next = 0;
   let seq = 1n;
   const settings = {
@@ -35,7 +43,7 @@ function btree(): BtreeView {
     csumType: checksumTypes.idOf('crc32c_nonzero'),
     key: undefined,
     blockSectors: 1,
-    nodeSectors: NODE_SECTORS,
+    nodeSectors,
     device: () => device,
     randomU64: () => seq++,
     mayRepeatSeqs: false,
@@ -43,7 +51,7 @@ function btree(): BtreeView {
   };
   const allocator = {
     allocate: () => [
-      { type: 'ptr', cached: false, unwritten: false, offset: NODE_SECTORS * next++, dev: 0, gen: 0 } as const,
+      { type: 'ptr', cached: false, unwritten: false, offset: nodeSectors * next++, dev: 0, gen: 0 } as const,
     ],
     release() {},
   };
@@ -115,4 +123,31 @@ test('what did not change is not merged again', () => {
   const second = planRebuild(view, changes, room);
   const same = second.levels[0]!.map(node => first.levels[0]!.includes(node));
   expect(same).toEqual([false, true, true]);
+});
+
+/** Large enough that what is written of a node says something, and few. */
+const LARGE_NODE_SECTORS = 128;
+
+test('a leaf that is left nearly empty takes in a neighbour with room for it; one that is full is not even read', () => {
+  const whole = btree(LARGE_NODE_SECTORS);
+  const leaves = [...whole.keys({ level: 1 })];
+  const inFirst = [...whole.keys({ to: leaves[0]!.k.p })];
+  const room = { capacityU64s: nodeCapacityU64s(LARGE_NODE_SECTORS), replicas: 1 };
+  /** Which leaves are replaced and which are read when only this share of the first one stays. */
+  const planWith = (share: number) => {
+    const changes = new KeyMap();
+    for (const { k } of inFirst.slice(share * inFirst.length)) changes.set(deletedKey(k.p));
+    const read = new Set<number>();
+    const view = btree(LARGE_NODE_SECTORS, sector => read.add(Math.floor(sector / LARGE_NODE_SECTORS)));
+    const { replaced } = planRebuild(view, changes, room);
+    return { replaced: replaced.filter(({ level }) => level === 0).length, read: [...read].filter(isLeaf) };
+  };
+  const placeOf = ({ value }: Key) => {
+    const [entry] = btreePtrV2.decode(value).entries;
+    return entry?.type === 'ptr' ? entry.offset / LARGE_NODE_SECTORS : undefined;
+  };
+  const places = leaves.map(placeOf);
+  const isLeaf = (place: number) => places.includes(place);
+  expect(planWith(0.1)).toEqual({ replaced: 2, read: [places[0], places[1]] });
+  expect(planWith(0.42)).toEqual({ replaced: 1, read: [places[0]] });
 });

@@ -13,7 +13,8 @@ import { BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
 import { assert, CorruptError, IncompatibleError } from '../ondisk/errors.ts';
 import { BchBtreePtrV2 } from '../ondisk/keys/btree-ptr-v2.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
-import { viewOf } from '../ondisk/layout.ts';
+import { u16, viewOf } from '../ondisk/layout.ts';
+import { sectorsToBytes } from '../util/sizes.ts';
 import { type BtreeView, bposPredecessor, bposSuccessor } from './iterate.ts';
 import type { KeyMap } from './key-map.ts';
 import { divide, itemsU64s, MERGE, type NodeRange, nodesNeeded, type Part, SPLIT } from './node-fill.ts';
@@ -176,11 +177,23 @@ function neighbourToMerge(
     const leaf = placeOf(view, 0, pos);
     // An empty node goes, whatever its neighbour holds.
     if (items.length === 0) return [leaf];
+    // Most are far too large, which need not be read to know it.
+    if (u64s + leastU64s(leaf.ptr) > SPLIT * capacityU64s) continue;
     const both = contentsOf(pos === after ? [...group, leaf] : [leaf, ...group]);
     if (both.u64s <= SPLIT * capacityU64s) return [leaf];
   }
   return [];
 }
+
+/**
+ * What a leaf takes at the least, by what has been written of it. One that was appended to may hold less by now; it is compared by what it
+ * holds when it is next written itself.
+ */
+const leastU64s = ({ value }: Key): number =>
+  sectorsToBytes(u16.get(viewOf(value), BchBtreePtrV2.offset.sectors_written)) / 8 - NODE_OVERHEAD_U64S;
+
+/** The header, and what the last block is filled up with: of blocks of 4 KiB, which is more than enough for smaller ones. */
+const NODE_OVERHEAD_U64S = 1024;
 
 /** The interior nodes above nodes that are replaced, with their new children. */
 function interiorContents(

@@ -8,7 +8,7 @@ import type { Key } from '../ondisk/bkey.ts';
 import { type Bpos, bposText } from '../ondisk/bpos.ts';
 import { CorruptError } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
-import { type DirentTarget, dirent } from '../ondisk/keys/dirent.ts';
+import { type DirentTarget, dirent, mayBeNamed } from '../ondisk/keys/dirent.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { type DamageOptions, type OnDamage, reportDamage } from '../snapshots/damage.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
@@ -98,6 +98,17 @@ export function findDirent(
     if (areEqual(lookupName(entry), name)) return entry;
   }
   return undefined;
+}
+
+/**
+ * Whether a name may be somewhere in a directory that minds the case of names, also where no lookup would find it. Reads as much as
+ * readDirectory, but makes no entries, and reports nothing but keys that cannot be read.
+ */
+export function mayHoldName(view: DirentView, inum: Words64, name: Uint8Array, { onDamage }: DamageOptions = {}) {
+  const from = Uint32Array.of(0, 0, 0, inum.lo, inum.hi);
+  for (const key of visibleKeys(view.dirents, view.table, view.snapshot, rangeOf(from, onDamage)))
+    if (key.k.type === DIRENT && mayBeNamed(key.value, name)) return true;
+  return false;
 }
 
 /** What the name of an entry is compared by. */

@@ -22,7 +22,7 @@ import { type OnDamage, reportDamage } from '../snapshots/damage.ts';
 import { ROOT_SUBVOLUME, SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { areEqual, bytesOfWord, compareBytes, printableBytes } from '../util/byte-text.ts';
 import { foldName } from './casefold.ts';
-import { type DirectoryEntry, type DirentView, findDirent, lookupName, readDirectory } from './dirents.ts';
+import { type DirectoryEntry, type DirentView, findDirent, lookupName, mayHoldName, readDirectory } from './dirents.ts';
 import { FileError, type FileErrorCode } from './file-error.ts';
 import { type FileStat, statOf } from './file-stat.ts';
 import { readInode } from './inode.ts';
@@ -256,6 +256,8 @@ export class FileTree {
     const onDamage = this.#reporter.at(options.path);
     const found = hash.isKnown ? findDirent(view, wordsOf(directory.inum), hash, wanted, { onDamage }) : undefined;
     if (found !== undefined) return { ...found, directory };
+    if (hash.isKnown && wanted === name && !mayHoldName(view, wordsOf(directory.inum), name, { onDamage }))
+      return undefined;
     for (const entry of this.#entries(directory, options.path, undefined)) {
       if (areEqual(lookupName(entry), wanted) || areEqual(foldedIf(entry), wanted)) return entry;
     }

@@ -36,9 +36,10 @@ export function placeOf(tree: FileTree, typed: string): NamePlace {
   const { node: directory } = lookUp(tree, above.replace(/\/+$/, ''));
   if (!isDirectory(directory.inode)) throw new UsageError(`${shownPath(above)}: not a directory`, undefined, 'ENOTDIR');
   const plain = bytesOfWord(last);
-  const unescaped = tree.find(directory, plain) === undefined ? unescapedBytes(last) : undefined;
-  const name = unescaped !== undefined && tree.find(directory, unescaped) !== undefined ? unescaped : plain;
-  const entry = tree.find(directory, name);
+  const plainEntry = tree.find(directory, plain);
+  const unescaped = plainEntry === undefined ? unescapedBytes(last) : undefined;
+  const unescapedEntry = unescaped === undefined ? undefined : tree.find(directory, unescaped);
+  const [name, entry] = unescapedEntry === undefined ? [plain, plainEntry] : [unescaped!, unescapedEntry];
   return {
     directory,
     name,

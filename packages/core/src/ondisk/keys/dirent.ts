@@ -50,6 +50,16 @@ export interface Dirent {
   readonly namesLengthMax: number;
 }
 
+/** Whether a value has this name, without decoding it; true for one that has a folded name as well, whatever that is. */
+export function mayBeNamed(value: Uint8Array, name: Uint8Array): boolean {
+  if ((value[BchDirent.offset.d_type]! & CASEFOLD_BIT) !== 0) return true;
+  const end = BchDirent.size + name.length;
+  // Zeroes fill up the last u64.
+  if (value.length < end || value.length > end + 8 || (value.length > end && value[end] !== 0)) return false;
+  for (let i = 0; i < name.length; i++) if (value[BchDirent.size + i] !== name[i]) return false;
+  return true;
+}
+
 export const dirent: KeyKind<Dirent> = {
   name: 'dirent',
   minBytes: 16,

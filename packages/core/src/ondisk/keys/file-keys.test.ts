@@ -13,7 +13,7 @@ import { type BtreeName, btrees } from '../btrees.ts';
 import { fsckErrors } from '../fsck-errors.ts';
 import { inodeDevice, inodeLinkCount, inodeOption, inodeTimeNs, packInodeV3, unpackInodeV3 } from '../inode-unpack.ts';
 import { viewOf } from '../layout.ts';
-import { dirent } from './dirent.ts';
+import { dirent, mayBeNamed } from './dirent.ts';
 import { keyJson, keyKind, keyText } from './index.ts';
 import { inode, inodeV2, inodeV3 } from './inode.ts';
 import { type KeyTypeName, keyTypes } from './key-types.ts';
@@ -570,4 +570,19 @@ describe('the others', () => {
     expect(errorsOf(at(...entry(2n, 1n, 5n, 6n)), 'damage')).toEqual(['damage_entries_bad']);
     expect(errorsOf(at(...entry(2n, 1n, 5n, 5n), 3n), 'damage')).toEqual(['damage_entries_bad']);
   });
+});
+
+test('what may be named, seen without decoding, is all that is', () => {
+  const names = ['a', 'ab', 'abcdefg', 'abcdefgh', 'b', 'x'.repeat(255)].map(ascii);
+  const named = (name: Uint8Array, folded?: Uint8Array) => {
+    const namesLength = name.length;
+    const more = { casefoldedName: folded, namesLength, namesLengthMax: namesLength };
+    return dirent.encode!({ target: { inum: 5000n }, type: 8, name, ...more });
+  };
+  for (const name of names) {
+    for (const other of names) expect(mayBeNamed(named(name), other)).toBe(name === other);
+    expect(mayBeNamed(named(ascii('Folded'), name), name)).toBe(true);
+  }
+  // What is too short for a name, and what is longer than it says.
+  for (let length = 9; length < 40; length++) expect(mayBeNamed(new Uint8Array(length), ascii('a'))).toBe(false);
 });
