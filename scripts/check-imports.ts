@@ -28,7 +28,8 @@ const OF_NODE = /'node:[^']+'|\bprocess\.|\bBuffer\b|\bcreateRequire\b|\brequire
 const packageImports: Readonly<Record<string, readonly string[]>> = {
   core: [],
   command: ['core'],
-  sources: ['core', 'command'],
+  ext4: ['core'],
+  sources: ['core', 'command', 'ext4'],
   format: ['core', 'command', 'sources'],
   'show-super': ['core', 'command'],
   dump: ['core', 'command'],
@@ -36,7 +37,19 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
   fsck: ['core', 'command'],
   inspect: ['core', 'command'],
   device: ['core', 'command'],
-  bcachefs: ['core', 'command', 'sources', 'format', 'show-super', 'dump', 'files', 'fsck', 'inspect', 'device'],
+  bcachefs: [
+    'core',
+    'command',
+    'ext4',
+    'sources',
+    'format',
+    'show-super',
+    'dump',
+    'files',
+    'fsck',
+    'inspect',
+    'device',
+  ],
 };
 
 /** Things that have exactly one home. */
