@@ -34,6 +34,7 @@ export * from './check/check.ts';
 export * from './check/report.ts';
 export * from './check/rules.ts';
 export * from './checksum/checksum.ts';
+export { crc32c } from './checksum/crc32c.ts';
 export * from './checksum/csum.ts';
 export * from './compress/compress.ts';
 export * from './compress/decompress.ts';

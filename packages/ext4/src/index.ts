@@ -1,5 +1,7 @@
 // The public door of @bcachefs-ts/ext4.
 
+export { openExt4 } from './ext4.ts';
+export { looksLikeExt4 } from './superblock.ts';
 export type {
   Ext4,
   Ext4BlockMap,
@@ -20,3 +22,4 @@ export type {
   Ext4Xattr,
   ReadableDevice,
 } from './types.ts';
+export { isTooLarge as isXattrTooLarge } from './usage.ts';

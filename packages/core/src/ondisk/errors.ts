@@ -129,12 +129,12 @@ export class DeviceError extends Error {
   }
 }
 
-/** A file whose contents are to go into a filesystem, such as an archive or an undo file, is not what it should be. */
+/** What is read into a filesystem, such as an archive, an undo file or another filesystem, is not what it should be. */
 export class InputError extends Error {
   override readonly name = 'InputError';
   constructor(
     /** In one word, for programs. */
-    readonly error: 'archive' | 'archive_compression' | 'undo_file',
+    readonly error: 'archive' | 'archive_compression' | 'undo_file' | 'ext4_damaged',
     readonly where: Location,
     readonly detail: string,
   ) {

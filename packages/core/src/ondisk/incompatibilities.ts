@@ -31,6 +31,11 @@ const rows = [
   row(16, 'qcow2_compression', 'A qcow2 file with compression of a type that is not known.'),
   row(17, 'archive_compression', 'An archive with compression of a type that is not known.'),
   row(18, 'undo_file_version', 'An undo file of a version that is not known.'),
+  row(
+    19,
+    'ext4_refused',
+    'An ext2, ext3 or ext4 filesystem that needs e2fsck first, or has a feature that is not read.',
+  ),
 ] as const satisfies readonly IncompatibilityRow[];
 
 export type IncompatibilityName = (typeof rows)[number]['name'];
