@@ -186,7 +186,7 @@ class Filesystem implements Internals {
   symlinkTarget(inode: Ext4Inode): Uint8Array {
     const own = this.#ownInode(inode);
     const { sizeBytes } = own;
-    if (own.kind !== 'symlink') throw this.#bad(own.number, 'it is no symbolic link');
+    if (own.kind !== 'symlink') throw this.#bad(own.number, 'it is not a symbolic link');
     if (sizeBytes === 0 || sizeBytes >= PATH_MAX)
       throw this.#bad(own.number, `its target has ${sizeBytes} bytes, expected 1 to ${PATH_MAX - 1}`);
     const target =
@@ -211,7 +211,7 @@ class Filesystem implements Internals {
 
   *directory(inode: Ext4Inode): Generator<Ext4Dirent> {
     const own = this.#ownInode(inode);
-    if (own.typeOf() !== 0o040000) throw this.#bad(own.number, 'it is no directory');
+    if (own.typeOf() !== 0o040000) throw this.#bad(own.number, 'it is not a directory');
     const inline = this.inlineData(own);
     if (inline === undefined) yield* blockDirectory(this.#device, this.sb, own);
     else yield* inlineDirectory(this.#device, this.sb, own, inline, INODE_BLOCK_BYTES);
@@ -312,7 +312,7 @@ class Filesystem implements Internals {
     const isOwn = (isReserved && number !== ROOT_INODE) || this.#own.has(number);
     const inode = Inode.create(number, raw, facts, isOwn);
     if (inode === undefined)
-      throw this.#bad(number, `its mode is 0${(raw[0]! | (raw[1]! << 8)).toString(8)}, which is no type`);
+      throw this.#bad(number, `its mode is 0${(raw[0]! | (raw[1]! << 8)).toString(8)}, which is not a type`);
     if (!isOwn && inode.nlink === 0) throw this.#bad(number, 'it is in use, and has no names');
     if (inode.sizeBytes > Number.MAX_SAFE_INTEGER) throw this.#bad(number, `it has ${inode.sizeBytes} bytes`);
     if ((inode.flagBits & FLAG_INLINE_DATA) !== 0 && (inode.flagBits & FLAG_EXTENTS) !== 0)

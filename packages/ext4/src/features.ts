@@ -73,8 +73,8 @@ export function featureNames(words: FeatureWords): readonly string[] {
 }
 
 /**
- * Those that stop this reader, in words. What is unknown among the compatible ones may be ignored by anybody, and is not read-only:
- * blocks that it owns would count as owned by nobody, which the comparison with the bitmaps finds.
+ * Those that stop this reader, in words. Unknown ones among the compatible may be ignored: blocks that they own
+ * would have no owner here, which the comparison with the bitmaps finds.
  */
 export function refusedFeatures(words: FeatureWords): readonly { readonly name: string; readonly why: string }[] {
   return bitsOf(words).flatMap(({ set, bit, row }) => {

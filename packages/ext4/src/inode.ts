@@ -40,7 +40,7 @@ export class Inode implements Ext4Inode {
   readonly sizeBytes: number;
   readonly #facts: Ext4Facts;
 
-  /** @param raw its own copy @param isOwn it belongs to the filesystem itself; @returns undefined in `create` for a type that is none */
+  /** @param raw its own copy @param isOwn it belongs to the filesystem itself; @returns undefined in `create` for a type that is not one */
   private constructor(number: number, raw: Uint8Array, facts: Ext4Facts, kind: Ext4InodeKind) {
     this.number = number;
     this.raw = raw;

@@ -63,7 +63,7 @@ export function looksLikeExt4(bytes: Uint8Array): boolean {
   return view.getUint16(56, true) === MAGIC && blocks > 0 && logBlockSize <= 6 && revision <= 1;
 }
 
-/** @throws InputError for what is none, or cannot be one; DeviceError */
+/** @throws InputError for what is not one, or cannot be; DeviceError */
 export function readSuperblock(device: ReadableDevice): Superblock {
   const bad = (detail: string) => damaged(device.name, 'superblock', detail);
   if (device.sizeBytes < SUPERBLOCK_AT + SUPERBLOCK_BYTES)
@@ -238,7 +238,7 @@ function refusalsOf(device: ReadableDevice, facts: Ext4Facts, more: More): reado
     if (seq !== MMP_CLEAN)
       refuse(
         'in_use',
-        `its multiple mount protection says that it is in use (sequence ${hex(seq)}); unmount it there, or where nobody has it mounted run tune2fs -f -E clear_mmp ${device.name}`,
+        `its multiple mount protection says that it is in use (sequence ${hex(seq)}); unmount it there, or where it is mounted nowhere run tune2fs -f -E clear_mmp ${device.name}`,
       );
   }
   return refusals;

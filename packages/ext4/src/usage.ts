@@ -1,5 +1,5 @@
 // A look at every inode: which blocks are in use and by whom, compared with ext4's bitmaps and counts. What differs is damage, and so is a
-// block with two owners, since whoever adopts or copies blocks has to know whose they are. (With the feature shared_blocks they are noted.)
+// block with two owners, since a caller that adopts or copies blocks has to know whose they are. (With the feature shared_blocks they are noted.)
 //
 // Blocks are counted in clusters. Two extents of a file may lie in one cluster; two files may not.
 

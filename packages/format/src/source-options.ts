@@ -29,10 +29,10 @@ const HEADING = 'Files to put into it';
 export const sourceOptions = {
   source: {
     type: 'string',
-    value: 'DIR|TAR|-',
+    value: 'DIR|TAR|EXT4|-',
     file: true,
     heading: HEADING,
-    help: 'fill it with the files of a directory or a tar archive (also packed by gzip, zstd or xz), - for an archive on standard input',
+    help: 'fill it with the files of a directory, a tar archive (also packed by gzip, zstd or xz), or an ext2, ext3 or ext4 image or device; - for an archive on standard input',
   },
   owner: {
     type: 'string',

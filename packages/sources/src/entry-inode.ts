@@ -1,7 +1,14 @@
 // What an entry of a source becomes: the type and mode of its inode, its times, its extended attributes as a filesystem keeps them.
 
 import { noLaterThan } from '@bcachefs-ts/command';
-import { type Attributes, type ExtendedAttribute, type FileTypeName, printableBytes } from '@bcachefs-ts/core/engine';
+import {
+  type Attributes,
+  type ExtendedAttribute,
+  type FileRef,
+  type FileTypeName,
+  printableBytes,
+  type TreeEditor,
+} from '@bcachefs-ts/core/engine';
 import { modeOfAcl } from './acl-words.ts';
 import type { SourceEntry, SourceLink } from './source.ts';
 
@@ -27,6 +34,18 @@ export function timesOf({ mtimeNs, atimeNs, ctimeNs, btimeNs }: OwnEntry, fixedT
   if (fixedTimeNs !== undefined) return noLaterThan(fixedTimeNs, mtimeNs);
   return given({ mtimeNs, atimeNs: atimeNs ?? mtimeNs, ctimeNs, btimeNs });
 }
+
+/** What else an inode gets of what the source says. */
+export function setFurther(files: TreeEditor, file: FileRef, { projectId }: OwnEntry): void {
+  if (projectId === undefined) return;
+  const { bi_project } = files.inode(file);
+  // Stored as one more; 0 is what the directory has.
+  if (bi_project === (projectId === 0 ? 0 : projectId + 1)) return;
+  files.setOption(file, 'project', projectId === 0 ? undefined : projectId);
+}
+
+/** Flags, where the source says them. */
+export const flagsOf = ({ flags }: OwnEntry): Attributes => (flags === undefined ? {} : { flags });
 
 /** Without what is undefined. */
 function given(times: { readonly [name in 'mtimeNs' | 'atimeNs' | 'ctimeNs' | 'btimeNs']: bigint | undefined }) {

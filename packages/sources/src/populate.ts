@@ -3,7 +3,7 @@
 
 import { countFile, type FileCounts, noCounts } from '@bcachefs-ts/command';
 import { atPath, type BatchedEdit, FileError, type FileRef, withPath } from '@bcachefs-ts/core/engine';
-import { kinds, type OwnEntry, pathText, timesOf } from './entry-inode.ts';
+import { flagsOf, kinds, type OwnEntry, pathText, setFurther, timesOf } from './entry-inode.ts';
 import { SubvolumeFinder, type SubvolumeRequest } from './owner-map.ts';
 import type { SourceDirectory, SourceEntry, SourceLink } from './source.ts';
 
@@ -167,8 +167,9 @@ class Populator {
   #setAttributes(file: FileRef, entry: OwnEntry): void {
     const { files } = this.#batches.edit;
     for (const { name, value } of entry.xattrs) files.setXattr(file, name, value);
+    setFurther(files, file, entry);
     const { mode, uid, gid } = entry;
     // Also what was given at the creation: a directory above with the setgid bit changes it.
-    files.setAttributes(file, { mode, uid, gid, ...timesOf(entry, this.#options.fixedTimeNs) });
+    files.setAttributes(file, { mode, uid, gid, ...flagsOf(entry), ...timesOf(entry, this.#options.fixedTimeNs) });
   }
 }

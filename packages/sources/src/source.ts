@@ -1,6 +1,6 @@
 // What a new filesystem is filled from: a tree of files, as a stream of entries. The root comes first; a directory comes before what is in
 // it, and what is in it before its next sibling; siblings come in the order of their names' bytes. The same tree is the same stream,
-// in whatever order a host lists its directories or an archive has its members.
+// in whatever order a host lists its directories, an archive has its members or a filesystem its inodes.
 //
 // Attributes are as a system call would give them: extended attributes with their namespaces, ACLs in the form of getxattr. The contents
 // of a file do not depend on where its host happens to have holes: see file-chunks.ts.
@@ -43,7 +43,13 @@ export interface EntryAttributes {
   readonly btimeNs: bigint | undefined;
   /** In the order of their names' bytes. */
   readonly xattrs: readonly ExtendedAttribute[];
+  /** Of chattr; undefined where the source does not say. */
+  readonly flags?: readonly SourceFlag[];
+  /** 0 for none; undefined where the source does not say. */
+  readonly projectId?: number;
 }
+
+export type SourceFlag = 'sync' | 'immutable' | 'append' | 'nodump' | 'noatime';
 
 /** What may have several names. */
 interface Linkable {

@@ -26,7 +26,7 @@ import {
   UsageError,
   withPath,
 } from '@bcachefs-ts/core/engine';
-import { keptXattrs, kinds, type OwnEntry, pathText, timesOf } from './entry-inode.ts';
+import { flagsOf, keptXattrs, kinds, type OwnEntry, pathText, setFurther, timesOf } from './entry-inode.ts';
 import { SubvolumeFinder, type SubvolumeRequest } from './owner-map.ts';
 import type { SourceDirectory, SourceEntry, SourceLink } from './source.ts';
 import { type ContentSession, updateContents, writeContents } from './update-contents.ts';
@@ -455,8 +455,9 @@ class Updater implements ContentSession {
     const { files } = this.change(file);
     for (const name of drop) files.removeXattr(file, name);
     for (const { name, value } of put) files.setXattr(file, name, value);
+    setFurther(files, file, entry);
     const { mode, uid, gid } = entry;
-    files.setAttributes(file, { mode, uid, gid, ...timesOf(entry, this.#options.fixedTimeNs) });
+    files.setAttributes(file, { mode, uid, gid, ...flagsOf(entry), ...timesOf(entry, this.#options.fixedTimeNs) });
   }
 
   #otherXattrs(file: FileRef, entry: OwnEntry): { put: readonly ExtendedAttribute[]; drop: readonly Uint8Array[] } {
