@@ -27,6 +27,7 @@ import {
   type BucketReference,
   bucketContents,
   bucketNodes,
+  CopyRuns,
   type MoveRules,
   moveBucketData,
 } from '../data/move-extents.ts';
@@ -306,6 +307,7 @@ class Evacuation {
       const { filesystem } = this.#writer;
       const rules = new EvacuationRules(change, filesystem, this.#leaving);
       const rewrite: BucketNode[] = [];
+      const copies = new CopyRuns(change.tx, dev);
       const sums = { sectors: 0, droppedSectors: 0, spareSectors: 0 };
       let keys = 0;
       let next = from;
@@ -317,10 +319,11 @@ class Evacuation {
         next = contents.bucket + 1;
         rewrite.push(...nodes);
         if (!this.#moves.has('user')) continue;
-        const { left, ...moved } = moveBucketData(change.tx, device, rules, contents);
+        const { left, ...moved } = moveBucketData(change.tx, device, rules, contents, copies);
         for (const name of ['sectors', 'droppedSectors', 'spareSectors'] as const) sums[name] += moved[name];
       }
       if (keys === 0) return undefined;
+      copies.flush();
       const { clocks } = filesystem.replay;
       return {
         isMore: true,
