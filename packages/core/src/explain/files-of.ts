@@ -120,6 +120,24 @@ export class FileFinder {
     return { list, hasMore: false };
   }
 
+  /**
+   * For each reference to one of some indirect extents, the files that it is in. Reads the btree of extents once, however many they are.
+   * @param keys in the order of their positions
+   * @yields with the numbers of the keys that it leads to
+   */
+  *ofIndirects(keys: readonly Key[]): Generator<FileReferences & { readonly to: readonly number[] }> {
+    const ends = keys.map(({ k }) => Number(bposOffset(k.p)));
+    for (const pointer of this.#source.btree('extents').keys({ onDamage: this.#onDamage })) {
+      const { k, value } = pointer;
+      if (k.type !== REFLINK_P || value.length < reflinkP.minBytes) continue;
+      const idx = Number(reflinkP.decode(value).idx);
+      const to: number[] = [];
+      for (let nr = firstAbove(ends, idx); nr < ends.length && ends[nr]! - keys[nr]!.k.size < idx + k.size; nr++)
+        to.push(nr);
+      if (to.length > 0) yield { ...this.ofExtent(pointer, { byte: undefined }), to };
+    }
+  }
+
   #references(
     btree: BtreeName,
     key: Key,
@@ -178,4 +196,15 @@ export class FileFinder {
       return undefined;
     }
   }
+}
+
+/** @param ends in order @returns the index of the first that is above a number */
+function firstAbove(ends: readonly number[], than: number): number {
+  let [low, high] = [0, ends.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (ends[middle]! <= than) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
