@@ -14,6 +14,7 @@ import {
   findingText,
   getBits,
   isReplaceUnfinished,
+  joinedBefore,
   loadChecksums,
   MemoryDevice,
   memberAlive,
@@ -21,8 +22,11 @@ import {
   openMember,
   openMembers,
   planReplace,
+  planReplaceMissing,
+  planRereplicate,
   probeSignatures,
   removeMember,
+  replaceMissingSteps,
   replaceSteps,
   sbBits,
   wipeMember,
@@ -186,7 +190,55 @@ describe(`power cuts (seed ${seed})`, () => {
     console.info(`replaced: ${cuts.count} events, turn at ${turn}, ${JSON.stringify(seen)}`);
     for (const number of Object.values(seen)) expect(number).toBeGreaterThan(0);
   });
+
+  test('a missing member that is replaced', { timeout: patient(300_000) }, () => {
+    const { random, devices, model } = filled(3);
+    const dev = seed % 3;
+    const present = devices.filter((_, nr) => nr !== dev);
+    const cuts = new PowerCuts([...present, new MemoryDevice(48 * MIB, { name: 'new' })]);
+    replaceMissing(cuts.devices.slice(0, 2), cuts.devices[2]!, dev, seed);
+    const expected = model.text();
+    const seen = { before: 0, joined: 0, gone: 0 };
+    for (const cut of cuts.points(random, sized(1, 1, 4))) {
+      const isEnd = cut.events <= 1 || cut.events === cuts.count;
+      const isTurn = cut.events < 30 || cut.events > cuts.count - 25;
+      if (!isEnd && random.below(isTurn ? sized(16, 4, 1) : 4 * ONE_OF) !== 0) continue;
+      const left = cuts.after(cut);
+      const fresh = left[2]!;
+      const old = left.slice(0, 2);
+      const isMember = isReadable(fresh) && joinedBefore(old.map(openMember), openMember(fresh)) === 'member';
+      const { writer } = writerOn(isMember ? left : old, undefined, seed + 1, { allowMissing: true });
+      const { filesystem } = writer;
+      expect(treeText(filesystem, TOP), cutText(cut)).toEqual(expected);
+      const isGone = !memberAlive(members(filesystem.sb)[dev]!);
+      seen[!isMember ? 'before' : isGone ? 'gone' : 'joined']++;
+      replaceMissing(old, fresh, dev, seed + 1);
+      const done = writerOn(left, undefined, seed + 2).writer.filesystem;
+      expect(done.set.missing, cutText(cut)).toEqual([]);
+      expect(checkInvariants(done).findings.map(findingText), cutText(cut)).toEqual([]);
+      expect(treeText(done, TOP), cutText(cut)).toEqual(expected);
+      expect(planRereplicate(done), cutText(cut)).toMatchObject({ extents: { count: 0 }, nodes: { count: 0 } });
+    }
+    console.info(`missing, replaced: ${cuts.count} events, ${JSON.stringify(seen)}`);
+    for (const number of Object.values(seen)) expect(number).toBeGreaterThan(0);
+  });
 });
+
+/** What `device replace` does when the old one is missing, with what it finds. */
+function replaceMissing(present: readonly BlockDevice[], fresh: BlockDevice, dev: number, nr: number): void {
+  const isMember = isReadable(fresh) && joinedBefore(present.map(openMember), openMember(fresh)) === 'member';
+  const { writer, options } = writerOn(isMember ? [...present, fresh] : present, undefined, nr, { allowMissing: true });
+  if (!memberAlive(members(writer.filesystem.sb)[dev]!)) {
+    writer.editSuperblocks(sb => sb);
+    return;
+  }
+  const own = { random: options.random, now: () => options.now() / 10n ** 9n, allowMissing: true, keysPerCommit: 300 };
+  const replacing = isMember
+    ? { dev: openMember(fresh).sb.dev_idx }
+    : { device: fresh, signatures: probeSignatures(fresh) };
+  const plan = planReplaceMissing(writer, dev, replacing, own);
+  for (const _ of replaceMissingSteps(writer, plan, own));
+}
 
 function replaceMember(
   writer: FilesystemWriter,

@@ -134,7 +134,7 @@ interface ReshapedKind {
   readonly format: readonly string[];
   readonly devices: number;
   readonly isEncrypted?: boolean;
-  /** Words after `device`, or other commands in full, MEMBERS and PATHn of images; each is a command. */
+  /** Words after `device`, or other commands in full, MEMBERS, BEFORE, LEFT (members afterwards), STAYING (those among them that were) and PATHn of images; each is a command. */
   readonly commands: readonly (readonly string[])[];
   /** The images that are members before and afterwards; all when left out. */
   readonly before?: readonly number[];
@@ -158,6 +158,8 @@ const reshapedKinds: readonly ReshapedKind[] = [
   { name: 'added, one of two leaves', format: ['--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 3, before: [0, 1], commands: [['add', '-y', '--label=new.one', 'BEFORE', 'PATH2'], ['remove', '-y', 'MEMBERS', 'PATH0']], after: [1, 2] },
   { name: 'replaced by a larger one', format: ['--replicas=1', '--compression=lz4', '--fs_size=96M', 'DEV0', '--label=old.one', '--fs_size=96M', 'DEV1'], devices: 3, before: [0, 1], commands: [['replace', '-y', 'BEFORE', 'PATH1', 'PATH2']], after: [0, 2] },
   { name: 'replaced, the only one, encrypted', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--fs_size=96M', 'DEV0'], devices: 2, isEncrypted: true, before: [0], commands: [['replace', '-y', 'BEFORE', '0', 'PATH1']], after: [1] },
+  { name: 'replaced, missing', format: ['--replicas=2', '--compression=lz4', '--fs_size=96M', 'DEV0', '--label=old.one', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 4, before: [0, 1, 2], commands: [['replace', '-y', '--allow_missing', 'STAYING', '1', 'PATH3']], after: [0, 2, 3] },
+  { name: 'replaced, missing, encrypted', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 3, isEncrypted: true, before: [0, 1], commands: [['replace', '-y', '--allow_missing', 'STAYING', '0', 'PATH2']], after: [1, 2] },
   { name: 'replaced, cut off', format: ['--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 3, before: [0, 1], commands: [], cutOff: [[0, 1, 2], [0, 1]], after: [0, 2] },
 ];
 
@@ -187,12 +189,14 @@ kernelSuite('reshaped', () => {
       'removed, two copies',
       'added, one of two leaves',
       'replaced by a larger one',
+      'replaced, missing',
       'copies made after a loss',
     ]),
   );
   type One = (typeof made.all)[number];
   const seen: { before?: RunResult; after?: RunResult } = {};
   const leftOf = <T>({ after }: One, all: readonly T[]): readonly T[] => after?.map(nr => all[nr]!) ?? all;
+  const stayingOf = (one: One) => leftOf(one, one.images).filter(image => firstOf(one, one.images).includes(image));
   const firstOf = <T>({ before }: One, all: readonly T[]): readonly T[] => before?.map(nr => all[nr]!) ?? all;
 
   beforeAll(async () => {
@@ -218,6 +222,7 @@ kernelSuite('reshaped', () => {
         const [name, ...words] = command.map(word =>
           word
             .replace('MEMBERS', one.images.join(':'))
+            .replace('STAYING', stayingOf(one).join(':'))
             .replace('LEFT', leftOf(one, one.images).join(':'))
             .replace('BEFORE', firstOf(one, one.images).join(':'))
             .replace(/^PATH(\d)$/, (_, nr: string) => one.images[Number(nr)]!),

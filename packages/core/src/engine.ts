@@ -139,6 +139,7 @@ export {
 } from './members/rebalance.ts';
 export * from './members/remove.ts';
 export * from './members/replace.ts';
+export * from './members/replace-missing.ts';
 export {
   type CopyWork,
   planRereplicate,

@@ -14,12 +14,17 @@ export function lostFilesOf(
 /** Files that are named in a plan. */
 const FILES_MAX = 1000;
 
+/** Of what is lost. */
+export interface LostFiles {
+  readonly names: readonly string[];
+  /** There are no others. */
+  readonly isAll: boolean;
+}
+
+export const NOTHING_LOST: LostFiles = { names: [], isAll: true };
+
 /** Paths of the files that would be lost with a member, each once; a file without one is called by its number. */
-export function lostNames(
-  filesystem: Filesystem,
-  dev: number,
-  warn: (message: string) => void,
-): { readonly names: readonly string[]; readonly isAll: boolean } {
+export function lostNames(filesystem: Filesystem, dev: number, warn: (message: string) => void): LostFiles {
   const names = new Set<string>();
   for (const { inum, references } of filesDependingOn(filesystem, new Set([dev]), damage => warn(damage.message))) {
     if (names.size >= FILES_MAX) return { names: [...names], isAll: false };

@@ -3,9 +3,8 @@
 import { existsSync, realpathSync } from 'node:fs';
 import {
   CorruptError,
-  memberAt,
+  joinedBefore,
   memberPaths,
-  memberSetOf,
   type OpenMember,
   openDevice,
   openMember,
@@ -68,11 +67,12 @@ export function addedBefore(filesystem: string, paths: readonly string[]): Added
   for (const { path, member } of found) {
     const siblings = others.filter(other => other.member.sb.uuid === member.sb.uuid);
     if (siblings.length === 0) continue;
-    const { newest } = memberSetOf(siblings.map(other => other.member));
-    const dev = member.sb.dev_idx;
-    const own = memberAt(member.sb, dev);
-    if (own !== undefined && memberAt(newest.sb, dev)?.uuid === own.uuid) joined.push(path);
-    else if (memberAt(newest.sb, dev) === undefined && newest.sb.seq < member.sb.seq) leftOver.push(path);
+    const standing = joinedBefore(
+      siblings.map(other => other.member),
+      member,
+    );
+    if (standing === 'member') joined.push(path);
+    else if (standing === 'left over') leftOver.push(path);
   }
   const named = new Set(memberPaths([filesystem]).map(realPath));
   const twin = paths.find(path => named.has(realPath(path)) && !joined.includes(path) && !leftOver.includes(path));

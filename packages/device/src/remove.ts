@@ -11,7 +11,7 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { commitsText, contentsJson, contentsText, keysText, memberName } from './evacuate.ts';
 import { filesOfKeys } from './files-of-keys.ts';
-import { lostNames } from './lost-paths.ts';
+import { type LostFiles, lostNames, NOTHING_LOST } from './lost-paths.ts';
 import { memberNamed, memberPositional } from './member-named.ts';
 import {
   carryOut,
@@ -78,15 +78,6 @@ export const deviceRemoveCommand = defineCommand({
   json: plannedJson,
   exitCode: ({ isRemoved }) => (isRemoved ? EXIT.ok : EXIT.failed),
 });
-
-const NOTHING_LOST: LostFiles = { names: [], isAll: true };
-
-/** Of what is lost. */
-interface LostFiles {
-  readonly names: readonly string[];
-  /** There are no others. */
-  readonly isAll: boolean;
-}
 
 function planOf(writer: FilesystemWriter, dev: number, plan: RemovePlan, files: LostFiles): Plan {
   const { sb, set } = writer.filesystem;

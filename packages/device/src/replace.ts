@@ -4,7 +4,9 @@
 import {
   allowMissingOption,
   bytesText,
+  type Context,
   defineCommand,
+  EXIT,
   openForWriting,
   runSteps,
   secondsOf,
@@ -47,6 +49,7 @@ import {
   printPlanned,
   reshapedPositional,
 } from './plan.ts';
+import { missingNamed, type ReplaceArgs, type Replaced, replaceMissing } from './replace-missing.ts';
 
 export const deviceReplaceCommand = defineCommand({
   name: 'replace',
@@ -56,6 +59,11 @@ export const deviceReplaceCommand = defineCommand({
     'the index of the old one, its label and its other settings, and all of it is used if it is larger. It must not be smaller than the part ' +
     'of the old device that is used: `device resize` makes that smaller first, and the message says to what. At the end the superblocks ' +
     'on the old device are wiped. Its data is not: a disk that is given away has to be erased.\n\n' +
+    'A member that is missing is named by its index or UUID, with --allow_missing. There is nothing to copy then: the new device joins, with ' +
+    'the label and the other settings of the old one, and with an index of its own; what had a copy on the old one gets another, as ' +
+    '`data rereplicate` does it; and the old one is taken out. What has no copy but there is lost, and is listed by path before you are ' +
+    'asked. If only it has some btree node, it cannot be replaced. Options of the filesystem that name it (`foreground_target` and the ' +
+    'like) name the new one.\n\n' +
     'What was on the new device is lost; where something is recognised, --force is needed, and it is named before you are asked.\n\n' +
     'If it is stopped, the filesystem has all its files, with the old device or with the new one, and a kernel never takes both; running it ' +
     'again finishes it. When the old device cannot be read, nothing on it has changed.',
@@ -63,6 +71,10 @@ export const deviceReplaceCommand = defineCommand({
     { command: 'bcachefs device replace -n a.img:b.img b.img new.img', does: 'Says what would be copied' },
     { command: 'bcachefs device replace -y a.img:b.img b.img new.img', does: 'Replaces one image by another' },
     { command: 'bcachefs device replace -y /dev/sda:/dev/sdb 1 /dev/sdc', does: 'Replaces member 1 by a disk' },
+    {
+      command: 'bcachefs device replace --allow_missing -y /dev/sda:/dev/sdb 2 /dev/sdd',
+      does: 'Replaces member 2, which is dead, by a disk',
+    },
   ],
   positionals: {
     ...reshapedPositional,
@@ -74,61 +86,69 @@ export const deviceReplaceCommand = defineCommand({
     ...allowMissingOption,
     ...planOptions,
   },
-  async run(context, args): Promise<Planned> {
+  async run(context, args): Promise<Replaced> {
     await loadChecksums();
-    const { uuid, passphrase_file, allow_missing, dry_run: isTrial } = args;
-    const now = secondsOf(context.date());
-    const options = { random: systemRandom, now: () => now };
-    // One undo file for all of them.
-    const undoable = isTrial ? (device: BlockDevice) => device : undoWrap(context, args);
-    const begun = begunBefore(args);
-    const devices = begun?.members ?? [args.filesystem];
-    const writer = await openForWriting(
-      context,
-      { devices, uuid, passphrase_file, allow_missing, isTrial },
-      () => options,
-      undoable,
-    );
-    const opened = writer.filesystem.set.members.map(({ device }) => device);
-    const open = (path: string): BlockDevice => {
-      const device = undoable(openDevice(path, { write: !isTrial, exclusive: true }));
-      opened.push(device);
-      return device;
-    };
-    try {
-      if (begun !== undefined) {
-        const left = begun.oldPath === undefined ? undefined : openMember(open(begun.oldPath));
-        return await carryOut(context, args, completion(writer, begun, left, args), () => {
-          if (left !== undefined) wipeMember(left);
-          return outcomeOf(args, completeReplace(writer, begun.dev).sizeBytes);
-        });
-      }
-      const { set, key } = writer.filesystem;
-      const { index: dev } = memberNamed(set, args.old);
-      if (set.members.some(({ device }) => realPath(device.name) === realPath(args.new)))
-        throw new UsageError(`${args.new} is a member of the filesystem already`);
-      const device = open(args.new);
-      const signatures = probeSignatures(device);
-      const plan = planReplace(writer.filesystem, dev, device);
-      // What a replacement of this filesystem has left before is worth nothing without the old device.
-      const isOverwritten = args.force || args.dry_run || isLeftOver(device, writer);
-      const [first] = signatures;
-      if (first !== undefined && !isOverwritten)
-        throw new UsageError(`${args.new} contains ${signatureText(first)}; --force overwrites it`, '--force');
-      return await carryOut(context, args, planOf(writer, plan, args, signatures), async () => {
-        const task = context.progress.start({ what: 'copying', total: plan.copiedBytes, unit: 'bytes' });
-        const more = { ...options, key, allowMissing: allow_missing, signatures };
-        const { sizeBytes } = await runSteps(replaceSteps(writer, plan, device, more), copied => task.at(copied));
-        task.end();
-        return outcomeOf(args, sizeBytes);
-      });
-    } finally {
-      for (const device of opened) device.close();
-    }
+    const missing = missingNamed(args);
+    if (missing !== undefined) return await replaceMissing(context, args, missing);
+    return { ...(await replaceThere(context, args)), isUnfinished: false };
   },
   text: printPlanned,
   json: plannedJson,
+  exitCode: ({ isUnfinished }) => (isUnfinished ? EXIT.failed : EXIT.ok),
 });
+
+/** A member that is there, or was when the replacement began. */
+async function replaceThere(context: Context, args: ReplaceArgs): Promise<Planned> {
+  const { uuid, passphrase_file, allow_missing, dry_run: isTrial } = args;
+  const now = secondsOf(context.date());
+  const options = { random: systemRandom, now: () => now };
+  // One undo file for all of them.
+  const undoable = isTrial ? (device: BlockDevice) => device : undoWrap(context, args);
+  const begun = begunBefore(args);
+  const devices = begun?.members ?? [args.filesystem];
+  const writer = await openForWriting(
+    context,
+    { devices, uuid, passphrase_file, allow_missing, isTrial },
+    () => options,
+    undoable,
+  );
+  const opened = writer.filesystem.set.members.map(({ device }) => device);
+  const open = (path: string): BlockDevice => {
+    const device = undoable(openDevice(path, { write: !isTrial, exclusive: true }));
+    opened.push(device);
+    return device;
+  };
+  try {
+    if (begun !== undefined) {
+      const left = begun.oldPath === undefined ? undefined : openMember(open(begun.oldPath));
+      return await carryOut(context, args, completion(writer, begun, left, args), () => {
+        if (left !== undefined) wipeMember(left);
+        return outcomeOf(args, completeReplace(writer, begun.dev).sizeBytes);
+      });
+    }
+    const { set, key } = writer.filesystem;
+    const { index: dev } = memberNamed(set, args.old);
+    if (set.members.some(({ device }) => realPath(device.name) === realPath(args.new)))
+      throw new UsageError(`${args.new} is a member of the filesystem already`);
+    const device = open(args.new);
+    const signatures = probeSignatures(device);
+    const plan = planReplace(writer.filesystem, dev, device);
+    // What a replacement of this filesystem has left before is worth nothing without the old device.
+    const isOverwritten = args.force || args.dry_run || isLeftOver(device, writer);
+    const [first] = signatures;
+    if (first !== undefined && !isOverwritten)
+      throw new UsageError(`${args.new} contains ${signatureText(first)}; --force overwrites it`, '--force');
+    return await carryOut(context, args, planOf(writer, plan, args, signatures), async () => {
+      const task = context.progress.start({ what: 'copying', total: plan.copiedBytes, unit: 'bytes' });
+      const more = { ...options, key, allowMissing: allow_missing, signatures };
+      const { sizeBytes } = await runSteps(replaceSteps(writer, plan, device, more), copied => task.at(copied));
+      task.end();
+      return outcomeOf(args, sizeBytes);
+    });
+  } finally {
+    for (const device of opened) device.close();
+  }
+}
 
 interface Words {
   readonly filesystem: string;

@@ -107,13 +107,13 @@ function planOf(writer: FilesystemWriter, plan: RereplicatePlan): Plan {
   };
 }
 
-function workLines(what: string, { count, readBytes, writtenBytes }: CopyWork, noun: string): readonly string[] {
+export function workLines(what: string, { count, readBytes, writtenBytes }: CopyWork, noun: string): readonly string[] {
   if (count === 0) return [];
   const keys = `${count} ${noun}${count === 1 ? '' : 's'}`;
   return [`${what}: ${keys} lack copies: ${bytesText(readBytes)} to read, ${bytesText(writtenBytes)} to write`];
 }
 
-const workJson = ({ count, readBytes, writtenBytes }: CopyWork): object => ({
+export const workJson = ({ count, readBytes, writtenBytes }: CopyWork): object => ({
   count,
   read: readBytes,
   written: writtenBytes,

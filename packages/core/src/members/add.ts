@@ -30,6 +30,7 @@ import {
   blankMember,
   type Member,
   memberAlive,
+  memberAt,
   members,
   withMember,
   withMembers,
@@ -37,7 +38,7 @@ import {
 import { SB_LAYOUT_SECTOR, type Superblock, withSection } from '../ondisk/superblock.ts';
 import { type Signature, wipeSignatures } from '../probe/index.ts';
 import { refuseSuperblocks } from '../superblock/edit.ts';
-import { memberText, type OpenMember, openMembers } from '../superblock/member-set.ts';
+import { memberSetOf, memberText, type OpenMember, openMembers } from '../superblock/member-set.ts';
 import { type MemberToWrite, nextGeneration, writeSuperblocks } from '../superblock/write.ts';
 import { type RandomSource, randomUuid } from '../util/random.ts';
 import { bytesToSectors, SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
@@ -142,13 +143,34 @@ function freeSlot(known: readonly Member[], most: number): number {
  * @throws UsageError, NoSpaceError, DeviceError, CorruptError before the first write; later DeviceError: the filesystem is whole then
  */
 export function addMembers(writer: FilesystemWriter, plan: AddPlan, options: WriterOptions): FilesystemWriter {
-  const { set } = writer.filesystem;
+  addInMemory(writer, plan, options);
+  return joinMembers(writer.filesystem.set.members, plan, options);
+}
+
+/** What adding makes of the filesystem, with nothing written: for plans that go on from there. @throws as addMembers does */
+export function addInMemory({ filesystem }: FilesystemWriter, plan: AddPlan, options: WriterOptions): FilesystemWriter {
   const inMemory = <T extends { readonly device: BlockDevice }>(one: T): T => ({
     ...one,
     device: new OverlayDevice(one.device),
   });
-  joinMembers(set.members.map(inMemory), { ...plan, added: plan.added.map(inMemory) }, options);
-  return joinMembers(set.members, plan, options);
+  const present = filesystem.set.members.map(inMemory);
+  if (plan.added.length > 0) return joinMembers(present, { ...plan, added: plan.added.map(inMemory) }, options);
+  const writer = new FilesystemWriter(openMembers(present.map(({ device }) => device)), options);
+  completeMembers(writer, plan.unfinished);
+  return writer;
+}
+
+/**
+ * What a device is to a filesystem that it was to join once: a member; or left over from an addition that was cut off before any member had
+ * heard of it, so that it is added anew. Undefined for one of another filesystem, and one that has left.
+ * @param others at least one, all of one filesystem
+ */
+export function joinedBefore(others: readonly OpenMember[], { sb }: OpenMember): 'member' | 'left over' | undefined {
+  const { newest } = memberSetOf(others);
+  if (newest.sb.uuid !== sb.uuid) return undefined;
+  const [own, known] = [memberAt(sb, sb.dev_idx), memberAt(newest.sb, sb.dev_idx)];
+  if (own !== undefined && known?.uuid === own.uuid) return 'member';
+  return known === undefined && newest.sb.seq < sb.seq ? 'left over' : undefined;
 }
 
 function joinMembers(present: readonly OpenMember[], plan: AddPlan, options: WriterOptions): FilesystemWriter {

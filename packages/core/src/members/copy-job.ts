@@ -107,6 +107,7 @@ export class CopyJob {
   readonly #sectorsPerCommit: number;
   commits = 0;
   leftCount = 0;
+  readonly leftBy: Record<WhyLeft, number> = { 'no member': 0, 'no good copy': 0, 'no room': 0 };
   readonly left: LeftCopies[] = [];
 
   constructor(
@@ -231,6 +232,7 @@ export class CopyJob {
 
   #noteLeft(left: readonly LeftCopies[]): void {
     this.leftCount += left.length;
+    for (const { why } of left) this.leftBy[why]++;
     this.left.push(...left.slice(0, Math.max(0, LEFT_LISTED - this.left.length)));
   }
 

@@ -4,7 +4,7 @@ import { type AllocDevice, allocDevices, isInTarget } from '../alloc/alloc-devic
 import { getBits, withBits } from '../ondisk/bits.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
-import { decodeTarget } from '../ondisk/targets.ts';
+import { decodeTarget, encodeTarget } from '../ondisk/targets.ts';
 
 const TARGETS = {
   foreground_target: sbBits.FOREGROUND_TARGET,
@@ -41,4 +41,13 @@ export function targetsOnlyWith(
 
 export function withoutTargets(sb: Superblock, cleared: readonly MemberTarget[]): Superblock {
   return { ...sb, flags: cleared.reduce((bits, name) => withBits(bits, TARGETS[name], 0), sb.flags) };
+}
+
+/** Those that name a member name another one. */
+export function withTargetsMoved(sb: Superblock, from: number, to: number): Superblock {
+  const target = encodeTarget({ type: 'dev', dev: to });
+  return {
+    ...sb,
+    flags: targetsNaming(sb, from).reduce((bits, name) => withBits(bits, TARGETS[name], target), sb.flags),
+  };
 }

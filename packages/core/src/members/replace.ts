@@ -29,7 +29,7 @@ import { SB_LAYOUT_SECTOR } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { type Signature, wipeSignatures } from '../probe/index.ts';
 import { refuseSuperblocks, refuseUnfit } from '../superblock/edit.ts';
-import { memberSetOf, memberText, type OpenMember, openMembers } from '../superblock/member-set.ts';
+import { isSuccessor, memberSetOf, memberText, type OpenMember, openMembers } from '../superblock/member-set.ts';
 import { forMember, type MemberToWrite, writeSuperblocks } from '../superblock/write.ts';
 import { randomUuid } from '../util/random.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
@@ -293,14 +293,6 @@ export function begunReplacement(others: readonly OpenMember[], fresh: OpenMembe
   }
   const { newest } = memberSetOf([...others, fresh]);
   return memberAt(newest.sb, dev)?.uuid === memberAt(sb, dev)?.uuid ? { dev, old } : undefined;
-}
-
-/** Whether a device was to replace a member, by its superblock, which that member does not know. */
-export function isSuccessor({ sb }: OpenMember, old: OpenMember): boolean {
-  const dev = old.sb.dev_idx;
-  const own = memberAt(sb, dev);
-  if (sb.uuid !== old.sb.uuid || sb.dev_idx !== dev || own === undefined) return false;
-  return own.uuid !== memberAt(old.sb, dev)?.uuid && own.seq < old.sb.seq && old.sb.seq < sb.seq;
 }
 
 /**

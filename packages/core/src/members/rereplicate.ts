@@ -76,6 +76,7 @@ export interface RereplicateReport {
   readonly commits: number;
   readonly left: readonly LeftCopies[];
   readonly leftCount: number;
+  readonly leftBy: Readonly<Record<WhyLeft, number>>;
 }
 
 export interface RereplicateProgress {
@@ -290,6 +291,7 @@ export function* rereplicateSteps(
     commits: job.commits,
     left: job.left,
     leftCount: job.leftCount,
+    leftBy: job.leftBy,
   };
 }
 

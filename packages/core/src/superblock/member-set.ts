@@ -73,6 +73,14 @@ export function memberSetOf(opened: readonly OpenMember[]): MemberSet {
   for (const member of opened) {
     const twin = byIndex.get(member.sb.dev_idx);
     if (twin !== undefined) {
+      const [old, fresh] = isSuccessor(member, twin) ? [twin, member] : [member, twin];
+      if (isSuccessor(fresh, old)) {
+        const [oldName, freshName] = [old.device.name, fresh.device.name];
+        throw new UsageError(
+          `${freshName} was to replace ${oldName} as member ${member.sb.dev_idx} of filesystem ${newest.sb.user_uuid}, and that was cut off: ` +
+            `\`bcachefs device replace FS ${oldName} ${freshName}\` finishes it; FS is the filesystem without ${freshName}`,
+        );
+      }
       throw new UsageError(
         `${twin.device.name} and ${member.device.name} both are member ${member.sb.dev_idx} of filesystem ${newest.sb.user_uuid}: one is a ` +
           'copy of the other. Name only one of them; set-fs-option --uuid=random makes a copy a filesystem of its own',
@@ -88,6 +96,14 @@ export function memberSetOf(opened: readonly OpenMember[]): MemberSet {
 
 const newestOf = (opened: readonly OpenMember[]) =>
   opened.reduce((best, member) => (member.sb.seq > best.sb.seq ? member : best));
+
+/** Whether a device was to replace a member, by its superblock, which that member does not know. */
+export function isSuccessor({ sb }: OpenMember, old: OpenMember): boolean {
+  const dev = old.sb.dev_idx;
+  const own = memberAt(sb, dev);
+  if (sb.uuid !== old.sb.uuid || sb.dev_idx !== dev || own === undefined) return false;
+  return own.uuid !== memberAt(old.sb, dev)?.uuid && own.seq < old.sb.seq && old.sb.seq < sb.seq;
+}
 
 /** A filesystem and the devices of it that were given: `UUID (label two): a.img, b.img`. */
 export function filesystemText(opened: readonly OpenMember[]): string {
