@@ -18,6 +18,7 @@ import {
   findingText,
   getBits,
   growMember,
+  joinedBefore,
   journalSize,
   lossesOf,
   MemoryDevice,
@@ -26,13 +27,19 @@ import {
   memberBits,
   members,
   NoSpaceError,
+  openMember,
   openMembers,
   planAdd,
   planRemove,
+  planReplace,
+  planReplaceMissing,
   readBytes,
   readReplayState,
   readUsage,
   removeSteps,
+  replaceMissingSteps,
+  replaceSteps,
+  rereplicateSteps,
   resizeJournalSteps,
   type Superblock,
   sectorsToBytes,
@@ -40,6 +47,7 @@ import {
   smallestBucketCount,
   type TargetOption,
   UsageError,
+  type WriterOptions,
   withBits,
   withMember,
 } from '@bcachefs-ts/core/engine';
@@ -128,6 +136,11 @@ export class Reshaping {
 
   writer(devices = this.devices): ReturnType<typeof writerOn> {
     return writerOn(devices, this.key, this.seed * 1000 + this.#steps, { allowMissing: this.away.size > 0 });
+  }
+
+  /** For what opens the filesystem again. */
+  more({ random, now }: ReturnType<typeof writerOn>['options']): WriterOptions {
+    return { key: this.key, random, now: () => now() / 10n ** 9n, allowMissing: this.away.size > 0 };
   }
 
   /** A random step, and what has to be so after it. @throws an error with the whole history */
@@ -317,6 +330,64 @@ function removeMissing(run: Reshaping): Outcome {
   return dev === undefined ? 'nothing' : leave(run, dev, run.random.below(2) === 0);
 }
 
+/** A new device in the place of one that is here: the same size, a little larger, or a lot. */
+function replace(run: Reshaping): Outcome {
+  const { random } = run;
+  const dev = random.pick([...run.present.keys()]);
+  const { writer, options } = run.writer();
+  const sizeBytes = run.present.get(dev)!.sizeBytes + random.pick([0, 0, 5000 * 512, 16 * MIB]);
+  run.note(`${dev}, ${sizeBytes}`);
+  const fresh = new MemoryDevice(sizeBytes, { name: 'new' });
+  const plan = planReplace(writer.filesystem, dev, fresh);
+  for (const _ of replaceSteps(writer, plan, fresh, { ...run.more(options), signatures: [] }));
+  run.present.set(dev, fresh);
+  return 'done';
+}
+
+/** A new device instead of one that is away. */
+function replaceMissing(run: Reshaping): Outcome {
+  const { random } = run;
+  const [dev] = run.away.keys();
+  if (dev === undefined || run.present.size + run.away.size >= MEMBERS_MAX) return 'nothing';
+  const { writer, options } = run.writer();
+  const fresh = new MemoryDevice(MIB * random.pick([24, 32, 48, 64]), { name: 'new' });
+  const keysPerCommit = random.pick([50, 400, 50_000]);
+  const more = { ...run.more(options), keysPerCommit };
+  const plan = planReplaceMissing(writer, dev, { device: fresh, signatures: [] }, more);
+  run.note(`${dev} by ${plan.newDev}`);
+  try {
+    for (const steps = replaceMissingSteps(writer, plan, more); ; ) {
+      const { done, value } = steps.next();
+      if (!done) continue;
+      const { copies, removal } = value;
+      run.note(`left ${copies.leftCount}`);
+      if (removal === undefined) throw new Error(`${copies.leftBy['no good copy']} copies are bad`);
+      if (removal.lostKeys > 0) throw new Error(`${removal.lostKeys} keys lost`);
+      run.away.delete(dev);
+      return 'done';
+    }
+  } finally {
+    if (isMember(run.devices, fresh)) run.present.set(plan.newDev, fresh);
+  }
+}
+
+function isMember(others: readonly MemoryDevice[], device: MemoryDevice): boolean {
+  if (device.writtenRanges().length === 0) return false;
+  return joinedBefore(others.map(openMember), openMember(device)) === 'member';
+}
+
+function rereplicate(run: Reshaping): Outcome {
+  const { writer } = run.writer();
+  for (const steps = rereplicateSteps(writer, { keysPerCommit: run.random.pick([50, 400, 50_000]) }); ; ) {
+    const { done, value } = steps.next();
+    run.watch(writer);
+    if (!done) continue;
+    run.note(`left ${value.leftCount}`);
+    if (value.leftBy['no good copy'] > 0) throw new Error(`${value.leftBy['no good copy']} without a good copy`);
+    return 'done';
+  }
+}
+
 /** One is not there any more, within what the copies allow. */
 function lose(run: Reshaping): Outcome {
   const dev = run.pickPresent();
@@ -448,6 +519,9 @@ const WEIGHTED: readonly (readonly [string, Operation])[] = (
     ['lose', 3, lose],
     ['come back', 2, comeBack],
     ['remove missing', 3, removeMissing],
+    ['replace', 3, replace],
+    ['replace missing', 3, replaceMissing],
+    ['rereplicate', 3, rereplicate],
     ['set-state', 4, setState],
     ['all rw', 3, allWritable],
     ['grow', 3, grow],
