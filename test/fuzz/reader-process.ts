@@ -17,6 +17,8 @@ export interface Progress {
   readonly reached?: Reached;
   /** What became of a change. */
   readonly changed?: Changed;
+  /** What came of reading a filesystem of another kind. */
+  readonly outcome?: string;
   /** What was thrown and should not have been. */
   readonly failure?: string;
   /** The most that the process ever had, so far. */
@@ -30,7 +32,7 @@ const [what, seed, count] = process.argv.slice(2).map((word, i) => (i === 0 ? wo
 ];
 const say = (progress: Progress): void => void process.send?.(progress);
 
-function measure(nr: number, work: () => Pick<Progress, 'reached' | 'changed'>): void {
+function measure(nr: number, work: () => Pick<Progress, 'reached' | 'changed' | 'outcome'>): void {
   say({ nr });
   const started = cpuMs();
   const end = () => ({ nr, ms: cpuMs() - started, peakBytes: process.resourceUsage().maxRSS * 1024 });
@@ -48,6 +50,12 @@ if (what === 'hostile') {
   hostileImages().forEach(
     ({ set }, nr) => void measure(nr, () => ({ reached: readEverything(set, undefined, randomFrom(1)) })),
   );
+} else if (what === 'ext4') {
+  // Loaded here: it looks for programs that the others do without.
+  const { ext4Originals, readExt4Mutant } = await import('./ext4-mutants.ts');
+  const sources = ext4Originals();
+  for (let nr = 0; nr < count; nr++)
+    measure(nr, () => ({ outcome: readExt4Mutant(sources[nr % sources.length]!, randomFrom(seed + nr)) }));
 } else if (what === 'superblocks' || what === 'contents') {
   await loadCompressors();
   for (let nr = 0; nr < count; nr++) measure(nr, () => ({ changed: changeMutant(what, seed, nr) }));
