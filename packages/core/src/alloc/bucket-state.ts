@@ -37,6 +37,12 @@ export interface BucketState {
   journalSeq: bigint;
 }
 
+/** A clock's time as buckets note it, in the bits that they have for it; 0 says never. Mirrors bch2_current_io_time. */
+export function ioTime(clock: bigint): bigint {
+  const time = clock & LRU_TIME_MAX;
+  return time > 0n ? time : 1n;
+}
+
 const id = (name: DataTypeName): number => dataTypes.idOf(name);
 export const TYPE = {
   free: id('free'),

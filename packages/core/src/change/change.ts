@@ -7,6 +7,7 @@
 //   change.commit();
 
 import { type AllocatorOptions, BucketAllocator, type NodePlacement } from '../alloc/allocator.ts';
+import { ioTime } from '../alloc/bucket-state.ts';
 import { releaseEmptied } from '../alloc/release-emptied.ts';
 import { renewGens } from '../alloc/renew-gens.ts';
 import type { SuperblockNeeds } from '../alloc/superblock-needs.ts';
@@ -135,9 +136,8 @@ export function triggersOf(
 ): FilesystemTriggers {
   return new FilesystemTriggers(sb, {
     journalSeq,
-    // 0 says never.
-    readClock: clocks.read > 0n ? clocks.read : 1n,
-    writeClock: clocks.write > 0n ? clocks.write : 1n,
+    readClock: ioTime(clocks.read),
+    writeClock: ioTime(clocks.write),
     ...(onDamage === undefined ? {} : { onDamage }),
   });
 }

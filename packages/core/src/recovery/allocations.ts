@@ -6,7 +6,7 @@
 // one of a key with a key of type error in its place; counts of references are set. Then all derived btrees are built anew in one go.
 // Source: bch2_check_fix_ptrs and bch2_gc_write_reflink_key in buckets.c and btree_gc.c, v1.13.0; the repair is our own.
 
-import { familyOfType, TYPE } from '../alloc/bucket-state.ts';
+import { familyOfType, ioTime, TYPE } from '../alloc/bucket-state.ts';
 import { entryBytesOf, type SpacePointer, spacePointers, withPointers } from '../alloc/extent-pointers.ts';
 import { SuperblockNeeds } from '../alloc/superblock-needs.ts';
 import type { NodeAllocator } from '../btree/node-store.ts';
@@ -37,6 +37,7 @@ import { DerivedKeys, derivedBtrees, derivedIds, settleBuckets } from './derived
 import { concerns, type Missing } from './missing-members.ts';
 import type { PassContext } from './pass.ts';
 import { errorKey, type RawChange, stageRaw } from './raw-changes.ts';
+import { keysOfLeaves, surveyBtree } from './topology.ts';
 
 const REFLINK = btrees.idOf('reflink');
 const STRIPES = btrees.idOf('stripes');
@@ -64,6 +65,15 @@ const UNTIL_COMMIT: ReadonlySet<FaultName> = new Set<FaultName>([
   'alloc_key_journal_seq_in_future',
   'ptr_to_missing_replicas_entry',
   'accounting_replicas_not_marked',
+]);
+
+/** What keys say that are not built anew: nothing else repairs them. */
+const IN_KEYS: ReadonlySet<FaultName> = new Set<FaultName>([
+  'reflink_v_refcount_wrong',
+  'reflink_p_to_missing_reflink_v',
+  'ptr_to_missing_stripe',
+  'ptr_to_incorrect_stripe',
+  'stripe_sector_count_wrong',
 ]);
 
 /** Not repaired here: by looking at the data of those who claim the bucket (double-claims.ts), or not at all. */
@@ -116,7 +126,7 @@ export function repairAllocations(
       if (options.isStaged && UNTIL_COMMIT.has(found.error)) return;
       if (concerns(found, options.missing) || concerns(found, options.gone)) return;
       // What was built or changed before has made it so: it is repaired without a word.
-      if (options.isForced && faultOf(found.error).severity === 'warning') return;
+      if (options.isForced && faultOf(found.error).severity === 'warning' && !IN_KEYS.has(found.error)) return;
       if (found.error === 'bucket_sector_count_overflow') {
         const [dev, bucket] = (found.where.pos ?? '').split(':');
         options.onContested(`${dev}:${bucket}`);
@@ -136,8 +146,14 @@ export function repairAllocations(
       base?.(buckets);
       applyVotes(buckets, votes, recount.buckets);
     };
-    if (dropPointers(writer, new Recount(writer.filesystem, { correct }), options, allocator))
-      references = new Recount(writer.filesystem, { correct });
+    const { hasLostShared, misled } = dropPointers(
+      writer,
+      new Recount(writer.filesystem, { correct }),
+      options,
+      allocator,
+    );
+    for (const btree of misled) rebuildNodes(writer, btree, allocator);
+    if (hasLostShared) references = new Recount(writer.filesystem, { correct });
   }
   if (wanted.has('reflink_p_to_missing_reflink_v') || references !== recount) {
     cutReferences(writer, references, options, allocator);
@@ -179,7 +195,7 @@ function rebuildDerived(
   });
   const keys = new DerivedKeys(recount, {
     journalSeq: writer.nextSeq,
-    readClock: replay.clocks.read > 0n ? replay.clocks.read : 1n,
+    readClock: ioTime(replay.clocks.read),
     onContested: (dev, bucket) => onContested(`${dev}:${bucket}`),
   });
   const generation = newestGeneration(writer.filesystem) + GENERATION;
@@ -286,20 +302,31 @@ function placeOf(buckets: AllBuckets, { dev, offset }: Pick<SpacePointer, 'dev' 
   return { own, bucket, page: own.page(bucket), row: rowOf(bucket) };
 }
 
-/** Pointers that cannot be right. @returns whether shared data has lost its last pointer: references to it are to be cut */
+interface Dropped {
+  /** Shared data has lost its last pointer: references to it are to be cut. */
+  readonly hasLostShared: boolean;
+  /** Btrees that can be read, with pointers to nodes that contradict the buckets. */
+  readonly misled: ReadonlySet<number>;
+}
+
+/** Pointers that cannot be right. */
 function dropPointers(
   writer: FilesystemWriter,
   recount: Recount,
   { drop }: AllocationsOptions,
   allocator: NodeAllocator,
-): boolean {
+): Dropped {
   const { buckets } = recount;
+  const misled = new Set<number>();
   let hasLostShared = false;
   const changed: { readonly btree: number; readonly key: Key }[] = [];
   recount.eachPointing((btree, level, key) => {
-    if (level > 0) return;
-    const isBad = (pointer: Pick<SpacePointer, 'dev' | 'offset' | 'gen' | 'cached'>) => badPointer(buckets, pointer);
     const { pointers } = spacePointers(entryBytesOf(key), key.k.size);
+    if (level > 0) {
+      if (!derivedIds.has(btree) && pointers.some(pointer => isOfOtherGen(buckets, pointer))) misled.add(btree);
+      return;
+    }
+    const isBad = (pointer: Pick<SpacePointer, 'dev' | 'offset' | 'gen' | 'cached'>) => badPointer(buckets, pointer);
     if (!pointers.some(isBad)) return;
     const kept = withPointers(key, pointer => (isBad(pointer) ? undefined : pointer));
     const hasLeft = spacePointers(entryBytesOf(kept), key.k.size).pointers.some(({ cached }) => !cached);
@@ -315,7 +342,19 @@ function dropPointers(
     }
   });
   stageRaw(writer, allocator, changed);
-  return hasLostShared;
+  return { hasLostShared, misled };
+}
+
+/** The nodes of a btree are what their pointers say, and only what the pointers say of buckets is wrong: others are made. */
+function rebuildNodes(writer: FilesystemWriter, btree: number, allocator: NodeAllocator): void {
+  const { leaves, generation } = surveyBtree(writer.filesystem, btree);
+  const keys = keysOfLeaves(writer.filesystem, btree, leaves);
+  writer.build(btree, keys, allocator, Math.min(generation + GENERATION, 2 ** 32 - 1));
+}
+
+function isOfOtherGen(buckets: AllBuckets, pointer: Pick<SpacePointer, 'dev' | 'offset' | 'gen'>): boolean {
+  const place = placeOf(buckets, pointer);
+  return place !== undefined && place.page.gen[place.row] !== pointer.gen;
 }
 
 function badPointer(buckets: AllBuckets, pointer: Pick<SpacePointer, 'dev' | 'offset' | 'gen' | 'cached'>): boolean {

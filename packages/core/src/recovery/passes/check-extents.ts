@@ -6,7 +6,7 @@
 // bytes for each row.
 // Repair: an inode that is missing is made again. Of two extents that overlap the one that was written later stays whole, and the other
 // keeps what is not covered; what lies past the end of a file goes, as in a kernel that crashed before the size was written; sectors are
-// counted. Where nodes of extents are lost for good, what a file lacks becomes keys of type error.
+// counted. Versions that nothing can have counted up to become the recorded one. Where nodes of extents are lost for good, what a file lacks becomes keys of type error.
 // Source: check_extent, check_overlapping_extents and check_i_sectors in fsck.c, v1.13.0.
 
 import { entryBytesOf } from '../../alloc/extent-pointers.ts';
@@ -21,6 +21,9 @@ import { btrees } from '../../ondisk/btrees.ts';
 import { decodeExtentEntries } from '../../ondisk/extent-entries.ts';
 import { keyTypes } from '../../ondisk/keys/key-types.ts';
 import { finding } from '../../report/finding.ts';
+import { atSnapshot } from '../../snapshots/visible.ts';
+import { deleteInSnapshot } from '../../snapshots/whiteouts.ts';
+import { encryptionOf } from '../../superblock/passphrase.ts';
 import { SECTOR_BYTES } from '../../util/sizes.ts';
 import type { Pass, PassContext } from '../pass.ts';
 import { FileRepairs } from './file-repairs.ts';
@@ -28,6 +31,7 @@ import {
   groupsOf,
   type InodeIndex,
   isWhiteout,
+  keysOf,
   nearest,
   placeOf,
   placeOfKey,
@@ -42,6 +46,8 @@ const RESERVATION = keyTypes.idOf('reservation');
 const EXTENTS = btrees.idOf('extents');
 const ERROR = keyTypes.idOf('error');
 const NO_VALUE = new Uint8Array(0);
+/** Keys that are read before any is changed. */
+const KEYS_AT_ONCE = 1024;
 /** The size of a key has 32 bits. */
 const LARGEST_ERROR = 2 ** 31;
 
@@ -116,10 +122,30 @@ class ExtentCheck {
     if (this.#newest === undefined || this.#version <= recorded) return;
     const where = placeOfKey(this.#context, this.#index, 'extents', this.#newest);
     const detail = `version ${this.#version}, expected at most ${recorded}`;
-    const isRepairable = this.#version < KEY_VERSION_LIMIT;
     const found = finding('bkey_version_in_future', where, { detail });
-    if (this.#context.reporter.found(found, { isRepairable, after: 'the recorded version is raised' }) === 'fix')
-      this.#context.raiseKeyVersion(this.#version);
+    const isPossible = this.#version < KEY_VERSION_LIMIT;
+    // Encrypted data is read with the version that it was written with.
+    const isRepairable = isPossible || encryptionOf(this.#context.state.sb) === 'none';
+    const after = isPossible ? 'the recorded version is raised' : 'keys get the recorded version';
+    if (this.#context.reporter.found(found, { isRepairable, after }) !== 'fix') return;
+    if (isPossible) this.#context.raiseKeyVersion(this.#version);
+    else this.#lowerVersions(recorded < KEY_VERSION_LIMIT ? recorded : 0n);
+  }
+
+  /** No write has counted that far: the versions of these keys are damaged. Those that are only ahead are raised to in the next round. */
+  #lowerVersions(version: bigint): void {
+    const { tx } = this.#files;
+    let waiting: Key[] = [];
+    const lowerAll = () => {
+      for (const { k, value } of waiting)
+        tx.update('extents', makeKey(k.type, k.p, value, { ...k, bversion_lo: version, bversion_hi: 0 }));
+      waiting = [];
+    };
+    for (const key of keysOf(this.#context, 'extents')) {
+      if (versionOf(key) >= KEY_VERSION_LIMIT) waiting.push(ownCopy(key));
+      if (waiting.length === KEYS_AT_ONCE) lowerAll();
+    }
+    lowerAll();
   }
 
   #visit(row: number, key: Key): void {
@@ -163,8 +189,12 @@ class ExtentCheck {
     if (this.#context.reporter.found(found) !== 'fix') return;
     this.#changed.add(row);
     this.#context.drop(EXTENTS, key, 'it lies past the end of its file');
+    const whole = extentStart(key) >= most ? atSnapshot(key.k.p, snapshot) : undefined;
     this.#repairs.add(() => {
-      deleteExtents(this.#files.tx, this.#files.table, { inum, snapshot, start: most, end });
+      const { tx, table } = this.#files;
+      // Positions that damage has made may be beyond what numbers are exact for: what is to go whole goes by its position.
+      if (whole !== undefined) deleteInSnapshot(tx, 'extents', table, whole);
+      else deleteExtents(tx, table, { inum, snapshot, start: most, end });
       this.#recount(inum, snapshot);
     });
   }

@@ -6,7 +6,7 @@
 // Raises: inode_snapshot_mismatch, inode_has_child_snapshots_wrong, inode_dir_unlinked_but_not_empty, unlinked_inode_not_on_deleted_list,
 // inode_bi_parent_nonzero, inode_bi_subvol_missing, inode_bi_subvol_wrong, inode_i_sectors_dirty_but_clean, inode_i_size_dirty_but_clean,
 // inode_journal_seq_in_future. Memory: the inode index.
-// Repair: the field is set; a directory that was unlinked with entries in it gets a name again (check_unreachable_inodes).
+// Repair: the field is set; of two files in different trees with one number, one gets another (shared-numbers.ts); a directory that was unlinked with entries in it gets a name again (check_unreachable_inodes).
 // Source: check_inode in fsck.c, v1.13.0.
 
 import { makeKey } from '../../btree/transaction.ts';
@@ -23,6 +23,7 @@ import type { Pass, PassContext } from '../pass.ts';
 import { FileRepairs, UNLINKED } from './file-repairs.ts';
 import { type InodeIndex, inodeIndex, keysOf, placeOf, reportedBefore } from './inode-index.ts';
 import { RepairQueue } from './repair-queue.ts';
+import { SharedNumbers } from './shared-numbers.ts';
 
 const SET = keyTypes.idOf('set');
 const NO_VALUE = new Uint8Array(0);
@@ -46,6 +47,7 @@ export const checkInodes: Pass = {
       inodes.check(first, row);
     }
     inodes.repair();
+    inodes.moveShared();
     listUnlinked(context);
   },
 };
@@ -55,16 +57,22 @@ class InodeCheck {
   readonly #index: InodeIndex;
   readonly #repairs: RepairQueue;
   readonly #files: FileRepairs;
+  readonly #shared: SharedNumbers;
 
   constructor(context: PassContext, index: InodeIndex) {
     this.#context = context;
     this.#index = index;
     this.#repairs = new RepairQueue(context);
     this.#files = new FileRepairs(context);
+    this.#shared = new SharedNumbers(index.table);
   }
 
   repair(): void {
     this.#repairs.run();
+  }
+
+  moveShared(): void {
+    this.#shared.moveAll(this.#context);
   }
 
   /** What the index does not hold of each inode; all together may show that there is nothing to look for. */
@@ -98,6 +106,7 @@ class InodeCheck {
     const { rows, table } = this.#index;
     const { columns } = rows;
     const where = () => placeOf(this.#context, this.#index, row);
+    if (this.#checkNumber(first, row)) return;
     if (columns.seed[first] !== columns.seed[row] || columns.strHash[first] !== columns.strHash[row]) {
       const facts = { seed: columns.seed[row]!, type: rows.direntType(row) };
       const [seed, type] = [columns.seed[first]!, columns.strHash[first]!];
@@ -145,6 +154,30 @@ class InodeCheck {
       inode.bi_dir = heir.bi_dir;
       inode.bi_dir_offset = heir.bi_dir_offset;
     });
+  }
+
+  /** Versions in two trees are two files, and of one type. @returns whether one of them gets another number */
+  #checkNumber(first: number, row: number): boolean {
+    const { rows } = this.#index;
+    const { inum, snapshot, subvolume } = rows.columns;
+    const [mine, other] = [snapshot[row]!, snapshot[first]!];
+    if (rows.direntType(row) === rows.direntType(first)) return false;
+    if (this.#shared.treeOf(mine) === this.#shared.treeOf(other) || this.#isBlind) return false;
+    const candidates = subvolume[row] === 0 ? [row, first] : [first, row];
+    const moving = candidates.find(one => this.#shared.canMove(inum[one]!, snapshot[one]!));
+    if (moving === undefined) return false;
+    if (candidates.some(one => this.#shared.isMoving(inum[one]!, snapshot[one]!))) return true;
+    const facts = { seed: rows.columns.seed[moving]!, type: rows.direntType(moving) };
+    const found = finding('inode_snapshot_mismatch', placeOf(this.#context, this.#index, moving), facts);
+    if (this.#context.reporter.found(found, { after: 'a number of its own' }) !== 'fix') return false;
+    this.#shared.add(inum[moving]!, snapshot[moving]!);
+    return true;
+  }
+
+  /** What names an inode cannot be read. */
+  get #isBlind(): boolean {
+    const { unreadable } = this.#context;
+    return (['snapshots', 'subvolumes', 'dirents', 'extents', 'xattrs'] as const).some(name => unreadable.has(name));
   }
 
   /** Of the root of a subvolume every version is one. */

@@ -95,9 +95,11 @@ function checkRootInode(context: PassContext, repairs: RepairQueue, id: number, 
   const found = finding('subvol_root_wrong_bi_subvol', placeOf(context, index, row), facts);
   if (context.reporter.found(found) !== 'fix') return;
   const files = new FileRepairs(context);
+  const seen = index.rows.columns.snapshot[row]!;
   const { inode: inum, snapshot, fs_path_parent } = value;
   repairs.add(() => {
-    const own = files.inode(inum, snapshot);
+    // In its own snapshot there may be a key of another type, which hides the older version.
+    const own = files.inode(inum, snapshot) ?? files.versions(inum).find(({ keySnapshot }) => keySnapshot === seen);
     if (own === undefined) return;
     const parent = id === ROOT_SUBVOLUME ? 0 : own.inode.bi_parent_subvol || fs_path_parent;
     files.createInode(inum, snapshot, { ...own.inode, bi_subvol: id, bi_parent_subvol: parent });

@@ -48,15 +48,15 @@ export const checkUnreachableInodes: Pass = {
   },
 };
 
-/** Versions in older snapshots first: what younger ones see of their names serves both. */
+/** Versions in older snapshots first: what younger ones see of their names, and of the lost+found that these are in, serves both. */
 function nameless(rows: InodeRows): readonly number[] {
-  const { dir, inum, subvolume } = rows.columns;
+  const { dir, inum, snapshot, subvolume } = rows.columns;
   const found: number[] = [];
   for (let row = rows.count - 1; row >= 0; row--) {
     const isRoot = inum[row] === ROOT_INODE && subvolume[row] === ROOT_SUBVOLUME;
     if (dir[row] === 0n && !isRoot && !rows.has(row, IS_UNLINKED)) found.push(row);
   }
-  return found;
+  return found.sort((a, b) => snapshot[b]! - snapshot[a]! || b - a);
 }
 
 function attach(files: FileRepairs, inum: bigint, snapshot: number): void {

@@ -31,7 +31,10 @@ import type { PassContext } from '../pass.ts';
 import { rangeOfInode, reportedBefore } from './inode-index.ts';
 
 const INODE_V3 = keyTypes.idOf('inode_v3');
+const INODES: readonly number[] = (['inode', 'inode_v2', 'inode_v3'] as const).map(name => keyTypes.idOf(name));
 const DIRENT = keyTypes.idOf('dirent');
+const HASH_WHITEOUT = keyTypes.idOf('hash_whiteout');
+const NO_VALUE = new Uint8Array(0);
 const XATTR = keyTypes.idOf('xattr');
 const DIRENTS = btrees.idOf('dirents');
 const XATTRS = btrees.idOf('xattrs');
@@ -288,7 +291,7 @@ export class FileRepairs {
   lostAndFound(snapshot: number): (FoundInode & { readonly inum: bigint }) | undefined {
     const subvolume = this.subvolumeShowing(snapshot);
     if (subvolume === undefined) return undefined;
-    const root = this.inode(subvolume.rootInode, snapshot);
+    const root = this.#rootSeenFrom(subvolume, snapshot);
     if (root === undefined || !isDirectory(root.inode)) return undefined;
     const names = this.direntTable(subvolume.rootInode, snapshot, root.inode);
     const found = this.findName(names, LOST_AND_FOUND);
@@ -307,6 +310,17 @@ export class FileRepairs {
     });
     this.#countSubdirectory(subvolume.rootInode, snapshot);
     return { inode, keySnapshot: snapshot, inum };
+  }
+
+  /** The root of a subvolume for a snapshot that it sees; what the subvolume has alone is made for all that see the snapshot. */
+  #rootSeenFrom({ rootInode, snapshot: own }: SubvolumeEntry, snapshot: number): FoundInode | undefined {
+    const seen = this.inode(rootInode, snapshot);
+    if (seen !== undefined) return seen;
+    const root = this.inode(rootInode, own);
+    if (root === undefined || !isDirectory(root.inode)) return undefined;
+    // No entry of it is seen from there.
+    const inode = this.createInode(rootInode, snapshot, { ...root.inode, bi_nlink: 0 });
+    return { inode, keySnapshot: snapshot };
   }
 
   /** Where a snapshot has the directory's own version; others are counted by check_nlinks. */
@@ -334,12 +348,24 @@ export class FileRepairs {
     const names = this.direntTable(directory.inum, snapshot, directory.inode);
     const free = this.freeName(names, name ?? nameBytes(`#${inum}`), 'fsck');
     const pos = this.addName(names, free, modeType(own.inode.bi_mode), { inum });
+    this.#hideWhereGone(inum, snapshot, pos);
     this.editInode(inum, snapshot, edited => {
       edited.bi_dir = directory.inum;
       edited.bi_dir_offset = bposOffset(pos);
     });
     if (isDirectory(own.inode)) this.#countSubdirectory(directory.inum, snapshot);
     return true;
+  }
+
+  /** Snapshots that have deleted a file are not to see its new name. */
+  #hideWhereGone(inum: bigint, snapshot: number, name: Bpos): void {
+    const range = { from: makeBpos(0n, inum, 0), to: makeBpos(0n, inum, snapshot - 1), onDamage: reportedBefore };
+    for (const { k } of [...this.tx.btree('inodes').keys(range)]) {
+      const id = k.p[0]!;
+      if (INODES.includes(k.type) || !this.table.isAncestor(id, snapshot)) continue;
+      const pos = atSnapshot(name, id);
+      if (this.tx.get('dirents', pos) === undefined) this.tx.update('dirents', makeKey(HASH_WHITEOUT, pos, NO_VALUE));
+    }
   }
 
   /** Gives a subvolume a name in the lost+found of the one that it was in, or of the root. */

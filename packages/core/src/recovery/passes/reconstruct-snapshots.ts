@@ -48,6 +48,8 @@ export const reconstructSnapshots: Pass = {
       reconstructSubvolumes(context, keys);
       bringHome(context, keys);
       dropTwins(context, keys);
+      // What was given up may have a home of its own after all.
+      reconstructSubvolumes(context, keys, isHomeFree);
     }
     reconstructNodes(context, keys, lostNodes(context, keys));
   },
@@ -122,7 +124,15 @@ interface Root {
   readonly parent: number;
 }
 
-function reconstructSubvolumes(context: PassContext, keys: SnapshotKeys): void {
+/** No other subvolume lives there. */
+const isHomeFree = (keys: SnapshotKeys, home: number): boolean =>
+  [...keys.subvolumes.values()].every(({ snapshot }) => snapshot !== home);
+
+function reconstructSubvolumes(
+  context: PassContext,
+  keys: SnapshotKeys,
+  isWanted: (keys: SnapshotKeys, home: number) => boolean = () => true,
+): void {
   const roots = rootsBySubvolume(context);
   const missing = new Set([...roots.keys()].filter(id => !keys.subvolumes.has(id)));
   if (!keys.subvolumes.has(ROOT_SUBVOLUME)) missing.add(ROOT_SUBVOLUME);
@@ -131,6 +141,7 @@ function reconstructSubvolumes(context: PassContext, keys: SnapshotKeys): void {
     const root = (roots.get(id) ?? []).find(one => homes.length === 0 || homes.some(home => sees(keys, home, one)));
     const home = homes[0] ?? (root === undefined ? undefined : freeLeafBelow(keys, root.snapshot));
     if (id !== ROOT_SUBVOLUME && (root === undefined || home === undefined)) continue;
+    if (home !== undefined && !isWanted(keys, home)) continue;
     const where = idPlace('subvolumes', id);
     const found =
       id === ROOT_SUBVOLUME
@@ -321,11 +332,24 @@ export function makeHome(context: PassContext, keys: SnapshotKeys, snapshot: num
   let last = ROOT_SUBVOLUME;
   for (const other of keys.subvolumes.keys()) last = Math.max(last, other);
   const id = last + 1;
-  const inode = files.newInum();
+  const known = rootIn(context, snapshot);
+  const inode = known ?? files.newInum();
   keys.writeSubvolume(id, newSubvolume({ snapshot, inode, fs_path_parent: ROOT_SUBVOLUME }));
-  const root = { bi_mode: (FILE_TYPE_DIR << 12) | 0o700, bi_subvol: id, bi_parent_subvol: ROOT_SUBVOLUME };
-  files.createInode(inode, snapshot, root);
+  const root = { bi_subvol: id, bi_parent_subvol: ROOT_SUBVOLUME };
+  if (known === undefined) files.createInode(inode, snapshot, { ...root, bi_mode: (FILE_TYPE_DIR << 12) | 0o700 });
+  else files.editInode(inode, snapshot, edited => Object.assign(edited, root, { bi_dir: 0n, bi_dir_offset: 0n }));
   return id;
+}
+
+/** A directory that has its version in a snapshot and takes itself for the root of a subvolume. */
+function rootIn(context: PassContext, snapshot: number): bigint | undefined {
+  const { rows } = inodeIndex(context);
+  const { columns } = rows;
+  for (let row = 0; row < rows.count; row++) {
+    if (columns.snapshot[row] !== snapshot || columns.subvolume[row] === 0 || !rows.has(row, IS_DIRECTORY)) continue;
+    return columns.inum[row]!;
+  }
+  return undefined;
 }
 
 /** Roots of trees that share inodes with a lost node of a higher id: it was above them. */

@@ -80,7 +80,8 @@ function snapshotsOf(context: PassContext, keys: SnapshotKeys, btree: BtreeName,
     for (const other of ['extents', 'dirents', 'xattrs'] as const)
       for (const { k } of keysOf(context, other, rangeOfInode(inum))) found.add(k.p[0]!);
     const inode = inodeOfKey(key, reportedBefore);
-    if (inode !== undefined && inode.bi_dir !== 0n) {
+    // The name of a subvolume is in the snapshot of the one around it.
+    if (inode !== undefined && inode.bi_dir !== 0n && inode.bi_subvol === 0) {
       const { bi_dir, bi_dir_offset } = inode;
       const range = { from: makeBpos(bi_dir, bi_dir_offset, 0), to: makeBpos(bi_dir, bi_dir_offset, 0xffff_ffff) };
       for (const { k } of keysOf(context, 'dirents', range)) found.add(k.p[0]!);
