@@ -18,7 +18,9 @@ if (gone.length > 0) throw new Error(`test/support/whole-run.ts names what is no
 
 const left = leftFiles();
 const outside = ['**/node_modules/**', ...left];
+const setupFiles = ['test/support/derived-keys.ts'];
 const unit = {
+  setupFiles,
   testTimeout: patient(30_000),
   hookTimeout: patient(30_000),
   pool: 'forks',
@@ -74,6 +76,7 @@ export default defineConfig({
         ...common,
         test: {
           name: 'kernel',
+          setupFiles,
           include: ['test/kernel/**/*.test.ts'],
           exclude: outside,
           // After everything else. An emulated kernel takes one core.

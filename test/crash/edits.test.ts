@@ -13,7 +13,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { commitsOf, wornImage, writerOn } from '../support/commits.ts';
 import { type Milestone, openOn, stateOf, statesOf, tryCuts } from '../support/cut-states.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';
-import { sized } from '../support/long.ts';
+import { halfOf, sized } from '../support/long.ts';
 import { fixtureImage, formattedImage, type MemoryImage, testImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText, type PowerCut, PowerCuts } from '../support/power-cuts.ts';
@@ -60,7 +60,10 @@ const kinds: readonly Kind[] = [
   { name: 'ours, its journal gone round, in parts', image: () => wornImage(seed), steps: 24, percent: 20, isStaged: true },
 ];
 
-const runnable = kinds.filter(({ needsFixtures }) => !needsFixtures || whyNoFixtures === undefined);
+const runnable = halfOf(
+  'power cuts over changes of files',
+  kinds.filter(({ needsFixtures }) => !needsFixtures || whyNoFixtures === undefined),
+);
 
 describe(`power cuts over changes of files (seed ${seed})`, () => {
   test.each(runnable)('$name', { timeout: patient(300_000) }, ({ image, steps, percent = 100, commits, isStaged }) => {

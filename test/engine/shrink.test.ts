@@ -61,6 +61,8 @@ const EXTENTS = sized(6000, 8000, 24_000);
 
 const problemsOf = (filesystem: Filesystem): string[] => checkInvariants(filesystem).findings.map(findingText);
 
+const ZEROES = Buffer.alloc(MIB);
+
 /** The same bytes on a device that ends sooner. */
 function cutOff(device: MemoryDevice, sizeBytes: number): MemoryDevice {
   const result = new MemoryDevice(sizeBytes, { name: device.name });
@@ -68,7 +70,7 @@ function cutOff(device: MemoryDevice, sizeBytes: number): MemoryDevice {
   for (let at = 0; at < sizeBytes; at += piece.length) {
     const part = piece.subarray(0, Math.min(piece.length, sizeBytes - at));
     device.read(at, part);
-    if (part.some(byte => byte !== 0)) result.write(at, part);
+    if (part.length < piece.length || !ZEROES.equals(part)) result.write(at, part);
   }
   return result;
 }

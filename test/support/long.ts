@@ -13,7 +13,22 @@ export const sized = <T>(short: T, long: T, soak: T): T => (isSoak ? soak : isLo
 const OTHERS = 12;
 
 /**
- * Which of many kinds a run takes: `few` of them in a short one, a twelfth of the others as well in a long one, all in a soak.
+ * Half of them in an everyday run, another half each time; all in longer ones.
+ * @param what names them where the seed is printed
+ */
+export function halfOf<Kind extends { readonly name: string }>(what: string, all: readonly Kind[]): readonly Kind[] {
+  if (isLong || all.length < 2) return all;
+  const seed = testSeed();
+  const random = randomFrom(seed);
+  const chosen = new Set<Kind>();
+  while (chosen.size < Math.ceil(all.length / 2)) chosen.add(random.pick(all));
+  const kinds = all.filter(kind => chosen.has(kind));
+  console.info(`${what}: ${kinds.map(({ name }) => name).join(', ')} (TEST_SEED=${seed})`);
+  return kinds;
+}
+
+/**
+ * Which of many kinds a run takes: half of `few` in an everyday one, in a long one all of `few` and a twelfth of the others, all in a soak.
  * @param what names the sample where its seed is printed
  */
 export function sampleOf<Kind extends { readonly name: string }>(
@@ -21,13 +36,15 @@ export function sampleOf<Kind extends { readonly name: string }>(
   all: readonly Kind[],
   few: readonly string[],
 ): readonly Kind[] {
-  if (isSoak || !isLong) return all.filter(({ name }) => isSoak || few.includes(name));
+  if (isSoak) return all;
+  const standing = all.filter(({ name }) => few.includes(name));
+  if (!isLong) return halfOf(what, standing);
   const seed = testSeed();
   const random = randomFrom(seed);
   const others = all.filter(({ name }) => !few.includes(name));
   const chosen = new Set<Kind>();
   while (chosen.size < Math.ceil(others.length / OTHERS)) chosen.add(random.pick(others));
-  const kinds = all.filter(kind => few.includes(kind.name) || chosen.has(kind));
+  const kinds = all.filter(kind => standing.includes(kind) || chosen.has(kind));
   console.info(`${what}: ${kinds.map(({ name }) => name).join(', ')} (TEST_SEED=${seed})`);
   return kinds;
 }
