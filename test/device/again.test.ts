@@ -1,8 +1,7 @@
 // device add and device replace, cut off by a disk that fails, and asked for once more with the same words: they complete what was begun. And
 // what `device replace` refuses, with nothing written.
 
-import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -23,7 +22,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { run, runForBytes, succeed } from '../support/cli.ts';
 import { MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
-import { copySparse } from '../support/sparse.ts';
+import { copySparse, hashFile } from '../support/sparse.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'device-again-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -126,7 +125,7 @@ describe('replace', () => {
   });
 
   test('what is refused writes nothing', { timeout: patient(60_000) }, async () => {
-    const hashes = () => [a, b, fresh].map(name => createHash('sha256').update(readFileSync(name)).digest('hex'));
+    const hashes = () => [a, b, fresh].map(name => hashFile(name));
     const refused = async (...words: readonly string[]) => {
       const before = hashes();
       const { exitCode, stderr } = await run('device replace', ['-y', `${a}:${b}`, ...words]);

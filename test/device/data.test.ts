@@ -1,7 +1,6 @@
 // The data commands: what they say first, what they refuse to write, and what is left when they are done.
 
-import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCli } from '@bcachefs-ts/command';
@@ -11,7 +10,7 @@ import { run, runForBytes, succeed } from '../support/cli.ts';
 import { MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { validator } from '../support/schemas.ts';
-import { copySparse } from '../support/sparse.ts';
+import { copySparse, hashFile } from '../support/sparse.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'data-commands-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -33,12 +32,7 @@ beforeEach(() => {
   for (const name of names) copySparse(path(`kept-${name}`), path(name));
 });
 
-const hashes = () =>
-  names.map(name =>
-    createHash('sha256')
-      .update(readFileSync(path(name)))
-      .digest('hex'),
-  );
+const hashes = () => names.map(name => hashFile(path(name)));
 
 /** Runs a command with `--json`. */
 async function documentOf(

@@ -1,7 +1,6 @@
 // device replace of a member that is missing: what is planned and refused, what comes of it, and that the same words finish what was cut off.
 
-import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCli } from '@bcachefs-ts/command';
@@ -25,7 +24,7 @@ import { run, runForBytes, succeed } from '../support/cli.ts';
 import { MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { validator } from '../support/schemas.ts';
-import { copySparse } from '../support/sparse.ts';
+import { copySparse, hashFile } from '../support/sparse.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'replace-missing-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -61,7 +60,7 @@ beforeEach(() => {
   truncateSync(fresh, 48 * MIB);
 });
 
-const hashes = () => [a, b, c, fresh].map(name => createHash('sha256').update(readFileSync(name)).digest('hex'));
+const hashes = () => [a, b, c, fresh].map(name => hashFile(name));
 
 async function documentOf(words: readonly string[]) {
   const { stdout, exitCode } = await runCli(bcachefs, ['device', 'replace', '--json', ...words]);

@@ -1,15 +1,14 @@
 // device set-state, resize and resize-journal as commands: what they say first, what they refuse and that nothing is written then, missing
 // members, and what is left when they are undone. And the files that depend on members, as `device list` and `fs failure-domains` have them.
 
-import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { run, succeed } from '../support/cli.ts';
 import { MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
-import { copySparse } from '../support/sparse.ts';
+import { copySparse, hashFile } from '../support/sparse.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'device-states-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -32,12 +31,7 @@ beforeEach(() => {
   for (const name of names) copySparse(path(`kept-${name}`), path(name));
 });
 
-const hashes = () =>
-  names.map(name =>
-    createHash('sha256')
-      .update(readFileSync(path(name)))
-      .digest('hex'),
-  );
+const hashes = () => names.map(name => hashFile(path(name)));
 
 /** Runs what has to be refused, and nothing may have been written. */
 async function refused(

@@ -34,6 +34,7 @@ import { fixture, whyNoFixtures } from '../support/fixtures.ts';
 import { scratchFolder } from '../support/folder-manifest.ts';
 import { testImages, withTestImage } from '../support/images.ts';
 import { patient } from '../support/patience.ts';
+import { hashFile } from '../support/sparse.ts';
 
 let folder = '';
 let source = '';
@@ -109,8 +110,7 @@ function changes(before: Seen, after: Seen): Record<string, string | undefined> 
   );
 }
 
-const hashOf = (images: readonly string[]) =>
-  images.map(image => createHash('sha256').update(readFileSync(image)).digest('hex')).join(' ');
+const hashOf = (images: readonly string[]) => images.map(image => hashFile(image)).join(' ');
 
 async function refused(command: CommandName, words: readonly string[], images: readonly string[], env = {}) {
   const before = hashOf(images);

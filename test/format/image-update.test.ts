@@ -3,7 +3,6 @@
 // the image has its old files.
 
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import {
   copyFileSync,
   linkSync,
@@ -50,7 +49,7 @@ import { type Random, randomFrom, testSeed } from '../support/random.ts';
 import { whyNoPython } from '../support/read-tar.ts';
 import { validator } from '../support/schemas.ts';
 import { makeSourceTree } from '../support/source-tree.ts';
-import { copySparse } from '../support/sparse.ts';
+import { copySparse, hashFile } from '../support/sparse.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 
 const FIXED = { env: { SOURCE_DATE_EPOCH: '1600000000' } };
@@ -58,7 +57,7 @@ const seed = testSeed();
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-update-'));
 const work = join(folder, 'work');
 const at = (...names: string[]) => join(work, ...names);
-const hashOf = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
+const hashOf = (path: string) => hashFile(path);
 
 beforeAll(async () => {
   await loadChecksums();

@@ -2,7 +2,6 @@
 // it came from, and whatever goes wrong leaves no half image.
 
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
@@ -32,6 +31,7 @@ import { testSeed } from '../support/random.ts';
 import { whyNoPython } from '../support/read-tar.ts';
 import { validator } from '../support/schemas.ts';
 import { makeSourceTree } from '../support/source-tree.ts';
+import { hashFile } from '../support/sparse.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 
 if (whyNoPython !== undefined) console.warn(`some tests of images with files skipped: ${whyNoPython}`);
@@ -46,7 +46,7 @@ const large = join(folder, 'large');
 /** Of one test. */
 const work = join(folder, 'work');
 const at = (name: string) => join(work, name);
-const hashOf = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
+const hashOf = (path: string) => hashFile(path);
 
 beforeAll(async () => {
   await loadChecksums();

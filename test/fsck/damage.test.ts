@@ -1,8 +1,7 @@
 // fsck on images with one damage each: -n names it and writes nothing, -y repairs it so that neither our check nor another fsck finds
 // anything, and changes nothing when it runs again.
 
-import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkInvariants, openFilesystem } from '@bcachefs-ts/core/engine';
@@ -12,6 +11,7 @@ import { damagedDevices, damagedImages, whyNoDamage } from '../support/damage.ts
 import { sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { LEGAL, OPEN, TRUER } from '../support/repaired.ts';
+import { hashFile } from '../support/sparse.ts';
 
 const FEW = ['alloc-gen', 'bp-all-missing', 'leaf-csum-dirents', 'root-zero-deep-dirents', 'journal-root-garbage'];
 
@@ -22,8 +22,7 @@ interface Summary {
 
 const summaryOf = (stdout: string): Summary => JSON.parse(stdout.trimEnd().split('\n').at(-1)!).summary;
 
-const hashes = (paths: readonly string[]): readonly string[] =>
-  paths.map(path => createHash('sha256').update(readFileSync(path)).digest('hex'));
+const hashes = (paths: readonly string[]): readonly string[] => paths.map(path => hashFile(path));
 
 if (whyNoDamage !== undefined) console.warn(`repairs of damaged images skipped: ${whyNoDamage}`);
 

@@ -1,7 +1,6 @@
 // fsck without some of the members: it leaves alone what they would show, or gives them up once it has listed what is lost with them.
 
-import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCli } from '@bcachefs-ts/command';
@@ -13,9 +12,9 @@ import { withTestImage } from '../support/images.ts';
 import { loadImage, saveImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { tamper, wrongCounts } from '../support/recovered.ts';
-import { copySparse } from '../support/sparse.ts';
+import { copySparse, hashFile } from '../support/sparse.ts';
 
-const hashOf = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex');
+const hashOf = (path: string): string => hashFile(path);
 const idsOf = (stdout: string): readonly string[] =>
   JSON.parse(stdout.trimEnd().split('\n').at(-1)!).summary.errors.map(({ id }: { readonly id: string }) => id);
 const fsck = (...words: readonly string[]) => runCli(fsckCommand, words);

@@ -1,7 +1,6 @@
 // fsck on an image whose superblocks are wrong in one section, in every copy: no other command opens it for writing.
 
-import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DamageTarget, loadChecksums, sectionPayload, seededRandom, withSection } from '@bcachefs-ts/core/engine';
@@ -10,12 +9,13 @@ import { editSuperblocks } from '../../packages/core/src/damage/superblock-damag
 import { run } from '../support/cli.ts';
 import { saveImage } from '../support/memory-images.ts';
 import { smallTree } from '../support/recovered.ts';
+import { hashFile } from '../support/sparse.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fsck-sections-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 beforeAll(loadChecksums);
 
-const hash = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
+const hash = (path: string) => hashFile(path);
 
 test('-p makes a torn first copy again, since the others agree', async () => {
   const image = join(folder, 'torn.img');

@@ -1,7 +1,6 @@
 // The manners of scrub: what it writes and what not, what it prints, and that it can be undone.
 
-import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FileEdit, loadChecksums, openDevice } from '@bcachefs-ts/core/engine';
@@ -13,6 +12,7 @@ import { openOn } from '../support/cut-states.ts';
 import { formattedImage, MIB, saveImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { randomFrom } from '../support/random.ts';
+import { hashFile } from '../support/sparse.ts';
 
 const text = new TextEncoder();
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-scrub-command-'));
@@ -20,7 +20,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 beforeAll(loadChecksums);
 
 const paths = [0, 1].map(nr => join(folder, `member${nr}.img`));
-const contents = () => paths.map(path => createHash('sha256').update(readFileSync(path)).digest('hex'));
+const contents = () => paths.map(path => hashFile(path));
 
 /** Two members, a file, and some bad copies: of data, of nodes, or of both. */
 function damaged({ hasNodes = true } = {}): number {

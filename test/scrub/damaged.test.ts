@@ -1,8 +1,7 @@
 // Scrub on images that were damaged elsewhere: bad copies beside good ones are replaced, and where there is no good copy the files are
 // named and not a byte is written. On whole filesystems of all kinds it finds nothing.
 
-import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkInvariants, findingText, loadChecksums, loadCompression, openFilesystem } from '@bcachefs-ts/core/engine';
@@ -13,7 +12,7 @@ import { fixture, fixtureNames, whyNoFixtures } from '../support/fixtures.ts';
 import { isSoak } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { validator } from '../support/schemas.ts';
-import { copySparse } from '../support/sparse.ts';
+import { copySparse, hashFile } from '../support/sparse.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 
 if (whyNoDamage !== undefined) console.warn(`scrubs of damaged images skipped: ${whyNoDamage}`);
@@ -27,8 +26,7 @@ beforeAll(async () => {
   await loadCompression();
 });
 
-const hashes = (paths: readonly string[]): readonly string[] =>
-  paths.map(path => createHash('sha256').update(readFileSync(path)).digest('hex'));
+const hashes = (paths: readonly string[]): readonly string[] => paths.map(path => hashFile(path));
 
 function contentsOf(paths: readonly string[]): unknown {
   const filesystem = openFilesystem(paths);
