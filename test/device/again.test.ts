@@ -124,6 +124,40 @@ describe('replace', () => {
     expect(await succeed('ls', [`${a}:${fresh}`])).toContain('later');
   });
 
+  test('the new device was used: the old one is not taken any more, and is wiped', {
+    timeout: patient(60_000),
+  }, async () => {
+    failing(b, 0, (writer, device) => {
+      const plan = planReplace(writer.filesystem, 1, device);
+      for (const _ of replaceSteps(writer, plan, device, { ...options, signatures: [] }));
+    });
+    await succeed('put', ['-q', `${a}:${fresh}`, path('file'), 'later']);
+    const { exitCode, stderr } = await run('put', ['-q', `${a}:${b}`, path('file'), 'other']);
+    expect([exitCode, stderr]).toMatchObject([2, expect.stringContaining('another device has its place')]);
+    const both = await run('ls', [`${a}:${b}:${fresh}`]);
+    expect(both.stderr).toMatch(/`bcachefs device replace FS \S+b\.img \S+fresh\.img` finishes it/);
+    expect(await succeed('device replace', ['-y', `${a}:${b}`, b, fresh])).toContain('has replaced');
+    await isWhole(`${a}:${fresh}`);
+    expect(await succeed('ls', [`${a}:${fresh}`])).toContain('later');
+    expect((await run('show-super', [b])).exitCode).not.toBe(0);
+  });
+
+  test('the only member was used after all: it is copied once more', { timeout: patient(60_000) }, async () => {
+    await succeed('format', ['-q', '-f', '--fs_size=32M', a]);
+    const devices = [a, fresh].map(image => openDevice(image, { write: true }));
+    try {
+      const old = new FaultyDevice(devices[0]!, [{ kind: 'write-error' }]);
+      const writer = new FilesystemWriter(openMembers([old]), options);
+      const plan = planReplace(writer.filesystem, 0, devices[1]!);
+      expect(() => [...replaceSteps(writer, plan, devices[1]!, { ...options, signatures: [] })]).toThrow('EIO');
+    } finally {
+      for (const device of devices) device.close();
+    }
+    await succeed('put', ['-q', a, path('file'), 'file']);
+    expect(await succeed('device replace', ['-y', a, '0', fresh])).toContain('will be copied');
+    await isWhole(fresh);
+  });
+
   test('what is refused writes nothing', { timeout: patient(60_000) }, async () => {
     const hashes = () => [a, b, fresh].map(name => hashFile(name));
     const refused = async (...words: readonly string[]) => {

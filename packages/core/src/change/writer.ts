@@ -59,7 +59,7 @@ import {
   refuseEdit,
   refuseUnfit,
 } from '../superblock/edit.ts';
-import { type MemberSet, memberSetOf, missingText, openMember } from '../superblock/member-set.ts';
+import { isReplaced, type MemberSet, memberSetOf, memberText, missingText, openMember } from '../superblock/member-set.ts';
 import { encryptionOf } from '../superblock/passphrase.ts';
 import { withCheckRequired } from '../superblock/require-check.ts';
 import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
@@ -601,6 +601,14 @@ export function refuseUnwritable(
   if (set.missing.length > 0 && !allowMissing) {
     const help = 'a change needs all of them (or --allow_missing)';
     throw new UsageError(`${missingText(set)}; ${help}`, undefined, 'member_missing');
+  }
+  const replaced = set.members.find(member => isReplaced(member, sb));
+  if (replaced !== undefined) {
+    const { device, sb: own } = replaced;
+    throw new UsageError(
+      `${device.name} was member ${own.dev_idx} of filesystem ${sb.user_uuid} once, and another device has its place: leave it out, and name ` +
+        `${memberText(sb, own.dev_idx)} instead`,
+    );
   }
   if (!isRepair) refuseLostJournal(set);
   if (getBits(sb.flags, sbBits.INITIALIZED) === 0) {

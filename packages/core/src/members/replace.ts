@@ -287,9 +287,16 @@ export function begunReplacement(others: readonly OpenMember[], fresh: OpenMembe
   const dev = sb.dev_idx;
   const old = others.find(member => member.sb.dev_idx === dev);
   if (old !== undefined) {
+    const own = memberAt(sb, dev);
+    const rest = others.filter(member => member !== old);
+    if (own === undefined) return undefined;
+    // After any use of the old device its number is another than it was when the new one got its superblock.
     const isAhead = ({ sb: { seq, dev_idx } }: OpenMember) => seq > (memberAt(sb, dev_idx)?.seq ?? 0);
-    const isCutOff = isSuccessor(fresh, old) && !others.some(member => member !== old && isAhead(member));
-    return isCutOff ? { dev, old } : undefined;
+    const isCutOff = isSuccessor(fresh, old) && old.sb.seq === own.seq + 1 && !rest.some(isAhead);
+    // The filesystem was used with the new one, and all know it.
+    const knows = (member: OpenMember) => memberAt(member.sb, dev)?.uuid === own.uuid;
+    const isTaken = !knows(old) && own.seq > old.sb.seq && rest.every(knows);
+    return isCutOff || isTaken ? { dev, old } : undefined;
   }
   const { newest } = memberSetOf([...others, fresh]);
   return memberAt(newest.sb, dev)?.uuid === memberAt(sb, dev)?.uuid ? { dev, old } : undefined;

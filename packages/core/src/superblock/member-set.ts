@@ -73,8 +73,10 @@ export function memberSetOf(opened: readonly OpenMember[]): MemberSet {
   for (const member of opened) {
     const twin = byIndex.get(member.sb.dev_idx);
     if (twin !== undefined) {
-      const [old, fresh] = isSuccessor(member, twin) ? [twin, member] : [member, twin];
-      if (isSuccessor(fresh, old)) {
+      const hasPlace = (one: OpenMember, other: OpenMember) =>
+        isSuccessor(one, other) || (isReplaced(other, newest.sb) && !isReplaced(one, newest.sb));
+      const [old, fresh] = hasPlace(member, twin) ? [twin, member] : [member, twin];
+      if (hasPlace(fresh, old)) {
         const [oldName, freshName] = [old.device.name, fresh.device.name];
         throw new UsageError(
           `${freshName} was to replace ${oldName} as member ${member.sb.dev_idx} of filesystem ${newest.sb.user_uuid}, and that was cut off: ` +
@@ -103,6 +105,12 @@ export function isSuccessor({ sb }: OpenMember, old: OpenMember): boolean {
   const own = memberAt(sb, dev);
   if (sb.uuid !== old.sb.uuid || sb.dev_idx !== dev || own === undefined) return false;
   return own.uuid !== memberAt(old.sb, dev)?.uuid && own.seq < old.sb.seq && old.sb.seq < sb.seq;
+}
+
+/** Whether another device has the place of this one, by the newest superblock of its filesystem. A kernel that is given it takes it all the same. */
+export function isReplaced({ sb }: OpenMember, newest: Superblock): boolean {
+  const [own, known] = [memberAt(sb, sb.dev_idx), memberAt(newest, sb.dev_idx)];
+  return own !== undefined && known !== undefined && memberAlive(known) && own.uuid !== known.uuid;
 }
 
 /** A filesystem and the devices of it that were given: `UUID (label two): a.img, b.img`. */
