@@ -68,6 +68,21 @@ describe('set-state', () => {
     expect((await losses('1')).lost_metadata).toBeGreaterThan(0);
   });
 
+  test('the last writable member of a target: what waits for it is counted anew', async () => {
+    await succeed('set-fs-option', ['-q', `--background_target=${c}`, `--foreground_target=${a}`, a, b, c]);
+    await succeed('put', ['-q', all, path('file'), 'waits']);
+    const waiting = async () => (await succeed('list', ['--btree=rebalance_work', a, b, c])).trim().split('\n').length;
+    const counted = async () => (await succeed('list', ['--btree=accounting', a, b, c])).match(/rebalance_work.*/)?.[0];
+    const before = [await waiting(), await counted()];
+    for (const state of ['ro', 'rw']) {
+      await succeed('device set-state', ['-y', '--force', state, all, '2']);
+      expect(await run('fsck', ['-n', a, b, c])).toMatchObject({ exitCode: 0 });
+      const now = [await waiting(), await counted()];
+      if (state === 'rw') expect(now).toEqual(before);
+      else expect(now).not.toEqual(before);
+    }
+  });
+
   test('failed and evacuating are one state; what is so already is left alone', async () => {
     await succeed('device set-state', ['-y', '--force_if_data_lost', 'evacuating', all, '1']);
     const before = hashes();

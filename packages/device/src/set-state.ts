@@ -12,10 +12,13 @@ import {
 } from '@bcachefs-ts/command';
 import {
   CorruptError,
+  changesWaiting,
   DeviceError,
   dataTypes,
   editSuperblock,
+  editWritableSteps,
   Filesystem,
+  FilesystemWriter,
   getBits,
   IncompatibleError,
   type Losses,
@@ -37,6 +40,7 @@ import {
   replicasEntryText,
   type Superblock,
   sbBits,
+  systemRandom,
   targetsOnlyWith,
   UsageError,
   withBits,
@@ -64,7 +68,8 @@ export const deviceSetStateCommand = defineCommand({
     'Since 1.33 the same state is called evacuating: the member is still read, and everything is moved off it.\n\n' +
     'A dead disk stops every mount without the option degraded. Once its state is failed, it does not: name it by its index, with ' +
     '--allow_missing. What would be lost is printed first.\n\n' +
-    'Only superblocks are written, those of all members that are there. A state that leaves too few members is refused unless it is ' +
+    'The superblocks of all members that are there are written. When the last writable member of a target goes, or the first one comes, what ' +
+    'waits to be moved there is counted anew as well. A state that leaves too few members is refused unless it is ' +
     'forced. It can be set back.',
   examples: [
     {
@@ -105,8 +110,8 @@ export const deviceSetStateCommand = defineCommand({
       const editOptions = { now: secondsOf(context.date()), allowMissing: args.allow_missing };
       const plan = await planOf(context, set, named, args.state, edit(set.newest.sb), args);
       if (!plan.isDone) refuseEdit(set, edit, editOptions);
-      return await carryOut(context, args, plan, () => {
-        const { seq } = editSuperblock(set, edit, editOptions);
+      return await carryOut(context, args, plan, async () => {
+        const seq = await editedSeq(context, set, edit, args);
         const name = nameOf(named);
         return {
           lines: [
@@ -120,6 +125,43 @@ export const deviceSetStateCommand = defineCommand({
   text: printPlanned,
   json: plannedJson,
 });
+
+/**
+ * Writes it, and brings in line what waits for a target that can be written to no more, or again. Where the filesystem cannot be written to in
+ * other ways, the superblocks alone are: a kernel counts anew, and so does `data rebalance`.
+ */
+async function editedSeq(
+  context: Context,
+  set: MemberSet,
+  edit: (sb: Superblock) => Superblock,
+  args: Pick<SetStateArgs, 'passphrase_file'> & { readonly allow_missing: boolean },
+): Promise<number> {
+  const { sb } = set.newest;
+  const now = secondsOf(context.date());
+  const writer = changesWaiting(sb, edit(sb)) ? await writerOf(context, set, now, args) : undefined;
+  if (writer === undefined) return editSuperblock(set, edit, { now, allowMissing: args.allow_missing }).seq;
+  for (const _ of editWritableSteps(writer, edit));
+  return writer.filesystem.sb.seq;
+}
+
+async function writerOf(
+  context: Context,
+  set: MemberSet,
+  now: bigint,
+  args: Pick<SetStateArgs, 'passphrase_file'> & { readonly allow_missing: boolean },
+): Promise<FilesystemWriter | undefined> {
+  const key = await masterKeyOf(context, set, args);
+  try {
+    return new FilesystemWriter(set, { random: systemRandom, now: () => now, key, allowMissing: args.allow_missing });
+  } catch (thrown) {
+    const isMissing = thrown instanceof DeviceError && thrown.kind === 'missing';
+    const isUnfit =
+      thrown instanceof CorruptError || thrown instanceof IncompatibleError || thrown instanceof UsageError;
+    if (!(isUnfit || isMissing)) throw thrown;
+    context.warn(`${thrown.message}; what waits to be moved is not counted anew`);
+    return undefined;
+  }
+}
 
 function withState<M extends { readonly flags: bigint }>(member: M, state: number): M {
   const [flags = member.flags] = withBits([member.flags], memberBits.STATE, state);

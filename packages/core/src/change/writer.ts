@@ -59,7 +59,14 @@ import {
   refuseEdit,
   refuseUnfit,
 } from '../superblock/edit.ts';
-import { isReplaced, type MemberSet, memberSetOf, memberText, missingText, openMember } from '../superblock/member-set.ts';
+import {
+  isReplaced,
+  type MemberSet,
+  memberSetOf,
+  memberText,
+  missingText,
+  openMember,
+} from '../superblock/member-set.ts';
 import { encryptionOf } from '../superblock/passphrase.ts';
 import { withCheckRequired } from '../superblock/require-check.ts';
 import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';

@@ -40,6 +40,10 @@ export function* editWritableSteps(
   if (!isEdited) writer.editSuperblocks(edit);
 }
 
+/** Whether such an edit changes which data waits. */
+export const changesWaiting = (before: Superblock, after: Superblock): boolean =>
+  isAnyTargetOther(before, allocDevices(before), allocDevices(after));
+
 /** After members have joined. */
 export function settleJoined(writer: FilesystemWriter, joined: readonly number[]): void {
   const after = allocDevices(writer.filesystem.sb);
