@@ -149,8 +149,8 @@ describe.each([1, 3])('editing the superblocks of %i devices', deviceCount => {
       if (finished) break;
     }
     expect(seen).toEqual(new Set(['old 1', 'new 3']));
-    // Layout block and three copies in two parts on each device, five tears each, and the uncut run.
-    expect(cuts).toBe((7 * deviceCount + 1) * 5);
+    // Layout block, the first copy in two parts, and two others on each device, five tears each, and the uncut run.
+    expect(cuts).toBe((5 * deviceCount + 1) * 5);
   });
 
   test('a new UUID that is cut off anywhere is given to all by the same edit again', () => {

@@ -49,17 +49,46 @@ test('the first copy is whole and flushed before another one is touched, and all
   const order = device.events.map(event => {
     if (event.kind === 'flush') return 'flush';
     const copy = copies.findIndex(at => event.offset === at || event.offset === at + 512);
-    return copy < 0 ? 'layout' : `${event.offset === copies[copy] ? 'head' : 'rest'} ${copy}`;
+    if (copy < 0) return 'layout';
+    if (event.offset !== copies[copy]) return `rest ${copy}`;
+    return `${event.bytes.length > 512 ? 'whole' : 'head'} ${copy}`;
   });
   const others = copies.map((_, copy) => copy).slice(1);
   expect(copies[0]).toBe(sectorsToBytes(SB_SECTOR));
   expect(order).toEqual([
     ...['rest 0', 'flush', 'head 0', 'layout', 'flush'],
-    ...others.map(copy => `rest ${copy}`),
-    'flush',
-    ...others.map(copy => `head ${copy}`),
+    ...others.map(copy => `whole ${copy}`),
     'flush',
   ]);
+});
+
+test('a crash while the others are written, and another one in the next write, still leave one that is whole', () => {
+  const sb = { ...planned(), seq: 5 };
+  const before = new MemoryDevice(64 * MIB, { name: 'a' });
+  writeSuperblocks([{ device: before, sb }]);
+  const cutOff = (device: MemoryDevice, seq: number, onCut: (left: MemoryDevice) => void) => {
+    const recorder = new RecordingDevice(device.clone());
+    writeSuperblocks([{ device: recorder, sb: { ...sb, seq } }]);
+    for (let events = 0; events <= recorder.events.length; events++) {
+      for (const lastWriteSectors of [0, 1, 2, 99]) {
+        const left = device.clone();
+        recorder.replay(left, { events, lastWriteSectors });
+        onCut(left);
+      }
+    }
+  };
+  let cuts = 0;
+  cutOff(before, 6, once => {
+    const { seq } = readSuperblock(once).sb;
+    expect([5, 6]).toContain(seq);
+    cutOff(once, seq + 1, twice => {
+      const { seq: found } = readSuperblock(twice).sb;
+      expect([seq, seq + 1]).toContain(found);
+      expect(BchSb.get(viewOf(readBytes(twice, sectorsToBytes(SB_SECTOR), BchSb.size)), 0).seq).toBe(found);
+      cuts++;
+    });
+  });
+  expect(cuts).toBeGreaterThan(500);
 });
 
 test('where the first copy is the only one that is whole, or of its number, a crash still leaves one that is', () => {

@@ -70,9 +70,9 @@ export function writeSuperblocks(targets: readonly MemberToWrite[]): void {
   for (const { device, layout, copies: ofDevice } of copies) {
     // A kernel that finds the first copy torn reads a backup, and refuses to write when the sequence number in the first copy's
     // first sector is not the backup's (bch2_write_super in super-io.c, v1.13.0): a torn copy has to be of the old number.
-    writeCopies(device, layout, ofDevice.slice(0, 1));
+    writeFirst(device, layout, ofDevice[0]);
   }
-  for (const { device, layout, copies: ofDevice } of copies) writeCopies(device, layout, ofDevice.slice(1));
+  for (const { device, copies: ofDevice } of copies) writeBackups(device, ofDevice.slice(1));
 }
 
 /**
@@ -103,17 +103,23 @@ interface Copy {
   readonly bytes: Uint8Array;
 }
 
-function writeCopies(device: BlockDevice, layout: BchSbLayout, copies: readonly Copy[]): void {
-  if (copies.length === 0) return;
-  writeHeadsLast(
-    device,
-    copies.map(({ sector, bytes }) => ({ offset: sectorsToBytes(sector), bytes })),
-  );
+function writeFirst(device: BlockDevice, layout: BchSbLayout, copy: Copy | undefined): void {
+  if (copy === undefined) return;
+  writeHeadsLast(device, placed([copy]));
   // Not before: by itself it would look like a filesystem, and what reads a torn first copy needs the one that leads to backups.
-  if (copies.some(({ sector }) => sector === SB_SECTOR))
-    device.write(sectorsToBytes(SB_LAYOUT_SECTOR), layoutBytes(layout));
+  if (copy.sector === SB_SECTOR) device.write(sectorsToBytes(SB_LAYOUT_SECTOR), layoutBytes(layout));
   device.flush();
 }
+
+/** In any order, since the first copy is whole: what is cut off here is torn, and of a backup it does not matter of which number. */
+function writeBackups(device: BlockDevice, copies: readonly Copy[]): void {
+  if (copies.length === 0) return;
+  for (const { offset, bytes } of placed(copies)) device.write(offset, bytes);
+  device.flush();
+}
+
+const placed = (copies: readonly Copy[]) =>
+  copies.map(({ sector, bytes }) => ({ offset: sectorsToBytes(sector), bytes }));
 
 /** The layout block as it is kept in front of the first superblock. */
 function layoutBytes(layout: BchSbLayout): Uint8Array {
