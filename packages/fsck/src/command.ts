@@ -25,7 +25,7 @@ import {
 import { FSCK, fsckExitCodeOf, fsckExitCodes } from './exit-codes.ts';
 import { checkOptions } from './mount-options.ts';
 import { PassProgress, progressDescriptor } from './pass-progress.ts';
-import { identityOf, Plan, PlanFile } from './plan-file.ts';
+import { identityOf, PLANNED_MAX, Plan, PlanFile, tooManyFor } from './plan-file.ts';
 import { Quarantine } from './quarantine.ts';
 import { Questions } from './questions.ts';
 import { type RunOptions, Session } from './session.ts';
@@ -40,6 +40,8 @@ type Item = FoundItem | Summary;
 
 /** Of one error, where not all are asked for. */
 const SHOWN_PER_ERROR = 10;
+/** Until it is known whether the repairs are made, findings are kept: a damaged image may have millions. */
+const SHOWN_MAX = 100_000;
 
 export const fsckCommand = defineStreamCommand({
   name: 'fsck',
@@ -327,7 +329,9 @@ class Check {
 
   async *#look(session: Session, { quarantine, planFile }: Files): AsyncGenerator<Item> {
     const shownPerError = planFile === undefined ? this.#request.shownPerError : Number.POSITIVE_INFINITY;
-    const outcome = await this.#once(session, { isDry: true, policy: { kind: 'plan' }, shownPerError, quarantine });
+    const policy: Policy = { kind: 'plan' };
+    const outcome = await this.#once(session, { isDry: true, policy, shownPerError, quarantine, planFile });
+    if (planFile !== undefined && outcome.items.length < outcome.reporter.foundCount) throw tooManyFor(planFile);
     planFile?.write(
       identityOf(await session.writer(true)),
       outcome.items.map(({ decided }) => decided),
@@ -359,7 +363,7 @@ class Check {
     return `fsck-lost-keys-${superblock.user_uuid.slice(0, 8)}-${when}.jsonl`;
   }
 
-  async #once(session: Session, { isDry, policy, quarantine, shownPerError }: OnceOptions): Promise<Outcome> {
+  async #once(session: Session, { isDry, policy, quarantine, shownPerError, planFile }: OnceOptions): Promise<Outcome> {
     const { reconstructAlloc, giveUpMissing, isWanted, progressFd } = this.#request;
     const items: FoundItem[] = [];
     let dropped = 0;
@@ -368,6 +372,7 @@ class Check {
       policy,
       silent: silentErrors(session.superblock),
       shownPerError: shownPerError ?? this.#request.shownPerError,
+      shownMax: planFile === undefined ? SHOWN_MAX : PLANNED_MAX,
       onFinding: decided => items.push({ kind: 'finding', decided }),
     });
     const progress = new PassProgress(session, this.#context.progress, progressFd);
@@ -436,6 +441,7 @@ interface OnceOptions {
   readonly policy: Policy;
   readonly quarantine: Quarantine | undefined;
   readonly shownPerError?: number;
+  readonly planFile?: PlanFile | undefined;
 }
 
 interface SummaryFacts {

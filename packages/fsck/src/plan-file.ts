@@ -20,7 +20,7 @@ const SCHEMA = 'bcachefs-ts/fsck-plan';
 const VERSION = 1;
 /** No person looks at more. */
 const BYTES_MAX = 256 * 2 ** 20;
-const FINDINGS_MAX = 1_000_000;
+export const PLANNED_MAX = 200_000;
 
 /** What must not have changed in between. Every commit changes all of it. */
 export interface FilesystemIdentity {
@@ -86,6 +86,13 @@ export class PlanFile {
   }
 }
 
+export const tooManyFor = ({ path }: PlanFile): CommandFailed =>
+  new CommandFailed(
+    `${path}: more findings than the ${PLANNED_MAX} that a plan holds; nothing was changed, and there is no plan. ` +
+      'fsck -y repairs them, with --undo_file so that it can be taken back',
+    { exitCode: FSCK.operational, code: 'plan' },
+  );
+
 export class Plan {
   readonly #path: string;
   readonly #identity: FilesystemIdentity;
@@ -108,7 +115,7 @@ export class Plan {
       if (typeof finding !== 'string' || !ID_PATTERN.test(finding))
         throw badPlan(path, index + 1, "a finding has no 'finding' of 32 hexadecimal digits");
       ids.add(finding);
-      if (ids.size > FINDINGS_MAX) throw badPlan(path, index + 1, `more than ${FINDINGS_MAX} findings`);
+      if (ids.size > PLANNED_MAX) throw badPlan(path, index + 1, `more than ${PLANNED_MAX} findings`);
     }
     return new Plan(path, identity, ids);
   }

@@ -119,12 +119,13 @@ export function summaryJson(summary: Summary): object {
     dropped_runs: droppedRuns,
     quarantine: quarantine ?? null,
     plan: plan ?? null,
-    errors: summary.groups.map(({ error, id, severity, found: count, fixed: done }) => ({
+    errors: summary.groups.map(({ error, id, severity, found: count, fixed: done, shown }) => ({
       id: error,
       number: id,
       severity,
       found: count,
       fixed: done,
+      shown,
       ...(explained(error, summary.explanationOf) ?? {}),
     })),
     replayed_journal: report?.isReplay ?? false,

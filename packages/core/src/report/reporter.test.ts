@@ -154,6 +154,17 @@ describe('counting and grouping', () => {
     expect([report.countOf('alloc_key_dirty_sectors_wrong'), report.countOf('inode_unreachable')]).toEqual([5, 0]);
   });
 
+  test('so many are shown of all errors together, and all are counted', () => {
+    const { report, reported } = reporter({ kind: 'yes' }, { shownPerError: 3, shownMax: 4 });
+    for (let i = 0; i < 5; i++) report.found(count(i));
+    for (let i = 0; i < 2; i++) report.found(lost());
+    expect(reported).toHaveLength(4);
+    expect(report.groups().map(({ found, shown }) => [found, shown])).toEqual([
+      [5, 3],
+      [2, 1],
+    ]);
+  });
+
   test('silent errors are repaired, not shown and not counted; without a repair they are like any other', () => {
     const silent = new Set(['alloc_key_dirty_sectors_wrong'] as const);
     const { report, reported } = reporter({ kind: 'preen' }, { silent });

@@ -83,10 +83,12 @@ export interface FindingGroup {
 
 export interface ReporterOptions {
   readonly policy: Policy;
-  /** Called with each finding and what was decided, up to `shownPerError` of one error. */
+  /** Called with each finding and what was decided, up to `shownPerError` of one error and `shownMax` in all. */
   readonly onFinding?: ((decided: Decided) => void) | undefined;
   /** Infinity: all of them. */
   readonly shownPerError?: number;
+  /** And of all errors together. Infinity: all of them. */
+  readonly shownMax?: number;
   /** Errors that are expected (`errors_silent` of the superblock): repaired without a word where anything is, and not counted. */
   readonly silent?: ReadonlySet<FaultName>;
 }
@@ -99,6 +101,7 @@ export type StopReason = 'quit' | 'unsafe' | 'unknown';
 
 export class Reporter {
   readonly #options: ReporterOptions;
+  #shown = 0;
   readonly #groups = new Map<FaultName, { found: number; fixed: number; shown: number }>();
   /** Answers that hold for all that follow, by group or error. */
   readonly #latched = new Map<string, Decision>();
@@ -226,8 +229,10 @@ export class Reporter {
     }
     group.found++;
     if (decision === 'fix') group.fixed++;
-    if (group.shown >= (this.#options.shownPerError ?? Number.POSITIVE_INFINITY)) return;
+    const { shownMax = Number.POSITIVE_INFINITY, shownPerError = Number.POSITIVE_INFINITY } = this.#options;
+    if (group.shown >= shownPerError || this.#shown >= shownMax) return;
     group.shown++;
+    this.#shown++;
     this.#options.onFinding?.({ ...reported, decision });
   }
 
