@@ -8,6 +8,7 @@ import { type BlockDevice, openDevice } from '@bcachefs-ts/core/engine';
 import { openExt4 } from '@bcachefs-ts/ext4';
 import { openDirectory, openSource, type SourceEntry, type SourceTree } from '@bcachefs-ts/sources';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { succeed } from '../support/cli.ts';
 import { debugfs, e2, ext4Kinds, makeExt4, makeExt4Tree, setXattrs, whyNoE2fsprogs } from '../support/ext4.ts';
 import { sampleOf } from '../support/long.ts';
 
@@ -230,7 +231,7 @@ describe.skipIf(whyNoE2fsprogs !== undefined)('ext2, ext3 and ext4', () => {
     });
   });
 
-  test('times, owners, flags and numbers are those that debugfs sets', () => {
+  test('times, owners, flags and numbers are those that debugfs sets, and a copy has them', async () => {
     makeExt4(image, { size: '24M', words: ['-t', 'ext4', '-O', 'project', '-I', '256'] });
     const small = join(scratch, 'small');
     writeFileSync(small, 'text');
@@ -260,6 +261,19 @@ describe.skipIf(whyNoE2fsprogs !== undefined)('ext2, ext3 and ext4', () => {
       expect(inode.atimeNs).toBe(-0x80000000n * 1_000_000_000n);
       expect(inode.ctimeNs).toBe(1_000_000_001n);
       expect(inode.crtimeNs).toBe(1_234_567_890n * 1_000_000_000n + BigInt(0x1d6f3454 >>> 2));
+    });
+    const copy = join(scratch, 'copy');
+    await succeed('image create', [`--source=${image}`, copy]);
+    const [stat] = JSON.parse(await succeed('stat', ['--json', copy, 'f'])).files;
+    expect(stat).toMatchObject({
+      uid: 4294967293,
+      gid: 65536,
+      project: 4242,
+      flags: ['sync', 'immutable', 'append', 'nodump', 'noatime'],
+      mtime_ns: `${(0x7fffffffn + (1n << 32n)) * 1_000_000_000n + BigInt(0xee6b27fd >>> 2)}`,
+      atime_ns: `${-0x80000000n * 1_000_000_000n}`,
+      ctime_ns: '1000000001',
+      btime_ns: `${1_234_567_890n * 1_000_000_000n + BigInt(0x1d6f3454 >>> 2)}`,
     });
   });
 

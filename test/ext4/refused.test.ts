@@ -7,7 +7,7 @@ import { crc32c, IncompatibleError, InputError, MemoryDevice, UsageError, viewOf
 import { openExt4 } from '@bcachefs-ts/ext4';
 import { openSource } from '@bcachefs-ts/sources';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { debugfs, makeExt4, whyNoE2fsprogs } from '../support/ext4.ts';
+import { debugfs, e2, makeExt4, whyNoE2fsprogs } from '../support/ext4.ts';
 
 const SB = 1024;
 
@@ -153,6 +153,25 @@ describe.skipIf(whyNoE2fsprogs !== undefined)('refused', () => {
     expect(thrown).toBeInstanceOf(InputError);
     expect(thrown).toMatchObject({ message: expect.stringMatching(words) });
     expect(`${(thrown as Error).message}`).toContain('e2fsck -f');
+  });
+
+  test('directories so deep that their paths would take all memory', () => {
+    makeExt4(image, { size: '16M', words: ['-t', 'ext4', '-b', '1024', '-N', '400'] });
+    const script = join(scratch, 'script');
+    const name = 'n'.repeat(255);
+    writeFileSync(script, `mkdir ${name}\ncd ${name}\n`.repeat(270));
+    e2('debugfs', ['-w', '-f', script, image]);
+    const fs = openExt4(MemoryDevice.from(readFileSync(image)));
+    expect(fs.usage().inodes.dir).toBe(272);
+    let longest = 0;
+    const walk = () => {
+      for (const { path, depth } of fs.tree()) {
+        longest = Math.max(longest, path.length);
+        if (depth === 2) expect(path.length).toBe(511);
+      }
+    };
+    expect(walk).toThrow(/a path of 65791 bytes/);
+    expect(longest).toBe(65_535);
   });
 
   test('an encrypted file, and a source that is the target', async () => {

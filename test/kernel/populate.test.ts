@@ -1,4 +1,4 @@
-// Filesystems filled from a directory or an archive when they are made: a kernel that has never seen them mounts them without writing, finds
+// Filesystems filled from a directory, an archive or an ext4 filesystem when they are made: a kernel that has never seen them mounts them without writing, finds
 // every file as the host has it, its own check has nothing to say, and it can go on working with them.
 
 import { spawnSync } from 'node:child_process';
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { checkInvariants, findingText, loadChecksums, loadCompression, openFilesystem } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type CommandName, succeed } from '../support/cli.ts';
+import { makeExt4, whyNoE2fsprogs } from '../support/ext4.ts';
 import { asCopied, hostManifest, OF_THE_HOST } from '../support/host-manifest.ts';
 import { isLong, isSoak, sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
@@ -30,7 +31,7 @@ interface Kind {
   readonly name: string;
   readonly command: CommandName;
   readonly words: readonly string[];
-  readonly from: 'folder' | 'archive';
+  readonly from: 'folder' | 'archive' | 'ext4';
   readonly devices?: number;
 }
 
@@ -42,18 +43,35 @@ const allKinds: readonly Kind[] = [
   { name: 'sized', command: 'format', from: 'folder', words: [...VOLUMES, '--compression=zstd', '--fs_size=400M', 'DEV0'] },
   { name: 'encrypted', command: 'image create', from: 'folder', words: ['--encrypted', '--passphrase_file=PASSPHRASE', ...VOLUMES, 'DEV0'] },
   { name: 'pair', command: 'format', from: 'archive', words: ['--replicas=2', '--compression=lz4', '--fs_size=300M', 'DEV0', '--fs_size=256M', 'DEV1'], devices: 2 },
+  { name: 'ext4', command: 'image create', from: 'ext4', words: ['DEV0'] },
     { name: 'min-4k', command: 'image create', from: 'archive', words: ['--block_size=4k', '--btree_node_size=256k', '--bucket_size=512k', '--compression=gzip', 'DEV0'] },
     { name: 'small-nodes', command: 'image create', from: 'folder', words: ['--block_size=512', '--btree_node_size=16k', '--bucket_size=64k', 'DEV0'] },
     { name: 'no-checksums', command: 'image create', from: 'folder', words: ['--data_checksum=none', '--metadata_checksum=xxhash', '--str_hash=crc64', 'DEV0'] },
 ];
-const kinds = sampleOf('filled when they are made', allKinds, ['min', 'sized', 'encrypted', 'pair']);
+if (whyNoE2fsprogs !== undefined) console.warn(`filled from ext4 skipped: ${whyNoE2fsprogs}`);
+const kinds = sampleOf(
+  'filled when they are made',
+  allKinds.filter(({ from }) => from !== 'ext4' || whyNoE2fsprogs === undefined),
+  ['min', 'sized', 'encrypted', 'pair', 'ext4'],
+);
+
+/** mke2fs takes whole seconds from the host. */
+const inSeconds = (entry: ManifestEntry): ManifestEntry => ({
+  ...entry,
+  // It puts lost+found into the root last.
+  mtime_ns: entry.path === '.' ? '0' : `${BigInt(entry.mtime_ns) / 1_000_000_000n}`,
+});
 
 kernelSuite('filesystems filled when they are made', () => {
   const seed = testSeed();
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-populate-'));
   afterAll(() => rmSync(folder, { recursive: true, force: true }), patient(120_000));
-  /** A tree of files, and where one of the kinds takes it from there, an archive of it. */
-  const treeIn = (name: string) => ({ folder: join(folder, name), archive: join(folder, `${name}.tar`) });
+  /** A tree of files, and where one of the kinds takes it from there, an archive of it and an ext4 filesystem. */
+  const treeIn = (name: string) => ({
+    folder: join(folder, name),
+    archive: join(folder, `${name}.tar`),
+    ext4: join(folder, `${name}.ext4`),
+  });
   const trees = { usual: treeIn('source'), crowded: treeIn('crowded') };
   const passphraseFile = join(folder, 'passphrase');
   const all = kinds.map(kind => {
@@ -97,6 +115,8 @@ kernelSuite('filesystems filled when they are made', () => {
         { encoding: 'utf8' },
       );
       if (status !== 0) throw new Error(stderr);
+      if (all.some(one => one.from === 'ext4' && treeOf(one) === tree))
+        makeExt4(tree.ext4, { size: '600M', words: ['-t', 'ext4', '-b', '4096', '-N', '40000'] }, tree.folder);
       expected.set(tree.folder, asCopied(hostManifest(tree.folder)));
     }
     for (const one of all) {
@@ -133,8 +153,9 @@ kernelSuite('filesystems filled when they are made', () => {
       const isParted = one.words.some(word => word.startsWith('--subvol'));
       const ignore = [...OF_THE_HOST, 'options', ...(isParted ? (['nlink'] as const) : [])] as const;
       // Archives cannot hold sockets.
-      const kept = expectedOf(one).filter(({ type }) => one.from === 'folder' || type !== 'sock');
-      expect(compareManifests(found, kept, { ignore })).toEqual([]);
+      const kept = expectedOf(one).filter(({ type }) => one.from !== 'archive' || type !== 'sock');
+      const timed = (entries: readonly ManifestEntry[]) => (one.from === 'ext4' ? entries.map(inSeconds) : entries);
+      expect(compareManifests(timed(found), timed(kept), { ignore })).toEqual([]);
     });
 
     test('the kernel has nothing to complain of, before and after its own changes', () => {

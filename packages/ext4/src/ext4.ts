@@ -25,7 +25,7 @@ import type {
   ReadableDevice,
 } from './types.ts';
 import { usageSteps } from './usage.ts';
-import { attributeBlockRefs, inlineRest, readXattrs, type XattrSource } from './xattrs.ts';
+import { attributeBlockRefs, inlineRest, readXattrs, type XattrSource, xattrSizes } from './xattrs.ts';
 
 /** Of an inode table, read in one go. */
 const PIECE_BYTES = 256 * 1024;
@@ -203,6 +203,10 @@ class Filesystem implements Internals {
   hasAttributes(inode: Inode): boolean {
     const at = inode.attributesAt;
     return inode.attributeBlock !== 0 || (at !== undefined && inode.view.getUint32(at, true) !== 0);
+  }
+
+  xattrSizes(inode: Inode): Iterable<{ readonly nameBytes: number; readonly valueBytes: number }> {
+    return xattrSizes(this.#xattrSource, inode);
   }
 
   attributeBlockRefs(inode: Inode): number {

@@ -14,6 +14,8 @@ export interface Internals extends Ext4 {
   treeBlocks(inode: Inode): Iterable<Ext4BlockRun>;
   /** Whether there may be any: a quick look. */
   hasAttributes(inode: Inode): boolean;
+  /** Without reading the values that are in other inodes. */
+  xattrSizes(inode: Inode): Iterable<{ readonly nameBytes: number; readonly valueBytes: number }>;
   /** Of the block of its attributes, verified: how many inodes it says that have it. */
   attributeBlockRefs(inode: Inode): number;
 }

@@ -31,8 +31,8 @@ const STATE_ERROR = 2;
 const STATE_ORPHANS = 4;
 const MMP_CLEAN = 0xff4d4d50;
 const MMP_MAGIC = 0x004d4d50;
-/** 256 TiB in groups of 128 MiB. What is kept of a group takes some 60 bytes. */
-const GROUPS_MAX = 2 ** 21;
+/** 64 TiB with blocks of 4 KiB, 4 TiB with those of 1 KiB. What is kept of a group takes 60 bytes, and a bitmap where blocks are in use. */
+const GROUPS_MAX = 2 ** 19;
 
 export interface Superblock {
   readonly facts: Ext4Facts;

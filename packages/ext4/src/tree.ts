@@ -4,7 +4,7 @@
 // What is kept: two bytes for each inode, and the names of the directories on the way from the root.
 
 import { compareBytes, printableBytes } from '@bcachefs-ts/core/engine';
-import { damaged } from './faults.ts';
+import { damaged, refusalError } from './faults.ts';
 import { INCOMPAT_FILETYPE } from './features.ts';
 import type { Internals } from './internals.ts';
 import { NameCounts } from './name-counts.ts';
@@ -13,6 +13,9 @@ import type { Ext4Dirent, Ext4InodeKind, Ext4Name } from './types.ts';
 export const ROOT_INODE = 2;
 /** i_links_count of directories with more: only with dir_nlink. */
 const DIR_LINKS_MAX = 65_000;
+
+/** Sixteen times what a system call takes. */
+const PATH_BYTES_MAX = 65_536;
 
 const fileTypes: Partial<Record<Ext4InodeKind, number>> = {
   file: 1,
@@ -26,7 +29,10 @@ const fileTypes: Partial<Record<Ext4InodeKind, number>> = {
 
 interface OpenDirectory {
   readonly inode: number;
-  readonly path: Uint8Array;
+  /** Empty for the root. */
+  readonly name: Uint8Array;
+  /** Bytes of the path to it. */
+  readonly pathBytes: number;
   /** Those that are left, the next one last. */
   readonly entries: Ext4Dirent[];
   readonly nlink: number;
@@ -41,7 +47,7 @@ export function* tree(fs: Internals): Generator<Ext4Name> {
   counts.add(ROOT_INODE);
   const empty = new Uint8Array(0);
   yield { path: empty, name: empty, depth: 0, inode: root, parent: ROOT_INODE, isFurtherName: false };
-  const open: OpenDirectory[] = [openDirectory(fs, ROOT_INODE, empty)];
+  const open: OpenDirectory[] = [openDirectory(fs, ROOT_INODE, empty, 0)];
   for (let directory = open.at(-1); directory !== undefined; directory = open.at(-1)) {
     const entry = directory.entries.pop();
     if (entry === undefined) {
@@ -53,7 +59,7 @@ export function* tree(fs: Internals): Generator<Ext4Name> {
       continue;
     }
     const { name } = entry;
-    const path = joined(directory.path, name);
+    const path = pathOf(fs, open, name);
     const inode = fs.inode(entry.inode);
     const wrong = (detail: string) => bad(`'${printableBytes(path)}'`, detail);
     if (inode.kind === 'filesystem' || inode.kind === 'ea_inode')
@@ -68,7 +74,7 @@ export function* tree(fs: Internals): Generator<Ext4Name> {
     yield { path, name, depth: open.length, inode, parent: directory.inode, isFurtherName: names > 1 };
     if (inode.kind === 'dir') {
       directory.directories++;
-      open.push(openDirectory(fs, inode.number, path));
+      open.push(openDirectory(fs, inode.number, name, path.length));
     }
   }
   for (const inode of fs.inodes()) {
@@ -80,7 +86,7 @@ export function* tree(fs: Internals): Generator<Ext4Name> {
   }
 }
 
-function openDirectory(fs: Internals, number: number, path: Uint8Array): OpenDirectory {
+function openDirectory(fs: Internals, number: number, name: Uint8Array, pathBytes: number): OpenDirectory {
   const inode = fs.inode(number);
   const entries = [...fs.directory(inode)].sort((a, b) => compareBytes(b.name, a.name));
   for (let i = 1; i < entries.length; i++)
@@ -90,14 +96,26 @@ function openDirectory(fs: Internals, number: number, path: Uint8Array): OpenDir
         `directory inode ${number}`,
         `the name '${printableBytes(entries[i]!.name)}' is in it twice`,
       );
-  return { inode: number, path, entries, nlink: inode.nlink, directories: 0 };
+  return { inode: number, name, pathBytes, entries, nlink: inode.nlink, directories: 0 };
 }
 
-function joined(path: Uint8Array, name: Uint8Array): Uint8Array {
-  if (path.length === 0) return name;
-  const whole = new Uint8Array(path.length + 1 + name.length);
-  whole.set(path);
-  whole[path.length] = 0x2f;
-  whole.set(name, path.length + 1);
+/** @throws IncompatibleError for one that is too long: all of its levels are held */
+function pathOf(fs: Internals, open: readonly OpenDirectory[], name: Uint8Array): Uint8Array {
+  const above = open.at(-1)?.pathBytes ?? 0;
+  const whole = new Uint8Array(above + (above === 0 ? 0 : 1) + name.length);
+  if (whole.length > PATH_BYTES_MAX)
+    throw refusalError(fs.name, {
+      name: 'geometry',
+      text: `has a path of ${whole.length} bytes, and only up to ${PATH_BYTES_MAX} are read; move what is so deep further up`,
+      run: undefined,
+    });
+  let at = 0;
+  for (const directory of open) {
+    if (directory.name.length === 0) continue;
+    whole.set(directory.name, at);
+    at += directory.name.length;
+    whole[at++] = 0x2f;
+  }
+  whole.set(name, at);
   return whole;
 }

@@ -18,8 +18,11 @@ const LOSS_EXAMPLES = 10;
 /** Whether an attribute is more than one key of bcachefs holds. */
 export function isTooLarge({ name, value }: Ext4Xattr): boolean {
   const prefixBytes = name.indexOf(0x2e) + 1;
-  return roundUp(4 + name.length - prefixBytes + value.length, 8) > XATTR_VALUE_BYTES;
+  return areTooMany(name.length - prefixBytes, value.length);
 }
+
+const areTooMany = (nameBytes: number, valueBytes: number): boolean =>
+  roundUp(4 + nameBytes + valueBytes, 8) > XATTR_VALUE_BYTES;
 
 export function* usageSteps(fs: Internals): Generator<number, Ext4Usage> {
   const survey = new Survey(fs);
@@ -201,7 +204,13 @@ class Survey {
     note(this.#losses.verity, verity);
     note(this.#losses.encrypted, encrypted);
     note(this.#losses.times, inode.hasTimePast2262());
-    note(this.#losses.largeXattrs, this.#fs.hasAttributes(inode) && this.#fs.xattrs(inode).some(isTooLarge));
+    note(this.#losses.largeXattrs, this.#fs.hasAttributes(inode) && this.#hasLarge(inode));
+  }
+
+  #hasLarge(inode: Inode): boolean {
+    for (const { nameBytes, valueBytes } of this.#fs.xattrSizes(inode))
+      if (areTooMany(nameBytes, valueBytes)) return true;
+    return false;
   }
 
   #compareGroup(group: number): void {

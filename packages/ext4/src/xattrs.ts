@@ -11,8 +11,10 @@ import type { Ext4Xattr, ReadableDevice } from './types.ts';
 const MAGIC = 0xea02_0000;
 const BLOCK_HEADER_BYTES = 32;
 const ENTRY_BYTES = 16;
-/** EXT4_XATTR_SIZE_MAX. */
-const VALUE_MAX = 2 ** 24;
+/** Of one value; system calls take up to 64 KiB. */
+const VALUE_MAX = 2 ** 20;
+/** Of all values of an inode: many may be the same one. */
+const VALUES_MAX = 2 ** 24;
 
 const prefixes: Readonly<Record<number, string>> = {
   1: 'user.',
@@ -48,8 +50,11 @@ interface Entry {
 /** Sorted by the bytes of their names. @throws InputError */
 export function readXattrs(source: XattrSource, inode: Inode): readonly Ext4Xattr[] {
   const found: Ext4Xattr[] = [];
+  let valueBytes = 0;
   for (const { index, name, value } of entriesOf(source, inode)) {
     if (isInlineData(index, name)) continue;
+    valueBytes += value.length;
+    if (valueBytes > VALUES_MAX) throw bad(source, inode, `its attributes have more than ${VALUES_MAX} bytes`);
     const prefix = prefixes[index];
     if (prefix === undefined) throw bad(source, inode, `an attribute is of the unknown namespace ${index}`);
     const whole = new Uint8Array(prefix.length + name.length);
@@ -66,6 +71,18 @@ export function readXattrs(source: XattrSource, inode: Inode): readonly Ext4Xatt
     if (i > 0 && compareBytes(name, found[i - 1]!.name) === 0)
       throw bad(source, inode, `the attribute ${printableBytes(name)} is there twice`);
   return found;
+}
+
+/** Bytes of each attribute's name without its namespace, and of its value, without reading those that are in other inodes. @throws InputError */
+export function* xattrSizes(
+  source: XattrSource,
+  inode: Inode,
+): Generator<{ readonly nameBytes: number; readonly valueBytes: number }> {
+  for (const region of [inodeRegion(inode), blockRegion(source, inode)]) {
+    if (region === undefined) continue;
+    for (const { index, name, valueBytes } of rawEntries(source, inode, region))
+      if (!isInlineData(index, name)) yield { nameBytes: name.length, valueBytes };
+  }
 }
 
 /** The value of system.data in the inode: what of inline contents has no room in i_block. */
