@@ -124,6 +124,15 @@ describe('replace', () => {
     expect(await succeed('ls', [`${a}:${fresh}`])).toContain('later');
   });
 
+  test('an undo file puts everything back', { timeout: patient(60_000) }, async () => {
+    const hashes = () => [a, b, fresh].map(name => hashFile(name));
+    const before = hashes();
+    await succeed('device replace', ['-y', `--undo_file=${path('undo')}`, `${a}:${b}`, b, fresh]);
+    await isWhole(`${a}:${fresh}`);
+    await succeed('undo', [path('undo'), a, b, fresh]);
+    expect(hashes()).toEqual(before);
+  });
+
   test('the new device was used: the old one is not taken any more, and is wiped', {
     timeout: patient(60_000),
   }, async () => {

@@ -3,6 +3,7 @@
 
 import {
   addMembers,
+  blankMember,
   CorruptError,
   checkInvariants,
   completeMembers,
@@ -14,6 +15,7 @@ import {
   getBits,
   labelText,
   loadChecksums,
+  MEMBER_NIL_UUID,
   MemoryDevice,
   memberAlive,
   memberBits,
@@ -26,6 +28,7 @@ import {
   sbBits,
   seededRandom,
   UsageError,
+  withMembers,
 } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { nodeCopies, spoil } from '../support/bad-copies.ts';
@@ -120,6 +123,46 @@ test.each(kinds)('$name', { timeout: patient(60_000) }, ({ members: count, optio
   evacuateMembers(again, [count]);
   expect(checkInvariants(again.filesystem).findings.map(findingText)).toEqual([]);
   expect(treeText(again.filesystem, TOP)).toEqual(model.text());
+});
+
+test('slots are used again only when all have been, that which was left first before others', () => {
+  const { devices } = formattedImage({ members: 2, sizeBytes: 24 * MIB });
+  const leave = (count: number) => {
+    const { writer } = writerOn(devices, undefined, seed);
+    writer.editSuperblocks(sb => {
+      const gone = (nr: number) => ({
+        ...blankMember(),
+        uuid: MEMBER_NIL_UUID,
+        last_mount: nr === 40 ? 5n : BigInt(100 + nr),
+      });
+      const known = members(sb);
+      const more = Array.from({ length: count - known.length }, (_, nr) => gone(known.length + nr));
+      return withMembers({ ...sb, nr_devices: count }, [...known, ...more]);
+    });
+  };
+  const fresh = () => new MemoryDevice(24 * MIB, { name: 'new' });
+  const slotOf = (more: readonly MemoryDevice[]) => {
+    const { writer } = writerOn(devices, undefined, seed);
+    const facts = { random: seededRandom('slots'), nowSeconds: 1_800_000_500n };
+    return planAdd(
+      writer.filesystem,
+      more.map(device => joining(device)),
+      facts,
+    ).added.map(({ dev }) => dev);
+  };
+  leave(63);
+  expect(slotOf([fresh(), fresh()])).toEqual([63, 40]);
+  leave(64);
+  expect(slotOf([fresh(), fresh()])).toEqual([40, 2]);
+  const device = fresh();
+  const { filesystem } = add(devices, undefined, [joining(device)]);
+  expect(openMembers([device]).newest.sb.dev_idx).toBe(40);
+  expect(members(filesystem.sb)).toHaveLength(64);
+  expect(checkInvariants(openOn([...devices, device])).findings.map(findingText)).toEqual([]);
+  const { writer } = writerOn([...devices, device], undefined, seed);
+  const facts = { random: seededRandom('slots'), nowSeconds: 1_800_000_500n };
+  const many = Array.from({ length: 62 }, () => joining(fresh()));
+  expect(() => planAdd(writer.filesystem, many, facts)).toThrow('has 64 members, and cannot have more');
 });
 
 test('refused: what is too small, and buckets that hold no node', () => {

@@ -15,7 +15,7 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { mountCommandOn } from '@bcachefs-ts/device';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { succeed } from '../support/cli.ts';
+import { run, succeed } from '../support/cli.ts';
 import { sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { FormattedKinds } from './formatted-kinds.ts';
@@ -49,6 +49,8 @@ kernelSuite('changed while a member is missing', () => {
   type One = (typeof made.all)[number];
   const leftOf = <T>({ missing }: One, all: readonly T[]): T[] => all.filter((_, nr) => nr !== missing);
   const seen: { before?: RunResult; after?: RunResult } = {};
+  /** By name: what is said of all copies, also those on the member that was away. */
+  const scrubbed = new Map<string, { readonly exitCode: number; readonly stdout: string }>();
 
   beforeAll(async () => {
     await made.format();
@@ -106,6 +108,10 @@ kernelSuite('changed while a member is missing', () => {
       ],
       true,
     );
+    for (const one of made.all) {
+      const more = one.isEncrypted ? [`--passphrase_file=${join(made.folder, 'passphrase')}`] : [];
+      scrubbed.set(one.name, await run('scrub', ['-n', ...more, ...one.images]));
+    }
   }, patient(1_000_000));
 
   describe.each(made.all)('$name', one => {
@@ -114,6 +120,9 @@ kernelSuite('changed while a member is missing', () => {
       const { fsck } = ofKernel(which);
       expect(fsck?.mounted).toBe(true);
       expect(fsck?.complaints).toEqual([]);
+    });
+    test('no copy on the member that came back is out of date', () => {
+      expect(scrubbed.get(one.name)).toMatchObject({ exitCode: 0 });
     });
     test('files are what they were', () => {
       const isOther = (entry: ManifestEntry) => !/^(made|to go|written|\.?$)/.test(entryKey(entry));

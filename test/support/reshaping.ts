@@ -520,7 +520,7 @@ const WEIGHTED: readonly (readonly [string, Operation])[] = (
     ['come back', 2, comeBack],
     ['remove missing', 3, removeMissing],
     ['replace', 3, replace],
-    ['replace missing', 3, replaceMissing],
+    ['replace missing', 5, replaceMissing],
     ['rereplicate', 3, rereplicate],
     ['set-state', 4, setState],
     ['all rw', 3, allWritable],

@@ -29,7 +29,8 @@ export const deviceResyncCommand = defineCommand({
   summary: 'Bring members back that missed some mounts',
   description:
     'A member that was away while the filesystem was mounted has an older superblock, and what was written meanwhile has no copy on it. Which ' +
-    'mounts it missed is reported first. Then its superblock becomes that of the others, as at a mount; no copies are made here.\n\n' +
+    'mounts it missed is reported first. Then its superblock becomes that of the others, as at a mount. Nothing else on it is out of date: keys only lead to copies that are what was ' +
+    'written. `data rereplicate` makes the copies of what was written meanwhile.\n\n' +
     'A member that was changed without the others (split brain) is explained, and refused: each side has changes that the other lacks. ' +
     'Leave out one side, look at both with the commands that read, and decide: the side that is given up can be removed with `device remove ' +
     '--allow_missing`, wiped, and added again.',
