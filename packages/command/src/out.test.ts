@@ -102,6 +102,18 @@ test('what was not escaped before does not reach the terminal', () => {
   out.line('gpj.\u202eexe \u009b31m');
   out.flush();
   expect(written.join('')).toBe('gpj.\\xe2\\x80\\xaeexe \\xc2\\x9b31m\n');
+  // Pieces that are ASCII throughout are looked at in another way.
+  for (const [text, shown] of [
+    ['plain \u001b[1mbold\n', 'plain \u001b[1mbold\n'],
+    ['a\x7fb', 'a\\x7fb'],
+    ['a\udcffb', 'a\\xffb'],
+  ] as const) {
+    const one = collect();
+    const alone = new SinkOut(one.sink, plainPalette);
+    alone.write(text);
+    alone.flush();
+    expect(one.written.join('')).toBe(shown);
+  }
   expect(jsonLine({ name: '\u202e\u009b' })).toBe('{"name":"\\u202e\\u009b"}\n');
   expect(jsonDocument('x', 1, { name: '\u2066' })).toContain('"name": "\\u2066"');
 });
