@@ -52,7 +52,7 @@ export interface Ext4Kind {
   readonly name: string;
   readonly size: string;
   readonly words: readonly string[];
-  /** What it has no place for; `holes` where mke2fs 1.47.0 -d loses what comes after the first block of a file with a hole. */
+  /** What it has no place for; `holes` where mke2fs 1.47.0 -d gives files with holes a size that is too small. */
   readonly lacks?: 'xattrs' | 'holes';
 }
 

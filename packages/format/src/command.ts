@@ -24,7 +24,8 @@ export const formatCommand = defineCommand({
     'Nothing is overwritten without asking: a device that holds a filesystem, a partition table or anything else that is ' +
     'recognised is shown and left alone, unless --force is given. A mounted device is always refused. All sizes are checked ' +
     'before the first write.\n\n' +
-    'With --source it is filled with the files of a directory or a tar archive, without root and without a mount: owners, permissions, ' +
+    'With --source it is filled with the files of a directory, a tar archive, or an ext2, ext3 or ext4 filesystem that is not mounted, ' +
+    'without root and without a mount: owners, permissions, ' +
     'times in nanoseconds, links, device nodes, extended attributes and ACLs; blocks of zeroes become holes. Superblocks are ' +
     'written last, so that there is no filesystem before all of it is there. --fs_size=min makes an image as small as its files allow.\n\n' +
     'The result depends on the arguments, the files and the sizes of the devices only. With --seed and SOURCE_DATE_EPOCH in the ' +
