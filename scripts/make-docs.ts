@@ -3,6 +3,7 @@
 //   docs/commands/*.md   one page for each command, from its declaration
 //   docs/options.md      the filesystem and device options, from the option table
 //   docs/fsck-errors.md  what each error means and what its repair does, and what raises it, from the source
+//   docs/versions.md     what can be done with each metadata version, and which kernels have it
 //   docs/format/*.md     the on-disk format: pages that people write, with regions that are filled in (format-regions.ts)
 //
 // With --check it writes nothing and fails when a file would change. Either way it fails when docs/format lacks something.
@@ -55,6 +56,49 @@ function optionPage(): void {
       '',
       '| Option | Type | Default | Where | Since | |',
       '|---|---|---|---|---|---|',
+      ...rows,
+      '',
+    ].join('\n'),
+  );
+}
+
+/** Which of Debian's kernels has a version as its own, and judges what is written of it. */
+const KERNELS: Readonly<Partial<Record<core.VersionName, string>>> = {
+  inode_has_child_snapshots: 'Linux 6.12',
+  inode_has_case_insensitive: 'Linux 6.16',
+};
+
+function versionsPage(): void {
+  const mark = (does: boolean) => (does ? 'yes' : '');
+  const rows = core.versions.rows.map(({ id, name, incompat }) => {
+    const { isWritten } = core.rulesFor({ version: id });
+    const cells = [
+      core.versionNumber(id),
+      `\`${name}\``,
+      mark(id >= core.VERSION_MIN),
+      mark(id >= core.VERSION_MIN),
+      mark(isWritten),
+      mark(isWritten),
+      [KERNELS[name] ?? '', incompat ? 'optional' : ''].filter(word => word !== '').join(', '),
+    ];
+    return `| ${cells.join(' | ')} |`;
+  });
+  files.set(
+    'versions.md',
+    [
+      '# Metadata versions',
+      '',
+      'What can be done with a filesystem of each version. To read is every command that changes nothing; to check is `fsck -n`; to repair is ' +
+        '`fsck` with any other answer; to write is `format --version`, and every command that changes something. The version that counts is ' +
+        'the one that the superblock has now, which `show-super` prints; how old the filesystem was when it was made does not matter once a ' +
+        'kernel has upgraded it ([adr/0028](adr/0028-upgraded-filesystems.md)). A version that is optional only allows something: a ' +
+        'filesystem of a later version need not use it.',
+      '',
+      `\`format\` makes ${core.versionNumber(core.VERSION_CURRENT_WRITTEN)} unless it is asked for another version: every kernel since Linux 6.12 mounts it ` +
+        '([adr/0037](adr/0037-later-versions.md)).',
+      '',
+      '| Version | Name | Read | Check | Repair | Write | |',
+      '|---|---|---|---|---|---|---|',
       ...rows,
       '',
     ].join('\n'),
@@ -136,6 +180,7 @@ async function formatPages(): Promise<void> {
 
 await commandPages();
 optionPage();
+versionsPage();
 await fsckErrorsPage();
 await formatPages();
 

@@ -60,6 +60,8 @@ export interface FormattedOptions {
   /** What single members have otherwise. */
   readonly each?: (nr: number) => Partial<DeviceRequest>;
   readonly isEncrypted?: boolean;
+  /** The metadata version. */
+  readonly version?: number;
 }
 
 /** What our format makes. */
@@ -71,6 +73,7 @@ export function formattedImage({
   targets = {},
   each = () => ({}),
   isEncrypted = false,
+  version = VERSION_CURRENT_WRITTEN,
 }: FormattedOptions): MemoryImage {
   const request: FormatRequest = {
     devices: Array.from({ length: members }, (_, nr) => ({
@@ -91,7 +94,7 @@ export function formattedImage({
       }),
     ),
     targets,
-    version: VERSION_CURRENT_WRITTEN,
+    version,
     encryption: isEncrypted ? { passphrase: new TextEncoder().encode(PASSPHRASE) } : undefined,
     now: 1_700_000_000_000_000_000n,
     random: seededRandom('formatted'),

@@ -22,6 +22,7 @@ import {
   recover,
   seededRandom,
   type Transaction,
+  VERSION_CURRENT_WRITTEN,
 } from '@bcachefs-ts/core/engine';
 import { packInode } from '../../packages/core/src/fs/inode-pack.ts';
 import { writerOn } from './commits.ts';
@@ -32,8 +33,8 @@ import { formattedImage, MIB } from './memory-images.ts';
 const text = new TextEncoder();
 
 /** A small tree: directories in each other, files with one name and with several; a subvolume and a snapshot of it. */
-export function smallTree({ hasSubvolumes = false } = {}): readonly MemoryDevice[] {
-  const { devices } = formattedImage({ sizeBytes: 16 * MIB });
+export function smallTree({ hasSubvolumes = false, version = VERSION_CURRENT_WRITTEN } = {}): readonly MemoryDevice[] {
+  const { devices } = formattedImage({ sizeBytes: 16 * MIB, version });
   const { writer, options } = writerOn(devices, undefined, 1);
   const edit = new FileEdit(writer, options);
   const make = (directory: FileRef, name: string, mode: number) =>

@@ -18,6 +18,7 @@ import {
   RULES_WRITTEN,
   VERSION_CURRENT_WRITTEN,
   versionNumber,
+  WRITTEN_VERSIONS,
 } from '@bcachefs-ts/core/engine';
 
 /** The release whose options count: that of the version that is written. */
@@ -54,7 +55,7 @@ export const makeOptions = {
     type: 'string',
     value: 'VERSION',
     parse: parseVersion,
-    help: `metadata version to write; only ${versionNumber(VERSION_CURRENT_WRITTEN)} for now`,
+    help: `metadata version to write, ${WRITTEN_VERSIONS} (default ${versionNumber(VERSION_CURRENT_WRITTEN)}); 1.28 is Linux 6.16's`,
   },
   no_initialize: { type: 'flag', help: 'write superblocks only; the kernel makes the rest at the first mount' },
   force: { type: 'flag', alias: 'f', help: 'overwrite whatever is recognised on the devices' },

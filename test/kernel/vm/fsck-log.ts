@@ -56,7 +56,11 @@ const BENIGN: readonly RegExp[] = [
   /^going read-(write|only)$/,
   /^finished waiting for writes to stop$/,
   /^flushing journal and stopping allocators( complete)?, journal seq \d+$/,
-  /^(un)?shutdown complete, journal seq \d+$/, // "un": journal and superblock may stay dirty, as for nochanges
+  // Linux 6.16, of every filesystem that it starts.
+  /^ +allowing incompatible features above \d+\.\d+: .+$/,
+  /^ +features: [a-z0-9_,]+$/,
+  /^Using encoding defined by superblock: utf8-12\.1\.0$/,
+  /^(un|clean )?shutdown complete, journal seq \d+$/, // "un": journal and superblock may stay dirty, as for nochanges
   /^marking filesystem clean$/,
   /^done starting filesystem$/,
   /^shutting down$/,

@@ -4,7 +4,7 @@ export { KernelFailure } from './failure.ts';
 export { type FsckCase, type FsckOptions, kernelFsck, kernelFsckAll } from './fsck.ts';
 export { type Complaint, complaintsIn, type FsckReport } from './fsck-log.ts';
 export { unlockKey, volumeUuid } from './key.ts';
-export { type Machine, prepareMachine } from './machine.ts';
+export { type KernelSeries, type Machine, prepareMachine } from './machine.ts';
 export { compareManifests, type ManifestEntry } from './manifest.ts';
 export { patternBytes } from './pattern.ts';
 export {

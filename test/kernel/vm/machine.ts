@@ -1,4 +1,4 @@
-// Preparing the machine: once per computer, a Linux 6.12 kernel with bcachefs and an initial root filesystem are made
+// Preparing the machine: once per computer and kernel series, a Linux kernel with bcachefs and an initial root filesystem are made
 // from Debian packages and kept in the user's cache folder; after that it takes a few milliseconds. Nothing of the
 // computer's own setup is changed, except that qemu (and xz, zstd) are installed where they are missing.
 
@@ -18,9 +18,15 @@ import { MachineUnavailable } from './unavailable.ts';
 
 /** Raise this when what is unpacked changes, so that everybody's cache is made anew. */
 const BASE_FORMAT = 1;
-const KERNEL_SERIES = '6.12';
-/** Debian suites besides the machine's own that carry that kernel. */
-const SUITES_WITH_KERNEL = ['bookworm-backports', 'trixie'];
+/** The kernels that judge, and the Debian suites besides the machine's own that carry each. From 6.17 on Debian's have no bcachefs. */
+const SUITES_WITH_KERNEL = {
+  /** Of metadata version 1.13. */
+  '6.12': ['bookworm-backports', 'trixie'],
+  /** Of metadata version 1.28. */
+  '6.16': ['trixie-backports'],
+} as const;
+
+export type KernelSeries = keyof typeof SUITES_WITH_KERNEL;
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 
@@ -47,26 +53,32 @@ export function cacheFolder(): string {
 
 const prepared = new Map<string, Promise<Machine>>();
 
+export interface MachineOptions {
+  /** Default 6.12. */
+  readonly series?: KernelSeries;
+  /** Kernel modules to load besides those that bcachefs needs. */
+  readonly extraModules?: readonly string[];
+}
+
 /**
- * Gets the machine ready to boot: at the first call on a computer about 45 MB of downloads, after that from the cache.
- * @param extraModules kernel modules to load besides those that bcachefs needs
+ * Gets the machine ready to boot: at the first call on a computer about 45 MB of downloads for each series, after that from the cache.
  * @throws MachineUnavailable where it cannot run here, with the reason in one line
  */
-export function prepareMachine(extraModules: readonly string[] = []): Promise<Machine> {
-  const key = extraModules.join(' ');
+export function prepareMachine({ series = '6.12', extraModules = [] }: MachineOptions = {}): Promise<Machine> {
+  const key = [series, ...extraModules].join(' ');
   const already = prepared.get(key);
   if (already) return already;
-  const preparing = prepare(extraModules);
+  const preparing = prepare(series, extraModules);
   prepared.set(key, preparing);
   return preparing;
 }
 
-async function prepare(extraModules: readonly string[]): Promise<Machine> {
+async function prepare(series: KernelSeries, extraModules: readonly string[]): Promise<Machine> {
   requireLinuxOnX86();
   const folder = path.join(cacheFolder(), 'kernel-vm');
   mkdirSync(folder, { recursive: true });
-  const baseFolder = path.join(folder, `base-${BASE_FORMAT}-linux-${KERNEL_SERIES}`);
-  await once(baseFolder, temporary => makeBase(temporary));
+  const baseFolder = path.join(folder, `base-${BASE_FORMAT}-linux-${series}`);
+  await once(baseFolder, temporary => makeBase(temporary, series));
   const base = JSON.parse(readFileSync(path.join(baseFolder, 'base.json'), 'utf8')) as Base;
   if (!findCommand('qemu-system-x86_64')) await withLock(`${baseFolder}.lock`, progress, () => install());
   const initramfsFile = path.join(folder, `initramfs-${initramfsKey(base, extraModules)}.cpio`);
@@ -123,7 +135,7 @@ export function progress(line: string): void {
 
 const install = () => installMissingCommands(progress);
 
-async function makeBase(folder: string): Promise<void> {
+async function makeBase(folder: string, series: KernelSeries): Promise<void> {
   if (!findCommand('apt-get') || !findCommand('dpkg-deb')) {
     throw new MachineUnavailable(
       'there is no apt-get here to fetch a kernel with',
@@ -133,7 +145,7 @@ async function makeBase(folder: string): Promise<void> {
   await install();
   mkdirSync(folder, { recursive: true });
   const work = path.join(folder, 'work');
-  const { lists, kernelPackages } = await findKernel(work);
+  const { lists, kernelPackages } = await findKernel(work, series);
   let found: { modulesFolder: string; name: string } | undefined;
   for (const name of kernelPackages) {
     progress(`downloading ${name}`);
@@ -147,7 +159,7 @@ async function makeBase(folder: string): Promise<void> {
       break;
     }
   }
-  if (!found) throw new MachineUnavailable(`no bcachefs in ${kernelPackages.join(', ')}`, NEEDS_DEBIAN);
+  if (!found) throw new MachineUnavailable(`no bcachefs in ${kernelPackages.join(', ')}`, needsDebian(series));
   const kernelFile = await takeKernel(path.join(found.modulesFolder, 'boot', `vmlinuz-${found.name}`), folder);
   const python = await unpackUserland(lists, work, path.join(folder, 'root'));
   const base: Base = { python, kernelRelease: found.name, kernelFile };
@@ -155,23 +167,35 @@ async function makeBase(folder: string): Promise<void> {
   rmSync(work, { recursive: true, force: true });
 }
 
-const NEEDS_DEBIAN = `it needs an apt set up with a Debian archive that carries linux-image-${KERNEL_SERIES} (Debian 12 or 13)`;
+const needsDebian = (series: KernelSeries) =>
+  `it needs an apt set up with a Debian archive that carries linux-image-${series} (Debian 12 or 13)`;
 
-/** Package lists that have a 6.12 kernel: those of this release if they do, else with another suite of its archive. */
-async function findKernel(work: string): Promise<{ lists: PackageLists; kernelPackages: string[] }> {
+/** Package lists that have a kernel of the series: those of this release if they do, else with another suite of its archive. */
+async function findKernel(
+  work: string,
+  series: KernelSeries,
+): Promise<{ lists: PackageLists; kernelPackages: string[] }> {
   const release = releaseName();
   const archive = release && archiveOf(release, configuredSources());
   if (!release || !archive) {
-    throw new MachineUnavailable(`apt has no archive of this system's release (${release ?? 'unknown'})`, NEEDS_DEBIAN);
+    throw new MachineUnavailable(
+      `apt has no archive of this system's release (${release ?? 'unknown'})`,
+      needsDebian(series),
+    );
   }
-  const ownSuites = configuredSources().flatMap(source => (source.uri === archive.uri ? source.suites : []));
-  const attempts = [ownSuites, ...SUITES_WITH_KERNEL.filter(s => !ownSuites.includes(s)).map(s => [...ownSuites, s])];
+  const ownSuites: readonly string[] = configuredSources().flatMap(source =>
+    source.uri === archive.uri ? source.suites : [],
+  );
+  const attempts = [
+    ownSuites,
+    ...SUITES_WITH_KERNEL[series].filter(s => !ownSuites.includes(s)).map(s => [...ownSuites, s]),
+  ];
   let trouble: unknown;
   for (const [number, suites] of attempts.entries()) {
     progress(`reading the package lists of ${suites.join(', ')}`);
     try {
       const lists = await PackageLists.read(path.join(work, `apt-${number}`), archive, [...new Set(suites)]);
-      const kernelPackages = kernelsByPreference(await lists.namesStarting(`linux-image-${KERNEL_SERIES}`));
+      const kernelPackages = kernelsByPreference(await lists.namesStarting(`linux-image-${series}`));
       if (kernelPackages.length > 0) return { lists, kernelPackages: kernelPackages.slice(0, 2) };
     } catch (error) {
       if (number === 0) networkTrouble(error);
@@ -179,7 +203,7 @@ async function findKernel(work: string): Promise<{ lists: PackageLists; kernelPa
     }
   }
   if (trouble) networkTrouble(trouble);
-  throw new MachineUnavailable(`no linux-image-${KERNEL_SERIES} in the archive of ${release}`, NEEDS_DEBIAN);
+  throw new MachineUnavailable(`no linux-image-${series} in the archive of ${release}`, needsDebian(series));
 }
 
 /** The newest of each flavour, the small "cloud" one first: a third of the download, the same bcachefs. */

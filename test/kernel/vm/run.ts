@@ -7,7 +7,7 @@ import { copySparse } from '../../support/sparse.ts';
 import { KernelFailure } from './failure.ts';
 import { type FsckReport, readFsckLog, troubleIn } from './fsck-log.ts';
 import { makeResultsDisk, writeJobDisk } from './job-disks.ts';
-import { prepareMachine } from './machine.ts';
+import { type KernelSeries, prepareMachine } from './machine.ts';
 import { type ManifestEntry, parseManifestLines } from './manifest.ts';
 import { type QemuEnd, runQemu } from './qemu.ts';
 import { type AgentRecord, type ReadRecord, readRecords, type StepEnd } from './records.ts';
@@ -34,6 +34,8 @@ interface CommonOptions {
   readonly memoryMb?: number;
   readonly cpus?: number;
   readonly extraModules?: readonly string[];
+  /** Which kernel. Default 6.12. */
+  readonly series?: KernelSeries;
   /** `throw` (default): a failed case is a KernelFailure. `return`: the caller looks at the result. */
   readonly failures?: 'throw' | 'return';
 }
@@ -195,7 +197,7 @@ class Run {
   }
 
   async #boot(left: readonly Progress[], disks: readonly Disk[]): Promise<void> {
-    const machine = await prepareMachine(this.options.extraModules);
+    const machine = await prepareMachine(this.options);
     this.#kernelRelease = machine.kernelRelease;
     const job = path.join(this.scratch, 'job');
     const results = path.join(this.scratch, 'results');

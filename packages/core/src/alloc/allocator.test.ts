@@ -8,7 +8,7 @@ import { IncompatibleError } from '../ondisk/errors.ts';
 import { compatFeatures } from '../ondisk/features.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
-import { VERSION_CURRENT_WRITTEN, versionOf } from '../ondisk/versions.ts';
+import { VERSION_CURRENT_WRITTEN, VERSION_MAX_WRITTEN, versionOf } from '../ondisk/versions.ts';
 import { freespacePos, freespaceRun } from './bucket-indexes.ts';
 import {
   bucketStateOf,
@@ -30,19 +30,20 @@ const of = (version: number, version_min = version, { complete = 0, compat = NOD
 });
 
 describe('checkWritable', () => {
-  test('only version 1.13', () => {
-    expect(() => checkWritable(of(VERSION_CURRENT_WRITTEN))).not.toThrow();
-    for (const version of [versionOf('backpointer_bucket_gen'), VERSION_CURRENT_WRITTEN - 1, 0x2000]) {
+  test('from 1.13 to 1.30', () => {
+    for (let version = VERSION_CURRENT_WRITTEN; version <= VERSION_MAX_WRITTEN; version++)
+      expect(() => checkWritable(of(version))).not.toThrow();
+    for (const version of [VERSION_MAX_WRITTEN + 1, VERSION_CURRENT_WRITTEN - 1, 0x2000]) {
       expect(() => checkWritable(of(version))).toThrow(IncompatibleError);
     }
-    expect(() => checkWritable(of(versionOf('backpointer_bucket_gen')))).toThrow(/1\.14/);
+    expect(() => checkWritable(of(versionOf('btree_node_accounting')))).toThrow(/1\.31/);
   });
 
   test('an older one is to be mounted once, a newer one stays as it is', () => {
     expect(() => checkWritable(of(versionOf('rebalance_work')))).toThrow(
       /1\.3\).*mount it for writing once with Linux 6\.12/,
     );
-    expect(() => checkWritable(of(versionOf('reconcile')))).toThrow(/1\.33\).*only .*1\.13\) can be/);
+    expect(() => checkWritable(of(versionOf('reconcile')))).toThrow(/1\.33\).*only 1\.13 to 1\.30 can be/);
   });
 
   test('however old it was before its upgrade', () => {

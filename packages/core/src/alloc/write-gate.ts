@@ -12,7 +12,7 @@ import { compatFeatures } from '../ondisk/features.ts';
 import { rulesOf } from '../ondisk/format-rules.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
-import { VERSION_CURRENT_WRITTEN, versionOf, versionText } from '../ondisk/versions.ts';
+import { VERSION_CURRENT_WRITTEN, versionOf, versionText, WRITTEN_VERSIONS } from '../ondisk/versions.ts';
 
 const NODES_REWRITTEN = 1n << BigInt(compatFeatures.idOf('extents_above_btree_updates_done'));
 
@@ -23,12 +23,11 @@ export function checkWritable(sb: Pick<Superblock, 'version' | 'version_min' | '
     const text = `${detail}: it can be read but not changed; ${help}`;
     throw new IncompatibleError('version_not_writable', { field: 'version' }, text);
   };
-  const written = versionText(VERSION_CURRENT_WRITTEN);
   if (!rulesOf(sb).isWritten) {
     const help =
       version < VERSION_CURRENT_WRITTEN
-        ? `mount it for writing once with Linux 6.12, which upgrades it to ${written}`
-        : `only ${written} can be`;
+        ? `mount it for writing once with Linux 6.12, which upgrades it to ${versionText(VERSION_CURRENT_WRITTEN)}`
+        : `only ${WRITTEN_VERSIONS} can be`;
     refuse(`metadata version ${versionText(version)}`, help);
   }
   // 0 was the value before there was one.

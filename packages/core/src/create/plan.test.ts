@@ -141,7 +141,7 @@ describe('planFormat', () => {
     [
       'another version',
       { version: 1060 },
-      '--version: no_sb_user_data_replicas (1.36) cannot be written, only inode_has_child_snapshots (1.13) can',
+      '--version: no_sb_user_data_replicas (1.36) cannot be written, only 1.13 to 1.30 can',
     ],
     [
       'a device that is too small',

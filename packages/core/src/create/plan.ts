@@ -9,7 +9,7 @@ import { memberFlags } from '../members/new-member.ts';
 import { withBits } from '../ondisk/bits.ts';
 import { UsageError } from '../ondisk/errors.ts';
 import { FEATURES_AT_FORMAT } from '../ondisk/features.ts';
-import { RULES_WRITTEN, rulesFor } from '../ondisk/format-rules.ts';
+import { RULES_WRITTEN, rulesFor, withMultiDevice } from '../ondisk/format-rules.ts';
 import { defaultOptionValue, isStoredInSuperblock, type OptionNumber, withOption } from '../ondisk/option-values.ts';
 import { type OptionName, options } from '../ondisk/options.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
@@ -23,7 +23,7 @@ import {
 } from '../ondisk/sb-fields/members.ts';
 import { BCHFS_MAGIC, type Superblock, withSection } from '../ondisk/superblock.ts';
 import { encodeTarget, type Target } from '../ondisk/targets.ts';
-import { VERSION_CURRENT_WRITTEN, versionText } from '../ondisk/versions.ts';
+import { versionText, WRITTEN_VERSIONS } from '../ondisk/versions.ts';
 import { fsLabelBytes } from '../superblock/identity.ts';
 import { withPassphrase } from '../superblock/passphrase.ts';
 import { type RandomSource, randomUuid } from '../util/random.ts';
@@ -80,7 +80,7 @@ export function planFormat(request: FormatRequest): FormatPlan {
   const rules = rulesFor({ version: request.version });
   if (!rules.isWritten) {
     throw new UsageError(
-      `${versionText(request.version)} cannot be written, only ${versionText(VERSION_CURRENT_WRITTEN)} can`,
+      `${versionText(request.version)} cannot be written, only ${WRITTEN_VERSIONS} can`,
       '--version',
     );
   }
@@ -105,10 +105,11 @@ export function planFormat(request: FormatRequest): FormatPlan {
   let sb = fixedPart(request, geometry);
   for (const row of options.rows) {
     // Every option that a superblock of this version stores gets its value, the ones that format does not offer included.
-    if (!isStoredInSuperblock(row, rules.release) || isTargetOption(row.name)) continue;
+    if (!isStoredInSuperblock(row, rules.release, rules.version) || isTargetOption(row.name)) continue;
     sb = withOption(sb, row.name, chosen.get(row.name) ?? optionValue(row.name));
   }
   sb = withMembersAndLabels(sb, request, geometry);
+  sb = { ...sb, flags: withMultiDevice(sb, rules) };
   for (const option of targetOptions) {
     const wanted = request.targets[option];
     if (wanted !== undefined) sb = withOption(sb, option, encodeTarget(resolveTarget(wanted, option, request, sb)));

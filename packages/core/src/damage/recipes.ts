@@ -18,7 +18,6 @@ import { accountingPos } from '../ondisk/keys/accounting.ts';
 import { keyField, setKeyField, withValue } from '../ondisk/keys/key-fields.ts';
 import { type KeyTypeName, keyTypes } from '../ondisk/keys/key-types.ts';
 import { BchSb, withSection, withSections } from '../ondisk/superblock.ts';
-import { VERSION_CURRENT_WRITTEN } from '../ondisk/versions.ts';
 import { SECTOR_BYTES } from '../util/sizes.ts';
 import { editEntry, journalEntries, newestEntry, spoilEntry } from './journal-damage.ts';
 import { damageNode, editNodeHead, type NodeDamageKind, type NodeRef, nodesOfLevel, nodeText } from './node-damage.ts';
@@ -81,7 +80,7 @@ interface KeyRecipe {
   readonly area: string;
   readonly does: string;
   readonly btree: BtreeName;
-  readonly where?: (key: Key) => boolean;
+  readonly where?: (key: Key, target: DamageTarget) => boolean;
   readonly edit: KeyEdit;
 }
 
@@ -91,7 +90,7 @@ const ofKey = ({ name, area, does, btree, where, edit }: KeyRecipe): DamageRecip
   area,
   does,
   run(target) {
-    const key = target.pickKey(btree, `key of ${btree}`, where);
+    const key = target.pickKey(btree, `key of ${btree}`, where && (one => where(one, target)));
     return storeKey(target, btree, key, edit(key, target));
   },
 });
@@ -103,13 +102,13 @@ const withoutKeys = (
   does: string,
   btree: BtreeName,
   most: number,
-  where: (key: Key) => boolean = () => true,
+  where: (key: Key, target: DamageTarget) => boolean = () => true,
 ): DamageRecipe => ({
   name,
   area,
   does,
   run(target) {
-    const keys = [...readableKeys(target.filesystem(), btree, where)];
+    const keys = [...readableKeys(target.filesystem(), btree, key => where(key, target))];
     const start = most < keys.length ? target.below(keys.length - most + 1) : 0;
     const gone = keys.slice(start, start + most);
     if (gone.length === 0) throw new UsageError(`there is no such key of ${btree}`, undefined, 'nothing_to_damage');
@@ -249,8 +248,8 @@ const isBucketOf = (type: string) => (key: Key) =>
   isType('alloc_v4')(key) && numberField(key, 'data_type') === BigInt(dataTypes.byName(type)!.id);
 
 /** Counters of the copies of user data. */
-const isUserCounter = (key: Key): boolean => {
-  const counted = accountingPos(key.k.p, { version: VERSION_CURRENT_WRITTEN });
+const isUserCounter = (key: Key, target: DamageTarget): boolean => {
+  const counted = accountingPos(key.k.p, target.filesystem().sb);
   return counted.type === 'replicas' && counted.entry.data_type === dataTypes.idOf('user');
 };
 

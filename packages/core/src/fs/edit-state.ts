@@ -11,6 +11,7 @@ import { option } from '../ondisk/options.ts';
 import { strHashTypeOf } from '../ondisk/str-hash-types.ts';
 import { ROOT_SUBVOLUME, SnapshotTable } from '../snapshots/snapshot-table.ts';
 import type { RandomSource } from '../util/random.ts';
+import { isFilesystemCasefolded } from './case.ts';
 import { FileError } from './file-error.ts';
 import { type CachedInode, InodeCache } from './inode-cache.ts';
 import { InodeNumbers } from './inode-numbers.ts';
@@ -40,6 +41,8 @@ export class EditState {
   readonly newStrHash: number;
   /** Whether ACLs count in this filesystem. */
   readonly hasAcls: boolean;
+  /** Whether directories that say nothing of it compare names without regard to case. */
+  readonly isCasefolded: boolean;
   /** What a kernel has to understand before it may use the options that were set. Mirrors bch2_opt_check_may_set. */
   readonly optionFeatures = new Set<FeatureName>();
   readonly #now: () => bigint;
@@ -57,6 +60,7 @@ export class EditState {
     const hasNewSiphash = ((tx.sb.features[0] ?? 0n) & NEW_SIPHASH) !== 0n;
     this.newStrHash = strHashTypeOf(Number(this.option('str_hash')), hasNewSiphash);
     this.hasAcls = this.option('acl') !== 0;
+    this.isCasefolded = isFilesystemCasefolded(tx.sb);
     this.#now = now;
     this.#timeBase = tx.sb.time_base_lo;
     this.#timePrecision = BigInt(tx.sb.time_precision || 1);

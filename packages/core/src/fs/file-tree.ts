@@ -15,12 +15,11 @@ import { assert, CorruptError, UsageError } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
 import { FILE_TYPE_DIR, FILE_TYPE_SUBVOL, fileTypes } from '../ondisk/inode-tables.ts';
 import { blankInode, type Inode, isDirectory, modeType, ROOT_INODE } from '../ondisk/inode-unpack.ts';
-import { optionFromSuperblock } from '../ondisk/option-values.ts';
-import { option } from '../ondisk/options.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { type OnDamage, reportDamage } from '../snapshots/damage.ts';
 import { ROOT_SUBVOLUME, SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { areEqual, bytesOfWord, compareBytes, printableBytes } from '../util/byte-text.ts';
+import { isCasefolded, isFilesystemCasefolded } from './case.ts';
 import { foldName } from './casefold.ts';
 import { type DirectoryEntry, type DirentView, findDirent, lookupName, mayHoldName, readDirectory } from './dirents.ts';
 import { FileError, type FileErrorCode } from './file-error.ts';
@@ -124,7 +123,7 @@ export class FileTree {
     reporter: DamageReporter,
   ) {
     this.#reporter = reporter;
-    this.#isFilesystemCasefolded = Number(optionFromSuperblock(option('casefold'), source.sb)) === 1;
+    this.#isFilesystemCasefolded = isFilesystemCasefolded(source.sb);
   }
 
   /**
@@ -362,7 +361,7 @@ export class FileTree {
 
   /** Whether a directory looks names up without regard to case. */
   isCasefolded(inode: Inode): boolean {
-    return inode.bi_casefold === 0 ? this.#isFilesystemCasefolded : inode.bi_casefold === 2;
+    return isCasefolded(inode, this.#isFilesystemCasefolded);
   }
 
   /**

@@ -59,7 +59,7 @@ export const direntTable = ({ inum, snapshot, subvolume, isNew, hash }: TableOwn
   inum,
   snapshot,
   isNew,
-  hashOf: ({ value }) => hash.dirent(dirent.decode(value).name),
+  hashOf: ({ value }) => hash.dirent(comparedName(value)),
   isVisible({ value }) {
     const { target } = dirent.decode(value);
     return 'inum' in target || target.parent_subvol === subvolume;
@@ -79,10 +79,17 @@ export const xattrTable = ({ inum, snapshot, isNew, hash }: TableOwner): HashTab
   isVisible: () => true,
 });
 
+/** What was hashed, and is compared: the folded name where there is one. */
+export function comparedName(value: Uint8Array): Uint8Array {
+  const { name, casefoldedName } = dirent.decode(value);
+  return casefoldedName ?? name;
+}
+
+/** @param name folded where the directory compares names without regard to case */
 export const isDirentOf =
   (name: Uint8Array) =>
   ({ value }: Key): boolean =>
-    areEqual(dirent.decode(value).name, name);
+    areEqual(comparedName(value), name);
 
 export const isXattrOf =
   (type: number, name: Uint8Array) =>

@@ -7,8 +7,10 @@ import { btrees } from '../ondisk/btrees.ts';
 import { compressionOptions, decodeCompression } from '../ondisk/compression-types.ts';
 import { assert } from '../ondisk/errors.ts';
 import { type InodeOptionName, type InodeOptionRow, inodeOptions } from '../ondisk/inode-tables.ts';
+import { isDirectory } from '../ondisk/inode-unpack.ts';
 import { cookie } from '../ondisk/keys/cookie.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
+import { markCase } from './case-edit.ts';
 import type { EditState, FileRef } from './edit-state.ts';
 import type { CachedInode } from './inode-cache.ts';
 import type { EditableInode } from './inode-pack.ts';
@@ -39,6 +41,7 @@ export function setOption(state: EditState, file: FileRef, name: InodeOptionName
     noteFeature(state, name, value);
     if (isForBackground(state, name, inode)) askForScan(state, cached);
   }
+  if (name === 'casefold') markCase(state, cached);
   state.touchChanged(cached);
 }
 
@@ -64,7 +67,9 @@ export function differingOptions(
   inode: EditableInode,
   dir: EditableInode,
 ): readonly InodeOptionField[] {
+  const isDir = isDirectory(inode);
   return state.rules.inodeOptions
+    .filter(({ name }) => isDir || name !== 'casefold')
     .filter(({ id, field }) => ((inode.bi_fields_set >>> id) & 1) === 0 && inode[field] !== dir[field])
     .map(({ field }) => field);
 }

@@ -10,6 +10,7 @@ import { type Dirent, type DirentTarget, dirent } from '../ondisk/keys/dirent.ts
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { visibleKeys } from '../snapshots/visible.ts';
 import { printableBytes } from '../util/byte-text.ts';
+import { checkCase, foldedName, markAbove } from './case-edit.ts';
 import { type EditState, type FileRef, isSubdirectory } from './edit-state.ts';
 import { FileError } from './file-error.ts';
 import { direntTable, type HashTable, hashDelete, hashFind, hashSet, isDirentOf } from './hash-insert.ts';
@@ -93,8 +94,9 @@ function direntsOf(cached: CachedInode): HashTable {
   return direntTable({ inum, snapshot, subvolume, isNew, hash: hashOf(cached) });
 }
 
-export function findKey({ tx, table }: EditState, dir: CachedInode, name: Uint8Array): Key | undefined {
-  return hashFind(tx, table, direntsOf(dir), hashOf(dir).dirent(name), isDirentOf(name));
+export function findKey(state: EditState, dir: CachedInode, name: Uint8Array): Key | undefined {
+  const compared = foldedName(state, dir, name) ?? name;
+  return hashFind(state.tx, state.table, direntsOf(dir), hashOf(dir).dirent(compared), isDirentOf(compared));
 }
 
 /** @throws FileError when there is no such name, or it leads nowhere */
@@ -132,6 +134,7 @@ export function checkName(name: Uint8Array): void {
 /** @throws FileError for a name that is not valid, or taken */
 export function checkNew(state: EditState, dir: CachedInode, name: Uint8Array): void {
   checkName(name);
+  checkCase(state, dir, name);
   if (findKey(state, dir, name) !== undefined) throw new FileError('EEXIST', printableBytes(name));
 }
 
@@ -150,18 +153,28 @@ export function enter(
   file.inode.bi_dir = dir.inum;
   file.inode.bi_dir_offset = bposOffset(pos);
   file.isDirty = true;
+  settleIn(state, dir, file);
+}
+
+/** What a directory says of where it is. */
+export function settleIn(state: EditState, dir: CachedInode, file: CachedInode): void {
+  if (state.rules.hasInodeDepth && isSubdirectory(file)) file.inode.bi_depth = dir.inode.bi_depth + 1;
+  markAbove(state, dir, file);
 }
 
 /** Only the dirent. @returns where it stands */
 export function putName(
-  { tx, table }: EditState,
+  state: EditState,
   dir: CachedInode,
   name: Uint8Array,
   type: number,
   target: DirentTarget,
 ): Bpos {
-  const value = direntValue(name, type, target);
-  return hashSet(tx, table, direntsOf(dir), hashOf(dir).dirent(name), isDirentOf(name), value).pos;
+  const { tx, table } = state;
+  const casefoldedName = foldedName(state, dir, name);
+  const compared = casefoldedName ?? name;
+  const value = direntValue({ name, casefoldedName }, type, target);
+  return hashSet(tx, table, direntsOf(dir), hashOf(dir).dirent(compared), isDirentOf(compared), value).pos;
 }
 
 /** Only the dirent. One to a subvolume has one version only, which goes from the snapshot that it is in. */
@@ -188,12 +201,11 @@ export function leaveLinks(dir: CachedInode, file: CachedInode): void {
   if (isSubdirectory(file) && dir.inode.bi_nlink > 0) dir.inode.bi_nlink--;
 }
 
-export const direntValue = (name: Uint8Array, type: number, target: DirentTarget): Uint8Array =>
-  dirent.encode({
-    target,
-    type,
-    name,
-    casefoldedName: undefined,
-    namesLength: name.length,
-    namesLengthMax: name.length,
-  });
+export const direntValue = (
+  { name, casefoldedName }: Pick<Dirent, 'name' | 'casefoldedName'>,
+  type: number,
+  target: DirentTarget,
+): Uint8Array => {
+  const namesLength = name.length + (casefoldedName?.length ?? 0);
+  return dirent.encode({ target, type, name, casefoldedName, namesLength, namesLengthMax: namesLength });
+};

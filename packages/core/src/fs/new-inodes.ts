@@ -1,10 +1,11 @@
 // Inodes of new files: what one takes over from its directory, and what it starts with.
-// Source: bch2_inode_init and bch2_inode_create in inode.c, posix_acl_create of Linux, v1.13.0.
+// Source: bch2_inode_init and bch2_inode_create in inode.c, posix_acl_create of Linux, v1.13.0; casefolding: v1.25.3.
 
 import { FILE_TYPE_DIR, FILE_TYPE_LNK } from '../ondisk/inode-tables.ts';
 import { modeType, unpackInodeV3 } from '../ondisk/inode-unpack.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { aclModeBits, isOnlyMode, maskAcl } from './acl.ts';
+import { caseFlag } from './case-edit.ts';
 import type { EditState } from './edit-state.ts';
 import type { CachedInode } from './inode-cache.ts';
 import type { EditableInode } from './inode-pack.ts';
@@ -82,6 +83,8 @@ export function newInode(
       if (modeType(mode) === FILE_TYPE_DIR) inode.bi_mode |= S_ISGID;
     }
     for (const { field } of state.rules.inodeOptions) inode[field] = parent[field];
+    if (modeType(mode) === FILE_TYPE_DIR) inode.bi_flags |= caseFlag(state, inode);
+    else inode.bi_casefold = 0;
   }
   return state.cache.add(subvolume, snapshot, state.inums.next(), inode);
 }

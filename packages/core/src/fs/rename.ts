@@ -9,7 +9,8 @@ import type { DirentTarget } from '../ondisk/keys/dirent.ts';
 import { keyTypes } from '../ondisk/keys/key-types.ts';
 import { readSubvolume, writeSubvolume } from '../snapshots/create-nodes.ts';
 import { deleteInSnapshot } from '../snapshots/whiteouts.ts';
-import { printableBytes } from '../util/byte-text.ts';
+import { areEqual, printableBytes } from '../util/byte-text.ts';
+import { checkCase } from './case-edit.ts';
 import { type EditState, type FileRef, isSubdirectory } from './edit-state.ts';
 import { FileError } from './file-error.ts';
 import type { CachedInode } from './inode-cache.ts';
@@ -26,6 +27,7 @@ import {
   leave,
   leaveLinks,
   putName,
+  settleIn,
 } from './names.ts';
 import { moveOlderRoots } from './older-roots.ts';
 
@@ -59,7 +61,10 @@ const DEPTH_MAX = 65_536;
 export function rename(state: EditState, source: NameRef, target: NameRef, options: RenameOptions): void {
   const renaming = findBoth(state, source, target, options);
   const { from, toDir, toName, to, exchange } = renaming;
-  if (to !== undefined && to.file === from.file) return;
+  if (to !== undefined && to.file === from.file) {
+    if (to.key.k.p.join() === from.key.k.p.join()) respell(state, from, toName);
+    return;
+  }
   checkSubvolumes(renaming);
   checkLoops(state, renaming);
   if (to !== undefined && !exchange) checkReplaced(state, renaming, to);
@@ -84,6 +89,7 @@ function findBoth(state: EditState, source: NameRef, target: NameRef, options: R
   const from = findName(state, fromDir, source.name);
   const toName = target.name;
   checkName(toName);
+  checkCase(state, toDir, toName);
   const isTaken = findKey(state, toDir, toName) !== undefined;
   if (!isTaken && exchange) throw new FileError('ENOENT', printableBytes(toName));
   if (isTaken && noReplace) throw new FileError('EEXIST', printableBytes(toName));
@@ -154,11 +160,27 @@ function replace(state: EditState, from: FoundName, to: FoundName): void {
 /** A name leads to what another does. @returns where it stands */
 function retarget({ tx, table }: EditState, { dir, key, entry }: FoundName, to: FoundName): Bpos {
   const pos = inSnapshot(key.k.p, dir.snapshot);
-  const value = direntValue(entry.name.slice(), to.entry.type, targetIn(dir, to.entry.target));
+  const names = { name: entry.name.slice(), casefoldedName: entry.casefoldedName?.slice() };
+  const value = direntValue(names, to.entry.type, targetIn(dir, to.entry.target));
   const isOldSubvolume = entry.type === FILE_TYPE_SUBVOL && key.k.p[0] !== dir.snapshot;
   tx.update('dirents', makeKey(DIRENT, pos, value));
   if (isOldSubvolume) deleteInSnapshot(tx, 'dirents', table, key.k.p);
   return pos;
+}
+
+/** The same name in other letters, where a directory does not regard them. */
+function respell(state: EditState, { dir, file, key, entry }: FoundName, name: Uint8Array): void {
+  if (areEqual(entry.name, name)) return;
+  const isSubvolumeName = entry.type === FILE_TYPE_SUBVOL;
+  const target = targetIn(dir, entry.target);
+  deleteName(state, dir, key, isSubvolumeName);
+  const pos = putName(state, dir, name, entry.type, target);
+  const now = state.time();
+  state.touchDirectory(dir, now);
+  file.inode.bi_dir = dir.inum;
+  file.inode.bi_dir_offset = bposOffset(pos);
+  file.inode.bi_ctime = now;
+  file.isDirty = true;
 }
 
 const targetIn = (dir: CachedInode, target: DirentTarget): DirentTarget =>
@@ -181,6 +203,7 @@ function arrive(state: EditState, file: CachedInode, dir: CachedInode, pos: Bpos
   }
   if (inode.bi_subvol !== 0) moveOlderRoots(state.tx, file.inum, file.snapshot, inode);
   file.isDirty = true;
+  settleIn(state, dir, file);
 }
 
 const isSubvolume = ({ entry }: FoundName): boolean => entry.type === FILE_TYPE_SUBVOL;

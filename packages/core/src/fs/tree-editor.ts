@@ -10,6 +10,7 @@ import type { FeatureName } from '../ondisk/features.ts';
 import type { InodeOptionName } from '../ondisk/inode-tables.ts';
 import type { SnapshotTable } from '../snapshots/snapshot-table.ts';
 import { type Attributes, setAttributes } from './attributes.ts';
+import { checkCasefold } from './casefold-option.ts';
 import { readDirectory } from './dirents.ts';
 import type { EditState, FileRef } from './edit-state.ts';
 import { hashOf } from './inode-cache.ts';
@@ -169,6 +170,7 @@ export class TreeEditor {
    */
   setOption(file: FileRef, name: InodeOptionName, value: number | undefined): void {
     this.#state.cache.trim();
+    if (name === 'casefold') checkCasefold(this.#state, file);
     setOption(this.#state, file, name, value);
   }
 

@@ -19,7 +19,7 @@ import type { BlockDevice } from '../device/block-device.ts';
 import { OverlayDevice } from '../device/overlay-device.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
 import { UsageError } from '../ondisk/errors.ts';
-import { rulesOf } from '../ondisk/format-rules.ts';
+import { rulesOf, withMultiDevice } from '../ondisk/format-rules.ts';
 import { memberBits } from '../ondisk/member-bits.ts';
 import { optionFromSuperblock } from '../ondisk/option-values.ts';
 import { option } from '../ondisk/options.ts';
@@ -117,7 +117,8 @@ export function planAdd(
   });
   const labelled =
     groups === diskGroups(sb) || groups.length === 0 ? sb : withSection(sb, 'disk_groups', encodeDiskGroups(groups));
-  const edited = withMembers({ ...labelled, nr_devices: Math.max(sb.nr_devices, known.length) }, known);
+  const counted = { ...labelled, nr_devices: Math.max(sb.nr_devices, known.length) };
+  const edited = withMembers({ ...counted, flags: withMultiDevice(counted, rules) }, known);
   const unfinished = allocDevices(sb).flatMap(device =>
     device !== undefined && !hasFreespace(sb, device.index) && !set.missing.includes(device.index)
       ? [device.index]

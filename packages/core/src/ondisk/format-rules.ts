@@ -9,7 +9,7 @@
 // are read as such, and written whole when something in them changes.
 // Source: bcachefs_format.h and the versions' uses, v1.13.0 to v1.39.2.
 
-import { getBits } from './bits.ts';
+import { getBits, withBits } from './bits.ts';
 import { type InodeOptionRow, inodeFields, inodeOptions } from './inode-tables.ts';
 import type { KeyFormat } from './keys/kind.ts';
 import { BchSnapshot } from './keys/snapshot.ts';
@@ -37,6 +37,10 @@ interface VersionedRules {
   readonly hasCachedBackpointers: boolean;
   /** Of positions in the accounting btree. */
   readonly accountingByteOrder: 'little' | 'big';
+  /** Whether directories say how deep they are. */
+  readonly hasInodeDepth: boolean;
+  /** Whether what is above a directory without regard to case says so. */
+  readonly marksCaseInsensitive: boolean;
   /** How many counters each btree has: sectors; then nodes, and nodes above the leaves. */
   readonly btreeCounters: 1 | 3;
 }
@@ -70,16 +74,20 @@ const OLDEST: VersionedRules = {
   backpointerHolds: 'bucket_offset',
   hasCachedBackpointers: false,
   accountingByteOrder: 'little',
+  hasInodeDepth: false,
+  marksCaseInsensitive: false,
   btreeCounters: 1,
 };
 
 /** Oldest first; each holds for all versions from its own on, as far as a later one does not say otherwise. */
 const rows: readonly VersionRow[] = [
   { since: 'inode_has_child_snapshots', isWritten: true },
-  { since: 'backpointer_bucket_gen', isWritten: false, backpointerHolds: 'bucket_gen' },
+  { since: 'backpointer_bucket_gen', backpointerHolds: 'bucket_gen' },
   { since: 'disk_accounting_big_endian', accountingByteOrder: 'big' },
+  { since: 'inode_depth', hasInodeDepth: true },
   { since: 'cached_backpointers', hasCachedBackpointers: true },
-  { since: 'btree_node_accounting', btreeCounters: 3 },
+  { since: 'inode_has_case_insensitive', marksCaseInsensitive: true },
+  { since: 'btree_node_accounting', isWritten: false, btreeCounters: 3 },
   {
     since: 'per_dev_fragmentation_lru',
     membersMax: 255,
@@ -120,6 +128,11 @@ function makeRules(version: number, extentBpShift: number): FormatRules {
 }
 
 const fieldOf = (name: InodeOptionRow['field']) => inodeFields.byId(inodeFields.idOf(name))!; // the types have its name
+
+/** The flags of a superblock; of later versions they say that the filesystem has, or has had, several members. */
+export function withMultiDevice({ flags, nr_devices }: Pick<Superblock, 'flags' | 'nr_devices'>, rules: FormatRules) {
+  return rules.release === '1.13' || nr_devices < 2 ? flags : withBits(flags, sbBits.MULTI_DEVICE, 1);
+}
 
 /** The rules of new filesystems. */
 export const RULES_WRITTEN: FormatRules = rulesFor({ version: VERSION_CURRENT_WRITTEN });

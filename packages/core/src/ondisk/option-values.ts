@@ -10,6 +10,7 @@ import { assert, UsageError } from './errors.ts';
 import type { FaultName } from './faults.ts';
 import {
   isOptionKnownTo,
+  isOptionOf,
   type OptionEncoding,
   type OptionName,
   type OptionRow,
@@ -145,9 +146,9 @@ export function optionFromMember(row: OptionRow, member: MemberOptionSource, rel
   return standard;
 }
 
-/** Whether `withOption` can put it into a superblock. */
-export function isStoredInSuperblock(row: OptionRow, release: Release = '1.13'): boolean {
-  if (!isOptionKnownTo(release, row)) return false;
+/** Whether `withOption` can put it into a superblock. @param version the filesystem's, where it is of one */
+export function isStoredInSuperblock(row: OptionRow, release: Release = '1.13', version?: number): boolean {
+  if (!(version === undefined ? isOptionKnownTo(release, row) : isOptionOf(version, release, row))) return false;
   const { storage } = optionAt(release, row);
   return storage.in === 'sb' || storage.in === 'block_size';
 }
@@ -261,9 +262,10 @@ function validateFlags(type: OptionType & { kind: 'flags' }, value: bigint): Opt
 export function storedOptionProblems(
   sb: SbOptionSource,
   release: Release = '1.13',
+  version?: number,
 ): readonly (OptionProblem & { readonly option: OptionName })[] {
   return options.rows
-    .filter(row => isStoredInSuperblock(row, release))
+    .filter(row => isStoredInSuperblock(row, release, version))
     .flatMap(row => {
       const wrong = validateOption(row, optionFromSuperblock(row, sb, 0n, release), release);
       return wrong === null ? [] : [{ option: row.name, ...wrong }];

@@ -20,6 +20,7 @@ import { isKnownTo, nameAt, type Release, type ReleasedRow } from './releases.ts
 import { sbBits, sbExtBits } from './sb-bits.ts';
 import { strHashOptions } from './str-hash-types.ts';
 import { type Row, type Table, table } from './table.ts';
+import { type VersionName, versionOf } from './versions.ts';
 
 /** What values an option has. Values are numbers, bigints above 2^53, and texts where a resolver is needed. */
 export type OptionType =
@@ -86,6 +87,8 @@ interface OptionDeclaration extends OptionTraits {
   readonly since: Release;
   /** The last release that has the option, if that is not the newest. */
   readonly until?: Release;
+  /** Between two of the releases: the last metadata version whose kernels still have it, and refuse what they do not expect in it. */
+  readonly keptTo?: VersionName;
   readonly names?: { readonly '1.13'?: string; readonly '1.36'?: string };
   /** What was different in earlier releases; 1.13 has what 1.36 says where it says nothing itself. */
   readonly at?: { readonly '1.13'?: Partial<OptionTraits>; readonly '1.36'?: Partial<OptionTraits> };
@@ -227,6 +230,7 @@ const declarations = [
     name: 'metadata_replicas_required',
     since: '1.13',
     until: '1.13',
+    keptTo: 'bucket_stripe_index',
     type: uint(1, 3),
     scopes: ['format', 'mount', 'fs'],
     default: 1,
@@ -238,6 +242,7 @@ const declarations = [
     name: 'data_replicas_required',
     since: '1.13',
     until: '1.13',
+    keptTo: 'bucket_stripe_index',
     type: uint(1, 3),
     scopes: ['format', 'mount', 'fs'],
     default: 1,
@@ -424,6 +429,7 @@ const declarations = [
     name: 'inodes_use_key_cache',
     since: '1.13',
     until: '1.13',
+    keptTo: 'sb_field_extent_type_u64s',
     type: bool,
     scopes: ['format', 'mount', 'fs'],
     default: 1,
@@ -1173,6 +1179,12 @@ export function option(name: OptionName): OptionRow {
 /** Whether a release has this option. */
 export function isOptionKnownTo(release: Release, row: OptionRow): boolean {
   return isKnownTo(release, row) && (row.until === undefined || isKnownTo(row.until, { since: release }));
+}
+
+/** Whether kernels of a metadata version have this option. @param release that of the version: see `releaseForWriting` */
+export function isOptionOf(version: number, release: Release, row: OptionRow): boolean {
+  if (isOptionKnownTo(release, row)) return true;
+  return row.keptTo !== undefined && version <= versionOf(row.keptTo);
 }
 
 /** Type, scopes, default and storage as of a release. */

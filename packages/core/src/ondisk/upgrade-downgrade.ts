@@ -1,8 +1,9 @@
-// What must be checked when a filesystem crosses a metadata version, as v1.13.0 has it. Upgrading past a version
+// What must be checked when a filesystem crosses a metadata version, as v1.13.0 has it, and for later filesystems as v1.25.3 (1.28). Upgrading past a version
 // schedules its passes and silences its errors; a filesystem also carries the table for the way back (the downgrade
 // section), so that an older kernel that mounts it knows what to check. The kernel writes that section itself at the
 // first read-write mount.
-// Source: UPGRADE_TABLE, DOWNGRADE_TABLE, bch2_sb_set_upgrade, bch2_sb_downgrade_update in sb-downgrade.c, v1.13.0.
+// Source: UPGRADE_TABLE, DOWNGRADE_TABLE, bch2_sb_set_upgrade, bch2_sb_downgrade_update in sb-downgrade.c, v1.13.0
+// and v1.25.3.
 
 import { type FsckErrorName, fsckErrors } from './fsck-errors.ts';
 import { fsckPassesOf, passMask } from './passes.ts';
@@ -59,6 +60,21 @@ export const upgradeTable: readonly VersionChange[] = [
   entry('disk_accounting_inum', passMask(['check_allocations']), ['accounting_mismatch']),
   entry('rebalance_work_acct_fix', passMask(['check_allocations']), ['accounting_mismatch']),
   entry('inode_has_child_snapshots', passMask(['check_inodes']), ['inode_has_child_snapshots_wrong']),
+  entry('backpointer_bucket_gen', passMask(['check_extents_to_backpointers']), [
+    'backpointer_to_missing_ptr',
+    'ptr_to_missing_backpointer',
+  ]),
+  entry('disk_accounting_big_endian', passMask(['check_allocations']), [
+    'accounting_mismatch',
+    'accounting_key_replicas_nr_devs_0',
+    'accounting_key_junk_at_end',
+  ]),
+  entry('cached_backpointers', passMask(['check_extents_to_backpointers']), ['ptr_to_missing_backpointer']),
+  entry('stripe_backpointers', passMask(['check_extents_to_backpointers']), ['ptr_to_missing_backpointer']),
+  entry('inode_has_case_insensitive', passMask(['check_inodes']), [
+    'inode_has_case_insensitive_not_set',
+    'inode_parent_has_case_insensitive_not_set',
+  ]),
 ];
 
 /** Applies when going from `version` or beyond to below it. */
@@ -96,6 +112,26 @@ const downgradeTable: readonly VersionChange[] = [
   entry('rebalance_work_acct_fix', passMask(['check_allocations']), ['accounting_mismatch']),
 ];
 
+/** What filesystems of later versions have instead, or besides: see `downgradeTable`. */
+const laterDowngradeTable: readonly VersionChange[] = [
+  ...downgradeTable.filter(({ version }) => version !== versionOf('rebalance_work_acct_fix')),
+  entry('rebalance_work_acct_fix', passMask(['check_allocations']), [
+    'accounting_mismatch',
+    'accounting_key_replicas_nr_devs_0',
+    'accounting_key_junk_at_end',
+  ]),
+  entry('backpointer_bucket_gen', passMask(['check_extents_to_backpointers']), [
+    'backpointer_bucket_offset_wrong',
+    'backpointer_to_missing_ptr',
+    'ptr_to_missing_backpointer',
+  ]),
+  entry('disk_accounting_big_endian', passMask(['check_allocations']), [
+    'accounting_mismatch',
+    'accounting_key_replicas_nr_devs_0',
+    'accounting_key_junk_at_end',
+  ]),
+];
+
 /** Passes to schedule and errors to silence when upgrading; mirrors bch2_sb_set_upgrade. */
 export function upgradeNeeds(from: number, to: number): Omit<VersionChange, 'version'> {
   const crossed = upgradeTable.filter(({ version }) => version > from && version <= to);
@@ -111,7 +147,8 @@ export function upgradeNeeds(from: number, to: number): Omit<VersionChange, 'ver
  * is silenced.
  */
 export function downgradeEntries(version: number, hasStripes = false): VersionChange[] {
-  return downgradeTable
+  const table = version < versionOf('backpointer_bucket_gen') ? downgradeTable : laterDowngradeTable;
+  return table
     .filter(change => versionMajor(change.version) === versionMajor(version))
     .map(change => (hasStripes && change.version === versionOf('bucket_stripe_sectors') ? withStripes(change) : change))
     .filter(change => change.passes !== 0n || change.errors.length > 0);

@@ -87,8 +87,11 @@ export type Version = VersionRow & { readonly name: VersionName };
 /** All metadata versions with a name, oldest first. */
 export const versions: Table<Version> = table<Version>('metadata version', rows);
 
-/** What we write: inode_has_child_snapshots (1.13), the format of the kernel 6.12. */
+/** What new filesystems are unless asked: inode_has_child_snapshots (1.13), the format of the kernel 6.12. */
 export const VERSION_CURRENT_WRITTEN: number = at(1, 13);
+
+/** The newest version that can be made and changed, of those since `VERSION_CURRENT_WRITTEN`. Linux 6.16 has 1.28. */
+export const VERSION_MAX_WRITTEN: number = at(1, 30);
 
 /** The newest version whose structures we know when reading. */
 export const VERSION_MAX_READ: number = at(1, 39);
@@ -112,6 +115,9 @@ export function versionMinor(version: number): number {
 export function versionNumber(version: number): string {
   return `${versionMajor(version)}.${versionMinor(version)}`;
 }
+
+/** Those that can be made and changed, for messages: `1.13 to 1.30`. */
+export const WRITTEN_VERSIONS = `${versionNumber(VERSION_CURRENT_WRITTEN)} to ${versionNumber(VERSION_MAX_WRITTEN)}`;
 
 /** `inode_has_child_snapshots (1.13)`, or `(unknown version) (0.0)`; mirrors bch2_version_to_text. */
 export function versionText(version: number, release: Release = '1.39'): string {

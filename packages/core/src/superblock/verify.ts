@@ -68,7 +68,7 @@ export function superblockProblems(sb: Superblock, where: Location, readSector?:
     found('invalid_sb_csum_type', 'flags[0].csum_type', `checksum type ${csumType} is not known`);
   }
   const release = releaseForWriting(sb.version);
-  for (const { option, error, detail } of storedOptionProblems(fixedOnRead(sb, release), release)) {
+  for (const { option, error, detail } of storedOptionProblems(fixedOnRead(sb, release), release, sb.version)) {
     found(error, `option ${option}`, detail);
   }
   problems.push(...layoutProblems(sb.layout, { ...where, field: 'layout' }));

@@ -20,6 +20,7 @@ import { keyTypes } from '../../ondisk/keys/key-types.ts';
 import { type Finding, finding } from '../../report/finding.ts';
 import { ROOT_SUBVOLUME } from '../../snapshots/snapshot-table.ts';
 import type { Pass, PassContext } from '../pass.ts';
+import { checkCaseFlags } from './case-flags.ts';
 import { FileRepairs, UNLINKED } from './file-repairs.ts';
 import { type InodeIndex, inodeIndex, keysOf, placeOf, reportedBefore } from './inode-index.ts';
 import { RepairQueue } from './repair-queue.ts';
@@ -48,6 +49,7 @@ export const checkInodes: Pass = {
     }
     inodes.repair();
     inodes.moveShared();
+    checkCaseFlags(context, inodeIndex(context));
     listUnlinked(context);
   },
 };

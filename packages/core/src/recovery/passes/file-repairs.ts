@@ -4,8 +4,10 @@
 // Names keep the snapshot of the key that they were found in, so that every snapshot below goes on to see them.
 
 import { makeKey, type Transaction } from '../../btree/transaction.ts';
+import { isCasefolded, isFilesystemCasefolded } from '../../fs/case.ts';
+import { foldName } from '../../fs/casefold.ts';
 import { entryOf } from '../../fs/dirents.ts';
-import { type HashTable, hashDelete, hashFind, hashSet, isDirentOf } from '../../fs/hash-insert.ts';
+import { comparedName, type HashTable, hashDelete, hashFind, hashSet, isDirentOf } from '../../fs/hash-insert.ts';
 import { type FoundInode, inodeOfKey, readInode } from '../../fs/inode.ts';
 import { type EditableInode, packInode } from '../../fs/inode-pack.ts';
 import type { Words64 } from '../../fs/siphash.ts';
@@ -168,17 +170,17 @@ export class FileRepairs {
   // ---- names
 
   /** @param snapshot in which names are looked for and put */
-  direntTable(inum: bigint, snapshot: number, inode: Inode): HashTable {
+  direntTable(inum: bigint, snapshot: number, inode: Inode): DirentTable {
     const hash = new StrHash(inode);
     return {
+      isCasefolded: isCasefolded(inode, isFilesystemCasefolded(this.tx.sb)),
       btree: DIRENTS,
       keyType: DIRENT,
       inum: wordsOf(inum),
       snapshot,
       isNew: false,
       hashOf({ value }) {
-        const { name, casefoldedName } = dirent.decode(value);
-        return hash.dirent(casefoldedName ?? name);
+        return hash.dirent(comparedName(value));
       },
       // A position that any dirent has is taken.
       isVisible: () => true,
@@ -202,19 +204,20 @@ export class FileRepairs {
   }
 
   /** The value of the entry of a name, as a snapshot sees it. */
-  findName(table: HashTable, name: Uint8Array): Key | undefined {
-    const hash = table.hashOf({ k: keyHeader, value: direntValue(name, FILE_TYPE_DIR, { inum: 0n }) });
-    return hashFind(this.tx, this.table, table, hash, isDirentOf(name));
+  findName(table: DirentTable, name: Uint8Array): Key | undefined {
+    const value = direntValue(name, FILE_TYPE_DIR, { inum: 0n }, table);
+    const hash = table.hashOf({ k: keyHeader, value });
+    return hashFind(this.tx, this.table, table, hash, isDirentOf(comparedName(value)));
   }
 
   /** Puts a name that is not there yet. @returns where it stands */
-  addName(table: HashTable, name: Uint8Array, type: number, target: DirentTarget): Bpos {
-    const value = direntValue(name, type, target);
+  addName(table: DirentTable, name: Uint8Array, type: number, target: DirentTarget): Bpos {
+    const value = direntValue(name, type, target, table);
     return hashSet(this.tx, this.table, table, table.hashOf({ k: keyHeader, value }), () => false, value).pos;
   }
 
   /** A name that no entry of the directory has: the wanted one, or with `SUFFIX-N` at its end. */
-  freeName(table: HashTable, wanted: Uint8Array, suffix: string): Uint8Array {
+  freeName(table: DirentTable, wanted: Uint8Array, suffix: string): Uint8Array {
     let name = wanted.slice(0, NAME_MAX);
     for (let n = 0; this.findName(table, name) !== undefined; n++) {
       const end = nameBytes(`.${suffix}-${n}`);
@@ -405,15 +408,20 @@ export class FileRepairs {
   }
 }
 
-export function direntValue(name: Uint8Array, type: number, target: DirentTarget): Uint8Array {
-  return dirent.encode({
-    target,
-    type,
-    name,
-    casefoldedName: undefined,
-    namesLength: name.length,
-    namesLengthMax: name.length,
-  });
+/** The table of a directory's names, and whether it compares them without regard to case. */
+interface DirentTable extends HashTable {
+  readonly isCasefolded: boolean;
+}
+
+export function direntValue(
+  name: Uint8Array,
+  type: number,
+  target: DirentTarget,
+  { isCasefolded: isFolded }: Pick<DirentTable, 'isCasefolded'> = { isCasefolded: false },
+): Uint8Array {
+  const casefoldedName = isFolded ? foldName(name) : undefined;
+  const namesLength = name.length + (casefoldedName?.length ?? 0);
+  return dirent.encode({ target, type, name, casefoldedName, namesLength, namesLengthMax: namesLength });
 }
 
 const { k: keyHeader } = makeKey(DIRENT, makeBpos(0n, 0n, 0), new Uint8Array(0));

@@ -3,11 +3,10 @@
 //
 // Raises: hash_table_key_wrong_offset, hash_table_key_duplicate.
 
-import { isDirentOf, isXattrOf } from '../../fs/hash-insert.ts';
+import { comparedName, isDirentOf, isXattrOf } from '../../fs/hash-insert.ts';
 import { StrHash } from '../../fs/str-hash.ts';
 import type { Key } from '../../ondisk/bkey.ts';
 import { bposInode, bposOffset, makeBpos } from '../../ondisk/bpos.ts';
-import { dirent } from '../../ondisk/keys/dirent.ts';
 import { keyTypes } from '../../ondisk/keys/key-types.ts';
 import { xattr } from '../../ondisk/keys/xattr.ts';
 import { finding } from '../../report/finding.ts';
@@ -84,15 +83,14 @@ function judge(
 
 function hashOfKey(hash: StrHash, { k, value }: Key) {
   if (k.type === DIRENT) {
-    const { name, casefoldedName } = dirent.decode(value);
-    return hash.dirent(casefoldedName ?? name);
+    return hash.dirent(comparedName(value));
   }
   const { type, name } = xattr.decode(value);
   return hash.xattr(type, name);
 }
 
 function isNamedAs({ k, value }: Key): (other: Key) => boolean {
-  if (k.type === DIRENT) return isDirentOf(dirent.decode(value).name);
+  if (k.type === DIRENT) return isDirentOf(comparedName(value));
   const { type, name } = xattr.decode(value);
   return isXattrOf(type, name);
 }

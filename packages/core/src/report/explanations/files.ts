@@ -235,6 +235,16 @@ export const fileErrors = {
     repair: 'The flag is set or cleared.',
     lost: 'Nothing.',
   },
+  inode_has_case_insensitive_not_set: {
+    means: 'A directory compares names without regard to case and is not marked as one that does.',
+    repair: 'The flag is set.',
+    lost: 'Nothing.',
+  },
+  inode_parent_has_case_insensitive_not_set: {
+    means: 'A directory is above one that compares names without regard to case and is not marked so.',
+    repair: 'The flag is set.',
+    lost: 'Nothing.',
+  },
   inode_journal_seq_in_future: {
     means: 'An inode was last changed in a journal entry that was not written yet.',
     repair: 'The number is set to that of the commit.',
