@@ -10,7 +10,9 @@ import { PASSPHRASE, saveImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText } from '../support/power-cuts.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
+import { recovered, smallTree, tamper } from '../support/recovered.ts';
 import { repairedAfter, someRepairs } from '../support/repair-cuts.ts';
+import { unsettledDamages } from '../support/unsettled.ts';
 import { kernelFsckAll, unlockKey } from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
 
@@ -73,6 +75,13 @@ kernelSuite('damage at random', () => {
       const name = `${recorded.name}, ${cutText(cut)}`;
       if (end !== recorded.end) wrong.push(`${name}: ${end}, expected ${recorded.end}`);
       samples.push(saved(name, devices, recorded.key, samples.length));
+    }
+    // What one repair had not been enough for.
+    for (const { what, alter } of unsettledDamages) {
+      const devices = smallTree({ hasSubvolumes: true });
+      tamper(devices, alter);
+      recovered(devices);
+      samples.push(saved(what, devices, undefined, samples.length));
     }
     expect(wrong).toEqual([]);
     expect(await complaintsAbout(samples)).toEqual([]);

@@ -43,6 +43,7 @@ const XATTRS = btrees.idOf('xattrs');
 const SNAPSHOTS = btrees.idOf('snapshots');
 const SUBVOLUMES = btrees.idOf('subvolumes');
 const NEW_SIPHASH = 1n << BigInt(incompatFeatures.idOf('new_siphash'));
+const HAS_CHILD = 1 << inodeFlags.idOf('has_child_snapshot');
 export const UNLINKED = 1 << inodeFlags.idOf('unlinked');
 
 const S_IFDIR = 0o040000;
@@ -304,6 +305,7 @@ export class FileRepairs {
       if (known !== undefined && isDirectory(known.inode)) return { ...known, inum: target.inum };
     }
     const name = this.freeName(names, LOST_AND_FOUND, 'fsck');
+    this.#makeOwn(subvolume.rootInode, root, snapshot);
     const inum = this.newInum();
     const pos = this.addName(names, name, FILE_TYPE_DIR, { inum });
     const inode = this.createInode(inum, snapshot, {
@@ -322,8 +324,23 @@ export class FileRepairs {
     const root = this.inode(rootInode, own);
     if (root === undefined || !isDirectory(root.inode)) return undefined;
     // No entry of it is seen from there.
-    const inode = this.createInode(rootInode, snapshot, { ...root.inode, bi_nlink: 0 });
-    return { inode, keySnapshot: snapshot };
+    this.#makeOwn(rootInode, { ...root, inode: { ...root.inode, bi_nlink: 0 } }, snapshot);
+    return this.inode(rootInode, snapshot);
+  }
+
+  /** Where a snapshot has keys of an inode it has a version of it: a kernel sees to that, and complains where it is not so. */
+  #makeOwn(inum: bigint, { inode, keySnapshot }: FoundInode, snapshot: number): void {
+    if (keySnapshot === snapshot) return;
+    const others = this.versions(inum).map(version => version.keySnapshot);
+    for (const other of others) {
+      if (!this.table.isAncestor(snapshot, other)) continue;
+      this.editInode(inum, other, edited => {
+        edited.bi_flags |= HAS_CHILD;
+      });
+    }
+    const hasChild = others.some(other => this.table.isAncestor(other, snapshot));
+    const bi_flags = hasChild ? inode.bi_flags | HAS_CHILD : inode.bi_flags & ~HAS_CHILD;
+    this.createInode(inum, snapshot, { ...inode, bi_flags });
   }
 
   /** Where a snapshot has the directory's own version; others are counted by check_nlinks. */
@@ -350,6 +367,7 @@ export class FileRepairs {
     if (directory === undefined || directory.inum === inum) return false;
     const names = this.direntTable(directory.inum, snapshot, directory.inode);
     const free = this.freeName(names, name ?? nameBytes(`#${inum}`), 'fsck');
+    this.#makeOwn(directory.inum, directory, snapshot);
     const pos = this.addName(names, free, modeType(own.inode.bi_mode), { inum });
     this.#hideWhereGone(inum, snapshot, pos);
     this.editInode(inum, snapshot, edited => {
@@ -381,6 +399,7 @@ export class FileRepairs {
     if (directory === undefined) return false;
     const names = this.direntTable(directory.inum, parent.snapshot, directory.inode);
     const name = this.freeName(names, nameBytes(`subvol-${id}`), 'fsck');
+    this.#makeOwn(directory.inum, directory, parent.snapshot);
     const target = { child_subvol: id, parent_subvol: parent.id };
     const pos = this.addName(names, name, FILE_TYPE_SUBVOL, target);
     for (const { inode, keySnapshot } of this.versions(own.rootInode)) {
