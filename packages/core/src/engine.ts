@@ -150,6 +150,7 @@ export {
   writtenBytesOf,
 } from './members/rereplicate.ts';
 export * from './members/shrink.ts';
+export * from './members/usual-superblocks.ts';
 export { changesWaiting, editWritableSteps } from './members/waiting-data.ts';
 export * from './ondisk/accounting-types.ts';
 export * from './ondisk/bits.ts';

@@ -67,6 +67,8 @@ export interface AllocatorOptions {
   readonly usesReserve?: boolean;
   /** By device: buckets from there on are not given, for one that is to become smaller. */
   readonly ends?: ReadonlyMap<number, number>;
+  /** Buckets that are never given, although they are listed as free: something lies there that the filesystem does not know of yet. */
+  readonly isExcluded?: IsHeld | undefined;
   /** Where parts of a change were staged before: whether a bucket holds something of the state on disk, and is not to be used. */
   readonly isHeld?: IsHeld | undefined;
   /** Of the part before: buckets that it has begun are filled on, and what data it took counts. */
@@ -98,7 +100,7 @@ export class BucketAllocator implements NodeAllocator {
     base: FilesystemSource,
     context: TriggerContext,
     nodes: NodePlacement,
-    { usesReserve = false, ends, isHeld, after }: AllocatorOptions = {},
+    { usesReserve = false, ends, isExcluded, isHeld, after }: AllocatorOptions = {},
   ) {
     this.#base = base;
     this.#context = context;
@@ -110,7 +112,7 @@ export class BucketAllocator implements NodeAllocator {
       // One that has just joined does not count where there are fewer devices than copies wanted: the commit that makes its buckets known is made.
       if (!hasFreespace(base.sb, device.index) && freeCounter(base, device.index) === undefined) continue;
       const end = ends?.get(device.index);
-      this.#devices.set(device.index, new DeviceFreeSpace(base, context, device, { end, isHeld }));
+      this.#devices.set(device.index, new DeviceFreeSpace(base, context, device, { end, isExcluded, isHeld }));
     }
     if (after !== undefined) this.#goOnAfter(after);
   }
@@ -309,6 +311,7 @@ class DeviceFreeSpace {
   readonly #context: TriggerContext;
   /** Those that are given lie below it. */
   readonly #end: number;
+  readonly #isExcluded: IsHeld | undefined;
   readonly #isHeld: IsHeld | undefined;
   #buckets: Generator<OpenBucket>;
 
@@ -316,15 +319,20 @@ class DeviceFreeSpace {
     base: FilesystemSource,
     context: TriggerContext,
     device: AllocDevice,
-    { end, isHeld }: { readonly end?: number | undefined; readonly isHeld?: IsHeld | undefined },
+    {
+      end,
+      isExcluded,
+      isHeld,
+    }: Pick<AllocatorOptions, 'isExcluded' | 'isHeld'> & { readonly end?: number | undefined },
   ) {
     this.device = device;
     this.#base = base;
     this.#context = context;
     this.#end = end ?? device.bucketEnd;
+    this.#isExcluded = isExcluded;
     this.#isHeld = isHeld;
     this.#buckets = this.#walk();
-    if (end !== undefined) this.count = this.#countListed();
+    if (end !== undefined || isExcluded !== undefined) this.count = this.#countListed();
     else this.count = this.#countOf(TYPE.free) + (isHeld ? this.#countWaiting() : this.#countOf(TYPE.needDiscard));
   }
 
@@ -350,6 +358,7 @@ class DeviceFreeSpace {
   *#walk(): Generator<OpenBucket> {
     for (const { start, end } of this.#freeRuns()) {
       for (let bucket = start; bucket < end; bucket++) {
+        if (this.#isExcluded?.(this.device.index, bucket)) continue;
         const open = this.#openable(bucket, TYPE.free);
         if (open !== undefined) yield open;
       }
@@ -375,7 +384,8 @@ class DeviceFreeSpace {
     const needDiscard = this.#base.btree('need_discard');
     for (const { k } of needDiscard.keys({ from: bucketPos(dev, 0), to: bucketPos(dev, this.#end) })) {
       const bucket = bposOffsetNumber(k.p);
-      if (bucket < this.#end && !this.#isHeld?.(dev, bucket)) yield bucket;
+      if (bucket >= this.#end || this.#isExcluded?.(dev, bucket)) continue;
+      if (!this.#isHeld?.(dev, bucket)) yield bucket;
     }
   }
 
@@ -387,7 +397,12 @@ class DeviceFreeSpace {
 
   #countListed(): number {
     let count = 0;
-    for (const { start, end } of this.#freeRuns()) count += end - start;
+    const { index: dev } = this.device;
+    for (const { start, end } of this.#freeRuns()) {
+      count += end - start;
+      if (this.#isExcluded === undefined) continue;
+      for (let bucket = start; bucket < end; bucket++) if (this.#isExcluded(dev, bucket)) count--;
+    }
     return count + this.#countWaiting();
   }
 

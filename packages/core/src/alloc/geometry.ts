@@ -4,9 +4,9 @@
 
 import { UsageError } from '../ondisk/errors.ts';
 import type { BchSbLayout } from '../ondisk/superblock.ts';
-import { superblockLayout } from '../superblock/layout.ts';
+import { layoutOf, superblockLayout } from '../superblock/layout.ts';
 import { SUPERBLOCK_BYTES_MAX } from '../superblock/read.ts';
-import { isPowerOfTwo, SECTOR_BYTES } from '../util/sizes.ts';
+import { bytesToSectors, isPowerOfTwo, SECTOR_BYTES } from '../util/sizes.ts';
 
 /** A member has at least this many buckets, or no kernel takes it. */
 export const BUCKETS_MIN = 512;
@@ -51,6 +51,8 @@ export interface DeviceSize {
   readonly logicalSectorBytes: number;
   /** As asked for with --bucket_size. */
   readonly bucketBytes?: number | undefined;
+  /** Where its superblocks go instead of the usual places, in order: on a device that something else still lies on. */
+  readonly superblockSectors?: readonly number[] | undefined;
 }
 
 export interface GeometryRequest {
@@ -113,16 +115,21 @@ export function planGeometry(request: GeometryRequest): Geometry {
       return {
         bucketBytes: bucket,
         bucketCount,
-        layout: superblockLayout({
-          name: device.name,
-          sizeBytes: device.sizeBytes,
-          blockBytes,
-          bucketBytes: bucket,
-          superblockBytes: request.superblockBytes ?? defaultSuperblockBytes(device.sizeBytes),
-        }),
+        layout: layoutFor(device, bucket, blockBytes, request.superblockBytes),
       };
     }),
   };
+}
+
+function layoutFor(
+  { name, sizeBytes, superblockSectors }: DeviceSize,
+  bucketBytes: number,
+  blockBytes: number,
+  wantedBytes: number | undefined,
+): BchSbLayout {
+  const superblockBytes = wantedBytes ?? defaultSuperblockBytes(sizeBytes);
+  if (superblockSectors !== undefined) return layoutOf(superblockSectors, bytesToSectors(superblockBytes));
+  return superblockLayout({ name, sizeBytes, blockBytes, bucketBytes, superblockBytes });
 }
 
 /** @param option the one that the size comes from */
@@ -241,7 +248,7 @@ function checkSuperblockSize(bytes: number | undefined): void {
 }
 
 /** 1 MiB as the reference has it; less on devices where three of those would be a large part of the whole. */
-function defaultSuperblockBytes(deviceBytes: number): number {
+export function defaultSuperblockBytes(deviceBytes: number): number {
   return Math.min(MIB, Math.max(powerOfTwoAtMost(deviceBytes / 64), SUPERBLOCK_BYTES_MIN));
 }
 

@@ -15,6 +15,8 @@ export interface JournalDevice {
   readonly layout: BchSbLayout;
   readonly bucketSizeSectors: number;
   readonly bucketCount: number;
+  /** What else lies in the way. */
+  readonly isExcluded?: (bucket: number) => boolean;
 }
 
 /** How many buckets the journal of a new device of so many buckets has. */
@@ -28,17 +30,27 @@ export const journalBucketsMost = (bucketSizeSectors: number): number =>
   Math.min(JOURNAL_BUCKETS_MAX, Math.floor(JOURNAL_SECTORS_MAX / bucketSizeSectors));
 
 /** @returns bucket numbers in the order in which the journal will use them */
-export function newJournalBuckets({ layout, bucketSizeSectors, bucketCount }: JournalDevice): readonly number[] {
-  const count = journalBucketCount(bucketCount, bucketSizeSectors);
+export function newJournalBuckets(device: JournalDevice): readonly number[] {
+  const { layout, bucketSizeSectors, bucketCount, isExcluded = () => false } = device;
+  const count = journalBucketCount(usableBuckets(device), bucketSizeSectors);
   const taken = superblockRanges(layout);
   const buckets: number[] = [];
   for (let bucket = 0; bucket < bucketCount && buckets.length < count; bucket++) {
     const start = bucket * bucketSizeSectors;
     const end = start + bucketSizeSectors;
+    if (isExcluded(bucket)) continue;
     if (!taken.some(range => range.start < end && start < range.end)) buckets.push(bucket);
   }
   assert(buckets.length === count, 'a device has many more buckets than its superblocks and its journal take');
   return buckets;
+}
+
+/** Where little of a device is left, its journal goes by that. */
+function usableBuckets({ bucketCount, isExcluded }: JournalDevice): number {
+  if (isExcluded === undefined) return bucketCount;
+  let usable = 0;
+  for (let bucket = 0; bucket < bucketCount; bucket++) if (!isExcluded(bucket)) usable++;
+  return usable;
 }
 
 /** In sectors, the space in front of the first superblock included. */

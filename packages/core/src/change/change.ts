@@ -23,7 +23,7 @@ import { assertRootsLive } from './commit-assertions.ts';
 import { FilesystemTriggers } from './triggers.ts';
 import type { CommitReport, CommitRequest, FilesystemWriter, StageRequest } from './writer.ts';
 
-export interface ChangeOptions extends Pick<AllocatorOptions, 'usesReserve' | 'ends'> {
+export interface ChangeOptions extends Pick<AllocatorOptions, 'usesReserve' | 'ends' | 'isExcluded'> {
   /** Called when what is there contradicts the change, which then goes on as far as it can; without it this is thrown. */
   readonly onDamage?: ((damage: CorruptError) => void) | undefined;
   /**
@@ -67,7 +67,7 @@ export const nodePlacement = ({ flags }: Superblock): NodePlacement => ({
 
 /** @param writer whose next commit this may become */
 export function beginChange(writer: FilesystemWriter, options: ChangeOptions = {}): Change {
-  const { after, usesReserve, ends, releasesEmptied = false } = options;
+  const { after, usesReserve, ends, isExcluded, releasesEmptied = false } = options;
   if (after === undefined) writer.dropStaged();
   const { filesystem } = writer;
   const triggers = triggersOf(standOf(filesystem), writer.nextSeq, options);
@@ -79,6 +79,7 @@ export function beginChange(writer: FilesystemWriter, options: ChangeOptions = {
   const allocator = new BucketAllocator(filesystem, triggers, nodePlacement(filesystem.sb), {
     ...(usesReserve === undefined ? {} : { usesReserve }),
     ...(ends === undefined ? {} : { ends }),
+    ...(isExcluded === undefined ? {} : { isExcluded }),
     ...(after === undefined ? {} : { isHeld }),
     ...(after === undefined || after === 'staged' ? {} : { after: after.allocator }),
   });

@@ -1,7 +1,7 @@
 // A change of files from its beginning to its commit: a transaction with all triggers, room for data and nodes, and the writers of names and
 // contents over it, put together. Each is used once: a commit takes it, or it is dropped, and nothing has happened.
 
-import type { BucketAllocator } from '../alloc/allocator.ts';
+import type { BucketAllocator, IsHeld } from '../alloc/allocator.ts';
 import type { SuperblockNeeds } from '../alloc/superblock-needs.ts';
 import type { Transaction } from '../btree/transaction.ts';
 import { ExtentWriter } from '../data/extent-write.ts';
@@ -21,6 +21,8 @@ export interface FileEditOptions extends TreeEditorOptions, FileContentOptions {
   readonly makesRoom?: boolean;
   /** See ChangeOptions. */
   readonly releasesEmptied?: boolean;
+  /** See AllocatorOptions. */
+  readonly isExcluded?: IsHeld | undefined;
   /** Called when what is there contradicts a change, which then goes on as far as it can; without it this is thrown. */
   readonly onDamage?: ((damage: CorruptError) => void) | undefined;
 }
@@ -43,6 +45,7 @@ export class FileEdit implements ChangeParts {
     this.#options = options;
     this.#change = beginChange(writer, {
       usesReserve: options.makesRoom ?? false,
+      isExcluded: options.isExcluded,
       onDamage: options.onDamage,
       releasesEmptied: options.releasesEmptied ?? false,
       after,

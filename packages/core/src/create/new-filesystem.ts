@@ -7,7 +7,7 @@
 // Source: bch2_fs_initialize in recovery.c, bch2_fs_mark_clean in sb-clean.c, bch2_sb_downgrade_update in sb-downgrade.c, v1.13.0.
 
 import { journalDevices } from '../alloc/alloc-devices.ts';
-import { BucketAllocator } from '../alloc/allocator.ts';
+import { BucketAllocator, type IsHeld } from '../alloc/allocator.ts';
 import { newJournalBuckets } from '../alloc/journal-buckets.ts';
 import { addDeviceBuckets, markDeviceMetadata } from '../alloc/new-device.ts';
 import { SuperblockNeeds } from '../alloc/superblock-needs.ts';
@@ -53,6 +53,8 @@ export interface InitializeOptions {
   readonly random: RandomSource;
   /** Nanoseconds since 1970. */
   readonly now: bigint;
+  /** Buckets that neither the journal nor nodes may take, although nothing of this filesystem is in them. */
+  readonly isExcluded?: IsHeld | undefined;
 }
 
 /**
@@ -62,12 +64,17 @@ export interface InitializeOptions {
 export function planContents(
   plan: FormatPlan,
   devices: readonly BlockDevice[],
-  { random, now }: InitializeOptions,
+  { random, now, isExcluded }: InitializeOptions,
 ): NewFilesystem {
   const [sb] = plan.superblocks;
   assert(sb !== undefined && devices.length === plan.superblocks.length, 'one superblock for each device');
-  const journals = plan.geometry.devices.map(({ layout, bucketBytes, bucketCount }) =>
-    newJournalBuckets({ layout, bucketSizeSectors: bytesToSectors(bucketBytes), bucketCount }),
+  const journals = plan.geometry.devices.map(({ layout, bucketBytes, bucketCount }, dev) =>
+    newJournalBuckets({
+      layout,
+      bucketSizeSectors: bytesToSectors(bucketBytes),
+      bucketCount,
+      ...(isExcluded === undefined ? {} : { isExcluded: bucket => isExcluded(dev, bucket) }),
+    }),
   );
   const nothing: FilesystemSource = {
     sb,
@@ -84,7 +91,7 @@ export function planContents(
   tx.settle();
   const beforeFiles = withFreeBuckets(nothing, tx);
   initializeFiles(tx, { random, now: () => now });
-  const allocator = new BucketAllocator(beforeFiles, triggers, nodePlacement(sb));
+  const allocator = new BucketAllocator(beforeFiles, triggers, nodePlacement(sb), { isExcluded });
   const commit = new CommitPlan(
     tx,
     { btree: emptyBtree, overlay: NO_OVERLAY },

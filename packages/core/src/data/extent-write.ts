@@ -55,6 +55,16 @@ export interface ExtentWriterSource {
   device(index: number): BlockDevice | undefined;
 }
 
+/** Data that lies on a device already. */
+export interface AdoptedRun {
+  readonly dev: number;
+  /** On the device, not in its superblock's or journal's buckets. */
+  readonly sector: number;
+  readonly sectors: number;
+  /** Of the buckets that it lies in. */
+  readonly gen: number;
+}
+
 export interface ExtentWriterOptions {
   /** For what is encrypted: the filesystem's, shared by all that is written while it is open. */
   readonly versions: KeyVersions;
@@ -137,6 +147,55 @@ export class ExtentWriter {
         }
       }
       done += piece.length;
+    }
+  }
+
+  /**
+   * Keys for bytes that lie on a device already and stay there: nothing is written. Pieces end where buckets do, and where a checksum would be
+   * over more than an extent may have.
+   * @param pos, startSector as `write` takes them
+   * @param gen what the buckets have; whole blocks
+   * @throws DeviceError when they cannot be read for their checksums
+   */
+  *adopt(
+    pos: Bpos,
+    startSector: number,
+    { dev, sector, sectors, gen }: AdoptedRun,
+    { csumType }: Pick<IoOptions, 'csumType'>,
+  ): Generator<Key> {
+    const bucketSectors = this.#devices[dev]?.bucketSizeSectors;
+    const device = this.#source.device(dev);
+    if (bucketSectors === undefined || device === undefined)
+      throw new DeviceError('missing', `member ${dev}`, 'data on it was to be adopted');
+    assert(checksumTypes.byId(csumType)?.isEncryption !== true, 'what lies there already is not encrypted');
+    const sectorsMax = csumType === 0 ? bucketSectors : Math.min(bucketSectors, this.#encodedSectorsMax);
+    for (let done = 0; done < sectors; ) {
+      const at = sector + done;
+      const size = Math.min(sectors - done, sectorsMax, bucketSectors - (at % bucketSectors));
+      const entries: WritableExtentEntry[] = [];
+      if (csumType !== 0) {
+        if (this.#scratch.length < size * SECTOR_BYTES) this.#scratch = new Uint8Array(size * SECTOR_BYTES);
+        const bytes = this.#scratch.subarray(0, size * SECTOR_BYTES);
+        device.read(at * SECTOR_BYTES, bytes);
+        const { lo, hi } = checksum(csumType, bytes);
+        entries.push(
+          narrowestCrc({
+            compressed_size: size,
+            uncompressed_size: size,
+            offset: 0,
+            nonce: 0,
+            csum_type: csumType,
+            compression_type: 0,
+            csum_lo: lo,
+            csum_hi: hi,
+          }),
+        );
+      }
+      entries.push({ type: 'ptr', cached: false, unwritten: false, offset: at, dev, gen });
+      const end = startSector + done + size;
+      const p = Uint32Array.of(pos[0]!, end >>> 0, Math.floor(end / 2 ** 32), pos[3]!, pos[4]!);
+      yield makeKey(EXTENT, p, encodeExtentEntries(entries), { size });
+      done += size;
     }
   }
 

@@ -8,7 +8,7 @@
 import { makeKey } from '../btree/transaction.ts';
 import { deleteExtents, insertExtent } from '../data/extent-insert.ts';
 import { DataReader } from '../data/extent-read.ts';
-import type { ExtentWriter } from '../data/extent-write.ts';
+import type { AdoptedRun, ExtentWriter } from '../data/extent-write.ts';
 import { readFile } from '../data/file-read.ts';
 import { ioOptionsOf } from '../data/io-options.ts';
 import { type FileSegment, fileSegments } from '../data/segments.ts';
@@ -69,6 +69,23 @@ export class FileContent {
     if (end > oldSize) inode.bi_size = BigInt(end);
     inode.bi_mtime = this.#state.time();
     this.#state.touchChanged(cached);
+  }
+
+  /**
+   * A run of a file is what lies on a device already: it gets keys, and nothing is written. Size and times stay.
+   * @param offset in bytes, at a block
+   * @throws DeviceError when it cannot be read for its checksums; CorruptError where the device has something else
+   */
+  adopt(file: FileRef, offset: number, run: AdoptedRun): void {
+    this.#state.cache.trim();
+    const cached = this.#state.writable(file);
+    const sector = offset / SECTOR_BYTES;
+    const whole = (sectors: number) => (sectors * SECTOR_BYTES) % this.#blockBytes === 0;
+    assert(whole(sector) && whole(run.sector) && whole(run.sectors), 'whole blocks are adopted');
+    const { words, snapshot, inode } = cached;
+    const pos = Uint32Array.of(snapshot, 0, 0, words.lo, words.hi);
+    const options = ioOptionsOf(this.#state.tx.sb, inode);
+    for (const key of this.#extents.adopt(pos, sector, run, options)) this.#insert(cached, key);
   }
 
   /** Makes the file so long; what comes into it is zeroes. */

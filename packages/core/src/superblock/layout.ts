@@ -30,7 +30,15 @@ export function superblockLayout(request: LayoutRequest): BchSbLayout {
       '--superblock_size',
     );
   }
-  const offsets = [SB_SECTOR, second, third];
+  return layoutOf([SB_SECTOR, second, third], copySectors);
+}
+
+/**
+ * A layout with its copies where they are wanted.
+ * @param offsets sectors, in order; the copies do not overlap
+ * @param copySectors room for each copy, a power of two
+ */
+export function layoutOf(offsets: readonly number[], copySectors: number): BchSbLayout {
   return {
     magic: BCHFS_MAGIC,
     layout_type: 0,

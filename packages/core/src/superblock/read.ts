@@ -84,7 +84,11 @@ export function readSuperblock(device: BlockDevice, scanBytes: number = SCAN_BYT
   if (primary !== undefined) return primary;
   for (const sector of backupSectors(device, failures)) {
     const backup = attempt(sector, 'layout');
-    if (backup !== undefined) return backup;
+    if (backup === undefined) continue;
+    // A member that was migrated has another filesystem at its start: no copy belongs there.
+    const { sb_offset, nr_superblocks } = backup.sb.layout;
+    const belongs = sb_offset.slice(0, nr_superblocks).includes(BigInt(SB_SECTOR));
+    return belongs ? backup : { ...backup, failures: failures.filter(failure => failure.sector !== SB_SECTOR) };
   }
   const scanned = scanForSuperblocks(device, { scanBytes, wiped: true });
   const found = newestCopy(scanned.filter(copy => !copy.isWiped));

@@ -80,11 +80,8 @@ export function writeSuperblocks(targets: readonly MemberToWrite[]): void {
  * written over; only those that are written anyway.
  */
 function backUpFirst(device: BlockDevice, { uuid, layout }: Superblock): void {
-  const others = layout.sb_offset
-    .slice(0, layout.nr_superblocks)
-    .map(Number)
-    .filter(sector => sector !== SB_SECTOR);
-  const first = wholeCopyAt(device, SB_SECTOR, uuid);
+  const [firstSector = SB_SECTOR, ...others] = layout.sb_offset.slice(0, layout.nr_superblocks).map(Number);
+  const first = wholeCopyAt(device, firstSector, uuid);
   if (first === undefined || others.length === 0) return;
   if (others.some(sector => wholeCopyAt(device, sector, uuid)?.sb.seq === first.sb.seq)) return;
   const copies = others.map(sector => {
@@ -107,7 +104,7 @@ function writeFirst(device: BlockDevice, layout: BchSbLayout, copy: Copy | undef
   if (copy === undefined) return;
   writeHeadsLast(device, placed([copy]));
   // Not before: by itself it would look like a filesystem, and what reads a torn first copy needs the one that leads to backups.
-  if (copy.sector === SB_SECTOR) device.write(sectorsToBytes(SB_LAYOUT_SECTOR), layoutBytes(layout));
+  if (copy.sector === SB_SECTOR) writeLayout(device, layout);
   device.flush();
 }
 
@@ -120,6 +117,14 @@ function writeBackups(device: BlockDevice, copies: readonly Copy[]): void {
 
 const placed = (copies: readonly Copy[]) =>
   copies.map(({ sector, bytes }) => ({ offset: sectorsToBytes(sector), bytes }));
+
+/**
+ * The layout block in front of the usual place of the first superblock: what leads to superblocks where there is none. With none there, this
+ * one sector is what makes a device a member.
+ */
+export function writeLayout(device: BlockDevice, layout: BchSbLayout): void {
+  device.write(sectorsToBytes(SB_LAYOUT_SECTOR), layoutBytes(layout));
+}
 
 /** The layout block as it is kept in front of the first superblock. */
 function layoutBytes(layout: BchSbLayout): Uint8Array {
