@@ -27,6 +27,8 @@ export interface CommandGroup {
   readonly summary: string;
   readonly heading?: string;
   readonly hidden?: true;
+  /** The command that is meant when none of them is named: `migrate disk.img`. */
+  readonly otherwise?: string;
   readonly commands: readonly Listed[];
 }
 

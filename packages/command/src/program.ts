@@ -118,8 +118,15 @@ function locateInList(program: Program, words: readonly string[], path: string[]
   const leading = words.slice(0, at);
 
   let entries = program.commands;
+  let otherwise: string | undefined;
   for (; ; at++) {
     const word = words[at];
+    const usual = usualEntry(entries, otherwise, words.slice(at));
+    if (usual !== undefined) {
+      path.push(usual.name);
+      checkLeading(leading);
+      return { entry: usual, rest: [...leading, ...words.slice(at)] };
+    }
     if (word === undefined || word.startsWith('-')) {
       const asksForVersion = leading.some(option => option === '-V' || leadingOption(option) === '--version');
       if (asksForVersion) return builtIn('version', common(leading));
@@ -134,6 +141,7 @@ function locateInList(program: Program, words: readonly string[], path: string[]
     path.push(entry.name);
     if (isGroup(entry)) {
       entries = entry.commands;
+      otherwise = entry.otherwise;
       continue;
     }
     const own = words.slice(at + 1);
@@ -145,6 +153,19 @@ function locateInList(program: Program, words: readonly string[], path: string[]
     checkLeading(leading);
     return { entry, rest: [...leading, ...own] };
   }
+}
+
+/** In a group, the command that is meant by words that name none of its commands: what they are about, with options before or after it. */
+function usualEntry(
+  entries: readonly Listed[],
+  otherwise: string | undefined,
+  words: readonly string[],
+): CommandEntry | undefined {
+  if (otherwise === undefined || words.length === 0 || asksForHelp(words)) return undefined;
+  if (findEntry(entries, words[0]!) !== undefined) return undefined;
+  const usual = findEntry(entries, otherwise);
+  assert(usual !== undefined && !isGroup(usual), `the group has no command '${otherwise}'`);
+  return usual;
 }
 
 const leadingNames = [...Object.keys(commonOptions).map(name => `--${name}`), '--version'];
