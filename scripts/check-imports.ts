@@ -37,6 +37,7 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
   fsck: ['core', 'command'],
   inspect: ['core', 'command'],
   device: ['core', 'command'],
+  migrate: ['core', 'command', 'ext4'],
   bcachefs: [
     'core',
     'command',
@@ -49,6 +50,7 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
     'fsck',
     'inspect',
     'device',
+    'migrate',
   ],
 };
 

@@ -121,8 +121,8 @@ describe('the built programs', () => {
       [bundle, 200, 230],
       [parts['show-super'], 700, 1000],
       [parts.files, 580, 450],
-      [parts.format, 300, 230],
-      [parts.others, 900, 800],
+      [parts.format, 380, 300],
+      [parts.others, 1050, 800],
     ];
     for (const [script, source, code] of bounds) {
       const [sourceKib, codeKib] = withCode(script) as [number, number];

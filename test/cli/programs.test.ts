@@ -89,6 +89,7 @@ test('the list of commands', async () => {
     Making filesystems:
       format, mkfs  Make a new filesystem on one or more devices or image files
       image         Make images, and bring them up to date
+      migrate       Turn an ext4 filesystem into bcachefs in place, and back
 
     Superblock:
       show-super      Print the superblock of a device or image
@@ -161,7 +162,7 @@ test('the list of commands', async () => {
       reflink-option-propagate, data-read, unpoison
 
     Not in this version:
-      journal_rewind_info, migrate, migrate-superblock
+      journal_rewind_info, migrate-superblock
 
     'bcachefs <command> --help' explains a command and gives examples.
     "

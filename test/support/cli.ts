@@ -50,6 +50,12 @@ import { formatCommand, imageCreateCommand, imageUpdateCommand } from '@bcachefs
 import { fsckCommand, scrubCommand } from '@bcachefs-ts/fsck';
 import { corruptCommand, killBtreeNodeCommand, kvdbCommand } from '@bcachefs-ts/inspect';
 import {
+  migrateFinishCommand,
+  migrateRollbackCommand,
+  migrateStartCommand,
+  migrateStatusCommand,
+} from '@bcachefs-ts/migrate';
+import {
   recoverSuperCommand,
   recoveryPassCommand,
   removePassphraseCommand,
@@ -92,6 +98,10 @@ const commands = {
   'strip-alloc': stripAllocCommand,
   'set-file-option': setFileOptionCommand,
   ls: lsCommand,
+  migrate: migrateStartCommand,
+  'migrate finish': migrateFinishCommand,
+  'migrate rollback': migrateRollbackCommand,
+  'migrate status': migrateStatusCommand,
   mkdir: mkdirCommand,
   mv: mvCommand,
   put: putCommand,

@@ -23,6 +23,7 @@ export function validator(
     | 'fsck'
     | 'get-file-option'
     | 'image-update'
+    | 'migrate'
     | 'subvolume-list-snapshots'
     | 'scrub'
     | 'undo',

@@ -41,6 +41,34 @@ const commands = [
     ],
   },
   {
+    name: 'migrate',
+    summary: 'Turn an ext4 filesystem into bcachefs in place, and back',
+    heading: making,
+    otherwise: 'start',
+    commands: [
+      {
+        name: 'start',
+        summary: 'Turn an ext4 filesystem into bcachefs, in place',
+        ...from(() => import('@bcachefs-ts/migrate'), 'migrateStartCommand'),
+      },
+      {
+        name: 'status',
+        summary: 'Say in which state of a migration a device is',
+        ...from(() => import('@bcachefs-ts/migrate'), 'migrateStatusCommand'),
+      },
+      {
+        name: 'rollback',
+        summary: 'Go back to ext4 after a migration',
+        ...from(() => import('@bcachefs-ts/migrate'), 'migrateRollbackCommand'),
+      },
+      {
+        name: 'finish',
+        summary: 'End a migration: the superblocks go to their usual places, and ext4 is gone',
+        ...from(() => import('@bcachefs-ts/migrate'), 'migrateFinishCommand'),
+      },
+    ],
+  },
+  {
     name: 'show-super',
     summary: 'Print the superblock of a device or image',
     heading: superblock,

@@ -18,7 +18,6 @@ const unbuilt = (words: string, does: string, instead: string): ElsewhereRow => 
 const mounted = 'use it on the machine that has the filesystem mounted';
 const members =
   'this works on filesystems that are not mounted, whose members are those that are named; on the machine that has it mounted, use bcachefs-tools';
-const onLinux = 'use bcachefs-tools on Linux';
 
 export const elsewhere: readonly ElsewhereRow[] = [
   kernel('fusemount', 'mounts a filesystem through FUSE', 'ls, cat, restore, tar and put need no mount'),
@@ -48,9 +47,8 @@ export const elsewhere: readonly ElsewhereRow[] = [
   kernel('unpoison', 'clears the mark of extents that cannot be read', mounted),
   unbuilt('journal_rewind_info', 'says how far the journal can go back', 'list_journal prints its entries'),
   unbuilt(
-    'migrate',
-    'turns another filesystem into bcachefs in place',
-    'format --source makes one with the files of a directory',
+    'migrate-superblock',
+    'finishes migrate',
+    'migrate finish does it for what migrate made; for what the reference migrated, use bcachefs-tools on Linux',
   ),
-  unbuilt('migrate-superblock', 'finishes migrate', onLinux),
 ];

@@ -28,6 +28,7 @@ type Known =
   | CommandsAt<typeof import('@bcachefs-ts/format')>
   | CommandsAt<typeof import('@bcachefs-ts/fsck')>
   | CommandsAt<typeof import('@bcachefs-ts/inspect')>
+  | CommandsAt<typeof import('@bcachefs-ts/migrate')>
   | CommandsAt<typeof import('@bcachefs-ts/show-super')>;
 
 /** Names in rows, and in the rows of groups. */
