@@ -2,6 +2,7 @@
 // never throw at all, in bounded time and with a bounded amount of output. FUZZ_SEED and FUZZ_ROUNDS choose another run.
 
 import { expect, test } from 'vitest';
+import { sized } from '../../../../test/support/long.ts';
 import { cpuMs, patient } from '../../../../test/support/patience.ts';
 import { CorruptError } from '../ondisk/errors.ts';
 import { sbFieldIds } from '../ondisk/sb-field-ids.ts';
@@ -20,7 +21,7 @@ import { superblockJson } from './json.ts';
 import { superblockText } from './text.ts';
 
 const seed = Number(process.env.FUZZ_SEED ?? 20_260_728);
-const rounds = Number(process.env.FUZZ_ROUNDS ?? 2000);
+const rounds = Number(process.env.FUZZ_ROUNDS ?? sized(700, 2000, 8000));
 
 /** mulberry32: numbers from 0 to below 1. */
 function randomNumbers(from: number): () => number {
