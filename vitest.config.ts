@@ -18,7 +18,7 @@ if (gone.length > 0) throw new Error(`test/support/whole-run.ts names what is no
 
 const left = leftFiles();
 const outside = ['**/node_modules/**', ...left];
-const setupFiles = ['test/support/derived-keys.ts'];
+const setupFiles = ['test/support/byte-equality.ts', 'test/support/derived-keys.ts'];
 const unit = {
   setupFiles,
   testTimeout: patient(30_000),
