@@ -9,12 +9,15 @@ import { join } from 'node:path';
 import {
   addMembers,
   allocDevices,
+  begunReplacement,
   checkInvariants,
   completeMembers,
+  completeReplace,
   evacuateMembers,
   FileEdit,
   findingText,
   growMember,
+  joinedBefore,
   journalSize,
   loadChecksums,
   loadCompression,
@@ -22,16 +25,22 @@ import {
   MemoryDevice,
   memberAlive,
   members,
+  openMember,
   openMembers,
   planAdd,
+  planReplace,
+  planReplaceMissing,
   removeMember,
+  replaceMissingSteps,
+  replaceSteps,
+  rereplicate,
   resizeJournalSteps,
   sectorsToBytes,
   shrinkMember,
+  wipeMember,
 } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { writerOn } from '../support/commits.ts';
-import { openOn } from '../support/cut-states.ts';
 import { FileModel, treeText } from '../support/file-model.ts';
 import { sized } from '../support/long.ts';
 import { formattedImage, loadImage, MIB, PASSPHRASE, saveImage } from '../support/memory-images.ts';
@@ -82,7 +91,7 @@ interface Cut extends Sample {
 }
 
 function saved(name: string, devices: readonly MemoryDevice[]): Sample {
-  const disks = devices.map((_, nr) => `${name}.${nr}`);
+  const disks = devices.map((device, nr) => `${name}.${device.name === 'new' ? 'new' : nr}`);
   const images = disks.map(disk => join(folder, `${disk}.img`));
   for (const [nr, device] of devices.entries()) saveImage(device, images[nr]!);
   return { name, disks, images };
@@ -151,8 +160,61 @@ const kinds: readonly CutKind[] = [
       for (const steps = resizeJournalSteps(writer, dev, count); !steps.next().done; );
     },
   },
+  { name: 'replace', run: (devices, dev) => replaceIn(devices, dev) },
+  { name: 'replace-missing', isMissing: true, run: (devices, dev) => replaceMissingIn(devices, dev) },
+  {
+    name: 'rereplicate',
+    isMissing: true,
+    run: devices => rereplicate(options(devices, true).writer, { keysPerCommit: 300 }),
+  },
 ];
 const GROWN_MIB = 48;
+const JOINING = ['add', 'replace', 'replace-missing'];
+
+/** That was to join; of an image by its name. */
+const isFresh = ({ name }: Pick<CutDevices[number], 'name'>) => name === 'new' || name.endsWith('.new.img');
+const isReadable = (device: CutDevices[number]): boolean => {
+  try {
+    openMember(device);
+    return true;
+  } catch {
+    return false;
+  }
+};
+const secondsOf = ({ random, now }: ReturnType<typeof options>['options']) => ({
+  random,
+  now: () => now() / 10n ** 9n,
+  signatures: [],
+});
+
+/** As the command: what was begun is found by the superblocks. */
+function replaceIn(devices: CutDevices, dev: number): void {
+  const fresh = devices.find(isFresh)!;
+  const others = devices.filter(device => device !== fresh && isReadable(device));
+  const begun = isReadable(fresh) ? begunReplacement(others.map(openMember), openMember(fresh)) : undefined;
+  if (begun !== undefined) {
+    if (begun.old !== undefined) wipeMember(begun.old);
+    completeReplace(options([...others.filter(isReadable), fresh]).writer, dev);
+    return;
+  }
+  const { writer, options: own } = options(others);
+  for (const _ of replaceSteps(writer, planReplace(writer.filesystem, dev, fresh), fresh, secondsOf(own)));
+}
+
+function replaceMissingIn(devices: CutDevices, dev: number): void {
+  const fresh = devices.find(isFresh)!;
+  const others = devices.filter(device => device !== fresh);
+  const isMember = isReadable(fresh) && joinedBefore(others.map(openMember), openMember(fresh)) === 'member';
+  const { writer, options: own } = options(isMember ? devices : others, true);
+  const known = members(writer.filesystem.sb)[dev];
+  if (known === undefined || !memberAlive(known)) {
+    writer.editSuperblocks(sb => sb);
+    return;
+  }
+  const more = { ...secondsOf(own), allowMissing: true, keysPerCommit: 300 };
+  const replacing = isMember ? { dev: openMember(fresh).sb.dev_idx } : { device: fresh, signatures: [] };
+  for (const _ of replaceMissingSteps(writer, planReplaceMissing(writer, dev, replacing, more), more));
+}
 
 function removeIfThere(devices: CutDevices, dev: number, isMissing: boolean): void {
   const { writer } = options(devices, isMissing);
@@ -170,7 +232,7 @@ function membersOf(devices: readonly MemoryDevice[]): readonly MemoryDevice[] {
       return false;
     }
   });
-  const { sb } = openMembers(readable.filter(device => devices.indexOf(device) < COUNT)).newest;
+  const { sb } = openMembers(readable.filter(device => !isFresh(device))).newest;
   return readable.filter(device => {
     const member = members(sb)[openMembers([device]).newest.sb.dev_idx];
     return member !== undefined && memberAlive(member);
@@ -191,7 +253,8 @@ function cutOf(nr: number): Cut {
   edit.commit();
   if (kind.name === 'grow') devices[dev]!.setSize(GROWN_MIB * MIB);
   const present = kind.isMissing === true ? devices.filter((_, at) => at !== dev) : devices;
-  const cuts = new PowerCuts(kind.name === 'add' ? [...present, new MemoryDevice(48 * MIB, { name: 'new' })] : present);
+  const joining = JOINING.includes(kind.name) ? [new MemoryDevice(48 * MIB, { name: 'new' })] : [];
+  const cuts = new PowerCuts([...present, ...joining]);
   kind.run(cuts.devices, dev);
   const points = [...cuts.points(random, 2)];
   // Half of them in the last commit, where it is decided.
@@ -201,12 +264,35 @@ function cutOf(nr: number): Cut {
   return { ...saved(`cut${nr}`, left), kind, dev, cut, model };
 }
 
+/** The machine has no room for more disks. */
+const DISKS_PER_BOOT = 80;
+
+function inBoots<S extends Sample>(all: readonly S[]): readonly (readonly S[])[] {
+  const boots: S[][] = [];
+  let room = 0;
+  for (const one of all) {
+    if (boots.length === 0 || one.disks.length > room) {
+      boots.push([]);
+      room = DISKS_PER_BOOT;
+    }
+    boots.at(-1)!.push(one);
+    room -= one.disks.length;
+  }
+  return boots;
+}
+
 kernelSuite('arrays that were reshaped at random, or cut off', () => {
   const ends: End[] = [];
   const cuts: Cut[] = [];
-  let looks: RunResult;
+  const looks: RunResult[] = [];
 
-  const isDegraded = ({ images }: Sample): boolean => openMembers(images.map(loadImage)).missing.length > 0;
+  /** Of a device and the one that replaces it, a kernel takes the latter. */
+  const isDegraded = ({ images }: Sample): boolean => {
+    const opened = images.map(loadImage).map(device => ({ device, dev: openMember(device).sb.dev_idx }));
+    const fresh = opened.find(({ device }) => isFresh(device))?.dev;
+    const taken = opened.filter(({ device, dev }) => isFresh(device) || dev !== fresh);
+    return openMembers(taken.map(({ device }) => device)).missing.length > 0;
+  };
 
   function stepsOf({ disks, images }: Sample, isWithout: boolean, key: Uint8Array | undefined): readonly Step[] {
     const unlock = key === undefined ? {} : { key: unlockKey(images[0]!, PASSPHRASE) };
@@ -235,14 +321,21 @@ kernelSuite('arrays that were reshaped at random, or cut off', () => {
       ...cuts.map(cut => ({ ...cut, steps: stepsOf(cut, isDegraded(cut), undefined) })),
     ];
     for (const { name, cut, kind, dev } of cuts) console.info(`${name}: ${kind.name} ${dev}, ${cutText(cut)}`);
-    looks = await runInKernel({
-      disks: all.flatMap(({ disks, images }) => disks.map((name, nr) => ({ name, path: images[nr]! }))),
-      cases: all.map(({ name, steps }) => ({ name, steps })),
-      timeoutSeconds: 900,
-    });
+    for (const some of inBoots(all)) {
+      looks.push(
+        await runInKernel({
+          disks: some.flatMap(({ disks, images }) => disks.map((name, nr) => ({ name, path: images[nr]! }))),
+          cases: some.map(({ name, steps }) => ({ name, steps })),
+          timeoutSeconds: 900,
+        }),
+      );
+    }
   }, patient(1_000_000));
 
-  const ofKernel = (name: string, which: string) => resultOf(caseNamed(looks, name), which);
+  const ofKernel = (name: string, which: string) => {
+    const look = looks.find(({ cases }) => cases.some(one => one.name === name));
+    return resultOf(caseNamed(look!, name), which);
+  };
 
   describe.each(Array.from({ length: ENDS }, (_, nr) => nr))('a sequence, %d', nr => {
     test('the kernel has no complaint, neither before nor after it writes', () => {
@@ -277,9 +370,11 @@ kernelSuite('arrays that were reshaped at random, or cut off', () => {
       expect(ofKernel(name, 'written').fsck?.mounted, where).toBe(true);
       expect(ofKernel(name, 'written').fsck?.complaints, where).toEqual([]);
       const devices = images.map(loadImage);
-      if (kind.name === 'add' && devices.length === COUNT) devices.push(new MemoryDevice(48 * MIB, { name: 'new' }));
+      if (JOINING.includes(kind.name) && !devices.some(isFresh))
+        devices.push(new MemoryDevice(48 * MIB, { name: 'new' }));
       kind.run(devices, dev);
-      const filesystem = openOn(membersOf(devices));
+      // One that is away may still be a member.
+      const { filesystem } = options(membersOf(devices), kind.isMissing === true).writer;
       expect(checkInvariants(filesystem).findings.map(findingText), where).toEqual([]);
       expect(treeText(filesystem, RESHAPED_TOP), where).toEqual(model.text());
     },

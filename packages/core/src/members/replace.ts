@@ -17,7 +17,7 @@ import { BUCKETS_MAX } from '../alloc/geometry.ts';
 import { superblockSectors } from '../alloc/new-device.ts';
 import { FilesystemWriter, type WriterOptions } from '../change/writer.ts';
 import type { BlockDevice } from '../device/block-device.ts';
-import { getBits, withBits } from '../ondisk/bits.ts';
+import { getBits } from '../ondisk/bits.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { bposOffsetNumber } from '../ondisk/bpos.ts';
 import { CorruptError, UsageError } from '../ondisk/errors.ts';
@@ -33,10 +33,11 @@ import { isSuccessor, memberSetOf, memberText, type OpenMember, openMembers } fr
 import { forMember, type MemberToWrite, writeSuperblocks } from '../superblock/write.ts';
 import { randomUuid } from '../util/random.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
-import { pointingKeys } from './evacuate.ts';
+import { pointingKeys, withState } from './evacuate.ts';
 import { growMember, isGrowthUnfinished } from './grow.ts';
 import { journalOf, memberUse, wipeMember } from './member-change.ts';
 import { smallestBucketCount } from './shrink.ts';
+import { editWritableSteps } from './waiting-data.ts';
 
 /** More superblocks than a kernel writes before somebody finishes what was cut off. */
 const SEQ_STEP = 2 ** 20;
@@ -247,11 +248,10 @@ function successor(
   return { device, sb: forMember(next, own.sb) };
 }
 
-/** What was counted and measured of the old device is not true of this one. */
+/** What was counted and measured of the old device is not true of this one. Its state changes later, together with what follows from it. */
 function newMember(old: Member, uuid: string, seq: number): Member {
   const { errors, errors_at_reset, errors_reset_time, iops, flush_errors } = blankMember();
   const { device_name, device_model, device_serial } = blankMember();
-  const state = stateAfter(getBits([old.flags], memberBits.STATE));
   return {
     ...old,
     uuid,
@@ -264,7 +264,6 @@ function newMember(old: Member, uuid: string, seq: number): Member {
     device_name,
     device_model,
     device_serial,
-    flags: withBits([old.flags], memberBits.STATE, state)[0]!,
   };
 }
 
@@ -307,11 +306,13 @@ export function begunReplacement(others: readonly OpenMember[], fresh: OpenMembe
  * @param writer with the new device, and without the old one
  */
 export function completeReplace(writer: FilesystemWriter, dev: number): ReplacedMember {
-  if (
-    writer.filesystem.set.members.some(({ sb }) => sb.seq !== writer.filesystem.sb.seq) ||
-    isNew(writer.filesystem, dev)
-  )
+  const { sb: before, set } = writer.filesystem;
+  const state = getBits([members(before)[dev]!.flags], memberBits.STATE);
+  if (isNew(writer.filesystem, dev) && state !== stateAfter(state)) {
+    for (const _ of editWritableSteps(writer, sb => withState(sb, dev, stateAfter(state))));
+  } else if (set.members.some(({ sb }) => sb.seq !== before.seq) || isNew(writer.filesystem, dev)) {
     writer.editSuperblocks(sb => sb);
+  }
   const { bucket_size, nbuckets } = members(writer.filesystem.sb)[dev]!;
   const bucketBytes = sectorsToBytes(bucket_size);
   const bucketCount = Math.max(nbuckets, roomOf(writer.filesystem, dev));
