@@ -9,6 +9,7 @@ import { listedEntries } from '@bcachefs-ts/command';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
 import { built } from '../support/built.ts';
+import { whyNoE2fsprogs } from '../support/ext4.ts';
 import { copySparse } from '../support/fixtures.ts';
 import { patient } from '../support/patience.ts';
 
@@ -22,7 +23,12 @@ function sh(cwd: string, line: string) {
   const { status, stdout, stderr } = spawnSync('bash', ['--norc', '-o', 'pipefail', '-c', line], {
     cwd,
     encoding: 'utf8',
-    env: { PATH: `${bin}:${process.env.PATH}`, HOME: cwd, TMPDIR: folder, BCACHEFS_PASSPHRASE: 'secret' },
+    env: {
+      PATH: `${bin}:${process.env.PATH}:/usr/sbin:/sbin`,
+      HOME: cwd,
+      TMPDIR: folder,
+      BCACHEFS_PASSPHRASE: 'secret',
+    },
     input: 'another\n',
     maxBuffer: 64 << 20,
   });
@@ -85,6 +91,13 @@ const before: readonly (readonly [words: string, line: string])[] = [
   ['bcachefs dump', 'rm *.qcow2'],
   ['bcachefs device add', 'truncate -s 64M new.img nvme0n1; cp disk.img sda'],
   ['bcachefs device replace', 'cp a.img sda; cp b.img sdb; rm sdc; truncate -s 128M new.img sdc'],
+  [
+    'bcachefs device replace --allow_missing',
+    'rm -f sd*; bcachefs format -q --source=tree --replicas=2 --fs_size=96M sda --fs_size=96M sdb --fs_size=96M sdc; ' +
+      'rm sdc; truncate -s 128M sdd',
+  ],
+  ['bcachefs migrate', 'truncate -s 64M disk.ext4; mke2fs -q -t ext4 -d tree disk.ext4; cp disk.ext4 other.ext4'],
+  ['migrated.img', 'cp disk.ext4 migrated.img; bcachefs migrate -qy migrated.img'],
   ['bcachefs device resync', 'cp a.img sda; cp b.img sdb'],
   ['bcachefs get disk.img', 'rm fstab'],
   ['bcachefs set-fs-option', 'cp a.img sda; cp b.img sdb; cp disk.img copy.img'],
@@ -99,10 +112,13 @@ const before: readonly (readonly [words: string, line: string])[] = [
 
 /** Those of mount take a kernel with a driver: test/device/mount.test.ts has a machine for them. */
 const DONE_ELSEWHERE = ['format', 'image create', 'image update', 'mount'];
+if (whyNoE2fsprogs !== undefined) console.warn(`examples of migrate skipped: ${whyNoE2fsprogs}`);
+const isLeftOut = (words: readonly string[]): boolean =>
+  DONE_ELSEWHERE.includes(words.join(' ')) || (words[0] === 'migrate' && whyNoE2fsprogs !== undefined);
 
 describe.each(
   [...listedEntries(bcachefs.commands)]
-    .filter(({ words }) => !DONE_ELSEWHERE.includes(words.join(' ')))
+    .filter(({ words }) => !isLeftOut(words))
     .map(each => [each.words.join(' '), each.entry] as const),
 )('bcachefs %s', (_name, entry) => {
   test('the examples of its help', { timeout: patient(60_000) }, async () => {

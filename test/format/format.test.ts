@@ -175,9 +175,9 @@ describe('what it refuses', () => {
     ['an option of later versions', ['--casefold', '--fs_size=64M', 'DISK'], 2, 'casefold'],
     [
       'another version',
-      ['--version=1.20', '--fs_size=64M', 'DISK'],
+      ['--version=1.36', '--fs_size=64M', 'DISK'],
       2,
-      '--version: directory_size (1.20) cannot be written, only inode_has_child_snapshots (1.13) can',
+      '--version: no_sb_user_data_replicas (1.36) cannot be written, only 1.13 to 1.30 can',
     ],
     ['a value out of range', ['--gc_reserve_percent=40', '--fs_size=64M', 'DISK'], 2, '--gc_reserve_percent: '],
     ['a size that is not a power of two', ['--block_size=3000', '--fs_size=64M', 'DISK'], 2, '--block_size: '],
