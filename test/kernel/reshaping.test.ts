@@ -91,7 +91,9 @@ interface Cut extends Sample {
 }
 
 function saved(name: string, devices: readonly MemoryDevice[]): Sample {
-  const disks = devices.map((device, nr) => `${name}.${device.name === 'new' ? 'new' : nr}`);
+  // Of several that were added at random, the first.
+  const added = devices.findIndex(device => device.name === 'new');
+  const disks = devices.map((_, nr) => `${name}.${nr === added ? 'new' : nr}`);
   const images = disks.map(disk => join(folder, `${disk}.img`));
   for (const [nr, device] of devices.entries()) saveImage(device, images[nr]!);
   return { name, disks, images };
