@@ -111,6 +111,16 @@ function checkCoreImport(file: string, target: string): void {
 const coreDoors: readonly string[] = ['packages/core/src/index.ts', 'packages/core/src/engine.ts'];
 const coreEntries: readonly string[] = ['@bcachefs-ts/core', '@bcachefs-ts/core/engine'];
 
+const references = new Map<string, string>();
+
+/** Without a reference the build may come to a package before what it imports is there: it then fails now and then. */
+function isBuiltBefore(packageName: string, other: string): boolean {
+  const known = references.get(packageName);
+  const text = known ?? readFileSync(join(root, 'packages', packageName, 'tsconfig.json'), 'utf8');
+  references.set(packageName, text);
+  return text.includes(`"path": "../${other}"`);
+}
+
 function checkFile(file: string): void {
   const place = relative(root, file).split(sep).join('/');
   const [, packageName = ''] = place.split('/');
@@ -132,6 +142,9 @@ function checkFile(file: string): void {
       const [, other = ''] = specifier.split('/');
       if (!packageImports[packageName]?.includes(other))
         violations.push(`${place}: ${packageName} may not import ${other}`);
+      if (!isTest && !isBuiltBefore(packageName, other)) {
+        violations.push(`packages/${packageName}/tsconfig.json: no reference to ../${other}, which ${place} imports`);
+      }
       if (other === 'core' && !coreEntries.includes(specifier))
         violations.push(`${place}: core is entered by its doors only`);
     }
