@@ -59,6 +59,7 @@ const BENIGN: readonly RegExp[] = [
   // Linux 6.16, of every filesystem that it starts.
   /^ +allowing incompatible features above \d+\.\d+: .+$/,
   /^ +features: [a-z0-9_,]+$/,
+  /^ +with devices [a-z0-9 ]+$/,
   /^Using encoding defined by superblock: utf8-12\.1\.0$/,
   /^(un|clean )?shutdown complete, journal seq \d+$/, // "un": journal and superblock may stay dirty, as for nochanges
   /^marking filesystem clean$/,
