@@ -7,6 +7,7 @@ export { type CommandEntry, type CommandGroup, type Listed, listedEntries } from
 export { commonOptions } from './common-options.ts';
 export type { Context } from './context.ts';
 export { type CreationTime, creationTime, noLaterThan, secondsOf } from './creation-time.ts';
+export { DamageLog } from './damage-log.ts';
 export type { ElsewhereRow } from './elsewhere.ts';
 export { CommandFailed, CommandLineError, describeError, type ErrorReport } from './errors.ts';
 export { EXIT, type ExitCodeRow, exitCodeTable } from './exit-codes.ts';
@@ -37,9 +38,12 @@ export { type BlockDeviceName, blockDevicesOf, type MountHost, thisMountHost } f
 export { type CallTarget, HostCallError, loadNativeCalls, type NativeCalls } from './host/native-calls.ts';
 export { hostIdentity, SteadyFile } from './host/steady-file.ts';
 export { type ByteSink, Interrupted } from './host.ts';
+export { bytesFields } from './json.ts';
 export { addKeyOf, neededAddKey } from './kernel-key.ts';
+export { type FoundPath, lookUp, unescapedBytes } from './look-up.ts';
 export { commandToMarkdown } from './markdown.ts';
 export { main } from './node-host.ts';
+export { type OpenedTree, openTree, type TreeArgs } from './opened-tree.ts';
 export type { Args, OptionSpec, OptionSpecs, OptionValue, PositionalSpec, WithOptions } from './option.ts';
 export { type TableOptionsRequest, tableOptions, tableOptionValues, valueHints } from './option-table.ts';
 export type { Out, TableSpec } from './out.ts';
@@ -49,6 +53,7 @@ export { defineProgram, type Program, type SingleCommandProgram } from './progra
 export { bytesText, durationText, type Progress, type Task, type TaskSpec } from './progress.ts';
 export { type Interruption, runSteps, Turns } from './steps.ts';
 export { type Collected, type RunOptions, runCli } from './testing.ts';
+export { filesystemWord, filterOptions, treeOptions } from './tree-options.ts';
 export { identifyMember, type UndoFileArgs, type UndoWrap, undoFileOption, undoWrap } from './undo-file.ts';
 export {
   ID_MAX,

@@ -1,7 +1,7 @@
 // How results become JSON: plain numbers, u64 above 2^53 as strings (never rounded), bytes as hex, keys in the order in
 // which the command builds them. Characters that mislead on a terminal are escaped, which leaves the strings what they are.
 
-import { printableJson } from '@bcachefs-ts/core/engine';
+import { printableBytes, printableJson, utf8Text } from '@bcachefs-ts/core/engine';
 
 /** A document that carries its schema's name and version in front. */
 export function jsonDocument(command: string, version: number, body: object): string {
@@ -16,6 +16,13 @@ export function jsonLine(value: object): string {
 /** `bcachefs-ts/show-super`; the words of a nested command are joined with dashes. */
 export function schemaName(command: string): string {
   return `bcachefs-ts/${command.replaceAll(' ', '-')}`;
+}
+
+/** A name or path in JSON: its text, and its bytes where they are not UTF-8. */
+export function bytesFields<Name extends string>(name: Name, bytes: Uint8Array): Readonly<Record<string, string>> {
+  const text = utf8Text(bytes);
+  if (text !== undefined) return { [name]: text };
+  return { [name]: printableBytes(bytes), [`${name}_hex`]: bytesToHex(bytes) };
 }
 
 function replaceValue(_key: string, value: unknown): unknown {

@@ -1,15 +1,7 @@
 // What ls, tree and stat say about a file in the same words: its type as a letter and a colour, its mode, its times, and its JSON.
 
 import type { Palette } from '@bcachefs-ts/command';
-import {
-  type FileNode,
-  type FileStat,
-  type FileTree,
-  type FileTypeName,
-  fileTypes,
-  printableBytes,
-  utf8Text,
-} from '@bcachefs-ts/core/engine';
+import { type FileNode, type FileStat, type FileTree, type FileTypeName, fileTypes } from '@bcachefs-ts/core/engine';
 
 /** The first letter of `ls -l`. */
 const typeLetters: Readonly<Record<FileTypeName, string>> = {
@@ -94,13 +86,6 @@ export function timeText(ns: bigint, { fraction = true }: { readonly fraction?: 
   const eastMinutes = Math.round(-date.getTimezoneOffset());
   const zone = `${eastMinutes < 0 ? '-' : '+'}${two(Math.trunc(Math.abs(eastMinutes) / 60))}${two(Math.abs(eastMinutes) % 60)}`;
   return `${day} ${time}${part} ${zone}`;
-}
-
-/** A name or path in JSON: its text, and its bytes where they are not UTF-8. */
-export function bytesFields<Name extends string>(name: Name, bytes: Uint8Array): Readonly<Record<string, string>> {
-  const text = utf8Text(bytes);
-  if (text !== undefined) return { [name]: text };
-  return { [name]: printableBytes(bytes), [`${name}_hex`]: Buffer.from(bytes).toString('hex') };
 }
 
 /** What JSON says about a file in each of the commands. Sizes in bytes; times in nanoseconds since 1970. */

@@ -1,7 +1,18 @@
 // cat: the bytes of files on standard output, read in order with one megabyte of memory. Holes are zeroes. Bytes before a loss are
 // written, those after it only when that is asked for.
 
-import { type Context, defineCommand, EXIT, PASSPHRASE_VARIABLE } from '@bcachefs-ts/command';
+import {
+  type Context,
+  DamageLog,
+  defineCommand,
+  EXIT,
+  filesystemWord,
+  lookUp,
+  type OpenedTree,
+  openTree,
+  PASSPHRASE_VARIABLE,
+  treeOptions,
+} from '@bcachefs-ts/command';
 import {
   CHUNK_BYTES,
   type DataError,
@@ -11,10 +22,6 @@ import {
   pathText,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import { DamageLog } from '../damage-log.ts';
-import { lookUp } from '../look-up.ts';
-import { type OpenedTree, openTree } from '../open.ts';
-import { filesystemPositional, treeOptions } from '../options.ts';
 
 const zeroes = new Uint8Array(CHUNK_BYTES);
 
@@ -35,7 +42,7 @@ export const catCommand = defineCommand({
     },
   ],
   positionals: {
-    ...filesystemPositional,
+    ...filesystemWord,
     paths: { count: 'some', bytes: true, help: 'files, as paths from the root' },
   },
   options: {

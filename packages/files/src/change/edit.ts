@@ -31,7 +31,7 @@ import {
   systemRandom,
 } from '@bcachefs-ts/core/engine';
 
-/** What `filesystemPositional` and `changeOptions` give. */
+/** What `filesystemWord` and `changeOptions` give. */
 export interface ChangeArgs
   extends Omit<FilesystemArgs, 'devices' | 'degraded' | 'exclusive' | 'allow_missing'>,
     UndoFileArgs {

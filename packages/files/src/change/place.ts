@@ -1,6 +1,7 @@
 // A name in a directory, which need not be there yet: what a path stands for that is made, moved or taken away. Symlinks on the way are
 // followed, the last part is the name itself.
 
+import { lookUp, unescapedBytes } from '@bcachefs-ts/command';
 import {
   bytesOfWord,
   FileError,
@@ -10,7 +11,6 @@ import {
   pathText,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import { lookUp, unescapedBytes } from '../look-up.ts';
 
 export interface NamePlace {
   readonly directory: FileNode;

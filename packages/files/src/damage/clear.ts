@@ -1,12 +1,16 @@
 // damage clear: takes the record of damage away. Only kernels from 1.39 on keep one, and filesystems that new are not written here: the command
 // says which of the two it is, and changes nothing.
 
-import { type Context, defineCommand } from '@bcachefs-ts/command';
+import {
+  type Context,
+  DamageLog,
+  defineCommand,
+  filesystemWord,
+  lookUp,
+  openTree,
+  treeOptions,
+} from '@bcachefs-ts/command';
 import { assert, checkWritable, pathText, printable } from '@bcachefs-ts/core/engine';
-import { DamageLog } from '../damage-log.ts';
-import { lookUp } from '../look-up.ts';
-import { openTree } from '../open.ts';
-import { filesystemPositional, treeOptions } from '../options.ts';
 import { noRecordText } from './no-record.ts';
 
 export const damageClearCommand = defineCommand({
@@ -23,7 +27,7 @@ export const damageClearCommand = defineCommand({
     },
   ],
   positionals: {
-    ...filesystemPositional,
+    ...filesystemWord,
     path: { count: 'one', bytes: true, help: 'a file or directory, as a path from the root' },
   },
   options: {

@@ -1,6 +1,16 @@
 // damage ls: what a filesystem has recorded as damaged, file by file. Nothing is checked for it: fsck looks for what is wrong now.
 
-import { CommandFailed, type Context, defineStreamCommand } from '@bcachefs-ts/command';
+import {
+  bytesFields,
+  CommandFailed,
+  type Context,
+  DamageLog,
+  defineStreamCommand,
+  filesystemWord,
+  lookUp,
+  openTree,
+  treeOptions,
+} from '@bcachefs-ts/command';
 import {
   dateTimeText,
   type ErrorCount,
@@ -12,11 +22,6 @@ import {
   printable,
   RecordedDamage,
 } from '@bcachefs-ts/core/engine';
-import { DamageLog } from '../damage-log.ts';
-import { bytesFields } from '../entry-text.ts';
-import { lookUp } from '../look-up.ts';
-import { openTree } from '../open.ts';
-import { filesystemPositional, treeOptions } from '../options.ts';
 import { sortedWalk } from '../sorted-walk.ts';
 import { noRecordText } from './no-record.ts';
 
@@ -43,7 +48,7 @@ export const damageLsCommand = defineStreamCommand({
     },
   ],
   positionals: {
-    ...filesystemPositional,
+    ...filesystemWord,
     path: {
       count: 'optional',
       bytes: true,

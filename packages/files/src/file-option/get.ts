@@ -1,12 +1,18 @@
 // get-file-option: the options of files in a filesystem that is not mounted, with the lines of the reference (v1.39.2).
 
-import { defineCommand, EXIT, type Out } from '@bcachefs-ts/command';
+import {
+  bytesFields,
+  DamageLog,
+  defineCommand,
+  EXIT,
+  filesystemWord,
+  lookUp,
+  type OpenedTree,
+  type Out,
+  openTree,
+  treeOptions,
+} from '@bcachefs-ts/command';
 import { option, optionFromSuperblock, optionToText, pathText, targetText } from '@bcachefs-ts/core/engine';
-import { DamageLog } from '../damage-log.ts';
-import { bytesFields } from '../entry-text.ts';
-import { lookUp } from '../look-up.ts';
-import { type OpenedTree, openTree } from '../open.ts';
-import { filesystemPositional, treeOptions } from '../options.ts';
 import { fileOptionRows } from './rows.ts';
 
 interface ShownOption {
@@ -38,7 +44,7 @@ export const getFileOptionCommand = defineCommand({
     },
   ],
   positionals: {
-    ...filesystemPositional,
+    ...filesystemWord,
     paths: { count: 'some', help: 'files and directories, as paths from the root' },
   },
   options: {

@@ -1,7 +1,14 @@
 // set-file-option: options of files in a filesystem that is not mounted. What is set on a directory goes on to all that is in it and has no
 // such option of its own, as the reference does it through the kernel (do_setattr in c_src/cmd_attr.c, v1.36.1).
 
-import { CommandLineError, defineCommand, type OptionSpec, type OptionSpecs, valueHints } from '@bcachefs-ts/command';
+import {
+  CommandLineError,
+  defineCommand,
+  lookUp,
+  type OptionSpec,
+  type OptionSpecs,
+  valueHints,
+} from '@bcachefs-ts/command';
 import {
   atPath,
   encodeTarget,
@@ -19,7 +26,6 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { changeFiles, changeJson, type FileChange, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
-import { lookUp } from '../look-up.ts';
 import { type FileOptionRow, fileOptionRows, RELEASE } from './rows.ts';
 
 /** Memory goes by changed keys: this many inodes take some hundred MB. */

@@ -3,7 +3,16 @@
 
 import { lstatSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { CommandLineError, type Context, defineCommand } from '@bcachefs-ts/command';
+import {
+  CommandLineError,
+  type Context,
+  defineCommand,
+  filesystemWord,
+  lookUp,
+  openTree,
+  type TreeArgs,
+  treeOptions,
+} from '@bcachefs-ts/command';
 import {
   bytesOfWord,
   type Damage,
@@ -14,9 +23,6 @@ import {
   wordOfBytes,
 } from '@bcachefs-ts/core/engine';
 import { PathFilter } from '../filter.ts';
-import { lookUp } from '../look-up.ts';
-import { openTree, type TreeArgs } from '../open.ts';
-import { filesystemPositional, treeOptions } from '../options.ts';
 import {
   countFiles,
   printRestored,
@@ -54,7 +60,7 @@ export const getCommand = defineCommand({
     },
   ],
   positionals: {
-    ...filesystemPositional,
+    ...filesystemWord,
     words: {
       count: 'some',
       usage: '<path>... <dest>',

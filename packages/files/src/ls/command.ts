@@ -1,7 +1,19 @@
 // ls: the names in directories, in the order of their bytes, in columns on a terminal; with -l a line as ls(1) prints it for each. Control
 // characters and bytes that are not text are shown as \x1b, so that no name can talk to the terminal.
 
-import { CommandFailed, type Context, defineStreamCommand, type Out } from '@bcachefs-ts/command';
+import {
+  bytesFields,
+  CommandFailed,
+  type Context,
+  DamageLog,
+  defineStreamCommand,
+  filesystemWord,
+  lookUp,
+  type Out,
+  openTree,
+  type TreeArgs,
+  treeOptions,
+} from '@bcachefs-ts/command';
 import {
   bytesOfWord,
   type FileEntry,
@@ -13,11 +25,7 @@ import {
   isDirectory,
   printableBytes,
 } from '@bcachefs-ts/core/engine';
-import { DamageLog } from '../damage-log.ts';
-import { bytesFields, coloredName, modeText, statJson, targetOf, timeText, typeOf } from '../entry-text.ts';
-import { lookUp } from '../look-up.ts';
-import { openTree, type TreeArgs } from '../open.ts';
-import { filesystemPositional, treeOptions } from '../options.ts';
+import { coloredName, modeText, statJson, targetOf, timeText, typeOf } from '../entry-text.ts';
 import { isHidden, pathBelow, type SortedItem, sortedDirectories, sortedWalk } from '../sorted-walk.ts';
 
 interface LsArgs extends TreeArgs {
@@ -70,7 +78,7 @@ export const lsCommand = defineStreamCommand({
     { command: 'bcachefs ls --subvolume=snapshots/monday disk.img', does: 'Lists what a snapshot holds' },
   ],
   positionals: {
-    ...filesystemPositional,
+    ...filesystemWord,
     paths: { count: 'any', bytes: true, help: 'directories and files, as paths from the root; the root' },
   },
   options: {

@@ -1,6 +1,6 @@
 // mv: gives files and directories of a filesystem that is not mounted other names, as mv(1) does: into a directory, or to a new path.
 
-import { defineCommand } from '@bcachefs-ts/command';
+import { defineCommand, lookUp } from '@bcachefs-ts/command';
 import {
   atPath,
   FileError,
@@ -13,7 +13,6 @@ import {
 import { changeFiles, changeJson, type Done, type FileChange, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { existingPlace, type NamePlace, placeOf, shownPath } from '../change/place.ts';
-import { lookUp } from '../look-up.ts';
 
 interface MoveArgs {
   readonly words: readonly string[];

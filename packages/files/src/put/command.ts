@@ -8,6 +8,7 @@ import {
   defineCommand,
   hostIdentity,
   loadNativeCalls,
+  lookUp,
   noCounts,
   type Owner,
   parseMode,
@@ -24,7 +25,6 @@ import {
 import { type ChangeArgs, changeFiles, changeJson, type Done, type FileChange, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { type NamePlace, placeOf, shownPath } from '../change/place.ts';
-import { lookUp } from '../look-up.ts';
 import { type HostFile, hostFile, hostWalk } from './host-files.ts';
 import { Put } from './put.ts';
 

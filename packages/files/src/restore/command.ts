@@ -1,11 +1,22 @@
 // restore: copies files out of a filesystem that is not mounted into a folder of the host, with everything that the host can keep, and
 // says of every file whether it is whole. Nothing is written to the filesystem.
 
-import { bytesText, type Context, defineCommand, EXIT, loadNativeCalls, type Out } from '@bcachefs-ts/command';
+import {
+  bytesText,
+  type Context,
+  defineCommand,
+  EXIT,
+  filesystemWord,
+  filterOptions,
+  loadNativeCalls,
+  type OpenedTree,
+  type Out,
+  openTree,
+  type TreeArgs,
+  treeOptions,
+} from '@bcachefs-ts/command';
 import { assert, CorruptError, type Damage, UsageError, wordOfBytes } from '@bcachefs-ts/core/engine';
 import { PathFilter } from '../filter.ts';
-import { type OpenedTree, openTree, type TreeArgs } from '../open.ts';
-import { filesystemPositional, filterOptions, treeOptions } from '../options.ts';
 import { Destination, lookAt, notEmpty } from './destination.ts';
 import { type FileVerdict, Report, unkeptKinds, verdictKinds } from './report.ts';
 import { expectedBytes, Restore } from './restore.ts';
@@ -80,7 +91,7 @@ export const restoreCommand = defineCommand({
     { command: 'bcachefs restore --dry_run disk.img out', does: 'Says how much would be restored' },
   ],
   positionals: {
-    ...filesystemPositional,
+    ...filesystemWord,
     words: {
       count: 'some',
       usage: '[path]... <dest>',

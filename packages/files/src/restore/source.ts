@@ -1,5 +1,6 @@
 // What a restore reads from: a tree of files, whichever. Tests give trees that no image could hold.
 
+import type { OpenedTree } from '@bcachefs-ts/command';
 import {
   CorruptError,
   DeviceError,
@@ -13,7 +14,6 @@ import {
   orphans,
   type WalkItem,
 } from '@bcachefs-ts/core/engine';
-import type { OpenedTree } from '../open.ts';
 
 /** What tells files apart: hard links share it. */
 export interface SourceNode {

@@ -1,7 +1,19 @@
 // stat: everything that is known about files, in the lines of stat(1) and then what only bcachefs has: subvolume and snapshot, flags, options,
 // hashes, and how the data is stored.
 
-import { type Context, defineCommand, EXIT, type Out } from '@bcachefs-ts/command';
+import {
+  bytesFields,
+  type Context,
+  DamageLog,
+  defineCommand,
+  EXIT,
+  filesystemWord,
+  lookUp,
+  type OpenedTree,
+  type Out,
+  openTree,
+  treeOptions,
+} from '@bcachefs-ts/command';
 import {
   type ExtendedAttribute,
   type FileStat,
@@ -17,11 +29,7 @@ import {
   strHashTypes,
   utf8Text,
 } from '@bcachefs-ts/core/engine';
-import { DamageLog } from '../damage-log.ts';
-import { bytesFields, modeText, statJson, targetOf, timeText, typeWords } from '../entry-text.ts';
-import { lookUp } from '../look-up.ts';
-import { type OpenedTree, openTree } from '../open.ts';
-import { filesystemPositional, treeOptions } from '../options.ts';
+import { modeText, statJson, targetOf, timeText, typeWords } from '../entry-text.ts';
 import { aclText } from '../tar/acl-text.ts';
 import { type ExtentSummary, summariseExtents } from './extents.ts';
 
@@ -59,7 +67,7 @@ export const statCommand = defineCommand({
     { command: 'bcachefs stat --json disk.img / home', does: 'Shows two directories as JSON' },
   ],
   positionals: {
-    ...filesystemPositional,
+    ...filesystemWord,
     paths: { count: 'some', bytes: true, help: 'files, as paths from the root' },
   },
   options: {

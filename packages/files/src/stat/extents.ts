@@ -1,5 +1,6 @@
 // What the extents of a file are made of: how many there are, and how many bytes are stored how. Read from keys alone; no data is read.
 
+import type { OpenedTree } from '@bcachefs-ts/command';
 import {
   checksumTypes,
   compressionTypes,
@@ -10,7 +11,6 @@ import {
   fileSize,
   type StoredSegment,
 } from '@bcachefs-ts/core/engine';
-import type { OpenedTree } from '../open.ts';
 
 /** Bytes of the file; by name, of what is stored as data. */
 export interface ExtentSummary {

@@ -2,7 +2,17 @@
 // and terms are the reference's (since 1.37): a node's own size is what only it and what was made from it later can see, its total what it
 // reads from its ancestors as well.
 
-import { bytesText, defineCommand, EXIT, filesystemOptions, type Out, openForReading } from '@bcachefs-ts/command';
+import {
+  bytesFields,
+  bytesText,
+  DamageLog,
+  defineCommand,
+  EXIT,
+  filesystemOptions,
+  filesystemWord,
+  type Out,
+  openForReading,
+} from '@bcachefs-ts/command';
 import {
   accounting,
   accountingPos,
@@ -19,9 +29,6 @@ import {
   sectorsToBytes,
   versionOf,
 } from '@bcachefs-ts/core/engine';
-import { DamageLog } from '../damage-log.ts';
-import { bytesFields } from '../entry-text.ts';
-import { filesystemPositional } from '../options.ts';
 
 interface ListedNode extends SnapshotNode {
   readonly depth: number;
@@ -49,7 +56,7 @@ export const subvolumeListSnapshotsCommand = defineCommand({
       does: 'Lists subvolumes, the largest first',
     },
   ],
-  positionals: filesystemPositional,
+  positionals: filesystemWord,
   options: {
     flat: { type: 'flag', alias: 'f', help: 'subvolumes as a table, not a tree' },
     tree: { type: 'flag', alias: 't', conflictsWith: ['flat'], help: 'a tree, which is the default' },

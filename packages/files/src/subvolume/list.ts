@@ -1,6 +1,14 @@
 // subvolume list: the subvolumes of a filesystem that is not mounted, with their paths, by number.
 
-import { defineCommand, filesystemOptions, type Out, openForReading } from '@bcachefs-ts/command';
+import {
+  bytesFields,
+  DamageLog,
+  defineCommand,
+  filesystemOptions,
+  filesystemWord,
+  type Out,
+  openForReading,
+} from '@bcachefs-ts/command';
 import {
   declaredCompressionTypes,
   type Filesystem,
@@ -11,9 +19,7 @@ import {
   pathText,
   type SubvolumeEntry,
 } from '@bcachefs-ts/core/engine';
-import { DamageLog } from '../damage-log.ts';
-import { bytesFields, timeText } from '../entry-text.ts';
-import { filesystemPositional } from '../options.ts';
+import { timeText } from '../entry-text.ts';
 
 interface Listed extends SubvolumeEntry {
   /** From the root; undefined when no directory leads to it. */
@@ -32,7 +38,7 @@ export const subvolumeListCommand = defineCommand({
   description:
     'By number, with the snapshot node that each reads its files in, when it was made, and its path from the root.',
   examples: [{ command: 'bcachefs subvolume list disk.img', does: 'Lists all subvolumes' }],
-  positionals: filesystemPositional,
+  positionals: filesystemWord,
   options: filesystemOptions,
   async run(context, args): Promise<Listing> {
     await loadChecksums();

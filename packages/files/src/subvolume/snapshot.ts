@@ -1,11 +1,10 @@
 // subvolume snapshot: a snapshot of a subvolume, in a filesystem that is not mounted.
 
-import { defineCommand, noCounts } from '@bcachefs-ts/command';
+import { defineCommand, lookUp, noCounts } from '@bcachefs-ts/command';
 import { atPath, UsageError } from '@bcachefs-ts/core/engine';
 import { changeFiles, changeJson, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
 import { freePlace, isSubvolumeRoot, shownPath } from '../change/place.ts';
-import { lookUp } from '../look-up.ts';
 
 export const subvolumeSnapshotCommand = defineCommand({
   name: 'snapshot',

@@ -1,6 +1,7 @@
 // Writes files into an archive, one after the other: header, data, padding. Whatever goes wrong in the middle of a file, exactly as many
 // bytes follow its header as the header says.
 
+import type { OpenedTree } from '@bcachefs-ts/command';
 import {
   type ExtendedAttribute,
   type FileFinding,
@@ -11,7 +12,6 @@ import {
   printableBytes,
   utf8Text,
 } from '@bcachefs-ts/core/engine';
-import type { OpenedTree } from '../open.ts';
 import { aclText } from './acl-text.ts';
 import {
   BLOCK_BYTES,

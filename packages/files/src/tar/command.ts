@@ -4,12 +4,21 @@
 // The size of a file comes before its data. Reading everything twice, to know of losses before, would double the time, so that losses
 // are met in the middle of a file: they become zeroes, are reported at once and again in the summary, and the exit code is 1.
 
-import { bytesText, type Context, defineCommand, EXIT, type Out } from '@bcachefs-ts/command';
+import {
+  bytesText,
+  type Context,
+  DamageLog,
+  defineCommand,
+  EXIT,
+  filesystemWord,
+  filterOptions,
+  type OpenedTree,
+  type Out,
+  openTree,
+  treeOptions,
+} from '@bcachefs-ts/command';
 import { bytesOfWord, NewFile, pathText, printableBytes, UsageError } from '@bcachefs-ts/core/engine';
-import { DamageLog } from '../damage-log.ts';
 import { PathFilter } from '../filter.ts';
-import { type OpenedTree, openTree } from '../open.ts';
-import { filesystemPositional, filterOptions, treeOptions } from '../options.ts';
 import { FindingTally } from '../restore/report.ts';
 import { selectedItems } from '../restore/selection.ts';
 import { sourceOf } from '../restore/source.ts';
@@ -51,7 +60,7 @@ export const tarCommand = defineCommand({
     },
   ],
   positionals: {
-    ...filesystemPositional,
+    ...filesystemWord,
     paths: { count: 'any', bytes: true, help: 'files and directories, as paths from the root; everything' },
   },
   options: {

@@ -2,8 +2,8 @@
 // padded to blocks. Files with very many regions must not cost memory, so that the regions are gone through once to measure them and
 // once more to write them.
 
+import type { OpenedTree } from '@bcachefs-ts/command';
 import { type FileExtents, type FileSegment, fileSegments } from '@bcachefs-ts/core/engine';
-import type { OpenedTree } from '../open.ts';
 import { paddingOf } from './header.ts';
 
 /** A run of a file that is in the archive; the rest are holes. */

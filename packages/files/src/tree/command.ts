@@ -1,6 +1,17 @@
 // tree: a directory and all below it, drawn as tree(1) draws it. Directories that lead back to themselves are named and not entered again.
 
-import { CommandFailed, type Context, defineStreamCommand, type Out } from '@bcachefs-ts/command';
+import {
+  bytesFields,
+  CommandFailed,
+  type Context,
+  DamageLog,
+  defineStreamCommand,
+  filesystemWord,
+  lookUp,
+  type Out,
+  openTree,
+  treeOptions,
+} from '@bcachefs-ts/command';
 import {
   type FileStat,
   type FileTypeName,
@@ -9,11 +20,7 @@ import {
   printableBytes,
   UsageError,
 } from '@bcachefs-ts/core/engine';
-import { DamageLog } from '../damage-log.ts';
-import { bytesFields, coloredName, statJson, targetOf, typeOf } from '../entry-text.ts';
-import { lookUp } from '../look-up.ts';
-import { openTree } from '../open.ts';
-import { filesystemPositional, treeOptions } from '../options.ts';
+import { coloredName, statJson, targetOf, typeOf } from '../entry-text.ts';
 import { isHidden, sortedWalk } from '../sorted-walk.ts';
 
 interface Branch {
@@ -47,7 +54,7 @@ export const treeCommand = defineStreamCommand({
     { command: 'bcachefs tree -d disk.img home', does: 'Draws the directories below home' },
   ],
   positionals: {
-    ...filesystemPositional,
+    ...filesystemWord,
     path: { count: 'optional', bytes: true, help: 'where to begin; the root' },
   },
   options: {

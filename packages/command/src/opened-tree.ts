@@ -1,7 +1,6 @@
-// Opens the tree that a command line of this package means: the filesystem, one of its subvolumes or snapshots, and what reads its
+// Opens the tree that a command line means: the filesystem, one of its subvolumes or snapshots, and what reads its
 // data. Losses in the metadata are reported to `onDamage` with their paths; work goes on with what is left.
 
-import { type Context, type FilesystemArgs, openForReading } from '@bcachefs-ts/command';
 import {
   DataReader,
   declaredCompressionTypes,
@@ -13,8 +12,10 @@ import {
   loadMacs,
   type OnDamage,
 } from '@bcachefs-ts/core/engine';
+import type { Context } from './context.ts';
+import { type FilesystemArgs, openForReading } from './filesystem-argument.ts';
 
-/** What `filesystemPositional` and `treeOptions` give. */
+/** What `filesystemWord` and `treeOptions` give. */
 export interface TreeArgs extends Omit<FilesystemArgs, 'devices'> {
   readonly filesystem: string;
   readonly subvolume: number | string | undefined;

@@ -1,6 +1,6 @@
 // Reports what a command meets on its way, on stderr and at once: the first losses one by one, of the others only how many.
 
-import type { Context } from '@bcachefs-ts/command';
+import type { Context } from './context.ts';
 
 /** Each is one line; a filesystem that is badly damaged has as many as it has files. */
 const REPORTED_MAX = 100;

@@ -1,10 +1,10 @@
-// The options that the commands of this package share: which tree is meant, how the filesystem is opened, which paths are taken. What
-// `--uuid`, `--degraded` and `--passphrase_file` do is the command room's.
+// The options that commands share which look at files: which tree is meant, how the filesystem is opened, which paths are taken.
 
-import { filesystemOptions, filesystemPositional as oneFilesystem } from '@bcachefs-ts/command';
 import { UsageError } from '@bcachefs-ts/core/engine';
+import { filesystemOptions, filesystemPositional } from './filesystem-argument.ts';
 
-export const filesystemPositional = { filesystem: oneFilesystem } as const;
+/** One filesystem, before paths in it. */
+export const filesystemWord = { filesystem: filesystemPositional } as const;
 
 const whichTree = 'Which tree';
 
