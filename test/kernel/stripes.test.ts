@@ -21,8 +21,9 @@ import {
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stripe } from '../../packages/core/src/ondisk/keys/stripe.ts';
 import { run, succeed } from '../support/cli.ts';
+import { saveImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
-import { makeStripe } from '../support/striped.ts';
+import { makeStripe, striped } from '../support/striped.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 import {
   caseNamed,
@@ -176,6 +177,29 @@ kernelSuite('stripes', () => {
     expect(
       compareManifests(expected, manifestOf(await look(['s0', 's1', 's2'], 'nochanges')), { ignore: ['data'] }),
     ).toEqual([]);
+  });
+
+  test('nor when a member with blocks in its last part gets smaller', { timeout: patient(300_000) }, async () => {
+    const { devices } = striped({ isAtEnd: true });
+    const small = devices.map((device, nr) => {
+      const path = join(folder, `small${nr}.img`);
+      saveImage(device, path);
+      return path;
+    });
+    const manifest = () => {
+      const filesystem = openFilesystem(small);
+      const { entries, complaints } = treeManifest(filesystem, () => undefined);
+      filesystem.close();
+      expect(complaints).toEqual([]);
+      return entries;
+    };
+    const before = manifest();
+    const ran = await run('device resize', ['-y', small.join(':'), small[1]!, 'min']);
+    expect(ran).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(ran.stdout).toMatch(/of erasure-coded data become plain data$/m);
+    expect(compareManifests(before, manifest())).toEqual([]);
+    const { complaints } = await kernelFsck(small);
+    expect(complaints.filter(({ text }) => !OWN_WARNING.test(text))).toEqual([]);
   });
 
   test('nor when a member with blocks is emptied, and leaves', { timeout: patient(300_000) }, async () => {

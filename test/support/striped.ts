@@ -2,9 +2,11 @@
 // makes none either.
 
 import {
+  allocDevices,
   type BlockDevice,
   type BucketAllocator,
   beginChange,
+  bucketContents,
   checksum,
   encodeExtentEntries,
   encodeExtentPtr,
@@ -15,6 +17,7 @@ import {
   keyTypes,
   makeBpos,
   makeKey,
+  moveBucketData,
   seededRandom,
   type Transaction,
 } from '@bcachefs-ts/core/engine';
@@ -46,19 +49,24 @@ export interface StripeParts {
 
 const BUCKET_SECTORS = 128;
 const FILES = 8;
+const END_MIB = 44;
+const END_BUCKET = 600;
 const text = new TextEncoder();
 
 /** Four members with files on all of them, and two stripes: of members 0, 1 with parity on 2, and of 1, 3 with parity on 0. */
 export function striped({
   hasChecksums = true,
+  isAtEnd = false,
   options = {},
 }: {
   hasChecksums?: boolean;
+  /** The members are larger, and all data and parity lies in their last parts. */
+  isAtEnd?: boolean;
   options?: Record<string, string>;
 } = {}) {
   const { devices } = formattedImage({
     members: 4,
-    sizeBytes: 32 * MIB,
+    sizeBytes: (isAtEnd ? END_MIB : 32) * MIB,
     bucketBytes: BUCKET_SECTORS * SECTOR_BYTES,
     options: { metadata_replicas: '2', ...options },
   });
@@ -70,11 +78,21 @@ export function striped({
     edit.content.write(file, 0, random.bytes(150_000));
   }
   edit.commit();
+  const where = { isExcluded: (_: number, bucket: number) => isAtEnd && bucket < END_BUCKET };
+  if (isAtEnd) {
+    const change = beginChange(writer, where);
+    for (const device of allocDevices(writer.filesystem.sb)) {
+      const rules = { place: (length: number) => change.allocator.allocateOn(device!.index, length) };
+      for (const contents of bucketContents(writer.filesystem, device!, 0, END_BUCKET))
+        moveBucketData(change.tx, device!, rules, contents);
+    }
+    change.commit();
+  }
   for (const place of [
     { nr: 1, data: [0, 1], parity: 2 },
     { nr: 2, data: [1, 3], parity: 0 },
   ]) {
-    const change = beginChange(writer);
+    const change = beginChange(writer, where);
     makeStripe(change, devices, { ...place, bucketSectors: BUCKET_SECTORS, hasChecksums });
     change.commit();
   }

@@ -21,6 +21,7 @@ import {
   loadChecksums,
   loadCompression,
   members,
+  planShrink,
   printable,
   sectorsToBytes,
   shrinkSteps,
@@ -46,7 +47,8 @@ export const deviceResizeCommand = defineCommand({
     'Larger: an image file is made longer first; a disk or partition has to be longer already, and without a size all of it is used. ' +
     'Smaller: what lies in the part that is cut off is moved, the journal and the last copy of the superblock too. An image file is then ' +
     'cut; a partition you can cut yourself, to the length that is printed. The size is rounded down to whole buckets.\n\n' +
-    'min makes it as small as possible, and a dry run says how small that is. Erasure-coded data is not moved, which limits it.\n\n' +
+    'Erasure-coded data with a block in that part becomes plain data, with as many copies as it shall have.\n\n' +
+    'min makes it as small as possible, and a dry run says how small that is.\n\n' +
     'If it is stopped, no file is lost; running it again finishes it.',
   examples: [
     { command: 'bcachefs device resize -y disk.img disk.img 128M', does: 'Makes an image and its filesystem larger' },
@@ -140,6 +142,8 @@ function planOf(writer: FilesystemWriter, resize: Resize, isTrial: boolean, isFi
   const { index, device, bucketBytes, before, bucketCount, least, sizeBytes, isOnlyCut, isUnfinished } = resize;
   const name = printable(device.name);
   const size = (buckets: number) => bytesText(buckets * bucketBytes);
+  const { stripedBytes, copiedBytes } =
+    bucketCount < before ? planShrink(filesystem, index, bucketCount) : { stripedBytes: 0, copiedBytes: 0 };
   const common = {
     uuid: filesystem.sb.user_uuid,
     members: filesystem.set.members.map(({ device: { name: each } }) => each),
@@ -149,6 +153,8 @@ function planOf(writer: FilesystemWriter, resize: Resize, isTrial: boolean, isFi
       size_before: before * bucketBytes,
       size: bucketCount * bucketBytes,
       smallest: least * bucketBytes,
+      striped: stripedBytes,
+      copied: copiedBytes,
     },
   };
   const smallest = `it could be as small as ${size(least)} (${least * bucketBytes} bytes)`;
@@ -171,6 +177,10 @@ function planOf(writer: FilesystemWriter, resize: Resize, isTrial: boolean, isFi
   ];
   if (bucketCount < before) {
     lines.push('what lies in the part that is cut off is moved', smallest);
+    if (stripedBytes > 0) {
+      const copies = copiedBytes === 0 ? '' : `, and ${bytesText(copiedBytes)} of copies are made of it`;
+      lines.push(`${bytesText(stripedBytes)} of erasure-coded data become plain data${copies}`);
+    }
     if (!isTrial && !isFile(device.name))
       lines.push(
         `${name} itself is not cut: its partition can be cut to ${bucketCount * bucketBytes} bytes afterwards`,

@@ -275,12 +275,17 @@ class Evacuation {
 
   /** Data in stripes that have a block on the members. */
   *leaveStripes(): Generator<EvacuateProgress> {
-    const waiting = [...leaningStripes(this.#writer.filesystem, this.#leaving)];
+    const waiting = [...leaningStripes(this.#writer.filesystem, { devs: this.#leaving })];
     let done = 0;
     yield* this.#inBatches((change, keysMax) => {
       if (done >= waiting.length) return undefined;
       const { filesystem } = this.#writer;
-      const work = new StripeLeaving(change, filesystem, this.#leaving, countedDurability(filesystem, this.#leaving));
+      const work = new StripeLeaving(
+        change,
+        filesystem,
+        { devs: this.#leaving },
+        countedDurability(filesystem, this.#leaving),
+      );
       let next = done;
       while (next < waiting.length && work.keys < keysMax) {
         if (!work.leave(waiting[next]!, keysMax)) break;

@@ -1,6 +1,6 @@
-// Data leaves the stripes that lean on members which go: it is plain from then on, with as many copies as it shall have. What lies on a member
-// that stays keeps its place; what lies on one that goes is read there, or computed from the other blocks, and written elsewhere. With its
-// last pointer a stripe ends, which frees its parity.
+// Data leaves the stripes that lean on what goes, whole members or the buckets at the end of one: it is plain from then on, with as many copies
+// as it shall have. What lies on buckets that stay keeps its place; the rest is read there, or computed from the other blocks, and written
+// elsewhere: on other members, or further ahead on the same one. With its last pointer a stripe ends, which frees its parity.
 // Source: the purpose of bch2_data_update_init and ec_stripe_delete in data_update.c and ec.c, v1.13.0, which leave stripes where they are.
 
 import { type AllocDevice, allocDevices } from '../alloc/alloc-devices.ts';
@@ -24,10 +24,34 @@ import { DataOptions } from './data-options.ts';
 
 const STRIPE = keyTypes.idOf('stripe');
 
-/** The positions of the stripes with a block on one of these members. */
-export function* leaningStripes(source: FilesystemSource, devs: ReadonlySet<number>): Generator<Bpos> {
+/** What goes. */
+export interface Leaving {
+  /** Members that get nothing new. */
+  readonly devs: ReadonlySet<number>;
+  /** Buckets from `sector` on of a member that stays: what lies there gets another place on it. */
+  readonly tail?: { readonly dev: number; readonly sector: number };
+}
+
+type Placed = Pick<ExtentPtr, 'dev' | 'offset'>;
+
+const isInTail = ({ tail }: Leaving, { dev, offset }: Placed): boolean =>
+  tail !== undefined && dev === tail.dev && offset >= tail.sector;
+const isGoing = (leaving: Leaving, ptr: Placed): boolean => leaving.devs.has(ptr.dev) || isInTail(leaving, ptr);
+
+/** The positions of the stripes with a block in what goes. */
+export function* leaningStripes(source: FilesystemSource, leaving: Leaving): Generator<Bpos> {
   for (const key of source.btree('stripes').keys())
-    if (stripeOf(key)?.ptrs.some(({ dev }) => devs.has(dev))) yield key.k.p.slice();
+    if (stripeOf(key)?.ptrs.some(ptr => isGoing(leaving, ptr))) yield key.k.p.slice();
+}
+
+/** Sectors of data in the stripes with a block in what goes. */
+export function leaningSectors(source: FilesystemSource, leaving: Leaving): number {
+  let sectors = 0;
+  for (const pos of leaningStripes(source, leaving)) {
+    const { blockcounts = [], nr_blocks, nr_redundant } = stripeOf(source.btree('stripes').get(pos))!;
+    for (const count of blockcounts.slice(0, nr_blocks - nr_redundant)) sectors += count;
+  }
+  return sectors;
 }
 
 /** Whether the blocks of a stripe that are left without a member give what is on it. */
@@ -44,7 +68,7 @@ const stripeOf = (key: Key | undefined): Stripe | undefined =>
 export class StripeLeaving {
   readonly #change: Change;
   readonly #filesystem: FilesystemSource;
-  readonly #leaving: ReadonlySet<number>;
+  readonly #leaving: Leaving;
   readonly #durability: readonly number[];
   readonly #devices: readonly (AllocDevice | undefined)[];
   readonly #options: DataOptions;
@@ -61,12 +85,7 @@ export class StripeLeaving {
    * @param filesystem as it is before the change
    * @param durability how many copies one on each member counts for: none on those that leave
    */
-  constructor(
-    change: Change,
-    filesystem: FilesystemSource,
-    leaving: ReadonlySet<number>,
-    durability: readonly number[],
-  ) {
+  constructor(change: Change, filesystem: FilesystemSource, leaving: Leaving, durability: readonly number[]) {
     this.#change = change;
     this.#filesystem = filesystem;
     this.#leaving = leaving;
@@ -122,10 +141,11 @@ export class StripeLeaving {
     const taken = new Set(copies.map(({ ptr }) => ptr.dev));
     const places = new Map<ExtentPtr, readonly ExtentPtr[]>();
     for (const copy of striped) {
-      const isStaying = !this.#leaving.has(copy.ptr.dev) && tx.device(copy.ptr.dev) !== undefined;
-      const needed = Math.max(wanted - kept, kept === 0 ? 1 : 0);
+      const isStaying = !isGoing(this.#leaving, copy.ptr) && tx.device(copy.ptr.dev) !== undefined;
+      const ahead = isInTail(this.#leaving, copy.ptr) ? 1 : 0;
+      const needed = ahead + Math.max(wanted - kept, kept === 0 ? 1 : 0);
       const added = needed <= 0 ? [] : this.#placed(btree, key, copy, needed, taken);
-      kept += added.length;
+      kept += Math.max(0, added.length - ahead);
       for (const { dev } of added) taken.add(dev);
       // What cannot be read anywhere, what there is no place for and what has copies enough stays where it is, in no stripe: it is treated as such.
       const isMoved = !isStaying && added.length > 0;
@@ -155,15 +175,20 @@ export class StripeLeaving {
     const sectors = roundUp(encoding.compressedSectors, this.#filesystem.sb.block_size);
     const name = `${ptr.dev}:${ptr.offset}:${ptr.gen}:${sectors}:${encoding.csum.lo}:${encoding.csum.hi}`;
     const known = this.#copied.get(name) ?? [];
-    const usable = encoding.csumType === 0 ? [] : known.filter(({ dev }) => !taken.has(dev)).slice(0, count);
+    const isAhead = isInTail(this.#leaving, ptr);
+    const isOpen = ({ dev }: Placed) => !taken.has(dev) || (isAhead && dev === ptr.dev);
+    const usable = encoding.csumType === 0 ? [] : known.filter(isOpen).slice(0, count);
     if (usable.length === count) return usable;
     const bytes = this.#bytes(btree, key, copy, sectors);
     if (bytes === undefined) return [];
     const added = [...usable];
-    const without = new Set([...taken, ...this.#leaving, ...usable.map(({ dev }) => dev)]);
+    const without = new Set([...taken, ...this.#leaving.devs, ...usable.map(({ dev }) => dev)]);
     while (added.length < count) {
-      const { target } = this.#options.of(btree, key);
-      const to = this.#change.allocator.allocateMoved({ sectors, target, without });
+      // The first one: what is known of the same data begins with it too.
+      const to =
+        isAhead && added.length === 0
+          ? this.#change.allocator.allocateOn(ptr.dev, sectors)
+          : this.#other(btree, key, sectors, without);
       if (to === undefined) break;
       this.#change.tx.device(to.dev)?.write(sectorsToBytes(to.offset), bytes);
       this.sectors += sectors;
@@ -173,6 +198,16 @@ export class StripeLeaving {
     this.fewerSectors += (count - added.length) * sectors;
     this.#copied.set(name, [...known, ...added.filter(one => !known.includes(one))]);
     return added;
+  }
+
+  /** On a member that gets smaller only where there is no other. */
+  #other(btree: number, key: Key, sectors: number, without: ReadonlySet<number>): ExtentPtr | undefined {
+    const { target } = this.#options.of(btree, key);
+    const { tail } = this.#leaving;
+    const place = (closed: ReadonlySet<number>) =>
+      this.#change.allocator.allocateMoved({ sectors, target, without: closed });
+    if (tail === undefined || without.has(tail.dev)) return place(without);
+    return place(new Set([...without, tail.dev])) ?? place(without);
   }
 
   /** All of an encoded extent: as it is on its member, as the other blocks have it where that is not right, or as it is after all. */

@@ -28,10 +28,10 @@ export interface MemberUse {
   readonly member: OpenMember;
   /** Buckets with something in them that stays, superblocks left out. */
   readonly taken: number;
-  /** After the last bucket whose place is fixed: of stripes, of superblock copies but the last. */
+  /** Those of them that nothing is moved from, in order: they hold parity or an empty block, and are free when their stripe ends. */
+  readonly endWithStripe: readonly number[];
+  /** After the last bucket whose place is fixed: of superblock copies but the last. */
   readonly fixedEnd: number;
-  /** After the last bucket that is a block of a stripe; 0 without any. */
-  readonly stripesEnd: number;
 }
 
 export function memberUse(filesystem: Filesystem, dev: number): MemberUse {
@@ -43,19 +43,18 @@ export function memberUse(filesystem: Filesystem, dev: number): MemberUse {
     throw new UsageError(`${memberText(sb, dev)} has no list of its free buckets yet: mount the filesystem once`);
   }
   let taken = 0;
-  let stripesEnd = 0;
+  const endWithStripe: number[] = [];
   for (const key of filesystem.btree('alloc').keys({ from: bucketPos(dev, 0), to: bucketPos(dev, device.bucketEnd) })) {
     const state = bucketStateOf(key);
     if (state.dataType === TYPE.sb) continue;
-    const bucket = bposOffsetNumber(key.k.p);
     if (dirtySectorsOf(state) === 0 && state.stripe === 0) continue;
     taken++;
-    if (state.stripe !== 0) stripesEnd = bucket + 1;
+    const isEmptyBlock = state.stripe !== 0 && state.dirtySectors === 0;
+    if (state.dataType === TYPE.parity || isEmptyBlock) endWithStripe.push(bposOffsetNumber(key.k.p));
   }
   const { layout } = member.sb;
   const copiesEnd = Number(layout.sb_offset[layout.nr_superblocks - 2] ?? 0) + 2 ** layout.sb_max_size_bits;
-  const fixedEnd = Math.max(stripesEnd, Math.ceil(copiesEnd / device.bucketSizeSectors));
-  return { device, member, taken, fixedEnd, stripesEnd };
+  return { device, member, taken, endWithStripe, fixedEnd: Math.ceil(copiesEnd / device.bucketSizeSectors) };
 }
 
 /** Buckets that a kernel keeps free before it lets users write, and as many more as it needs to start. */

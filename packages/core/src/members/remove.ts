@@ -257,12 +257,12 @@ class Removal {
 
   /** What stripes give of it is kept. */
   *#leaveStripes(devs: ReadonlySet<number>): Generator<undefined> {
-    const waiting = [...leaningStripes(this.#writer.filesystem, devs)];
+    const waiting = [...leaningStripes(this.#writer.filesystem, { devs })];
     let done = 0;
     yield* this.#inBatches((change, keysMax) => {
       if (done >= waiting.length) return undefined;
       const { filesystem } = this.#writer;
-      const work = new StripeLeaving(change, filesystem, devs, countedDurability(filesystem, devs));
+      const work = new StripeLeaving(change, filesystem, { devs }, countedDurability(filesystem, devs));
       let next = done;
       while (next < waiting.length && work.keys < keysMax && work.leave(waiting[next]!, keysMax)) next++;
       const { clocks } = filesystem.replay;

@@ -1,5 +1,6 @@
 // A member gets smaller. What lies in the buckets that go, or where a superblock copy has to be then, is moved into free ones below, in as
-// many commits as it takes; the last commit takes the buckets away. The caller then cuts the file or the partition.
+// many commits as it takes; the last commit takes the buckets away. The caller then cuts the file or the partition. Data leaves stripes with a
+// block there, and is plain then.
 //
 // A crash leaves a filesystem with all its files at any time, of the old size or of the new one. While things are moved, nothing else is to
 // be said. Then the last superblock copy gets its new place, and the last commit takes the buckets away, its journal entry first, the
@@ -9,7 +10,7 @@
 // superblock first, lists would name buckets that are not there, and a kernel that comes upon one of those stops.
 // Source: bch2_dev_buckets_reserved in buckets.h, bch2_recalc_capacity in alloc_background.c, v1.13.0, for what has to stay free.
 
-import type { AllocDevice } from '../alloc/alloc-devices.ts';
+import { type AllocDevice, allocDevices, allowsData } from '../alloc/alloc-devices.ts';
 import { bucketPos } from '../alloc/bucket-indexes.ts';
 import { BUCKETS_MIN, DEVICE_BYTES_MIN } from '../alloc/geometry.ts';
 import { superblockSectors } from '../alloc/new-device.ts';
@@ -26,14 +27,16 @@ import {
   keysInto,
   moveBucketData,
 } from '../data/move-extents.ts';
-import { CorruptError, UsageError } from '../ondisk/errors.ts';
+import { CorruptError, NoSpaceError, UsageError } from '../ondisk/errors.ts';
 import { withMember } from '../ondisk/sb-fields/members.ts';
 import type { BchSbLayout, Superblock } from '../ondisk/superblock.ts';
 import type { Filesystem } from '../opened/filesystem.ts';
 import { memberText } from '../superblock/member-set.ts';
 import { roundDown, sectorsToBytes } from '../util/sizes.ts';
 import { allSteps } from '../util/steps.ts';
+import { availableBytes, countedDurability, fsOption } from './copies.ts';
 import { moveJournalSteps } from './journal-size.ts';
+import { type Leaving, leaningSectors, leaningStripes, StripeLeaving } from './leave-stripes.ts';
 import { beginBelow, bucketsKept, type MemberUse, memberUse, uncountedBuckets, wipeCopies } from './member-change.ts';
 
 export interface ShrinkOptions {
@@ -54,8 +57,51 @@ export interface ShrinkReport {
  * @throws UsageError when there is no such member
  */
 export function smallestBucketCount(filesystem: Filesystem, dev: number): number {
-  return smallestFor(filesystem.sb, memberUse(filesystem, dev));
+  return smallestOf(filesystem, memberUse(filesystem, dev));
 }
+
+function smallestOf(filesystem: Filesystem, use: MemberUse): number {
+  const { here } = leavingStripes(filesystem, use, 0);
+  return smallestFor(filesystem.sb, { ...use, taken: use.taken + Math.ceil(here / use.device.bucketSizeSectors) });
+}
+
+/** What of the stripes becomes plain data when a member gets smaller. */
+export interface LeavingStripes {
+  /** Data in stripes with a block in the part that is cut off. */
+  readonly stripedBytes: number;
+  /** Of copies that it gets for the parity that it had. */
+  readonly copiedBytes: number;
+}
+
+/** @throws UsageError when there is no such member; NoSpaceError when the others have no room for the copies */
+export function planShrink(filesystem: Filesystem, dev: number, bucketCount: number): LeavingStripes {
+  const use = memberUse(filesystem, dev);
+  const { striped, here, elsewhere } = leavingStripes(filesystem, use, movedFrom(use, bucketCount));
+  refuseCopies(filesystem, use, bucketCount);
+  return { stripedBytes: sectorsToBytes(striped), copiedBytes: sectorsToBytes(here + elsewhere) };
+}
+
+/**
+ * In sectors: data in stripes with a block in buckets from `end` on, and new copies of it, which go to other members; to this one where these
+ * are too few.
+ */
+function leavingStripes(filesystem: Filesystem, { device: own }: MemberUse, end: number) {
+  const { sb } = filesystem;
+  const striped = leaningSectors(filesystem, tailOf(own, end));
+  const others = allocDevices(sb).filter(device => {
+    const isThere = device !== undefined && device.index !== own.index && filesystem.device(device.index) !== undefined;
+    return isThere && device.isWritable && device.durability > 0 && allowsData(device, 'user');
+  });
+  const wanted = fsOption(sb, 'data_replicas');
+  const copies = striped * Math.min(wanted - 1, others.length);
+  const isHere = others.length < wanted;
+  return { striped, here: isHere ? copies : 0, elsewhere: isHere ? 0 : copies, others };
+}
+
+const tailOf = ({ index: dev, bucketSizeSectors }: AllocDevice, end: number): Leaving => ({
+  devs: new Set(),
+  tail: { dev, sector: end * bucketSizeSectors },
+});
 
 /**
  * Makes a member smaller; the device itself is left as it is.
@@ -76,19 +122,20 @@ export function* shrinkSteps(
   const { filesystem } = writer;
   const use = memberUse(filesystem, dev);
   const { device, member } = use;
-  const least = smallestFor(filesystem.sb, use);
+  const least = smallestOf(filesystem, use);
   const count = bucketCount === 'min' ? least : bucketCount;
   const sizeBytes = sectorsToBytes(count * device.bucketSizeSectors);
   if (!Number.isSafeInteger(count) || count < least || count > device.bucketEnd) {
     const range = `${least} to ${device.bucketEnd}`;
-    const why = count <= use.stripesEnd ? ': erasure-coded data stays where it is' : '';
-    throw new UsageError(`${memberText(filesystem.sb, dev)} cannot have ${count} buckets, only ${range}${why}`);
+    throw new UsageError(`${memberText(filesystem.sb, dev)} cannot have ${count} buckets, only ${range}`);
   }
   if (count === device.bucketEnd) return { bucketCount: count, sizeBytes, movedBytes: 0, commits: 0 };
   refuseLost(filesystem, device, count);
+  refuseCopies(filesystem, use, count);
   const layout = layoutWithin(member.sb.layout, device, count);
   const shrinking = new Shrinking(writer, use, count, layout, keysPerCommit);
   yield* shrinking.moveJournal();
+  yield* shrinking.leaveStripes();
   yield* shrinking.moveData();
   yield* shrinking.dropCached();
   yield* shrinking.forget();
@@ -121,10 +168,7 @@ class Shrinking {
     this.#use = use;
     this.#count = count;
     this.#layout = layout;
-    const { bucketSizeSectors } = use.device;
-    const old = superblockSectors(use.member.sb.layout, bucketSizeSectors);
-    const copies = [...superblockSectors(layout, bucketSizeSectors).keys()].filter(bucket => !old.has(bucket));
-    this.#end = Math.min(count, ...copies);
+    this.#end = movedFrom(use, count, layout);
   }
 
   /** Journal buckets that go, or that a superblock copy gets. */
@@ -133,6 +177,29 @@ class Shrinking {
       this.commits++;
       yield;
     }
+  }
+
+  /** Data in stripes that have a block there: what lies in it gets a place below, and none of it is in a stripe then. */
+  leaveStripes(): Generator<void> {
+    const leaving = tailOf(this.#use.device, this.#end);
+    const waiting = [...leaningStripes(this.#writer.filesystem, leaving)];
+    let done = 0;
+    return this.#inBatches((change, keysMax) => {
+      if (done >= waiting.length) return undefined;
+      const { filesystem } = this.#writer;
+      const work = new StripeLeaving(change, filesystem, leaving, countedDurability(filesystem));
+      let next = done;
+      while (next < waiting.length && work.keys < keysMax && work.leave(waiting[next]!, keysMax)) next++;
+      const { clocks } = filesystem.replay;
+      return {
+        isMore: true,
+        extras: { clocks: { ...clocks, write: clocks.write + BigInt(work.sectors) } },
+        onCommitted: () => {
+          done = next;
+          this.movedSectors += work.sectors;
+        },
+      };
+    });
   }
 
   /** Data and nodes. */
@@ -241,10 +308,7 @@ class Shrinking {
 /** Some hundred bytes of memory for each, several times. */
 const KEYS_PER_COMMIT = 50_000;
 
-export function smallestFor(
-  sb: Superblock,
-  { device, member, taken, fixedEnd }: Pick<MemberUse, 'device' | 'member' | 'taken' | 'fixedEnd'>,
-): number {
+export function smallestFor(sb: Superblock, { device, member, taken, endWithStripe, fixedEnd }: MemberUse): number {
   const { firstBucket, bucketEnd, bucketSizeSectors } = device;
   const copyBuckets = Math.ceil(2 ** member.sb.layout.sb_max_size_bits / bucketSizeSectors);
   let count = Math.max(
@@ -255,7 +319,9 @@ export function smallestFor(
   );
   while (count < bucketEnd) {
     const sbBuckets = superblockSectors(layoutWithin(member.sb.layout, device, count), bucketSizeSectors).size;
-    const missing = taken + sbBuckets + bucketsKept(sb, device, count) - (count - firstBucket);
+    // Below, those of stripes that end would be free as well; but which ones end depends on the size.
+    const ending = endWithStripe.filter(bucket => bucket >= count).length;
+    const missing = taken - ending + sbBuckets + bucketsKept(sb, device, count) - (count - firstBucket);
     if (missing <= 0) break;
     count += missing;
   }
@@ -268,6 +334,32 @@ function refuseLost(filesystem: Filesystem, device: AllocDevice, count: number):
   if (count <= most) return;
   const detail = `of ${device.bucketEnd} buckets only ${most} are counted: ask for at most so many, or run fsck`;
   throw new CorruptError('accounting_mismatch', { field: `members[${device.index}]` }, detail);
+}
+
+/** @throws NoSpaceError when the other members have no room for the copies that data in stripes is to have then */
+function refuseCopies(filesystem: Filesystem, use: MemberUse, count: number): void {
+  const { elsewhere, others } = leavingStripes(filesystem, use, movedFrom(use, count));
+  const needed = sectorsToBytes(elsewhere);
+  const free = availableBytes(
+    filesystem,
+    others.filter(device => device !== undefined),
+  );
+  if (needed <= free) return;
+  throw new NoSpaceError(
+    `${memberText(filesystem.sb, use.device.index)}: erasure-coded data becomes plain data, and ${needed} bytes of copies are to be made of it; ` +
+      `the other members have room for ${free} besides what the filesystem keeps back: ${needed - free} bytes too few; nothing was changed`,
+  );
+}
+
+/** What is in buckets from here on is moved: those that go, and those that a superblock copy gets. */
+function movedFrom(
+  { device, member }: MemberUse,
+  count: number,
+  layout: BchSbLayout = layoutWithin(member.sb.layout, device, count),
+): number {
+  const old = superblockSectors(member.sb.layout, device.bucketSizeSectors);
+  const copies = [...superblockSectors(layout, device.bucketSizeSectors).keys()].filter(bucket => !old.has(bucket));
+  return Math.min(count, ...copies);
 }
 
 /** The layout with the copies that would lie past the end as near to it as they can, and not over where they are. */
