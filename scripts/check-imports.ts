@@ -36,6 +36,7 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
   files: ['core', 'command'],
   fsck: ['core', 'command'],
   inspect: ['core', 'command'],
+  explore: ['core', 'command'],
   device: ['core', 'command'],
   migrate: ['core', 'command', 'ext4'],
   bcachefs: [
@@ -49,6 +50,7 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
     'files',
     'fsck',
     'inspect',
+    'explore',
     'device',
     'migrate',
   ],

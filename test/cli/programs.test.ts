@@ -113,6 +113,7 @@ test('the list of commands', async () => {
       explain       Say what lies at a byte of a device
       locate        Say where on the devices files are
       fs            Show filesystem-wide information
+      map           Draw what is in the buckets of every device
 
     Files without a mount:
       ls               List files and directories

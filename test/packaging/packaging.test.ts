@@ -203,7 +203,19 @@ describe('packed packages', { timeout: patient(300_000) }, () => {
     const forNode = strict
       .with(strict.indexOf('--types') + 1, 'node')
       .concat('--typeRoots', join(root, 'node_modules/@types'));
-    const names = ['command', 'ext4', 'sources', 'format', 'show-super', 'dump', 'files', 'fsck', 'inspect', 'device'];
+    const names = [
+      'command',
+      'ext4',
+      'sources',
+      'format',
+      'show-super',
+      'dump',
+      'files',
+      'fsck',
+      'inspect',
+      'explore',
+      'device',
+    ];
     writeFileSync(
       join(home, 'commands.mts'),
       names.map((name, nr) => `export * as it${nr} from '@bcachefs-ts/${name}';\n`).join(''),

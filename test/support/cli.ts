@@ -25,6 +25,7 @@ import {
   locateCommand,
   undumpCommand,
 } from '@bcachefs-ts/dump';
+import { mapCommand } from '@bcachefs-ts/explore';
 import {
   catCommand,
   damageClearCommand,
@@ -98,6 +99,7 @@ const commands = {
   'strip-alloc': stripAllocCommand,
   'set-file-option': setFileOptionCommand,
   ls: lsCommand,
+  map: mapCommand,
   migrate: migrateStartCommand,
   'migrate finish': migrateFinishCommand,
   'migrate rollback': migrateRollbackCommand,

@@ -9,7 +9,23 @@ export interface Palette {
   blue(text: string): string;
   magenta(text: string): string;
   cyan(text: string): string;
+  /** Half blocks, their upper and their lower halves of two colours: two dots of a picture each. Undefined where there are no colours. */
+  halves?(upper: DotColor, lower: DotColor, count: number): string;
 }
+
+/** The sixteen colours of a terminal, but for white and black, which themes use for the background. */
+export type DotColor = (typeof dotColors)[number];
+const dotColors = ['red', 'green', 'yellow', 'blue', 'magenta', 'cyan', 'gray'] as const;
+const SGR_FOREGROUND: Readonly<Record<DotColor, number>> = {
+  red: 31,
+  green: 32,
+  yellow: 33,
+  blue: 34,
+  magenta: 35,
+  cyan: 36,
+  gray: 90,
+};
+const SGR_BACKGROUND_ABOVE = 10;
 
 export type ColorChoice = 'auto' | 'always' | 'never';
 
@@ -46,5 +62,9 @@ export function wantsColor(
 export async function loadPalette(color: boolean): Promise<Palette> {
   if (!color) return plainPalette;
   const { Chalk } = await import('chalk');
-  return new Chalk({ level: 1 }); // The 16 colours that each terminal's theme chooses.
+  const chalk = new Chalk({ level: 1 }); // The 16 colours that each terminal's theme chooses.
+  return Object.assign(chalk, {
+    halves: (upper: DotColor, lower: DotColor, count: number) =>
+      `\u001b[${SGR_FOREGROUND[upper]};${SGR_FOREGROUND[lower] + SGR_BACKGROUND_ABOVE}m${'▀'.repeat(count)}\u001b[0m`,
+  });
 }

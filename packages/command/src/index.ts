@@ -1,7 +1,7 @@
 // The public door of @bcachefs-ts/command: what a command is, and how one is run. Nothing else is imported from outside.
 
 export { changeRandom } from './change-random.ts';
-export type { Palette } from './color.ts';
+export type { DotColor, Palette } from './color.ts';
 export { type Command, type CommandDeclaration, defineCommand, defineStreamCommand, type Example } from './command.ts';
 export { type CommandEntry, type CommandGroup, type Listed, listedEntries } from './command-list.ts';
 export { commonOptions } from './common-options.ts';

@@ -248,6 +248,12 @@ const commands = [
     ],
   },
   {
+    name: 'map',
+    summary: 'Draw what is in the buckets of every device',
+    heading: looking,
+    ...from(() => import('@bcachefs-ts/explore'), 'mapCommand'),
+  },
+  {
     name: 'ls',
     summary: 'List files and directories',
     heading: files,

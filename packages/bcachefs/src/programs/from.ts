@@ -24,6 +24,7 @@ type CommandsAt<Door> = Extract<keyof Door, `${string}Command`>;
 type Known =
   | CommandsAt<typeof import('@bcachefs-ts/device')>
   | CommandsAt<typeof import('@bcachefs-ts/dump')>
+  | CommandsAt<typeof import('@bcachefs-ts/explore')>
   | CommandsAt<typeof import('@bcachefs-ts/files')>
   | CommandsAt<typeof import('@bcachefs-ts/format')>
   | CommandsAt<typeof import('@bcachefs-ts/fsck')>

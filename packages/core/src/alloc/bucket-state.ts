@@ -172,12 +172,14 @@ export function isTypeMismatch(bucketType: number, type: number): boolean {
 }
 export const familyOfType = (type: number): number => (type === TYPE.cached || type === TYPE.stripe ? TYPE.user : type);
 
-export const dirtySectorsOf = (state: BucketState): number => state.dirtySectors + state.stripeSectors;
+export const dirtySectorsOf = (state: Pick<BucketState, 'dirtySectors' | 'stripeSectors'>): number =>
+  state.dirtySectors + state.stripeSectors;
 export const totalSectorsOf = (state: BucketState): number => dirtySectorsOf(state) + state.cachedSectors;
 
 /** Sectors that count for its type. Mirrors bch2_bucket_sectors. */
-export const countedSectorsOf = (state: BucketState): number =>
-  state.dataType === TYPE.cached ? state.cachedSectors : dirtySectorsOf(state);
+export const countedSectorsOf = (
+  state: Pick<BucketState, 'dataType' | 'dirtySectors' | 'cachedSectors' | 'stripeSectors'>,
+): number => (state.dataType === TYPE.cached ? state.cachedSectors : dirtySectorsOf(state));
 
 /** What is left of a bucket that is in use. Mirrors bch2_bucket_sectors_fragmented. */
 export function fragmentedSectorsOf(state: BucketState, { bucketSizeSectors }: AllocDevice): number {

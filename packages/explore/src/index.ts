@@ -1,0 +1,3 @@
+// The public door of @bcachefs-ts/explore: pictures of filesystems.
+
+export { mapCommand } from './map/command.ts';
