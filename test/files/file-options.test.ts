@@ -80,6 +80,7 @@ describe('set-file-option', () => {
     ['nothing to set', ['a'], 2, /no option to set was given/],
     ['a value out of range', ['--data_replicas=9', 'a'], 2, /--data_replicas: /],
     ['an unknown target', ['--promote_target=nowhere', 'a'], 2, /--promote_target: "nowhere" is neither a label/],
+    ['what only later versions know', ['--casefold=1', 'z'], 2, /--casefold: files of metadata version 1\.13 have no/],
     ['a file that is not there', ['--nocow=1', 'a/none'], 2, /no such file or directory/],
     ['what is in a read-only snapshot', ['--nocow=1', 'a/frozen'], 2, /a\/frozen: /],
   ])('refuses %s, and writes nothing', async (_, words, exitCode, message) => {

@@ -102,6 +102,7 @@ const LEFT: readonly string[] = [
   'test/format/million',
   'test/kernel/attributes',
   'test/kernel/btree-replacement',
+  'test/kernel/casefold',
   'test/kernel/devices',
   'test/kernel/dump',
   'test/kernel/file-options',

@@ -130,6 +130,22 @@ describe('directories without regard to case', () => {
     expect({ left, again }).toEqual({ left: [], again: [] });
   });
 
+  test('a directory hands the option down to empty directories only', () => {
+    const devices = filled();
+    change(devices, ({ files }, root) => {
+      const sub = files.lookup(files.lookup(root, text.encode('docs'))!, text.encode('sub'))!;
+      const any = files.lookup(sub, text.encode('any'))!;
+      const empty = files.create(sub, text.encode('empty'), { mode: 0o040755 });
+      const full = files.create(sub, text.encode('full'), { mode: 0o040755 });
+      files.create(full, text.encode('Name'), { mode: 0o100644 });
+      expect([files.reinherit(any, empty), files.reinherit(any, full)]).toEqual([true, false]);
+      files.create(empty, text.encode('Name'), { mode: 0o100644 });
+      expect(files.lookup(empty, text.encode('NAME'))).toBeDefined();
+      expect(files.lookup(full, text.encode('NAME'))).toBeUndefined();
+    });
+    expectSound(devices);
+  });
+
   test('the option is for empty directories, where a kernel has set it before', () => {
     const devices = filled();
     change(devices, ({ files }, root) => {

@@ -48,14 +48,24 @@ export function setOption(state: EditState, file: FileRef, name: InodeOptionName
 /**
  * Takes on the options that the directory has and the file has not of its own: what was set on a directory reaches what is in it already.
  * Mirrors bch2_ioc_reinherit_attrs; unlike there, a kernel is asked to look at what the file has, as when they are set on the file.
+ * @param hasNames whether a directory is not empty: its names are hashed as they are, and it compares them as before
  * @returns whether that changed anything
  */
-export function reinherit(state: EditState, directory: FileRef, file: FileRef): boolean {
+export function reinherit(
+  state: EditState,
+  directory: FileRef,
+  file: FileRef,
+  hasNames: (dir: CachedInode) => boolean,
+): boolean {
   const { inode: dir } = state.cached(directory);
-  const fields = differingOptions(state, state.cached(file).inode, dir);
+  const before = state.cached(file);
+  const differing = differingOptions(state, before.inode, dir);
+  const keepsCase = differing.includes('bi_casefold') && hasNames(before);
+  const fields = keepsCase ? differing.filter(field => field !== 'bi_casefold') : differing;
   if (fields.length === 0) return false;
   const cached = state.writable(file);
   takeOptions(cached.inode, dir, fields);
+  if (fields.includes('bi_casefold')) markCase(state, cached);
   const names = inodeOptions.rows.filter(({ field }) => fields.includes(field)).map(({ name }) => name);
   if (names.some(name => isForBackground(state, name, cached.inode))) askForScan(state, cached);
   return true;

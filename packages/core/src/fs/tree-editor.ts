@@ -16,7 +16,7 @@ import type { EditState, FileRef } from './edit-state.ts';
 import { hashOf } from './inode-cache.ts';
 import { reinherit, setOption } from './inode-options.ts';
 import type { EditableInode } from './inode-pack.ts';
-import { create, link, lookup, type RemovedName, remove } from './names.ts';
+import { create, isEmpty, link, lookup, type RemovedName, remove } from './names.ts';
 import type { NewInode } from './new-inodes.ts';
 import { type RenameOptions, rename } from './rename.ts';
 import {
@@ -174,10 +174,13 @@ export class TreeEditor {
     setOption(this.#state, file, name, value);
   }
 
-  /** Takes on the options that the directory has and the file has not of its own. @returns whether that changed anything */
+  /**
+   * Takes on the options that the directory has and the file has not of its own; casefold only where a directory is empty.
+   * @returns whether that changed anything
+   */
   reinherit(directory: FileRef, file: FileRef): boolean {
     this.#state.cache.trim();
-    return reinherit(this.#state, directory, file);
+    return reinherit(this.#state, directory, file, dir => !isEmpty(this.#state, dir));
   }
 
   // ---- subvolumes

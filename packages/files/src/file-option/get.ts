@@ -13,7 +13,7 @@ import {
   treeOptions,
 } from '@bcachefs-ts/command';
 import { option, optionFromSuperblock, optionToText, pathText, targetText } from '@bcachefs-ts/core/engine';
-import { fileOptionRows } from './rows.ts';
+import { fileOptionsOf } from './rows.ts';
 
 interface ShownOption {
   readonly name: string;
@@ -76,7 +76,7 @@ export const getFileOptionCommand = defineCommand({
 function shownFile({ tree, filesystem: { sb } }: OpenedTree, typed: string): ShownFile {
   const { node, path } = lookUp(tree, typed);
   const known = new Map(tree.options(node).map(each => [each.name, each]));
-  const options = fileOptionRows.map(({ name, row }): ShownOption => {
+  const options = fileOptionsOf(sb).map(({ name, row }): ShownOption => {
     const found = known.get(name);
     if (found !== undefined) return { name, value: found.text, from: found.isOwn ? 'file' : 'directory' };
     // Projects belong to inodes only.

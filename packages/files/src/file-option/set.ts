@@ -21,12 +21,14 @@ import {
   parseOptionValue,
   pathText,
   resolveTarget,
+  rulesOf,
   type Superblock,
   UsageError,
+  versionNumber,
 } from '@bcachefs-ts/core/engine';
 import { changeFiles, changeJson, type FileChange, printChange } from '../change/edit.ts';
 import { changedFilesystemPositional, changeOptions } from '../change/options.ts';
-import { type FileOptionRow, fileOptionRows, RELEASE } from './rows.ts';
+import { type FileOptionRow, fileOptionRows, fileOptionsOf, RELEASE } from './rows.ts';
 
 /** Memory goes by changed keys: this many inodes take some hundred MB. */
 const ENTRIES_MAX = 200_000;
@@ -114,9 +116,12 @@ function wishOf(
   devices: ReadonlyMap<string, number>,
 ): Wish[] {
   if (typeof text !== 'string') return [];
-  if (text === REMOVE) return [{ name, value: undefined }];
   try {
-    const value = parseOptionValue(row, text, RELEASE);
+    if (!fileOptionsOf(sb).some(each => each.name === name)) {
+      throw new UsageError(`files of metadata version ${versionNumber(sb.version)} have no such option`);
+    }
+    if (text === REMOVE) return [{ name, value: undefined }];
+    const value = parseOptionValue(row, text, rulesOf(sb).release);
     return [
       { name, value: Number(typeof value === 'string' ? encodeTarget(resolveTarget(sb, row, value, devices)) : value) },
     ];
