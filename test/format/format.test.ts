@@ -33,6 +33,23 @@ function ext2Image(path: string): void {
 }
 
 describe('what it says: a summary that fits a screen', () => {
+  test('which kernels can mount it, and the version that is chosen by the kernel', async () => {
+    const made = async (kernel: string) =>
+      /version (.*)[\s\S]*\nKernels: (.*)/.exec(
+        await succeed('format', ['--fs_size=64M', `--for=${kernel}`, '--force', image]),
+      )!;
+    const all = [];
+    for (const kernel of ['6.12', '6.16', 'latest']) all.push((await made(kernel)).slice(1));
+    expect(all).toEqual([
+      ['1.13', 'Linux 6.12, Linux 6.16, the driver of 1.39'],
+      ['1.28', 'Linux 6.12 (as 1.13), Linux 6.16, the driver of 1.39'],
+      ['1.30', 'Linux 6.12 (as 1.13), Linux 6.16 (as 1.28), the driver of 1.39'],
+    ]);
+    const { exitCode, stderr } = await run('format', ['--fs_size=64M', '--for=6.13', image]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain('expected one of 6.12, 6.16, latest');
+  });
+
   test('with nothing but defaults', async () => {
     const text = named(await succeed('format', ['--fs_size=1G', '--seed=s', image]));
     expect(text.replace(/[0-9a-f]{8}-[-0-9a-f]{27}/, 'UUID')).toMatchInlineSnapshot(`
@@ -40,6 +57,7 @@ describe('what it says: a summary that fits a screen', () => {
         DISK: 1 GiB, 2048 buckets of 512 KiB
       Options: all as by default
       Encryption: none
+      Kernels: Linux 6.12, Linux 6.16, the driver of 1.39
       Next: bcachefs put DISK FILE / (no mount needed)
         or, on Linux: mount -o loop -t bcachefs DISK DIR
       "
@@ -60,6 +78,7 @@ describe('what it says: a summary that fits a screen', () => {
         FOLDER/other.img: 64 MiB, 1024 buckets of 64 KiB, label hdd
       Options: metadata_replicas=2, data_replicas=2, compression=zstd:3, foreground_target=ssd; the rest as by default
       Encryption: yes, but the key is in the clear (set-passphrase seals it)
+      Kernels: Linux 6.12, Linux 6.16, the driver of 1.39
       Next: bcachefs put DISK:FOLDER/other.img FILE / (no mount needed)
         or, on Linux: losetup -f each file, then mount -t bcachefs LOOP:LOOP DIR
       "

@@ -71,7 +71,15 @@ describe('without fixtures', () => {
     schema: 'bcachefs-ts/show-super',
     version: 1,
     superblocks: [
-      { device: 'x', sector: 8, found_by: 'sector', failures: [], problems: [], superblock: superblockJson(sb) },
+      {
+        device: 'x',
+        sector: 8,
+        found_by: 'sector',
+        failures: [],
+        problems: [],
+        kernels: [],
+        superblock: superblockJson(sb),
+      },
     ],
   };
 

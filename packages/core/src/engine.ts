@@ -177,6 +177,7 @@ export * from './ondisk/inode-unpack.ts';
 export * from './ondisk/jset.ts';
 export * from './ondisk/jset-entries.ts';
 export * from './ondisk/jset-entry-types.ts';
+export * from './ondisk/kernels.ts';
 export * from './ondisk/keys/accounting.ts';
 export * from './ondisk/keys/alloc.ts';
 export * from './ondisk/keys/alloc-bucket.ts';

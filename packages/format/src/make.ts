@@ -19,6 +19,7 @@ import {
   type FormatPlan,
   type FormatRequest,
   filledContents,
+  type Kernel,
   loadChecksums,
   loadCompression,
   loadCompressors,
@@ -44,6 +45,7 @@ import {
   targetOptions,
   UsageError,
   VERSION_CURRENT_WRITTEN,
+  versionFor,
 } from '@bcachefs-ts/core/engine';
 import { MIN } from './options.ts';
 import { bytesNeeded, checkRoom, FileSource, type SourceArgs, type SourceSize } from './source-options.ts';
@@ -57,6 +59,7 @@ export interface MakeArgs extends SourceArgs, UndoFileArgs {
   readonly replicas: number | undefined;
   readonly superblock_size: number | undefined;
   readonly version: number | undefined;
+  readonly for: Kernel | undefined;
   readonly no_initialize: boolean;
   readonly force: boolean;
   readonly verbose: boolean;
@@ -110,7 +113,7 @@ export async function makeFilesystem(
         devices: found.map((device, index) => ({ ...deviceRequest(device, devices[index]!), ...toFit?.device })),
         options: toFit === undefined ? options : new Map([...options, ...toFit.options]),
         targets,
-        version: args.version ?? VERSION_CURRENT_WRITTEN,
+        version: args.version ?? (args.for === undefined ? VERSION_CURRENT_WRITTEN : versionFor(args.for)),
         fsLabel: args.fs_label,
         uuid: args.uuid,
         superblockBytes: toFit?.superblockBytes ?? args.superblock_size,

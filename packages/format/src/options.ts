@@ -11,8 +11,10 @@ import {
 } from '@bcachefs-ts/command';
 import {
   formatOptions,
+  kernels,
   newFilesystemDefault,
   option,
+  parseKernel,
   parseOptionValue,
   parseVersion,
   RULES_WRITTEN,
@@ -56,6 +58,14 @@ export const makeOptions = {
     value: 'VERSION',
     parse: parseVersion,
     help: `metadata version to write, ${WRITTEN_VERSIONS} (default ${versionNumber(VERSION_CURRENT_WRITTEN)}); 1.28 is Linux 6.16's`,
+  },
+  for: {
+    type: 'string',
+    value: 'KERNEL',
+    parse: parseKernel,
+    hints: kernels.map(({ name }) => name),
+    conflictsWith: ['version'],
+    help: 'choose the version by the kernel that shall mount it: 6.12, 6.16, or latest for the newest that can be written',
   },
   no_initialize: { type: 'flag', help: 'write superblocks only; the kernel makes the rest at the first mount' },
   force: { type: 'flag', alias: 'f', help: 'overwrite whatever is recognised on the devices' },

@@ -8,6 +8,7 @@ import {
   labelText,
   memberGroup,
   members,
+  mountability,
   newFilesystemDefault,
   type OptionName,
   type OptionNumber,
@@ -45,6 +46,7 @@ export function printSummary(summary: Summary, out: Out): void {
   const chosen = chosenOptions(summary);
   out.line(`Options: ${chosen.length === 0 ? 'all as by default' : `${chosen.join(', ')}; the rest as by default`}`);
   out.line(`Encryption: ${encryptionText[encryptionOf(sb)]}`);
+  out.line(`Kernels: ${kernelsText(sb)}`);
   if (filled !== undefined) out.line(`Files: ${countsText(filled)}`);
   for (const [i, step] of nextSteps(summary).entries()) out.line(`${i === 0 ? 'Next: ' : '  or, on Linux: '}${step}`);
 }
@@ -55,6 +57,14 @@ function deviceText(sb: Superblock, index: number, { path, sizeBytes }: Summary[
   const buckets = `${member.nbuckets} buckets of ${bytesText(sectorsToBytes(member.bucket_size))}`;
   const label = group === undefined ? '' : `, label ${labelText(diskGroups(sb), group)}`;
   return `${printable(path)}: ${bytesText(sizeBytes)}, ${buckets}${label}`;
+}
+
+/** Those that can mount it for writing; what they make of the version is only said where they go back. */
+function kernelsText(sb: Superblock): string {
+  const able = mountability(sb).filter(({ access }) => access === 'read-write');
+  return able
+    .map(({ kernel: { text, version } }) => (sb.version > version ? `${text} (as ${versionNumber(version)})` : text))
+    .join(', ');
 }
 
 /** What was asked for and is not the default anyway, as it would be written on a command line. */

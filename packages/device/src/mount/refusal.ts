@@ -5,7 +5,6 @@
 import type { MountOption } from '@bcachefs-ts/command';
 import {
   degradedActions,
-  featuresKnownTo,
   getBits,
   type MemberSet,
   memberStandings,
@@ -16,8 +15,7 @@ import {
   type Superblock,
   sbBits,
   shortfallText,
-  VERSION_CURRENT_WRITTEN,
-  versionMajor,
+  versionRefusal,
   versionText,
 } from '@bcachefs-ts/core/engine';
 
@@ -36,25 +34,13 @@ export function refusalOf({ set, options, kernelVersion }: MountFacts): string |
   const { sb } = set.newest;
   if (kernelVersion !== undefined) {
     const refusal = versionRefusal(sb, kernelVersion);
-    if (refusal !== undefined) return refusal;
+    if (refusal !== undefined) return `${refusal}, and this kernel knows versions up to ${versionText(kernelVersion)}`;
   }
   for (const { device, sb: own } of set.members) {
     const shortfall = shortfallText(device, sb, own.dev_idx);
     if (shortfall !== undefined) return `${device.name} ${shortfall}`;
   }
   return missingRefusal(set, options);
-}
-
-function versionRefusal(sb: Superblock, kernelVersion: number): string | undefined {
-  const known = `this kernel knows versions up to ${versionText(kernelVersion)}`;
-  const newer = [sb.version, sb.version_min].find(version => versionMajor(version) > versionMajor(kernelVersion));
-  if (newer !== undefined) return `the filesystem is of version ${versionText(newer)}, and ${known}`;
-  const used = getBits(sb.flags, sbBits.VERSION_INCOMPAT);
-  if (used > kernelVersion) return `the filesystem uses features of version ${versionText(used)}, and ${known}`;
-  const release = kernelVersion <= VERSION_CURRENT_WRITTEN ? '1.13' : '1.39';
-  if ((sb.features[0]! & ~featuresKnownTo(release)) !== 0n)
-    return `the filesystem was made by newer tools, with features that it does not know, and ${known}`;
-  return undefined;
 }
 
 function missingRefusal(set: MemberSet, options: readonly MountOption[]): string | undefined {

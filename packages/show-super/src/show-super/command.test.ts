@@ -99,6 +99,24 @@ describe('one device', () => {
     expect((await show('-f', 'all', file)).stdout).toContain('\nDevice 1: ');
   });
 
+  test('which kernels can mount it', async () => {
+    const { stdout } = await show('--kernels', image('one.img', [superblock(), superblock()]));
+    expect(stdout.slice(stdout.indexOf('\nKernels:'))).toMatchInlineSnapshot(`
+      "
+      Kernels:
+        Linux 6.12:         read-write
+        Linux 6.16:         read-write (makes it 1.28, unless version_upgrade=none is given)
+        the driver of 1.39: read-write (makes it 1.39, unless version_upgrade=none is given)
+      "
+    `);
+    const json = JSON.parse((await show('--json', path.join(folder, 'one.img'))).stdout);
+    expect(json.superblocks[0].kernels.map(({ access }: { access: string }) => access)).toEqual([
+      'read-write',
+      'read-write',
+      'read-write',
+    ]);
+  });
+
   test('a lost primary: the copy is shown, and stderr says so', async () => {
     const file = image('backup.img', [undefined, superblock({ seq: 6 })]);
     const { exitCode, stdout, stderr } = await show(file);

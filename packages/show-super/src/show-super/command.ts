@@ -7,11 +7,13 @@ import {
   defineCommand,
   describeError,
   type ErrorReport,
+  type Out,
   withDevice,
 } from '@bcachefs-ts/command';
 import {
   devicePaths,
   locationText,
+  mountability,
   readSuperblock,
   type SbFieldName,
   type SuperblockReading,
@@ -20,6 +22,7 @@ import {
   superblockJson,
   superblockText,
   UsageError,
+  versionNumber,
 } from '@bcachefs-ts/core/engine';
 
 /** What came of one device. */
@@ -38,6 +41,7 @@ export const showSuperCommand = defineCommand({
   examples: [
     { command: 'bcachefs show-super disk.img', does: 'Prints the header, the options and the members' },
     { command: 'bcachefs show-super --layout --fields=all disk.img', does: 'Prints everything' },
+    { command: 'bcachefs show-super --kernels disk.img', does: 'Prints also which kernels can mount it' },
     { command: 'bcachefs show-super --field_only=counters disk.img', does: 'Prints one section and nothing else' },
     {
       command: "bcachefs show-super --json disk.img | jq '.superblocks[0].superblock.options'",
@@ -69,14 +73,19 @@ export const showSuperCommand = defineCommand({
       conflictsWith: ['fields', 'layout'],
       help: 'print this section only, without the header',
     },
+    kernels: {
+      type: 'flag',
+      alias: 'k',
+      help: 'print last which kernels can mount it: read-write, read-only, or not at all',
+    },
     layout: { type: 'flag', alias: 'l', help: 'print where the copies of the superblock are' },
   },
   run(context, args) {
     const devices = args.devices.flatMap(devicePaths);
     const shown = devices.map(device => showOne(context, device, devices.length > 1));
-    return { shown, layout: args.layout, fields: args.fields, fieldOnly: args.field_only };
+    return { shown, layout: args.layout, kernels: args.kernels, fields: args.fields, fieldOnly: args.field_only };
   },
-  text({ shown, layout, fields, fieldOnly }, out) {
+  text({ shown, layout, kernels, fields, fieldOnly }, out) {
     let isFirst = true;
     for (const one of shown) {
       if ('failure' in one) continue; // reported on stderr
@@ -90,6 +99,7 @@ export const showSuperCommand = defineCommand({
           memberName: index => memberPath(one.reading, shown, index),
         }),
       );
+      if (kernels) printKernels(one.reading, out);
     }
   },
   json({ shown }) {
@@ -107,6 +117,12 @@ export const showSuperCommand = defineCommand({
                 where: locationText(where),
                 detail,
               })),
+              kernels: mountability(one.reading.sb, one.reading.problems.length > 0).map(({ kernel, access, why }) => ({
+                kernel: kernel.name,
+                version: versionNumber(kernel.version),
+                access,
+                why: why ?? null,
+              })),
               superblock: superblockJson(one.reading.sb),
             },
       ),
@@ -114,6 +130,17 @@ export const showSuperCommand = defineCommand({
   },
   exitCode: ({ shown }) => Math.max(0, ...shown.map(one => ('failure' in one ? one.failure.exitCode : 0))),
 });
+
+/** Of the kernels that are known, which can mount it. */
+function printKernels({ sb, problems }: SuperblockReading, out: Out): void {
+  const rows = mountability(sb, problems.length > 0);
+  const width = Math.max(...rows.map(({ kernel }) => kernel.text.length));
+  out.line('\nKernels:');
+  for (const { kernel, access, why } of rows) {
+    const words = access === 'none' ? 'not at all' : access;
+    out.line(`  ${`${kernel.text}:`.padEnd(width + 2)}${words}${why === undefined ? '' : ` (${why})`}`);
+  }
+}
 
 /** @throws CorruptError, IncompatibleError or DeviceError for a device that is alone; several are shown as far as it goes */
 function showOne(context: Context, device: string, isOneOfSeveral: boolean): Shown {
