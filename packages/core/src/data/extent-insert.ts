@@ -56,6 +56,12 @@ export function insertExtent(
   return { sectors: (ALLOCATIONS.includes(key.k.type) ? key.k.size : 0) - gone };
 }
 
+/** As insertExtent, into a file that has nothing yet, in any snapshot: that need not be looked for. */
+export function insertFirstExtent(tx: Transaction, key: Key): ExtentChange {
+  tx.update('extents', key);
+  return { sectors: ALLOCATIONS.includes(key.k.type) ? key.k.size : 0 };
+}
+
 /** Takes everything out of a range of a file: a hole, as the snapshot sees it. */
 export function deleteExtents(
   tx: Transaction,

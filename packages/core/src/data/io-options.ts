@@ -24,17 +24,10 @@ export interface IoOptions {
 
 /** @param inode undefined for what belongs to no file of its own */
 export function ioOptionsOf(sb: Superblock, inode?: Inode): IoOptions {
-  const { release } = rulesOf(sb);
+  const { encryption, ...common } = commonOptionsOf(sb);
   const value = (name: InodeOptionName & keyof typeof sbNames): number =>
-    (inode === undefined ? undefined : inodeOption(inode, name)) ??
-    Number(optionFromSuperblock(option(name), sb, 0n, release));
-  const isNocow =
-    (inode !== undefined && inodeOption(inode, 'nocow') === 1) ||
-    Number(optionFromSuperblock(option('nocow'), sb, 0n, release)) === 1;
-  const encryption =
-    getBits(sb.flags, sbBits.ENCRYPTION_TYPE) === 0
-      ? null
-      : { wideMacs: getBits(sb.flags, sbBits['128_BIT_MACS']) !== 0 };
+    (inode === undefined ? undefined : inodeOption(inode, name)) ?? common[name];
+  const isNocow = (inode !== undefined && inodeOption(inode, 'nocow') === 1) || common.nocow === 1;
   const compression = isNocow ? 0 : value('compression');
   return {
     csumType: isNocow ? 0 : dataChecksumType(value('data_checksum'), encryption),
@@ -44,6 +37,36 @@ export function ioOptionsOf(sb: Superblock, inode?: Inode): IoOptions {
     backgroundTarget: value('background_target'),
     replicas: value('data_replicas'),
   };
+}
+
+type CommonOptions = { readonly [name in keyof typeof sbNames | 'nocow']: number } & {
+  readonly encryption: { readonly wideMacs: boolean } | null;
+};
+
+/** By the superblock that they are of, which is never changed in its place: each file asks for them. */
+const known = new WeakMap<Superblock, CommonOptions>();
+
+/** What is true for a file whose inode says nothing. */
+function commonOptionsOf(sb: Superblock): CommonOptions {
+  const found = known.get(sb);
+  if (found !== undefined) return found;
+  const { release } = rulesOf(sb);
+  const value = (name: InodeOptionName): number => Number(optionFromSuperblock(option(name), sb, 0n, release));
+  const common = {
+    data_checksum: value('data_checksum'),
+    compression: value('compression'),
+    background_compression: value('background_compression'),
+    data_replicas: value('data_replicas'),
+    foreground_target: value('foreground_target'),
+    background_target: value('background_target'),
+    nocow: value('nocow'),
+    encryption:
+      getBits(sb.flags, sbBits.ENCRYPTION_TYPE) === 0
+        ? null
+        : { wideMacs: getBits(sb.flags, sbBits['128_BIT_MACS']) !== 0 },
+  };
+  known.set(sb, common);
+  return common;
 }
 
 /** Options that both a filesystem and an inode can have. */

@@ -6,7 +6,7 @@
 // Source: bch2_write, bch2_extent_update_i_size_sectors in io_write.c, bch2_truncate in fs-io.c, bch2_fpunch in io_misc.c, v1.13.0.
 
 import { makeKey } from '../btree/transaction.ts';
-import { deleteExtents, insertExtent } from '../data/extent-insert.ts';
+import { deleteExtents, insertExtent, insertFirstExtent } from '../data/extent-insert.ts';
 import { DataReader } from '../data/extent-read.ts';
 import type { AdoptedRun, ExtentWriter } from '../data/extent-write.ts';
 import { readFile } from '../data/file-read.ts';
@@ -217,12 +217,12 @@ export class FileContent {
 
   #insert(cached: CachedInode, key: Key): void {
     const { tx, table } = this.#state;
-    const { sectors } = insertExtent(tx, table, key);
+    const { sectors } = isEmpty(cached) ? insertFirstExtent(tx, key) : insertExtent(tx, table, key);
     cached.inode.bi_sectors += BigInt(sectors);
   }
 
   #deleteSectors(cached: CachedInode, start: number, end: number): void {
-    if (start >= end || (cached.isNew && cached.inode.bi_sectors === 0n)) return;
+    if (start >= end || isEmpty(cached)) return;
     const { tx, table } = this.#state;
     const { sectors } = deleteExtents(tx, table, { inum: cached.inum, snapshot: cached.snapshot, start, end });
     cached.inode.bi_sectors += BigInt(sectors);
@@ -236,3 +236,6 @@ export class FileContent {
     readFile(this.#reader, this.#state.table, { inum, snapshot, sizeBytes }, offset, into);
   }
 }
+
+/** Whether a file is known to have no extents: what is put into one is counted in its sectors. */
+const isEmpty = ({ isNew, inode }: CachedInode): boolean => isNew && inode.bi_sectors === 0n;

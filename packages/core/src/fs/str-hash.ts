@@ -21,15 +21,14 @@ const SIPHASH = strHashTypes.idOf('siphash');
 /** How the names of one inode are hashed. Mirrors bch2_hash_info_init. */
 export class StrHash {
   readonly #type: number;
-  readonly #seed = new Uint8Array(8);
-  readonly #key: Uint32Array;
+  readonly #seed: bigint;
   readonly #is31Bit: boolean;
+  #key: Uint32Array | undefined;
 
   constructor(inode: Inode) {
     this.#type = inode.str_hash;
-    viewOf(this.#seed).setBigUint64(0, inode.bi_hash_seed, true);
+    this.#seed = inode.bi_hash_seed;
     this.#is31Bit = hasInodeFlag(inode, '31bit_dirent_offset');
-    this.#key = this.#siphashKey();
   }
 
   /** Whether the type is one that is known: without it nothing can be looked up, but everything listed. */
@@ -56,15 +55,16 @@ export class StrHash {
   #hash(message: Uint8Array): Words64 {
     switch (this.#type) {
       case CRC32C:
-        return { lo: crc32c(crc32c(0xffff_ffff, this.#seed), message) >>> 0, hi: 0 };
+        return { lo: crc32c(crc32c(0xffff_ffff, this.#seedBytes()), message) >>> 0, hi: 0 };
       case CRC64: {
         const crc = { hi: 0xffff_ffff, lo: 0xffff_ffff };
-        crc64(crc, this.#seed);
+        crc64(crc, this.#seedBytes());
         crc64(crc, message);
         return halved(crc);
       }
       case SIPHASH_OLD:
       case SIPHASH:
+        this.#key ??= this.#siphashKey();
         return halved(siphash24(this.#key, message));
       default:
         return { lo: 0, hi: 0 };
@@ -73,11 +73,17 @@ export class StrHash {
 
   /** The seed and zeroes; of the old kind, the start of the seed's SHA-256. */
   #siphashKey(): Uint32Array {
-    const bytes = new Uint8Array(16);
-    if (this.#type === SIPHASH_OLD) bytes.set(platform.sha256(this.#seed).subarray(0, 16));
-    else bytes.set(this.#seed);
-    const view = viewOf(bytes);
+    if (this.#type !== SIPHASH_OLD) {
+      return Uint32Array.of(Number(this.#seed & 0xffff_ffffn), Number(this.#seed >> 32n), 0, 0);
+    }
+    const view = viewOf(platform.sha256(this.#seedBytes()));
     return Uint32Array.from({ length: 4 }, (_, i) => view.getUint32(4 * i, true));
+  }
+
+  #seedBytes(): Uint8Array {
+    const bytes = new Uint8Array(8);
+    viewOf(bytes).setBigUint64(0, this.#seed, true);
+    return bytes;
   }
 }
 

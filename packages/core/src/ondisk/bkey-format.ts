@@ -171,8 +171,9 @@ export class BkeyFormatBuilder {
     this.addPosition(k.p);
     this.#add(SIZE_FIELD, k.size, 0);
     this.#add(4, k.bversion_hi, 0);
-    if (k.bversion_lo === 0n) this.#add(5, 0, 0);
-    else this.#add(5, Number(k.bversion_lo & 0xffff_ffffn), Number(k.bversion_lo >> 32n));
+    // Most versions are 0, which is found faster so than by comparing bigints.
+    if (k.bversion_lo) this.#add(5, Number(k.bversion_lo & 0xffff_ffffn), Number(k.bversion_lo >> 32n));
+    else this.#add(5, 0, 0);
   }
 
   #add(field: number, lo: number, hi: number): void {
@@ -241,12 +242,14 @@ const bitLength = (value: bigint): number => (value === 0n ? 0 : value.toString(
 /** Packs the headers of keys of one node. */
 export class KeyPacker {
   readonly keyU64s: number;
-  /** For each field: its lowest bit in the key, its width, and its offset in two words. */
+  /** For each field: its lowest bit in the key, its width, its offset in two words, and where each of two words ends. */
   readonly #fields: readonly {
     readonly bit: number;
     readonly width: number;
     readonly offsetLo: number;
     readonly offsetHi: number;
+    readonly endLo: number;
+    readonly endHi: number;
   }[];
 
   /** @param format sound, see bkeyFormatProblem */
@@ -257,7 +260,8 @@ export class KeyPacker {
       const width = format.bits_per_field[i]!;
       const offset = format.field_offset[i]!;
       bit -= width;
-      return { bit, width, offsetLo: Number(offset & 0xffff_ffffn), offsetHi: Number(offset >> 32n) };
+      const offsets = { offsetLo: Number(offset & 0xffff_ffffn), offsetHi: Number(offset >> 32n) };
+      return { bit, width, ...offsets, endLo: 2 ** Math.min(width, 32), endHi: 2 ** Math.max(width - 32, 0) };
     });
   }
 
@@ -268,7 +272,7 @@ export class KeyPacker {
    */
   pack(k: Bkey, words: Uint32Array, from: number): boolean {
     const { p } = k;
-    const hasVersion = k.bversion_lo !== 0n;
+    const hasVersion = Boolean(k.bversion_lo);
     const fits =
       this.#put(words, from, 0, p[3]!, p[4]!) &&
       this.#put(words, from, 1, p[1]!, p[2]!) &&
@@ -298,17 +302,14 @@ export class KeyPacker {
   readonly #scratch = new Uint32Array(BKEY_WORDS);
 
   #put(words: Uint32Array, from: number, field: number, lo: number, hi: number): boolean {
-    const { bit, width, offsetLo, offsetHi } = this.#fields[field]!;
+    const { bit, width, offsetLo, offsetHi, endLo, endHi } = this.#fields[field]!;
     let low = lo - offsetLo;
     let high = hi - offsetHi;
     if (low < 0) {
       low += 0x1_0000_0000;
       high--;
     }
-    if (high < 0) return false;
-    if (width <= 32) {
-      if (high !== 0 || low >= 2 ** width) return false;
-    } else if (high >= 2 ** (width - 32)) return false;
+    if (high < 0 || high >= endHi || low >= endLo) return false;
     if (width > 0) putBits(words, from, bit, Math.min(width, 32), low);
     if (width > 32) putBits(words, from, bit + 32, width - 32, high);
     return true;
