@@ -123,3 +123,29 @@ test('both sides of a split brain together take no change', () => {
   }
   expect(() => writerOn(devices, undefined, seed, { allowMissing: true })).toThrow(/split brain/);
 });
+
+test('what is written does not wait for a target whose only member is missing', () => {
+  const { devices } = formattedImage({
+    members: 2,
+    sizeBytes: 32 * MIB,
+    options: {},
+    targets: { metadata_target: 'ssd', foreground_target: 'ssd', background_target: 'hdd' },
+    each: nr => ({ label: ['ssd.a', 'hdd.b'][nr]! }),
+  });
+  const written = (present: readonly MemoryDevice[], name: string): Filesystem => {
+    const { writer, options: own } = writerOn(present, undefined, seed, { allowMissing: true });
+    const edit = new FileEdit(writer, own);
+    const file = edit.files.create(edit.files.root(), text.encode(name), { mode: 0o100644 });
+    edit.content.write(file, 0, new Uint8Array(100_000).fill(77));
+    edit.commit();
+    expect(findings(writer.filesystem)).toEqual([]);
+    return writer.filesystem;
+  };
+  const waiting = (filesystem: Filesystem) => [...filesystem.btree('reconcile_work').keys()].length;
+  const whole = waiting(written(devices, 'with both'));
+  expect(whole).toBeGreaterThan(0);
+  expect(waiting(written([devices[0]!], 'without its target'))).toBe(whole);
+  const back = openOn(devices, undefined);
+  expect(findings(back)).toEqual([]);
+  expect(waiting(back)).toBe(whole);
+});

@@ -217,7 +217,7 @@ export class Reshaping {
     return lossesOf(usage, filesystem.sb, [dev], gone).isAnyLost;
   }
 
-  /** As `device set-state`, and what waits for a target is brought in line: the command leaves that to the next check, as a kernel does. */
+  /** As `device set-state`: what waits for a target is brought in line. */
   setState(dev: number, state: number): void {
     const edit = (sb: Superblock) =>
       withMember(sb, dev, member => ({ ...member, flags: withBits([member.flags], memberBits.STATE, state)[0]! }));

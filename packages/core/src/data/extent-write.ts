@@ -288,10 +288,15 @@ export class ExtentWriter {
     return rebalanceEntry({ compression: backgroundCompression, target: backgroundTarget });
   }
 
+  /** As a kernel, to which a member that is missing is none that can be written to. Mirrors bch2_target_accepts_data. */
   #accepts(target: number): boolean {
     if (target === 0) return false;
     return this.#devices.some(
-      device => device?.isWritable === true && allowsData(device, 'user') && isInTarget(device, target),
+      device =>
+        device?.isWritable === true &&
+        this.#source.device(device.index) !== undefined &&
+        allowsData(device, 'user') &&
+        isInTarget(device, target),
     );
   }
 }

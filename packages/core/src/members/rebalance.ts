@@ -7,8 +7,8 @@
 // read, and written anew. A kernel keeps the copies that it moves away from as cached ones; here they go. Blocks of stripes are left.
 //
 // Whether something waits depends on the members: a target none of whose members takes data asks for nothing (bch2_target_accepts_data). So
-// the counter and the btree are wrong as soon as a kernel, or `device set-state`, changes the state of a target's last writable member; they are counted
-// anew at the end. What our own commands do is settled by them (waiting-data.ts).
+// the counter and the btree are wrong as soon as a kernel changes the state of a target's last writable member; they are counted anew at the end.
+// What our own commands do is settled by them (waiting-data.ts).
 // Source: rebalance.c, bch2_bkey_ptrs_need_rebalance and bch2_bkey_set_needs_rebalance in extents.c, data_update.c, v1.13.0.
 
 import { isInTarget } from '../alloc/alloc-devices.ts';

@@ -1,6 +1,10 @@
 // Data that waits to be moved to its background target does so as long as a member of the target can be written to. When the last of them
 // becomes ro or leaves, or the first one comes, which keys wait changes with no key of a file: the list of them and its counter are brought
 // in line together with the superblock. A kernel leaves that to its next check, which then reports a counter.
+//
+// By their states alone: what waits for a member that is missing goes on waiting for it. A kernel without that member takes the target for one
+// that asks for nothing (seen: its check of a degraded filesystem counts none, and that of the whole one all). So what is written meanwhile
+// does not begin to wait (extent-write.ts), which is right both ways.
 // Source: bch2_target_accepts_data in disk_groups.h, __bch2_bkey_sectors_need_rebalance in extents.c, v1.13.0.
 
 import { type AllocDevice, allocDevices, allowsData, isInTarget } from '../alloc/alloc-devices.ts';
