@@ -12,6 +12,7 @@ import {
   FileEdit,
   type Filesystem,
   FilesystemWriter,
+  findMasterKey,
   IncompatibleError,
   type MemoryDevice,
   NoSpaceError,
@@ -25,7 +26,7 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { writerOn } from './commits.ts';
 import { openOn } from './cut-states.ts';
-import { formattedImage, type MemoryImage, MIB, testImage } from './memory-images.ts';
+import { formattedImage, type MemoryImage, MIB, PASSPHRASE, testImage } from './memory-images.ts';
 import { cpuMs } from './patience.ts';
 import { smallTree } from './recovered.ts';
 
@@ -95,10 +96,16 @@ export function randomlyDamaged(name: DamageBaseName, seed: number): Damaged {
 export const isTyped = (thrown: unknown): thrown is Error =>
   [CorruptError, IncompatibleError, NoSpaceError, UsageError, DeviceError].some(kind => thrown instanceof kind);
 
-/** `fsck -y` on devices. @returns the names and counts of what was found, and of what is left by every rule of the checker */
+/**
+ * `fsck -y` on devices. The key of an encrypted filesystem only says that it is one: as in a program, it has to come from the superblock.
+ * @returns the names and counts of what was found, and of what is left by every rule of the checker
+ */
 export function repair(devices: readonly BlockDevice[], key?: Uint8Array) {
   const reporter = new Reporter({ policy: { kind: 'yes' } });
-  const sound = soundJournals(soundSections(devices.map(openMember)), key);
+  const sections = soundSections(devices.map(openMember));
+  if (key !== undefined && findMasterKey(sections.set, text.encode(PASSPHRASE)) === undefined)
+    throw new UsageError('wrong passphrase');
+  const sound = soundJournals(sections, key);
   const { set, findings } = correctedSizes(sound.set, key);
   // As a program does: nodes of a repair that was cut off may be live, and no other one may have their numbers.
   const random = seededRandom(`repair ${set.newest.sb.seq}`);

@@ -12,7 +12,9 @@ import {
   type FindMembersOptions,
   filesystemOf,
   findFilesystems,
+  findMasterKey,
   findMembers,
+  keyToWriteWith,
   locationText,
   type MemberSet,
   masterKey,
@@ -23,6 +25,7 @@ import {
   OverlayDevice,
   openDevice,
   openMembers,
+  refuseContestedKey,
   refuseUnwritable,
   type SameFilesystem,
   shortfallText,
@@ -189,7 +192,9 @@ export function withMembers<T>(
   const undoable = write ? undoWrap(context, args) : (device: BlockDevice) => device;
   try {
     for (const path of memberPathsOf(context, args)) opened.push(undoable(openDevice(path, { write })));
-    return use(openMembers(opened, isSame));
+    const set = openMembers(opened, isSame);
+    if (write) refuseContestedKey(set);
+    return use(set);
   } finally {
     for (const device of opened) device.close();
   }
@@ -210,7 +215,9 @@ export async function withMembersOpen<T>(
   try {
     for (const path of memberPathsOf(context, args))
       opened.push(undoable(openDevice(path, { write: !isTrial, exclusive: true })));
-    return await use(openMembers(opened));
+    const set = openMembers(opened);
+    refuseContestedKey(set);
+    return await use(set);
   } finally {
     for (const device of opened) device.close();
   }
@@ -239,7 +246,10 @@ function memberPathsOf(context: Context, args: Pick<FilesystemArgs, 'devices' | 
   return set.members.map(({ device }) => device.name);
 }
 
-/** The key of an encrypted filesystem, for those that have their members open already. @throws UsageError for a wrong passphrase */
+/**
+ * The key of an encrypted filesystem, to write with, for those that have their members open already.
+ * @throws UsageError for a wrong passphrase; CorruptError for a key that is not the filesystem's
+ */
 export async function masterKeyOf(
   context: Context,
   set: MemberSet,
@@ -249,9 +259,9 @@ export async function masterKeyOf(
   const encryption = encryptionOf(sb);
   if (encryption === 'none') return undefined;
   const passphrase = encryption === 'passphrase' ? await passphraseFor(context, args.passphrase_file) : undefined;
-  const key = masterKey(sb, passphrase);
-  if (key === undefined) throw new UsageError('wrong passphrase', undefined, 'wrong_passphrase');
-  return key;
+  const found = findMasterKey(set, passphrase);
+  if (found === undefined) throw new UsageError('wrong passphrase', undefined, 'wrong_passphrase');
+  return keyToWriteWith(found);
 }
 
 function searchOf(
@@ -292,7 +302,8 @@ function reportMembers(context: Context, set: MemberSet, { degraded }: Filesyste
 export async function openForLooking(context: Context, args: FilesystemArgs): Promise<Filesystem> {
   const set = findMembersForReading(context, args);
   return await openSet(context, set, args, (thrown, passphrase) => {
-    if (!(thrown instanceof CorruptError)) throw thrown;
+    // With a wrong key, all that could be looked at is noise.
+    if (!(thrown instanceof CorruptError) || thrown.error === 'master_key_wrong') throw thrown;
     context.warn(`${thrown.message}; only superblocks and the journal are known`);
     const { sb } = set.newest;
     const key = encryptionOf(sb) === 'none' ? undefined : masterKey(sb, passphrase);

@@ -228,6 +228,7 @@ export * from './ondisk/table.ts';
 export * from './ondisk/targets.ts';
 export * from './ondisk/versions.ts';
 export * from './opened/filesystem.ts';
+export * from './opened/master-key.ts';
 export * from './probe/index.ts';
 export * from './recovery/error-counts.ts';
 export * from './recovery/member-sizes.ts';

@@ -12,6 +12,7 @@ import {
 } from '@bcachefs-ts/command';
 import {
   type BlockDevice,
+  copiesWithOtherKeys,
   correctedSizes,
   DeviceWrapper,
   declaredCompressionTypes,
@@ -19,13 +20,16 @@ import {
   Filesystem,
   FilesystemWriter,
   type Finding,
+  type FoundKey,
+  findMasterKey,
   getBits,
   isCheckPending,
   type Key,
+  keyToWriteWith,
   loadChecksums,
   loadCompression,
   loadMacs,
-  masterKey,
+  type MemberSet,
   memberPaths,
   missingText,
   type OpenMember,
@@ -39,6 +43,7 @@ import {
   readReplayState,
   recoverSteps,
   refuseSplitBrain,
+  type SoundMembers,
   type Superblock,
   sbBits,
   sectionPayload,
@@ -79,7 +84,7 @@ export class Session {
   readonly #devices: readonly BlockDevice[];
   readonly #passphraseFile: string | undefined;
   readonly #allowMissing: boolean;
-  #key: { readonly master: Uint8Array | undefined } | undefined;
+  #key: { readonly found: FoundKey | undefined; readonly passphrase: Uint8Array | undefined } | undefined;
   /** Bytes that were read from the devices since the beginning. */
   bytesRead = 0;
   onRead: (() => void) | undefined;
@@ -161,8 +166,9 @@ export class Session {
   async #open(isDry: boolean): Promise<{ readonly writer: FilesystemWriter; readonly corrected: readonly Finding[] }> {
     const devices = isDry ? this.#devices.map(device => new OverlayDevice(device)) : this.#devices;
     const sound = soundSections(devices.map(openMember));
-    const key = await this.#masterKey(sound.set.newest.sb);
-    const readable = soundJournals(sound, key);
+    const found = await this.#masterKey(sound.set);
+    const key = found?.key;
+    const readable = soundJournals(found === undefined ? sound : withKeyFound(sound, found), key);
     const { set, findings } = correctedSizes(readable.set, key);
     const corrected = [...readable.findings, ...findings];
     const now = this.now();
@@ -182,15 +188,19 @@ export class Session {
     const set = openMembers(this.#devices);
     if (set.missing.length > 0 && !allowMissing)
       throw new UsageError(`${missingText(set)}; --allow_missing reads the others`, undefined, 'member_missing');
-    const key = await this.#masterKey(set.newest.sb);
-    return new Filesystem(set, readReplayState(set, key), key);
+    const found = await this.#masterKey(set);
+    if (found === undefined) return new Filesystem(set, readReplayState(set), undefined);
+    for (const one of found.findings) this.#context.warn(one.text());
+    return new Filesystem(found.set, readReplayState(found.set, found.key), found.key);
   }
 
   /** A writer as any other command has it: what keys say is not repaired with it. @throws as FilesystemWriter does */
   changer(): FilesystemWriter {
     const set = openMembers(this.#devices);
     const now = this.now();
-    return new FilesystemWriter(set, { random: systemRandom, now: () => now, key: this.#key?.master });
+    const found = this.#key?.found;
+    const key = found === undefined ? undefined : keyToWriteWith(found);
+    return new FilesystemWriter(set, { random: systemRandom, now: () => now, key });
   }
 
   /** Seconds since 1970. */
@@ -216,25 +226,39 @@ export class Session {
   }
 
   /** Asked for once, and kept until the end. */
-  async #masterKey(sb: Superblock): Promise<Uint8Array | undefined> {
+  async #masterKey(set: MemberSet): Promise<FoundKey | undefined> {
     if (this.#key === undefined) {
+      const { sb } = set.newest;
       await loadCompression(declaredCompressionTypes(sb));
       const encryption = encryptionOf(sb);
       const isSealed = encryption === 'passphrase';
       const passphrase = isSealed ? await passphraseFor(this.#context, this.#passphraseFile) : undefined;
-      const master = encryption === 'none' ? undefined : masterKey(sb, passphrase);
-      if (encryption !== 'none' && master === undefined)
+      const found = encryption === 'none' ? undefined : findMasterKey(set, passphrase);
+      if (encryption !== 'none' && found === undefined)
         throw new CommandFailed('wrong passphrase', { exitCode: FSCK.operational, code: 'wrong_passphrase' });
-      if (master !== undefined) await loadMacs();
-      this.#key = { master };
+      if (found !== undefined) await loadMacs();
+      this.#key = { found, passphrase };
+      return found;
     }
-    return this.#key.master;
+    const { found, passphrase } = this.#key;
+    if (found === undefined) return undefined;
+    return found.findings.length === 0 ? { ...found, set } : findMasterKey(set, passphrase);
   }
 
   #count(bytes: number): void {
     this.bytesRead += bytes;
     this.onRead?.();
   }
+}
+
+/** The same members, with their master key. */
+function withKeyFound({ findings, journalless }: SoundMembers, { set, findings: ofKey }: FoundKey): SoundMembers {
+  const indexes = new Set(journalless.map(({ sb }) => sb.dev_idx));
+  return {
+    set,
+    findings: [...findings, ...ofKey, ...(ofKey.length === 0 ? copiesWithOtherKeys(set) : [])],
+    journalless: set.members.filter(({ sb }) => indexes.has(sb.dev_idx)),
+  };
 }
 
 class CountingDevice extends DeviceWrapper {

@@ -14,9 +14,10 @@ import {
   DamageTarget,
   encryptionOf,
   FileDevice,
+  findMasterKey,
+  keyToWriteWith,
   loadChecksums,
   type MemberSet,
-  masterKey,
   openDevice,
   openMembers,
   type RandomSource,
@@ -41,13 +42,13 @@ function refuseBlockDevices({ members }: MemberSet): void {
 
 /**
  * The master key. Nothing is asked for where nothing is encrypted.
- * @throws UsageError for a wrong passphrase
+ * @throws UsageError for a wrong passphrase; CorruptError for a key that is not the filesystem's
  */
-function keyOf({ newest: { sb } }: MemberSet, passphrase: Uint8Array | undefined): Uint8Array | undefined {
-  if (encryptionOf(sb) === 'none') return undefined;
-  const key = masterKey(sb, passphrase);
-  if (key === undefined) throw new UsageError('wrong passphrase', undefined, 'wrong_passphrase');
-  return key;
+function keyOf(set: MemberSet, passphrase: Uint8Array | undefined): Uint8Array | undefined {
+  if (encryptionOf(set.newest.sb) === 'none') return undefined;
+  const found = findMasterKey(set, passphrase);
+  if (found === undefined) throw new UsageError('wrong passphrase', undefined, 'wrong_passphrase');
+  return keyToWriteWith(found);
 }
 
 /** What is to be damaged, open for writing until it is closed. */

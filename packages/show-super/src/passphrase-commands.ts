@@ -27,8 +27,9 @@ import {
   type Encryption,
   editSuperblock,
   encryptionOf,
+  findMasterKey,
   keyringKey,
-  masterKey,
+  keyToWriteWith,
   withPassphrase,
 } from '@bcachefs-ts/core/engine';
 
@@ -47,9 +48,10 @@ function reseal(
   next: Uint8Array | undefined,
 ) {
   return withMembers(context, args, { write: true }, set => {
-    const key = masterKey(set.newest.sb, old);
-    if (key === undefined)
+    const found = findMasterKey(set, old);
+    if (found === undefined)
       throw new CommandFailed('the passphrase is wrong; nothing was changed', { code: 'wrong_passphrase' });
+    const key = keyToWriteWith(found);
     const sb = editSuperblock(set, edited => withPassphrase(edited, key, next), {
       now: secondsOf(context.date()),
       allowMissing: args.allow_missing,

@@ -94,9 +94,10 @@ const NO_KEY = pointerToNode({ minKey: new Uint32Array(5), maxKey: new Uint32Arr
 
 type Identity = Omit<FoundNode, 'ptr' | 'places'> & { readonly seq: bigint };
 
-function* headersOn(
+/** The first sectors of what has the magic of a node. */
+export function* headersOn(
   { device, firstBucket, bucketEnd, bucketSizeSectors, bitmap }: ScannedDevice,
-  { magic, nodeSectors, onDamage }: ScanSettings,
+  { magic, nodeSectors, onDamage }: Omit<ScanSettings, 'key'>,
 ): Generator<{ readonly sector: number; readonly header: Uint8Array }> {
   /** Whether a node may be anywhere in a range: on a small device the range has several bits. */
   const isMarked = (sector: number, end: number) => {

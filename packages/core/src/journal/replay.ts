@@ -126,6 +126,14 @@ function cleanOf(sb: Superblock, problems: JournalProblems): Clean | undefined {
   return undefined;
 }
 
+/** The roots that a superblock names which says that its filesystem is clean; none of any other. */
+export function cleanRoots(sb: Superblock): readonly BtreeRoot[] {
+  if (getBits(sb.flags, sbBits.CLEAN) === 0) return [];
+  const problems = new JournalProblems();
+  const clean = cleanOf(sb, problems);
+  return clean === undefined ? [] : [...stateOfClean(sb, clean, problems).roots.values()];
+}
+
 function stateOfClean(sb: Superblock, clean: Clean, problems: JournalProblems): ReplayState {
   const replay = new Replay(keyContext(sb), problems);
   replay.entries(clean.entries, undefined, { field: 'clean' });

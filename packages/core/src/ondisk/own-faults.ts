@@ -62,6 +62,12 @@ const rows = [
   row(10032, 'invalid_sb_extent_type_u64s', 'error', 'The table of entry sizes in the superblock is damaged.'),
   row(10033, 'count_out_of_range', 'error', 'A count is larger than any filesystem can have.'),
   row(10034, 'superblock_copy_differs', 'warning', 'A copy of a superblock is not the one that was written last.'),
+  row(
+    10035,
+    'master_key_wrong',
+    'fatal',
+    'The master key in a superblock is not the one that the filesystem is encrypted with.',
+  ),
 
   // Options in superblocks and inodes.
   row(10100, 'opt_parse_error', 'error', 'The value of an option is not one that it can have.'),

@@ -26,8 +26,9 @@ import type { Superblock } from '../ondisk/superblock.ts';
 import { findMembers } from '../superblock/find-members.ts';
 import { keyContext } from '../superblock/key-context.ts';
 import { type MemberSet, missingText, type OpenMember } from '../superblock/member-set.ts';
-import { encryptionOf, masterKey } from '../superblock/passphrase.ts';
+import { encryptionOf } from '../superblock/passphrase.ts';
 import { dateTimeText } from '../util/time.ts';
+import { type FoundKey, findMasterKey } from './master-key.ts';
 
 export interface OpenFilesystemOptions {
   /** For an encrypted filesystem; asked for only when it is needed. */
@@ -172,21 +173,23 @@ export function openFilesystem(words: readonly string[], options: OpenFilesystem
 
 /** The same with members that are open already; closing the filesystem closes them. */
 export function filesystemOf(set: MemberSet, options: OpenFilesystemOptions = {}): Filesystem {
-  const { sb } = set.newest;
   if (set.missing.length > 0 && !options.degraded) throw new UsageError(missingText(set), undefined, 'member_missing');
-  const key = keyOf(sb, options.passphrase);
-  return new Filesystem(set, readReplayState(set, key), key, options);
+  const found = keyOf(set, options.passphrase);
+  if (found === undefined) return new Filesystem(set, readReplayState(set), undefined, options);
+  const replay = readReplayState(found.set, found.key);
+  const problems = found.findings.length === 0 ? replay.problems : [...found.findings, ...replay.problems];
+  return new Filesystem(found.set, { ...replay, problems }, found.key, options);
 }
 
-function keyOf(sb: Superblock, passphrase: Uint8Array | undefined): Uint8Array | undefined {
-  const encryption = encryptionOf(sb);
+function keyOf(set: MemberSet, passphrase: Uint8Array | undefined): FoundKey | undefined {
+  const encryption = encryptionOf(set.newest.sb);
   if (encryption === 'none') return undefined;
   if (encryption === 'passphrase' && passphrase === undefined) {
     throw new UsageError('the filesystem is encrypted: its passphrase is needed', undefined, 'passphrase_needed');
   }
-  const key = masterKey(sb, passphrase);
-  if (key === undefined) throw new UsageError('wrong passphrase', undefined, 'wrong_passphrase');
-  return key;
+  const found = findMasterKey(set, passphrase);
+  if (found === undefined) throw new UsageError('wrong passphrase', undefined, 'wrong_passphrase');
+  return found;
 }
 
 /** A node is a power of two of sectors, up to what 16 bits hold. @throws CorruptError for sizes with which nothing can be read */

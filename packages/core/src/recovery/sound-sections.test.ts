@@ -5,6 +5,7 @@ import { openOn, stateOf } from '../../../../test/support/cut-states.ts';
 import { type MemoryImage, testImage } from '../../../../test/support/memory-images.ts';
 import { repair } from '../../../../test/support/random-damage.ts';
 import { smallTree } from '../../../../test/support/recovered.ts';
+import { editCopies } from '../../../../test/support/superblock-copies.ts';
 import { loadChecksums } from '../checksum/checksum.ts';
 import { loadCompression } from '../compress/decompress.ts';
 import { editSuperblocks } from '../damage/superblock-damage.ts';
@@ -14,6 +15,7 @@ import type { FaultName } from '../ondisk/faults.ts';
 import type { SbFieldName } from '../ondisk/sb-field-ids.ts';
 import { BchMember } from '../ondisk/sb-fields/members.ts';
 import { type Superblock, sectionPayload, withSection } from '../ondisk/superblock.ts';
+import { openMember } from '../superblock/member-set.ts';
 import { seededRandom } from '../util/random.ts';
 
 beforeAll(async () => {
@@ -115,5 +117,20 @@ describe('sections of superblocks that are broken in every copy', () => {
     expect(left).toEqual([]);
     expect(repair(devices, key)).toMatchObject({ found: [], left: [], hasCommitted: false });
     expect(stateOf(openOn(devices, key))).toBe(before);
+  });
+});
+
+describe('sections of superblocks that are broken in the first copy', () => {
+  test.for(broken.map(one => [one.what, one] as const))('%s', ([, { edit, finds, image = small }]) => {
+    const { devices, key } = image();
+    const [device] = devices;
+    const before = openMember(device!).sb;
+    editCopies(device!, 'first', edit);
+    const { found, left } = repair(devices, key);
+    expect({ found: found.join(), left }).toEqual({ found: expect.stringContaining(finds), left: [] });
+    expect(repair(devices, key)).toMatchObject({ found: [], left: [], hasCommitted: false });
+    // What another copy says is not made up.
+    for (const name of ['members_v1', 'journal_v2'] as const)
+      expect(sectionPayload(openMember(device!).sb, name)).toEqual(sectionPayload(before, name));
   });
 });

@@ -1,5 +1,6 @@
-// Superblocks in which a section is broken in every copy, with what the rest of the filesystem knows of it in its place. Nothing can be written
-// by such a superblock, so this comes before all else; what it puts right is written with the repairs.
+// Superblocks in which a section is broken under a checksum that is right. Nothing can be written by such a superblock, so this comes before
+// all else; what it puts right is written with the repairs. Where another copy that was written together with it has the section whole, on
+// the same member or, but for what is each member's own, on another, that is taken; else what the rest of the filesystem knows of it:
 //
 // - Members: members_v1 has the first fields of each member of members_v2. Counts of errors begin anew; where the list of places with nodes is
 //   broken, a scan looks everywhere.
@@ -26,6 +27,7 @@ import { type Superblock, sectionPayload, withSection } from '../ondisk/superblo
 import { Filesystem } from '../opened/filesystem.ts';
 import { type Finding, findingOf } from '../report/finding.ts';
 import { type MemberSet, memberSetOf, type OpenMember } from '../superblock/member-set.ts';
+import { wholeCopyAt } from '../superblock/read.ts';
 import { roundDown, SECTOR_BYTES, sectorsToBytes } from '../util/sizes.ts';
 import { JOURNAL_BUCKETS_MIN, notedBuckets, withJournal } from './contested-journal.ts';
 
@@ -56,7 +58,7 @@ export function soundSections(opened: readonly OpenMember[]): SoundMembers {
     const { device } = member;
     const note = ({ error, detail, where }: SbProblem) =>
       findings.push(findingOf({ error, detail }, { device: device.name, ...where }));
-    let sb = soundMembers(member, opened, note);
+    let sb = soundMembers(withSectionsOfCopies(member, opened, note), opened, note);
     for (const name of WITHDRAWN) {
       const [problem] = problemsOf(sb, name);
       if (problem === undefined) continue;
@@ -126,12 +128,52 @@ function problemsOf(sb: Superblock, name: SbFieldName): readonly SbProblem[] {
   }
 }
 
-/** The first fields of members from members_v1, and nothing in those that have to be right. */
-function soundMembers(
-  { sb }: OpenMember,
+/** What is wrong with a section, by itself and beside the others. */
+function problemWith(sb: Superblock, name: SbFieldName, opened: readonly OpenMember[]): SbProblem | undefined {
+  const [own] = problemsOf(sb, name);
+  if (own !== undefined) return own;
+  if (name === 'members_v2') return problemOfEntries(sb) ?? problemOfSizes(opened, sb);
+  const isKeyless = name === 'crypt' && sectionPayload(sb, 'crypt') === undefined;
+  if (!isKeyless || getBits(sb.flags, sbBits.ENCRYPTION_TYPE) === 0) return undefined;
+  return { error: 'invalid_sb_crypt', where: { field: 'crypt' }, detail: 'the section with the key is missing' };
+}
+
+/** Broken sections as other copies have them that are of the same write. */
+function withSectionsOfCopies(
+  member: OpenMember,
   opened: readonly OpenMember[],
   note: (problem: SbProblem) => void,
 ): Superblock {
+  let { sb } = member;
+  let copies: readonly Superblock[] | undefined;
+  let others: readonly Superblock[] | undefined;
+  for (const { name, singleDevice } of sbFieldIds.rows) {
+    const problem = problemWith(sb, name, opened);
+    if (problem === undefined) continue;
+    copies ??= copiesOfWrite(member, member.sb);
+    others ??= opened.flatMap(one => (one === member ? [] : copiesOfWrite(one, member.sb)));
+    for (const copy of singleDevice ? copies : [...copies, ...others]) {
+      const payload = sectionPayload(copy, name);
+      if (payload === undefined) continue;
+      const attempt = withSection(sb, name, payload);
+      if (problemWith(attempt, name, opened) !== undefined) continue;
+      note(problem);
+      sb = attempt;
+      break;
+    }
+  }
+  return sb;
+}
+
+/** Copies on a member that were written together with a superblock. */
+const copiesOfWrite = ({ device, sb: own }: OpenMember, { uuid, seq }: Superblock): readonly Superblock[] =>
+  own.layout.sb_offset.slice(0, own.layout.nr_superblocks).flatMap(sector => {
+    const copy = wholeCopyAt(device, Number(sector), uuid)?.sb;
+    return copy?.seq === seq ? [copy] : [];
+  });
+
+/** The first fields of members from members_v1, and nothing in those that have to be right. */
+function soundMembers(sb: Superblock, opened: readonly OpenMember[], note: (problem: SbProblem) => void): Superblock {
   const own = problemsOf(sb, 'members_v2')[0] ?? problemOfEntries(sb) ?? problemOfSizes(opened, sb);
   if (own === undefined) {
     const [older] = problemsOf(sb, 'members_v1');

@@ -4,7 +4,7 @@
 import { clearKey, DEFAULT_KDF, deriveKey, isKeySealed, openKey, sealKey } from '../crypto/keys.ts';
 import { sbKeyNonce } from '../crypto/nonce.ts';
 import { getBits, withBits } from '../ondisk/bits.ts';
-import { UsageError } from '../ondisk/errors.ts';
+import { CorruptError, UsageError } from '../ondisk/errors.ts';
 import { uuidBytes } from '../ondisk/layout.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { type BchSbCrypt, CRYPT, decodeCrypt, encodeCrypt, kdfParameters } from '../ondisk/sb-fields/crypt.ts';
@@ -13,10 +13,23 @@ import { type Superblock, sectionPayload, withSection } from '../ondisk/superblo
 /** Not encrypted; encrypted with a key that stands in the superblock in the clear; encrypted, the key sealed. */
 export type Encryption = 'none' | 'no passphrase' | 'passphrase';
 
-/** @throws CorruptError invalid_sb_crypt */
+/**
+ * What was encrypted would look lost to who takes it for a filesystem that is not: so flags and section have to agree.
+ * @throws CorruptError invalid_sb_crypt
+ */
 export function encryptionOf(sb: Superblock): Encryption {
   const crypt = cryptOf(sb);
-  if (crypt === undefined || getBits(sb.flags, sbBits.ENCRYPTION_TYPE) === 0) return 'none';
+  const type = getBits(sb.flags, sbBits.ENCRYPTION_TYPE);
+  if (crypt === undefined && type === 0) return 'none';
+  const where = { field: 'crypt' };
+  if (crypt === undefined)
+    throw new CorruptError(
+      'invalid_sb_crypt',
+      where,
+      'the superblock says encrypted, and the section with the key is missing',
+    );
+  if (type === 0)
+    throw new CorruptError('invalid_sb_crypt', where, 'the superblock has a key, and says that nothing is encrypted');
   return isKeySealed(crypt) ? 'passphrase' : 'no passphrase';
 }
 

@@ -208,7 +208,8 @@ async function openForDump(
       }
       return filesystem;
     } catch (thrown) {
-      if (!(thrown instanceof CorruptError)) throw thrown;
+      // With a wrong key, all that could be dumped is noise.
+      if (!(thrown instanceof CorruptError) || thrown.error === 'master_key_wrong') throw thrown;
       lose(`${thrown.message}; only superblocks and the journal are dumped`);
       const key = encryption === 'none' ? undefined : masterKey(set.newest.sb, passphrase);
       return new Filesystem(set, NO_REPLAY, key, { unvalidated: true });

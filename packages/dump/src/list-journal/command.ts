@@ -18,6 +18,7 @@ import {
   encryptionOf,
   Filesystem,
   filteredSubEntries,
+  findMasterKey,
   isDatetime,
   isPrintedKeys,
   type JournalEntry,
@@ -30,7 +31,6 @@ import {
   keysOf,
   locationText,
   type MemberSet,
-  masterKey,
   missingBetween,
   NO_REPLAY,
   type PosRange,
@@ -301,9 +301,10 @@ async function keyOf(context: Context, set: MemberSet, file: string | undefined)
   const encryption = encryptionOf(set.newest.sb);
   if (encryption === 'none') return undefined;
   const passphrase = encryption === 'passphrase' ? await passphraseFor(context, file) : undefined;
-  const key = masterKey(set.newest.sb, passphrase);
-  if (key === undefined) throw new UsageError('wrong passphrase', undefined, 'wrong_passphrase');
-  return key;
+  const found = findMasterKey(set, passphrase);
+  if (found === undefined) throw new UsageError('wrong passphrase', undefined, 'wrong_passphrase');
+  for (const one of found.findings) context.warn(one.text());
+  return found.key;
 }
 
 /** Where the entries begin that follow each other up to the newest. Mirrors the default of cmd_list_journal. */

@@ -61,6 +61,11 @@ export const superblockErrors = {
     repair: '`scrub` reports it and writes all copies again from the newest one; so does every commit.',
     lost: 'Nothing.',
   },
+  master_key_wrong: {
+    repair:
+      'The key of another copy of the superblock, or of another member, that authenticates something is put back. Without one the check ends with exit code 8 and changes nothing: to a wrong key, everything looks lost.',
+    lost: 'Nothing, while one copy has the right key. Without it nothing can be read; an undo file or a saved superblock may have it.',
+  },
   invalid_sb_layout: {
     repair:
       'At sector 7: the copies are found without it, and it is written again. In a superblock: the check ends with exit code 8; recover-super looks for a copy that is sound.',
