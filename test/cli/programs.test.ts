@@ -114,6 +114,7 @@ test('the list of commands', async () => {
       locate        Say where on the devices files are
       fs            Show filesystem-wide information
       map           Draw what is in the buckets of every device
+      du            Say what files and directories take, and what is theirs alone
 
     Files without a mount:
       ls               List files and directories

@@ -25,7 +25,7 @@ import {
   locateCommand,
   undumpCommand,
 } from '@bcachefs-ts/dump';
-import { mapCommand } from '@bcachefs-ts/explore';
+import { duCommand, mapCommand } from '@bcachefs-ts/explore';
 import {
   catCommand,
   damageClearCommand,
@@ -86,6 +86,7 @@ const commands = {
   corrupt: corruptCommand,
   'damage clear': damageClearCommand,
   'damage ls': damageLsCommand,
+  du: duCommand,
   dump: dumpCommand,
   format: formatCommand,
   'image create': imageCreateCommand,

@@ -23,6 +23,7 @@ export function validator(
     | 'fsck'
     | 'get-file-option'
     | 'image-update'
+    | 'du'
     | 'map'
     | 'migrate'
     | 'subvolume-list-snapshots'

@@ -265,6 +265,7 @@ export * from './superblock/text.ts';
 export * from './superblock/verify.ts';
 export * from './superblock/write.ts';
 export * from './usage/bucket-map.ts';
+export * from './usage/file-space.ts';
 export * from './usage/losses.ts';
 export * from './usage/usage.ts';
 export * from './util/byte-text.ts';

@@ -254,6 +254,12 @@ const commands = [
     ...from(() => import('@bcachefs-ts/explore'), 'mapCommand'),
   },
   {
+    name: 'du',
+    summary: 'Say what files and directories take, and what is theirs alone',
+    heading: looking,
+    ...from(() => import('@bcachefs-ts/explore'), 'duCommand'),
+  },
+  {
     name: 'ls',
     summary: 'List files and directories',
     heading: files,

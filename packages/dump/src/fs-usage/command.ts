@@ -2,6 +2,7 @@
 
 import { defineCommand, devicesPositional, EXIT, filesystemOptions, openEachForReading } from '@bcachefs-ts/command';
 import { type FsUsage, loadChecksums, readUsage, UsageError } from '@bcachefs-ts/core/engine';
+import { printBars } from './bars.ts';
 import { usageJson } from './json.ts';
 import { type UsageField, usageFields, usageText } from './text.ts';
 
@@ -17,6 +18,7 @@ export const fsUsageCommand = defineCommand({
     { command: 'bcachefs fs usage --human-readable disk.img', does: 'Prints how full it is' },
     { command: 'bcachefs fs usage -h --all sda.img:sdb.img', does: 'Prints everything that is counted' },
     { command: 'bcachefs fs usage --fields=compression disk.img', does: 'Prints what compression saves' },
+    { command: 'bcachefs fs usage --bars sda.img:sdb.img', does: 'Draws how full it and its members are' },
     { command: "bcachefs fs usage --json disk.img | jq '.filesystems[0].used'", does: 'Prints the bytes in use' },
   ],
   positionals: devicesPositional,
@@ -31,6 +33,7 @@ export const fsUsageCommand = defineCommand({
       help: `what to print, joined by commas: ${usageFields.join(', ')}; rebalance_work when it is not given`,
     },
     all: { type: 'flag', alias: 'a', help: 'print all fields' },
+    bars: { type: 'flag', conflictsWith: ['fields', 'all', 'human_readable'], help: 'draw bars instead' },
     ...filesystemOptions,
   },
   async run(context, args) {
@@ -49,10 +52,14 @@ export const fsUsageCommand = defineCommand({
     }
     const fields = new Set<UsageField>(args.all ? usageFields : (args.fields ?? ['rebalance_work']));
     if (losses > 0) context.warn('not all counters could be read: sums are wrong by what the lost ones say');
-    return { usages, fields, human: args.human_readable, losses };
+    return { usages, fields, human: args.human_readable, isBars: args.bars, losses };
   },
-  text({ usages, fields, human }, out) {
-    for (const usage of usages) out.write(usageText(usage, { fields, human }));
+  text({ usages, fields, human, isBars }, out) {
+    for (const [nr, usage] of usages.entries()) {
+      if (nr > 0 && isBars) out.line();
+      if (isBars) printBars(usage, out);
+      else out.write(usageText(usage, { fields, human }));
+    }
   },
   json({ usages }) {
     return { filesystems: usages.map(usageJson) };
