@@ -50,12 +50,12 @@ export const flagsOf = ({ flags }: OwnEntry): Attributes => (flags === undefined
 /** Without what is undefined. */
 function given(times: { readonly [name in 'mtimeNs' | 'atimeNs' | 'ctimeNs' | 'btimeNs']: bigint | undefined }) {
   const { mtimeNs, atimeNs, ctimeNs, btimeNs } = times;
-  return {
-    ...(mtimeNs === undefined ? {} : { mtimeNs }),
-    ...(atimeNs === undefined ? {} : { atimeNs }),
-    ...(ctimeNs === undefined ? {} : { ctimeNs }),
-    ...(btimeNs === undefined ? {} : { btimeNs }),
-  };
+  const said: { mtimeNs?: bigint; atimeNs?: bigint; ctimeNs?: bigint; btimeNs?: bigint } = {};
+  if (mtimeNs !== undefined) said.mtimeNs = mtimeNs;
+  if (atimeNs !== undefined) said.atimeNs = atimeNs;
+  if (ctimeNs !== undefined) said.ctimeNs = ctimeNs;
+  if (btimeNs !== undefined) said.btimeNs = btimeNs;
+  return said;
 }
 
 /** Those that are kept: an ACL that says what the mode says is not. */

@@ -224,9 +224,9 @@ export class CommitPlan {
   }
 
   #writeNode(btree: number, node: PlannedNode, below: ReadonlyMap<PlannedNode, Key>, pointers: readonly ExtentPtr[]) {
-    const { level, minKey, maxKey, generation } = node;
+    const { level, minKey, maxKey, generation, format } = node;
     const keys = level === 0 ? node.keys : node.children.map(child => childPointer(child, below));
-    const contents = { btree, level, minKey, maxKey, keys, generation };
+    const contents = { btree, level, minKey, maxKey, keys, generation, ...(format === undefined ? {} : { format }) };
     return storeNode(contents, pointers, { ...this.#settings, scratch: this.#scratch });
   }
 }

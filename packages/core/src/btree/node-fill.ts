@@ -34,22 +34,26 @@ export interface Part<Item extends NodeItem> extends NodeRange {
 export const nodesNeeded = (u64s: number, capacityU64s: number): number =>
   u64s <= SPLIT * capacityU64s ? 1 : Math.ceil(u64s / (FILL * capacityU64s));
 
-/** Parts of about the same size, `count` of them; each ends at the position of its last key. */
+/**
+ * Parts of about the same size, `count` of them; each ends at the position of its last key.
+ * @param packer what packerFor gives for all of it, where it is known
+ */
 export function divide<Item extends NodeItem>(
   items: readonly Item[],
   count: number,
   min: Bpos,
   max: Bpos,
+  packer?: KeyPacker,
 ): Part<Item>[] {
   if (count === 1) return [{ items, min, max }];
-  const packer = packerFor(items, min, max);
-  const total = items.reduce((sum, { k }) => sum + packedU64s(k, packer), 0);
+  const known = packer ?? packerFor(items, min, max);
+  const total = items.reduce((sum, { k }) => sum + packedU64s(k, known), 0);
   const parts: Part<Item>[] = [];
   let start = 0;
   let from = min;
   let size = 0;
   for (let i = 0; i < items.length; i++) {
-    size += packedU64s(items[i]!.k, packer);
+    size += packedU64s(items[i]!.k, known);
     const left = items.length - 1 - i;
     const partsLeft = count - 1 - parts.length;
     const isFull = size >= ((parts.length + 1) * total) / count || left === partsLeft;
@@ -64,9 +68,16 @@ export function divide<Item extends NodeItem>(
   return parts;
 }
 
-/** The room that items take, in u64s, packed in the format that holds all of them: no part of them takes more. */
-export function itemsU64s(items: readonly NodeItem[], min: Bpos, max: Bpos): number {
-  const packer = packerFor(items, min, max);
+/**
+ * The room that items take, in u64s, packed in the format that holds all of them: no part of them takes more.
+ * @param packer as for divide
+ */
+export function itemsU64s(
+  items: readonly NodeItem[],
+  min: Bpos,
+  max: Bpos,
+  packer: KeyPacker = packerFor(items, min, max),
+): number {
   let u64s = 0;
   for (const { k } of items) u64s += packedU64s(k, packer);
   return u64s;

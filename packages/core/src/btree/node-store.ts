@@ -48,7 +48,7 @@ const BTREE_PTR_V2 = keyTypes.idOf('btree_ptr_v2');
  * @throws DeviceError
  */
 export function storeNode(
-  node: Omit<NodeContents, 'seq' | 'journalSeq' | 'format'>,
+  node: Omit<NodeContents, 'seq' | 'journalSeq'>,
   pointers: readonly ExtentPtr[],
   settings: NodeStoreSettings,
 ): StoredNode {

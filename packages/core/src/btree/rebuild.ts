@@ -8,6 +8,7 @@
 // v1.13.0.
 
 import type { Bkey, Key } from '../ondisk/bkey.ts';
+import type { BkeyFormat, KeyPacker } from '../ondisk/bkey-format.ts';
 import { type Bpos, bpos, bposText, compareBpos, POS_MIN, SPOS_MAX } from '../ondisk/bpos.ts';
 import { BTREE_MAX_DEPTH, btrees } from '../ondisk/btrees.ts';
 import { assert, CorruptError, IncompatibleError } from '../ondisk/errors.ts';
@@ -17,7 +18,7 @@ import { u16, viewOf } from '../ondisk/layout.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import { type BtreeView, bposPredecessor, bposSuccessor } from './iterate.ts';
 import type { KeyMap } from './key-map.ts';
-import { divide, itemsU64s, MERGE, type NodeRange, nodesNeeded, type Part, SPLIT } from './node-fill.ts';
+import { divide, itemsU64s, MERGE, type NodeRange, nodesNeeded, type Part, packerFor, SPLIT } from './node-fill.ts';
 import { NextGeneration, PlannedLeaves, rangeOf } from './planned-leaves.ts';
 import { makeKey } from './transaction.ts';
 
@@ -31,6 +32,8 @@ export interface PlannedNode {
   readonly keys: readonly Key[];
   /** What an interior node points to, in order: nodes that stay, by their pointers, and new ones. */
   readonly children: readonly (Key | PlannedNode)[];
+  /** What formatFor gives for its keys, where that is known. */
+  readonly format?: BkeyFormat;
   /** BTREE_NODE_SEQ: one more than that of the nodes that it replaces, so that a scan for nodes knows which of them is the newest. */
   readonly generation: number;
 }
@@ -71,6 +74,7 @@ type Item = Key | { readonly k: Bkey; readonly node: PlannedNode };
 
 /** A run before it is divided. */
 class RunContents implements NodeRange {
+  #packer: KeyPacker | undefined;
   #u64s: number | undefined;
   #nodes: readonly PlannedNode[] | undefined;
 
@@ -85,16 +89,25 @@ class RunContents implements NodeRange {
 
   /** See itemsU64s. */
   get u64s(): number {
-    this.#u64s ??= itemsU64s(this.items, this.min, this.max);
+    this.#u64s ??= itemsU64s(this.items, this.min, this.max, this.#packerForAll());
     return this.#u64s;
+  }
+
+  /** Looks at every key, which is done once for all that is asked of it. */
+  #packerForAll(): KeyPacker {
+    this.#packer ??= packerFor(this.items, this.min, this.max);
+    return this.#packer;
   }
 
   /** So many nodes with all of it. */
   divided(count: number, level: number): readonly PlannedNode[] {
     if (this.#nodes?.length !== count) {
-      this.#nodes = divide(this.items, count, this.min, this.max).map(part =>
-        plannedNode(part, level, this.generation),
-      );
+      const packer = this.#packerForAll();
+      const format = count === 1 && level === 0 ? { format: packer.format } : {};
+      this.#nodes = divide(this.items, count, this.min, this.max, packer).map(part => ({
+        ...plannedNode(part, level, this.generation),
+        ...format,
+      }));
     }
     return this.#nodes!;
   }

@@ -357,9 +357,9 @@ export class DataReader {
           : age === 'stale'
             ? 'its bucket has been used for something else since'
             : 'whether its bucket has been used for something else since was lost';
-      if (isPresent) direct.push({ ...replica, isRebuild: false, doubt });
+      if (isPresent) direct.push({ isRebuild: false, doubt, ...replica });
       else failures.push({ error: missingMember(ptr.dev), device: ptr.dev });
-      if (stripePtr !== undefined) rebuilds.push({ ...replica, isRebuild: true, doubt: undefined });
+      if (stripePtr !== undefined) rebuilds.push({ isRebuild: true, doubt: undefined, ...replica });
     }
     // Stable: replicas of one rank stay in the order of the key.
     direct.sort((a, b) => rankOf(a, want) - rankOf(b, want));

@@ -141,8 +141,14 @@ export class ExtentWriter {
         let from = 0;
         for (const room of rooms) {
           const part = stored.subarray(from, from + room.sectors * SECTOR_BYTES);
-          const at = { start: start + from / SECTOR_BYTES, lengthBytes: part.length };
-          yield this.#extent(pos, { ...at, stored: part, type, pointers: room.pointers }, options);
+          const placed = {
+            start: start + from / SECTOR_BYTES,
+            lengthBytes: part.length,
+            stored: part,
+            type,
+            pointers: room.pointers,
+          };
+          yield this.#extent(pos, placed, options);
           from += part.length;
         }
       }

@@ -24,13 +24,13 @@ export interface IoOptions {
 
 /** @param inode undefined for what belongs to no file of its own */
 export function ioOptionsOf(sb: Superblock, inode?: Inode): IoOptions {
-  const { encryption, ...common } = commonOptionsOf(sb);
+  const common = commonOptionsOf(sb);
   const value = (name: InodeOptionName & keyof typeof sbNames): number =>
     (inode === undefined ? undefined : inodeOption(inode, name)) ?? common[name];
   const isNocow = (inode !== undefined && inodeOption(inode, 'nocow') === 1) || common.nocow === 1;
   const compression = isNocow ? 0 : value('compression');
   return {
-    csumType: isNocow ? 0 : dataChecksumType(value('data_checksum'), encryption),
+    csumType: isNocow ? 0 : dataChecksumType(value('data_checksum'), common.encryption),
     compression,
     backgroundCompression: isNocow ? 0 : value('background_compression') || compression,
     foregroundTarget: value('foreground_target'),

@@ -253,13 +253,13 @@ function* indirectSegments(
     const range = { offset: at, length: until - at };
     switch (content.kind) {
       case 'data':
-        yield storedOrLost({ ...range, kind: 'data', key: found, btree: 'reflink', keyOffset: at - foundStart });
+        yield storedOrLost({ kind: 'data', key: found, btree: 'reflink', keyOffset: at - foundStart, ...range });
         break;
       case 'inline':
         yield* inlineSegments({ key: found, btree: 'reflink' }, foundStart, at, until);
         break;
       case 'lost':
-        yield { ...range, kind: 'lost', error: content.error };
+        yield { kind: 'lost', error: content.error, ...range };
         break;
       default: {
         // Not even a reservation may stand there.

@@ -254,7 +254,7 @@ export class FileTree {
     const view = this.#direntView(directory);
     const onDamage = this.#reporter.at(options.path);
     const found = hash.isKnown ? findDirent(view, wordsOf(directory.inum), hash, wanted, { onDamage }) : undefined;
-    if (found !== undefined) return { ...found, directory };
+    if (found !== undefined) return { directory, ...found };
     if (hash.isKnown && wanted === name && !mayHoldName(view, wordsOf(directory.inum), name, { onDamage }))
       return undefined;
     for (const entry of this.#entries(directory, options.path, undefined)) {

@@ -112,8 +112,17 @@ export class InodeCache {
     }
     const words = { lo: Number(inum & 0xffff_ffffn), hi: Number(inum >> 32n) };
     const isNew = this.#new.has(inum);
-    const own = { hash: undefined, defaultAcl: undefined };
-    const cached: CachedInode = { subvolume, inum, words, snapshot, inode, isNew, isDirty, ...own };
+    const cached: CachedInode = {
+      subvolume,
+      inum,
+      words,
+      snapshot,
+      inode,
+      isNew,
+      isDirty,
+      hash: undefined,
+      defaultAcl: undefined,
+    };
     inodes.set(inum, cached);
     this.#count++;
     return cached;

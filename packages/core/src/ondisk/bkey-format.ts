@@ -241,6 +241,7 @@ const bitLength = (value: bigint): number => (value === 0n ? 0 : value.toString(
 
 /** Packs the headers of keys of one node. */
 export class KeyPacker {
+  readonly format: BkeyFormat;
   readonly keyU64s: number;
   /** For each field: its lowest bit in the key, its width, its offset in two words, and where each of two words ends. */
   readonly #fields: readonly {
@@ -254,6 +255,7 @@ export class KeyPacker {
 
   /** @param format sound, see bkeyFormatProblem */
   constructor(format: BkeyFormat) {
+    this.format = format;
     this.keyU64s = format.key_u64s;
     let bit = 64 * format.key_u64s;
     this.#fields = UNPACKED_BITS.map((_, i) => {

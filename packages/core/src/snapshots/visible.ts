@@ -33,12 +33,11 @@ export function* visibleKeys(
 ): Generator<Key> {
   const seen = table.ancestry(snapshot);
   const missing = onDamage === undefined ? undefined : new MissingSnapshots(view.name, table, onDamage);
-  const walk: WalkOptions = {
-    ...(from === undefined ? {} : { from: atSnapshot(from, 0) }),
-    ...(to === undefined ? {} : { to: atSnapshot(to, 0xffff_ffff) }),
-    ...(onDamage === undefined ? {} : { onDamage }),
-    backward,
-  };
+  // One after the other: for each inode of many this is asked, and objects that are spread take half a microsecond each.
+  const walk: { -readonly [name in keyof VisibleOptions]: VisibleOptions[name] } = { backward };
+  if (from !== undefined) walk.from = atSnapshot(from, 0);
+  if (to !== undefined) walk.to = atSnapshot(to, 0xffff_ffff);
+  if (onDamage !== undefined) walk.onDamage = onDamage;
   if (backward) {
     // Ancestors come first: the last one at a position is the nearest.
     let nearest: Key | undefined;
