@@ -193,7 +193,8 @@ interface Copy extends Range {
   readonly sharing: readonly MovedKey[];
 }
 
-const RUN_SECTORS = bytesToSectors(4 * 2 ** 20);
+/** They stay in the cache of a processor from the reading to the writing: with 4 MiB it took 0.7 s more for 4 GiB. */
+const RUN_SECTORS = bytesToSectors(2 ** 20);
 
 /** Copies of sectors of one device that are decided and not made yet: places side by side are written at once, and such sources read at once. */
 export class CopyRuns {
