@@ -106,15 +106,19 @@ test('the list of commands', async () => {
       data         Bring data to where it is to be, in as many copies as wanted
 
     Looking into filesystems:
-      list          Print the keys of a btree, or its nodes
-      list_journal  Print the contents of the journal
-      dump          Write the metadata of a filesystem to qcow2 files
-      undump        Turn qcow2 files of dump back into images
-      explain       Say what lies at a byte of a device
-      locate        Say where on the devices files are
-      fs            Show filesystem-wide information
-      map           Draw what is in the buckets of every device
-      du            Say what files and directories take, and what is theirs alone
+      list                 Print the keys of a btree, or its nodes
+      list_journal         Print the contents of the journal
+      journal_rewind_info  List the earlier states that the journal still reaches
+      dump                 Write the metadata of a filesystem to qcow2 files
+      undump               Turn qcow2 files of dump back into images
+      explain              Say what lies at a byte of a device
+      locate               Say where on the devices files are
+      fs                   Show filesystem-wide information
+      map                  Draw what is in the buckets of every device
+      du                   Say what files and directories take, and what is theirs
+                           alone
+      diff                 Say what differs between two filesystems, or two
+                           snapshots of one
 
     Files without a mount:
       ls               List files and directories
@@ -164,7 +168,7 @@ test('the list of commands', async () => {
       reflink-option-propagate, data-read, unpoison
 
     Not in this version:
-      journal_rewind_info, migrate-superblock
+      migrate-superblock
 
     'bcachefs <command> --help' explains a command and gives examples.
     "

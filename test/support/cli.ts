@@ -25,7 +25,7 @@ import {
   locateCommand,
   undumpCommand,
 } from '@bcachefs-ts/dump';
-import { duCommand, mapCommand } from '@bcachefs-ts/explore';
+import { diffCommand, duCommand, journalRewindInfoCommand, mapCommand } from '@bcachefs-ts/explore';
 import {
   catCommand,
   damageClearCommand,
@@ -86,6 +86,7 @@ const commands = {
   corrupt: corruptCommand,
   'damage clear': damageClearCommand,
   'damage ls': damageLsCommand,
+  diff: diffCommand,
   du: duCommand,
   dump: dumpCommand,
   format: formatCommand,
@@ -120,6 +121,7 @@ const commands = {
   kill_btree_node: killBtreeNodeCommand,
   kvdb: kvdbCommand,
   list: listCommand,
+  journal_rewind_info: journalRewindInfoCommand,
   list_journal: listJournalCommand,
   locate: locateCommand,
   'recover-super': recoverSuperCommand,

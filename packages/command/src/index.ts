@@ -53,7 +53,7 @@ export { defineProgram, type Program, type SingleCommandProgram } from './progra
 export { bytesText, durationText, type Progress, type Task, type TaskSpec } from './progress.ts';
 export { type Interruption, runSteps, Turns } from './steps.ts';
 export { type Collected, type RunOptions, runCli } from './testing.ts';
-export { filesystemWord, filterOptions, treeOptions } from './tree-options.ts';
+export { atOption, filesystemWord, filterOptions, parseMoment, treeOptions } from './tree-options.ts';
 export { identifyMember, type UndoFileArgs, type UndoWrap, undoFileOption, undoWrap } from './undo-file.ts';
 export {
   ID_MAX,

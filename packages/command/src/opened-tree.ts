@@ -11,6 +11,7 @@ import {
   loadCompression,
   loadMacs,
   type OnDamage,
+  type RewindTarget,
 } from '@bcachefs-ts/core/engine';
 import type { Context } from './context.ts';
 import { type FilesystemArgs, openForReading } from './filesystem-argument.ts';
@@ -20,6 +21,8 @@ export interface TreeArgs extends Omit<FilesystemArgs, 'devices'> {
   readonly filesystem: string;
   readonly subvolume: number | string | undefined;
   readonly snapshot: number | undefined;
+  /** Back in the journal. */
+  readonly at?: RewindTarget | undefined;
 }
 
 export interface OpenedTree {
@@ -33,7 +36,7 @@ export interface OpenedTree {
 
 /**
  * @param readsFiles their data are what the command is for: what the superblock does not declare can be read too
- * @throws as openForReading does; UsageError when there is no such subvolume or snapshot
+ * @throws as openForReading does; UsageError when there is no such subvolume or snapshot, or the journal does not reach back to `at`
  */
 export async function openTree(
   context: Context,
@@ -42,10 +45,11 @@ export async function openTree(
   readsFiles = false,
 ): Promise<OpenedTree> {
   await loadChecksums();
-  const { filesystem: word, subvolume, snapshot, ...others } = args;
-  const filesystem = await openForReading(context, { ...others, devices: [word] });
+  const { filesystem: word, subvolume, snapshot, at, ...others } = args;
+  const present = await openForReading(context, { ...others, devices: [word] });
   try {
-    await loadCompression(readsFiles ? undefined : declaredCompressionTypes(filesystem.sb));
+    await loadCompression(readsFiles ? undefined : declaredCompressionTypes(present.sb));
+    const filesystem = at === undefined ? present : (await import('./back-in-time.ts')).backTo(present, at, onDamage);
     if (readsFiles && filesystem.key !== undefined) await loadMacs();
     const data = new DataReader(filesystem, { onDamage, parallel: true });
     return {
@@ -59,7 +63,7 @@ export async function openTree(
       },
     };
   } catch (thrown) {
-    filesystem.close();
+    present.close();
     throw thrown;
   }
 }

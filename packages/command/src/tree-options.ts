@@ -1,6 +1,6 @@
 // The options that commands share which look at files: which tree is meant, how the filesystem is opened, which paths are taken.
 
-import { UsageError } from '@bcachefs-ts/core/engine';
+import { type RewindTarget, UsageError } from '@bcachefs-ts/core/engine';
 import { filesystemOptions, filesystemPositional } from './filesystem-argument.ts';
 
 /** One filesystem, before paths in it. */
@@ -28,6 +28,31 @@ export const treeOptions = {
   },
   ...filesystemOptions,
 } as const;
+
+/** Back in the journal, for commands that only read: see rewoundFilesystem. */
+export const atOption = {
+  at: {
+    type: 'string',
+    value: 'SEQ|TIME',
+    parse: parseMoment,
+    heading: whichTree,
+    help: 'as it was after this journal entry, or at this time (2026-11-30T12:00:00Z, or @ and seconds since 1970), as far as the journal reaches: see journal_rewind_info',
+  },
+} as const;
+
+export function parseMoment(text: string): RewindTarget {
+  if (/^\d{1,15}$/.test(text)) return { seq: Number(text) };
+  const seconds = /^@\d{1,12}$/.test(text)
+    ? Number(text.slice(1))
+    : /^\d{4}-\d\d-\d\d/.test(text)
+      ? Math.floor(Date.parse(text.replace(' ', 'T')) / 1000)
+      : Number.NaN;
+  if (!Number.isNaN(seconds)) return { seconds };
+  const found = text === '' ? 'nothing' : JSON.stringify(text);
+  throw new UsageError(
+    `found ${found}, expected the number of a journal entry, a time such as 2026-11-30T12:00:00Z, or @SECONDS`,
+  );
+}
 
 const whichPaths = 'Which paths';
 

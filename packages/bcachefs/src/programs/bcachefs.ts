@@ -206,6 +206,12 @@ const commands = [
     ...from(() => import('@bcachefs-ts/dump'), 'listJournalCommand'),
   },
   {
+    name: 'journal_rewind_info',
+    summary: 'List the earlier states that the journal still reaches',
+    heading: looking,
+    ...from(() => import('@bcachefs-ts/explore'), 'journalRewindInfoCommand'),
+  },
+  {
     name: 'dump',
     summary: 'Write the metadata of a filesystem to qcow2 files',
     heading: looking,
@@ -258,6 +264,12 @@ const commands = [
     summary: 'Say what files and directories take, and what is theirs alone',
     heading: looking,
     ...from(() => import('@bcachefs-ts/explore'), 'duCommand'),
+  },
+  {
+    name: 'diff',
+    summary: 'Say what differs between two filesystems, or two snapshots of one',
+    heading: looking,
+    ...from(() => import('@bcachefs-ts/explore'), 'diffCommand'),
   },
   {
     name: 'ls',

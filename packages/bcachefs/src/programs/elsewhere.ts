@@ -45,7 +45,6 @@ export const elsewhere: readonly ElsewhereRow[] = [
     'cat and explain read it from the devices',
   ),
   kernel('unpoison', 'clears the mark of extents that cannot be read', mounted),
-  unbuilt('journal_rewind_info', 'says how far the journal can go back', 'list_journal prints its entries'),
   unbuilt(
     'migrate-superblock',
     'finishes migrate',

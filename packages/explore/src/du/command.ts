@@ -1,6 +1,7 @@
 // du: what files, directories and subvolumes take, and how much of it would become free with them.
 
 import {
+  atOption,
   bytesFields,
   bytesText,
   type Context,
@@ -77,6 +78,7 @@ export const duCommand = defineCommand({
       help: 'sum up subvolumes and snapshots',
     },
     ...treeOptions,
+    ...atOption,
   },
   async run(context: Context, { path: typed, depth, all, tree: isTree, by_subvolume, ...args }): Promise<Sums> {
     const log = new DamageLog(context);

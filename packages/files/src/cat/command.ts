@@ -2,6 +2,7 @@
 // written, those after it only when that is asked for.
 
 import {
+  atOption,
   type Context,
   DamageLog,
   defineCommand,
@@ -48,6 +49,7 @@ export const catCommand = defineCommand({
   options: {
     ignore_errors: { type: 'flag', help: 'go on where data is lost, with zeroes in its place' },
     ...treeOptions,
+    ...atOption,
   },
   async run(context: Context, { paths, ignore_errors, ...args }) {
     if (context.json) throw new UsageError('files are bytes: cat has no JSON', '--json');

@@ -1,6 +1,7 @@
 // get-file-option: the options of files in a filesystem that is not mounted, with the lines of the reference (v1.39.2).
 
 import {
+  atOption,
   bytesFields,
   DamageLog,
   defineCommand,
@@ -51,6 +52,7 @@ export const getFileOptionCommand = defineCommand({
     effective: { type: 'flag', alias: 'e', help: 'also options that the file has from a directory' },
     all: { type: 'flag', alias: 'a', help: "also options that are not set, as '-'" },
     ...treeOptions,
+    ...atOption,
   },
   async run(context, { paths, effective, all, ...args }) {
     const log = new DamageLog(context);

@@ -4,6 +4,7 @@
 import { lstatSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import {
+  atOption,
   CommandLineError,
   type Context,
   defineCommand,
@@ -78,6 +79,7 @@ export const getCommand = defineCommand({
     },
     verbose: { type: 'flag', alias: 'v', help: 'list every file, and everything that could not be kept' },
     ...treeOptions,
+    ...atOption,
   },
   run: get,
   text: printRestored,

@@ -2,6 +2,7 @@
 // characters and bytes that are not text are shown as \x1b, so that no name can talk to the terminal.
 
 import {
+  atOption,
   bytesFields,
   CommandFailed,
   type Context,
@@ -90,6 +91,7 @@ export const lsCommand = defineStreamCommand({
     human: { type: 'flag', alias: 'h', help: 'sizes as 1.5M instead of bytes' },
     directory: { type: 'flag', alias: 'd', help: 'directories themselves, not what is in them' },
     ...treeOptions,
+    ...atOption,
   },
   async *run(context: Context, args): AsyncGenerator<Item> {
     const log = new DamageLog(context);

@@ -2,6 +2,7 @@
 // says of every file whether it is whole. Nothing is written to the filesystem.
 
 import {
+  atOption,
   bytesText,
   type Context,
   defineCommand,
@@ -115,6 +116,7 @@ export const restoreCommand = defineCommand({
     verbose: { type: 'flag', alias: 'v', help: 'list every file, and everything that could not be kept' },
     ...filterOptions,
     ...treeOptions,
+    ...atOption,
   },
   run: (context, args) => restore(context, args),
   text: printRestored,

@@ -2,6 +2,7 @@
 // hashes, and how the data is stored.
 
 import {
+  atOption,
   bytesFields,
   type Context,
   DamageLog,
@@ -73,6 +74,7 @@ export const statCommand = defineCommand({
   options: {
     dereference: { type: 'flag', alias: 'L', help: 'follow symlinks' },
     ...treeOptions,
+    ...atOption,
   },
   async run(context: Context, { paths, dereference, ...args }) {
     const log = new DamageLog(context);

@@ -5,6 +5,7 @@
 // are met in the middle of a file: they become zeroes, are reported at once and again in the summary, and the exit code is 1.
 
 import {
+  atOption,
   bytesText,
   type Context,
   DamageLog,
@@ -81,6 +82,7 @@ export const tarCommand = defineCommand({
     creation_times: { type: 'flag', help: 'also when files were made: bsdtar keeps it, GNU tar warns of each' },
     ...filterOptions,
     ...treeOptions,
+    ...atOption,
   },
   async run(
     context: Context,

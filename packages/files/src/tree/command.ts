@@ -1,6 +1,7 @@
 // tree: a directory and all below it, drawn as tree(1) draws it. Directories that lead back to themselves are named and not entered again.
 
 import {
+  atOption,
   bytesFields,
   CommandFailed,
   type Context,
@@ -62,6 +63,7 @@ export const treeCommand = defineStreamCommand({
     directories: { type: 'flag', alias: 'd', help: 'directories only' },
     all: { type: 'flag', alias: 'a', help: 'also names that begin with a dot' },
     ...treeOptions,
+    ...atOption,
   },
   async *run(context: Context, { path: typed = '/', level, directories: only, all, ...args }): AsyncGenerator<Item> {
     const log = new DamageLog(context);
