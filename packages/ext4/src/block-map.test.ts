@@ -29,6 +29,8 @@ test.each([
   ['blocks', facts(1001, 0, 1, 64)],
   ['a first block that is in no group', facts(1001, 1, 1, 64)],
   ['clusters, the last one cut off', facts(1003, 0, 16, 8)],
+  ['groups of several pages', facts(70_003, 1, 1, 8192)],
+  ['a page that is not whole', facts(9001, 0, 1, 1600)],
 ])('%s', (_, of) => {
   const map = new BlockMap(of, true);
   const plain = Array.from({ length: of.blocks }, (_each, i) => i < of.firstDataBlock);
@@ -38,6 +40,13 @@ test.each([
     [5, 2],
     [20, 25],
     [clusters - 2, 2],
+    // Over pages and groups.
+    ...(clusters > 9000
+      ? ([
+          [1000, 3100],
+          [8200, 700],
+        ] as const)
+      : []),
   ] as const) {
     expect(map.mark(start, length)).toBeUndefined();
     const first = map.firstBlockOf(start);
@@ -55,4 +64,15 @@ test.each([
     expect([...map.usedRuns(from, to)]).toEqual(runsOf(plain, true, from, to));
     expect([...map.freeRuns(from, to)]).toEqual(runsOf(plain, false, from, to));
   }
+});
+
+test('a filesystem of 64 TiB in which each group has a little takes little', () => {
+  const of = facts(2 ** 34, 0, 1, 32_768);
+  const map = new BlockMap(of, true);
+  for (let group = 0; group < of.groups; group += 16) map.mark(group * 32_768 + 77, 2);
+  map.mark(5 * 32_768, 4 * 32_768);
+  expect(map.usedBlocks).toBe((2 * of.groups) / 16 + 4 * 32_768);
+  expect([...map.usedRuns(0, 100)][0]).toEqual({ block: 77, blocks: 2 });
+  expect(map.groupBits(6)?.every(byte => byte === 0xff)).toBe(true);
+  expect(map.groupBits(4)).toBe(undefined);
 });

@@ -97,21 +97,28 @@ function bitsOf({ compat, incompat, roCompat }: FeatureWords) {
   );
 }
 
-export const COMPAT_HAS_JOURNAL = 0x4;
-export const COMPAT_SPARSE_SUPER2 = 0x200;
-export const INCOMPAT_FILETYPE = 0x2;
-export const INCOMPAT_RECOVER = 0x4;
-export const INCOMPAT_JOURNAL_DEV = 0x8;
-export const INCOMPAT_META_BG = 0x10;
-export const INCOMPAT_64BIT = 0x80;
-export const INCOMPAT_MMP = 0x100;
-export const INCOMPAT_CSUM_SEED = 0x2000;
-export const INCOMPAT_LARGE_DIR = 0x4000;
-export const RO_SPARSE_SUPER = 0x1;
-export const RO_HUGE_FILE = 0x8;
-export const RO_GDT_CSUM = 0x10;
-export const RO_BIGALLOC = 0x200;
-export const RO_METADATA_CSUM = 0x400;
-export const RO_PROJECT = 0x2000;
-export const RO_SHARED_BLOCKS = 0x4000;
-export const RO_ORPHAN_PRESENT = 0x10000;
+/** @throws Error for a name that is in no row */
+function bitOf(set: FeatureRow['set'], name: string): number {
+  const row = features.find(each => each.set === set && each.name === name);
+  if (row === undefined) throw new Error(`no feature ${name}`);
+  return row.bit;
+}
+
+export const COMPAT_HAS_JOURNAL = bitOf('compat', 'has_journal');
+export const COMPAT_SPARSE_SUPER2 = bitOf('compat', 'sparse_super2');
+export const INCOMPAT_FILETYPE = bitOf('incompat', 'filetype');
+export const INCOMPAT_RECOVER = bitOf('incompat', 'needs_recovery');
+export const INCOMPAT_JOURNAL_DEV = bitOf('incompat', 'journal_dev');
+export const INCOMPAT_META_BG = bitOf('incompat', 'meta_bg');
+export const INCOMPAT_64BIT = bitOf('incompat', '64bit');
+export const INCOMPAT_MMP = bitOf('incompat', 'mmp');
+export const INCOMPAT_CSUM_SEED = bitOf('incompat', 'metadata_csum_seed');
+export const INCOMPAT_LARGE_DIR = bitOf('incompat', 'large_dir');
+export const RO_SPARSE_SUPER = bitOf('ro_compat', 'sparse_super');
+export const RO_HUGE_FILE = bitOf('ro_compat', 'huge_file');
+export const RO_GDT_CSUM = bitOf('ro_compat', 'uninit_bg');
+export const RO_BIGALLOC = bitOf('ro_compat', 'bigalloc');
+export const RO_METADATA_CSUM = bitOf('ro_compat', 'metadata_csum');
+export const RO_PROJECT = bitOf('ro_compat', 'project');
+export const RO_SHARED_BLOCKS = bitOf('ro_compat', 'shared_blocks');
+export const RO_ORPHAN_PRESENT = bitOf('ro_compat', 'orphan_present');

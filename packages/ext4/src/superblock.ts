@@ -31,7 +31,7 @@ const STATE_ERROR = 2;
 const STATE_ORPHANS = 4;
 const MMP_CLEAN = 0xff4d4d50;
 const MMP_MAGIC = 0x004d4d50;
-/** 64 TiB with blocks of 4 KiB, 4 TiB with those of 1 KiB. What is kept of a group takes 60 bytes, and a bitmap where blocks are in use. */
+/** 64 TiB with blocks of 4 KiB, 4 TiB with those of 1 KiB. What is kept of a group takes 60 bytes, and a page of 128 bytes for each stretch of 1024 clusters of which some are in use. */
 const GROUPS_MAX = 2 ** 19;
 
 export interface Superblock {
