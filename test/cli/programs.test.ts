@@ -87,9 +87,12 @@ test('the list of commands', async () => {
     Usage: bcachefs <command> [options] ...
 
     Making filesystems:
-      format, mkfs  Make a new filesystem on one or more devices or image files
-      image         Make images, and bring them up to date
-      migrate       Turn an ext4 filesystem into bcachefs in place, and back
+      format, mkfs        Make a new filesystem on one or more devices or image
+                          files
+      image               Make images, and bring them up to date
+      migrate             Turn an ext4 filesystem into bcachefs in place, and back
+      migrate-superblock  Give a filesystem that bcachefs-tools has migrated its
+                          superblocks at the usual places
 
     Superblock:
       show-super      Print the superblock of a device or image
@@ -166,9 +169,6 @@ test('the list of commands', async () => {
       device online, device offline, data scrub, data job, fs top, fs timestats,
       fusemount, wait-devices, reconcile status, reconcile wait,
       reflink-option-propagate, data-read, unpoison
-
-    Not in this version:
-      migrate-superblock
 
     'bcachefs <command> --help' explains a command and gives examples.
     "

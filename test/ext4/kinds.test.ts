@@ -9,7 +9,8 @@ import { openExt4 } from '@bcachefs-ts/ext4';
 import { openDirectory, openSource, type SourceEntry, type SourceTree } from '@bcachefs-ts/sources';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
-import { debugfs, e2, ext4Kinds, makeExt4, makeExt4Tree, setXattrs, whyNoE2fsprogs } from '../support/ext4.ts';
+import { debugfs, e2, ext4Kinds, makeExt4, whyNoE2fsprogs } from '../support/ext4.ts';
+import { makeExt4Tree, setXattrs } from '../support/ext4-trees.ts';
 import { sampleOf } from '../support/long.ts';
 
 if (whyNoE2fsprogs !== undefined) console.warn(`ext4 skipped: ${whyNoE2fsprogs}`);

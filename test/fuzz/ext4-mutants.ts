@@ -16,7 +16,8 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { openExt4 } from '@bcachefs-ts/ext4';
 import { openExt4Source } from '../../packages/sources/src/ext4.ts';
-import { debugfs, makeExt4, makeExt4Tree } from '../support/ext4.ts';
+import { debugfs, makeExt4 } from '../support/ext4.ts';
+import { makeExt4Tree } from '../support/ext4-trees.ts';
 import type { Random } from '../support/random.ts';
 
 // biome-ignore format: a kind on a line

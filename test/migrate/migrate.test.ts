@@ -8,15 +8,8 @@ import { runCli } from '@bcachefs-ts/command';
 import { checkInvariants, findingText, loadChecksums, loadCompression, openFilesystem } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bcachefs } from '../../packages/bcachefs/src/programs/bcachefs.ts';
-import {
-  type Ext4Recipe,
-  e2fsckSays,
-  hasE2fsprogs,
-  makeExt4,
-  makeSmallTree,
-  runE2fs,
-  usedBlocks,
-} from '../support/ext4-images.ts';
+import { type Ext4Recipe, e2fsckSays, e2Status, makeExt4, usedBlocks, whyNoE2fsprogs } from '../support/ext4.ts';
+import { makeSmallTree } from '../support/ext4-trees.ts';
 import { sampleOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { testSeed } from '../support/random.ts';
@@ -32,11 +25,11 @@ async function succeed(command: string, words: readonly string[]): Promise<strin
 
 const MIB = 2 ** 20;
 // biome-ignore format: a kind on a line
-const all: readonly Ext4Recipe[] = [
+const all: readonly (Partial<Ext4Recipe> & { readonly name: string; readonly words: readonly string[] })[] = [
   { name: 'usual', words: ['-t', 'ext4', '-b', '4096'] },
   { name: '1k', words: ['-t', 'ext4', '-b', '1024'] },
   { name: '2k', words: ['-t', 'ext4', '-b', '2048'] },
-  { name: '64k', words: ['-t', 'ext4', '-b', '65536'], sizeBytes: 192 * MIB },
+  { name: '64k', words: ['-t', 'ext4', '-b', '65536'], size: 192 * MIB },
   { name: 'ext2', words: ['-t', 'ext2', '-b', '4096'] },
   { name: 'ext3', words: ['-t', 'ext3', '-b', '1024'] },
   { name: 'no flex_bg', words: ['-t', 'ext4', '-O', '^flex_bg,^64bit,^metadata_csum', '-b', '1024'] },
@@ -45,12 +38,12 @@ const all: readonly Ext4Recipe[] = [
   { name: 'meta_bg', words: ['-t', 'ext4', '-O', 'meta_bg,^resize_inode', '-b', '1024'] },
   { name: 'sparse_super2', words: ['-t', 'ext4', '-O', 'sparse_super2', '-b', '4096'] },
   { name: 'ea_inode', words: ['-t', 'ext4', '-O', 'ea_inode,casefold', '-b', '4096'] },
-  { name: 'tail', words: ['-t', 'ext4', '-b', '1024'], sizeBytes: 96 * MIB + 77 * 1024 },
+  { name: 'tail', words: ['-t', 'ext4', '-b', '1024'], size: 96 * MIB + 77 * 1024 },
   { name: 'gdt_csum', words: ['-t', 'ext4', '-O', '^metadata_csum,uninit_bg', '-b', '4096'] },
 ];
 const kinds = sampleOf('ext4 images that are migrated', all, ['usual', '1k', 'tail']);
 
-describe.skipIf(!hasE2fsprogs)('migrate', () => {
+describe.skipIf(whyNoE2fsprogs !== undefined)('migrate', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-migrate-'));
   const tree = join(folder, 'tree');
   const seed = testSeed();
@@ -60,9 +53,9 @@ describe.skipIf(!hasE2fsprogs)('migrate', () => {
     makeSmallTree(tree, seed);
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }), patient(60_000));
-  const imageOf = (recipe: Ext4Recipe) => {
+  const imageOf = (recipe: (typeof all)[number]) => {
     const image = join(folder, `${recipe.name}.img`);
-    makeExt4(image, tree, recipe);
+    makeExt4(image, { size: '96M', ...recipe }, tree);
     return image;
   };
   const wholeness = (image: string) => {
@@ -101,7 +94,7 @@ describe.skipIf(!hasE2fsprogs)('migrate', () => {
     // The mark and the commit are all in the first block or two.
     const touched = isSame();
     expect(touched.every(block => (block + 1) * blockBytes <= Math.max(4096, blockBytes))).toBe(true);
-    expect(runE2fs('e2fsck', '-fy', image), 'a closed ext4 is not written to').toBe(8);
+    expect(e2Status('e2fsck', '-fy', image), 'a closed ext4 is not written to').toBe(8);
     expect(isSame()).toEqual(touched);
 
     const status = JSON.parse(await succeed('migrate status', ['--json', image]));
@@ -169,7 +162,7 @@ describe.skipIf(!hasE2fsprogs)('migrate', () => {
   });
 
   test('refuses a disk that is too full, with the numbers', { timeout: patient(60_000) }, async () => {
-    const image = imageOf({ name: 'full', words: ['-t', 'ext4', '-b', '4096', '-N', '200000'], sizeBytes: 64 * MIB });
+    const image = imageOf({ name: 'full', words: ['-t', 'ext4', '-b', '4096', '-N', '200000'], size: 65 * MIB });
     const before = readFileSync(image);
     const { exitCode, stderr } = await run('migrate', ['-y', image]);
     expect(exitCode).toBe(2);

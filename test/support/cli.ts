@@ -55,6 +55,7 @@ import {
   migrateRollbackCommand,
   migrateStartCommand,
   migrateStatusCommand,
+  migrateSuperblockCommand,
 } from '@bcachefs-ts/migrate';
 import {
   recoverSuperCommand,
@@ -106,6 +107,7 @@ const commands = {
   'migrate finish': migrateFinishCommand,
   'migrate rollback': migrateRollbackCommand,
   'migrate status': migrateStatusCommand,
+  'migrate-superblock': migrateSuperblockCommand,
   mkdir: mkdirCommand,
   mv: mvCommand,
   put: putCommand,

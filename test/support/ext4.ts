@@ -2,18 +2,7 @@
 // (CI=true, --require-kernel) it is installed; elsewhere what needs it is skipped with a word.
 
 import { spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  chownSync,
-  linkSync,
-  mkdirSync,
-  rmSync,
-  symlinkSync,
-  truncateSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { installMissingCommands } from '../kernel/vm/apt.ts';
 
 if (process.env.CI === 'true' || process.env.BCACHEFS_REQUIRE_KERNEL === '1') {
@@ -48,10 +37,48 @@ export function e2(command: string, words: readonly string[], statuses: readonly
 export const debugfs = (image: string, ...commands: readonly string[]): string =>
   commands.map(line => e2('debugfs', ['-w', '-R', line, image])).join('');
 
-export interface Ext4Kind {
-  readonly name: string;
-  readonly size: string;
+/** What e2fsck says against it; empty when it is clean. It writes nothing. */
+export function e2fsckSays(image: string): string {
+  const { status, stdout, stderr } = spawnSync('e2fsck', ['-fn', image], { env, encoding: 'utf8' });
+  return status === 0 ? '' : `exit status ${status}\n${stdout}${stderr}`;
+}
+
+/** The exit status of a program that may fail. */
+export const e2Status = (command: string, ...words: readonly string[]): number | null =>
+  spawnSync(command, words, { env }).status;
+
+/** Blocks of the image that are in use, by dumpe2fs, and how long one is. */
+export function usedBlocks(image: string): {
+  readonly blockBytes: number;
+  readonly isFree: (block: number) => boolean;
+} {
+  const text = e2('dumpe2fs', [image]);
+  const blockBytes = Number(/Block size:\s+(\d+)/.exec(text)?.[1]);
+  const clusterBytes = Number(/Cluster size:\s+(\d+)/.exec(text)?.[1] ?? blockBytes);
+  // With bigalloc a range ends at the first block of its last cluster.
+  const more = clusterBytes / blockBytes - 1;
+  const free = new Set<number>();
+  for (const [, list = ''] of text.matchAll(/Free blocks: ([\d\-, ]+)\n/g)) {
+    for (const range of list.split(',')) {
+      const [from = Number.NaN, to = from] = range.trim().split('-').map(Number);
+      for (let block = from; block <= to + more; block++) free.add(block);
+    }
+  }
+  return { blockBytes, isFree: block => free.has(block) };
+}
+
+/** How to make one. */
+export interface Ext4Recipe {
+  /** Bytes, or a number of them such as `32M`. */
+  readonly size: number | string;
+  /** Of mke2fs. */
   readonly words: readonly string[];
+  /** Commands of debugfs, after the files are there. */
+  readonly debugfs?: readonly string[];
+}
+
+export interface Ext4Kind extends Ext4Recipe {
+  readonly name: string;
   /** What it has no place for; `holes` where mke2fs 1.47.0 -d gives files with holes a size that is too small. */
   readonly lacks?: 'xattrs' | 'holes';
 }
@@ -91,75 +118,18 @@ export const ext4Kinds: readonly Ext4Kind[] = [
 ];
 
 /** Makes one, filled from a folder. It has the same bytes each time but for times. */
-export function makeExt4(image: string, { size, words }: Pick<Ext4Kind, 'size' | 'words'>, folder?: string): void {
+export function makeExt4(image: string, { size, words, debugfs: commands = [] }: Ext4Recipe, folder?: string): void {
   rmSync(image, { force: true });
   writeFileSync(image, '');
-  truncateSync(image, sizeOf(size));
+  truncateSync(image, typeof size === 'number' ? size : sizeOf(size));
   const source = folder === undefined ? [] : ['-d', folder];
   const same = ['-U', '5ca1ab1e-0000-4000-8000-00000000e474', '-E', 'hash_seed=5ca1ab1e-0000-4000-8000-00000000e475'];
   e2('mke2fs', ['-q', '-F', ...same, ...source, ...words, image]);
+  debugfs(image, ...commands);
 }
 
 function sizeOf(text: string): number {
-  const unit = { K: 2 ** 10, M: 2 ** 20 }[text.at(-1)!];
+  const unit = { K: 2 ** 10, M: 2 ** 20, T: 2 ** 40 }[text.at(-1)!];
   if (unit === undefined) throw new Error(`a size such as 32M: ${text}`);
   return Number(text.slice(0, -1)) * unit;
-}
-
-/** A small tree with every type of file. Owners and devices need root. */
-export function makeExt4Tree(folder: string, { files = 400, links = 1000 } = {}): void {
-  const at = (...names: string[]) => join(folder, ...names);
-  mkdirSync(at('deep', 'er', 'still'), { recursive: true });
-  mkdirSync(at('many'));
-  mkdirSync(at('empty'));
-  for (const [name, bytes] of [
-    ['nothing', 0],
-    ['one', 1],
-    ['inline', 60],
-    ['inline and more', 140],
-    ['block', 4096],
-    ['large', 700_001],
-  ] as const)
-    writeFileSync(
-      at('deep', name),
-      Uint8Array.from({ length: bytes }, (_, i) => (i * 7 + (i >> 8) * 13) % 251),
-    );
-  for (let i = 0; i < files; i++) writeFileSync(at('many', `a file whose name is rather long ${i}`), '');
-  writeFileSync(at('linked'), 'several names');
-  for (let i = 0; i < links; i++) linkSync(at('linked'), at('many', `link ${i}`));
-  writeFileSync(at('holes'), 'begin');
-  truncateSync(at('holes'), 3_000_001);
-  writeFileSync(at('holes'), 'middle', { flag: 'r+' });
-  symlinkSync('linked', at('short link'));
-  symlinkSync(`${'x'.repeat(60)}`, at('link of 60'));
-  symlinkSync(`${'y/'.repeat(300)}z`, at('long link'));
-  writeFileSync(at('n'.repeat(255)), 'long');
-  writeFileSync(Buffer.concat([Buffer.from(at('bytes ')), Buffer.from([0xff, 0x0a, 0x80])]), 'no UTF-8');
-  chmodSync(at('deep', 'one'), 0o4711);
-  chmodSync(at('empty'), 0o1777);
-  for (const [i, name] of ['holes', 'linked', 'deep', 'deep/one'].entries())
-    utimesSync(at(name), 1_000_000_000 + i, 1_100_000_000 + i);
-  if (process.getuid?.() !== 0) return;
-  chownSync(at('deep', 'one'), 70_000, 80_000);
-  for (const words of [
-    [at('null'), 'c', '1', '3'],
-    [at('disk'), 'b', '300', '70000'],
-    [at('pipe'), 'p'],
-  ])
-    e2('mknod', words);
-}
-
-/** Attributes of small files, by Python: setfattr is not on every machine. */
-export function setXattrs(
-  folder: string,
-  xattrs: Readonly<Record<string, Readonly<Record<string, Uint8Array>>>>,
-): void {
-  const list = Object.entries(xattrs).flatMap(([file, values]) =>
-    Object.entries(values).map(([name, value]) => [join(folder, file), name, Buffer.from(value).toString('hex')]),
-  );
-  e2('python3', [
-    '-c',
-    'import json,os,sys\nfor p,n,v in json.loads(sys.argv[1]): os.setxattr(p,n,bytes.fromhex(v),follow_symlinks=False)',
-    JSON.stringify(list),
-  ]);
 }

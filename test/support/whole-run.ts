@@ -111,6 +111,7 @@ const LEFT: readonly string[] = [
   'test/kernel/grow',
   'test/kernel/identity',
   'test/kernel/image-update',
+  'test/kernel/migrate-cuts',
   'test/kernel/nonces',
   'test/kernel/old-life',
   'test/kernel/random-changes',

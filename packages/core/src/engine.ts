@@ -9,6 +9,7 @@ export * from './alloc/given-buckets.ts';
 export * from './alloc/journal-buckets.ts';
 export * from './alloc/new-device.ts';
 export * from './alloc/no-space.ts';
+export { dataReserveBuckets } from './alloc/reserve.ts';
 export * from './alloc/superblock-needs.ts';
 export * from './alloc/trigger-context.ts';
 export * from './alloc/write-gate.ts';

@@ -4,8 +4,8 @@
 // Copied, into free buckets, is what cannot stay: what lies in bucket 0, where the sectors are that lead to the filesystem, or after the last whole
 // bucket; what another file has adopted already; a last block with something other than zeroes after the end of the file; and what lies in an
 // inode. All that ext4 uses and no file has adopted belongs to one file, IMAGE_PATH, in which each block has the place that it has on the
-// device. So nothing that ext4 uses is free to bcachefs, and that file is what rollback is made of. Bucket 0 is all its own, its unused blocks
-// too: a bucket that is full is not moved by copygc.
+// device. So nothing that ext4 uses is free to bcachefs, and that file is what rollback is made of. Bucket 0 is not a bucket of the new filesystem
+// (`first_bucket`), so that nothing is ever put there, whatever becomes of that file; it holds a copy of what ext4 has there.
 
 import {
   type BatchedEdit,
@@ -286,7 +286,7 @@ class Builder {
 
   /** All that ext4 uses and no file has. */
   *#image(): Generator<void> {
-    const { map, device, bucketBytes, tailStart, nowNs } = this.#request;
+    const { map, device, tailStart, nowNs } = this.#request;
     const { files } = this.#batches.edit;
     const times = { atimeNs: nowNs, mtimeNs: nowNs, ctimeNs: nowNs, btimeNs: nowNs };
     const directory = files.create(this.#directory, encoder.encode(IMAGE_DIRECTORY), {
@@ -296,7 +296,7 @@ class Builder {
       gid: 0,
     });
     const image = files.create(directory, encoder.encode(IMAGE_NAME), { mode: TYPE_BITS.file | 0o400, uid: 0, gid: 0 });
-    // ext4 has checksums of its own, and the sectors that lead to the new filesystem are among it.
+    // ext4 has checksums of its own.
     files.setOption(image, 'data_checksum', 0);
     const size = this.#blockBytes;
     const adopt = (start: number, end: number) => {
@@ -308,7 +308,7 @@ class Builder {
       });
       this.counts.imageBytes += end - start;
     };
-    adopt(0, bucketBytes);
+    yield* this.#copyStart(image, map);
     for (const { start, end } of this.#unowned(map)) {
       for (let at = start; at < end; at += RUN_BYTES) {
         const part = Math.min(end, at + RUN_BYTES);
@@ -325,6 +325,19 @@ class Builder {
       this.#batches.edit.content.truncate(image, sizeBytes);
     this.#batches.edit.files.setAttributes(image, { ...times, flags: ['immutable'] });
     this.#batches.edit.files.setAttributes(directory, times);
+  }
+
+  /** What ext4 has in bucket 0. */
+  *#copyStart(image: FileRef, map: Ext4BlockMap): Generator<void> {
+    const { device, bucketBytes } = this.#request;
+    const size = this.#blockBytes * this.#ratio;
+    for (const { block, blocks } of map.usedRuns(0, Math.ceil(bucketBytes / size))) {
+      const end = Math.min(bucketBytes, (block + blocks) * size);
+      for (let at = block * size; at < end; at += COPY_BYTES)
+        this.#write(image, at, readBytes(device, at, Math.min(COPY_BYTES, end - at)));
+      this.#batches.step();
+      yield;
+    }
   }
 
   /** In bytes, from the end of bucket 0 on. */

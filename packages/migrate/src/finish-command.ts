@@ -13,15 +13,7 @@ import {
 } from '@bcachefs-ts/core/engine';
 import { IMAGE_PATH } from './build.ts';
 import { finishSteps } from './finish.ts';
-import {
-  askOptions,
-  carryOut,
-  devicePositional,
-  type Planned,
-  plannedJson,
-  printPlanned,
-  withOpen,
-} from './manners.ts';
+import { askOptions, carryOut, devicePositional, type Planned, plannedOutput, withOpen } from './manners.ts';
 import { type MigrationState, migrationState } from './state.ts';
 
 export const migrateFinishCommand = defineCommand({
@@ -65,8 +57,7 @@ export const migrateFinishCommand = defineCommand({
       });
     });
   },
-  text: printPlanned,
-  json: plannedJson,
+  ...plannedOutput,
 });
 
 function refuse(device: BlockDevice, state: MigrationState): void {

@@ -51,19 +51,22 @@ export async function carryOut(
   return { ...asked, action: 'done', ...(await act()), isShown: !yes };
 }
 
-export function printPlanned({ lines, results, action, isShown }: Planned, out: Out): void {
+function printPlanned({ lines, results, action, isShown }: Planned, out: Out): void {
   if (!isShown) for (const line of lines) out.line(line);
   if (action === 'dry run') out.line('dry run, nothing was written');
   for (const line of results) out.line(line);
 }
 
 /** docs/json/migrate.md */
-export const plannedJson = ({ device, action, planJson, resultJson }: Planned): object => ({
+const plannedJson = ({ device, action, planJson, resultJson }: Planned): object => ({
   device,
   action,
   plan: planJson,
   result: resultJson,
 });
+
+/** How a command that is carried out, or only planned, says so. */
+export const plannedOutput = { text: printPlanned, json: plannedJson } as const;
 
 /** Opens a device for as long as it is used. */
 export async function withOpen<T>(

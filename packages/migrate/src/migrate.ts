@@ -110,8 +110,8 @@ export function commit(device: BlockDevice, sb: Superblock): void {
   writeMark(device, 'closed');
 }
 
-/** The sector of the commit, as it will be. */
-function layoutOnTop({ layout }: Superblock): LaidBytes {
+/** The sector that leads to superblocks which are not at the usual place, as it will be. */
+export function layoutOnTop({ layout }: Pick<Superblock, 'layout'>): LaidBytes {
   const at = sectorsToBytes(SB_LAYOUT_SECTOR);
   const memory = new MemoryDevice(at + sectorsToBytes(1));
   writeLayout(memory, layout);

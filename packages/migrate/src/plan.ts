@@ -5,6 +5,7 @@ import {
   type BlockDevice,
   BUCKETS_MIN,
   bytesToSectors,
+  dataReserveBuckets,
   type FormatPlan,
   type FormatRequest,
   journalBucketCount,
@@ -98,7 +99,7 @@ export function planMigration(
   });
   if (room === undefined)
     throw new UsageError(
-      `${device.name} is too small: ${fsBytes} bytes, a bcachefs has ${BUCKETS_MIN} buckets of 128 KiB at the least`,
+      `${device.name} is too small: ${fsBytes} bytes, what is migrated has more than ${BUCKETS_MIN} buckets of 128 KiB`,
     );
   const option = (name: OptionName) => request.options.get(name) ?? newFilesystemDefault(name);
   const hasChecksums = Number(option('data_checksum')) !== 0;
@@ -119,6 +120,7 @@ export function planMigration(
         durability: 1,
         discard: true,
         dataAllowed: ALL_DATA,
+        firstBucket: 1,
       },
     ],
     options: new Map<OptionName, OptionNumber>([...request.options, ['block_size', blockBytes]]),
@@ -137,7 +139,16 @@ export function planMigration(
   const freeBytes = room.freeBuckets * room.bucketBytes;
   const metadataBytes = journalBytes + 2 * room.superblockBytes + nodesBytes;
   // A commit writes new nodes before the old ones are free, and a kernel wants room for 28 nodes at any time.
-  const needed = journalBytes + 1.5 * nodesBytes + copiedBytes + RESERVED_NODES * btreeNodeBytes;
+  // Data that is copied leaves more than that: what a filesystem keeps back from users.
+  const keptBack =
+    copiedBytes === 0
+      ? RESERVED_NODES * btreeNodeBytes
+      : room.bucketBytes *
+        dataReserveBuckets(
+          { bucketSizeSectors: bytesToSectors(room.bucketBytes), bucketEnd: room.bucketCount },
+          bytesToSectors(btreeNodeBytes),
+        );
+  const needed = journalBytes + 1.5 * nodesBytes + copiedBytes + keptBack;
   if (needed > freeBytes) throw noRoom(device, room, needed);
   const usedBytes = usage.map.usedBlocks * facts.blockBytes;
   const warnings: string[] = [];

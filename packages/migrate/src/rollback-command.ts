@@ -2,15 +2,7 @@
 
 import { bytesText, defineCommand, runSteps, undoWrap } from '@bcachefs-ts/command';
 import { type BlockDevice, printable, UsageError } from '@bcachefs-ts/core/engine';
-import {
-  askOptions,
-  carryOut,
-  devicePositional,
-  type Planned,
-  plannedJson,
-  printPlanned,
-  withOpen,
-} from './manners.ts';
+import { askOptions, carryOut, devicePositional, type Planned, plannedOutput, withOpen } from './manners.ts';
 import { type LostBlocks, planRollback, rollBack, unmark } from './rollback.ts';
 import { type MigrationState, migrationState } from './state.ts';
 
@@ -63,8 +55,7 @@ export const migrateRollbackCommand = defineCommand({
       });
     });
   },
-  text: printPlanned,
-  json: plannedJson,
+  ...plannedOutput,
 });
 
 export function lostText({ bytes, paths }: LostBlocks): string {

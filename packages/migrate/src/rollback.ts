@@ -49,8 +49,8 @@ export function* planRollback(device: BlockDevice, { original }: Migrated): Gene
   const filesystem = filesystemOf(openMembers([device]));
   const { blockBytes } = ext4.facts;
   const missing = new Uint32Array(Math.ceil(map.blocks / 32));
-  const tail = tailStart(filesystem);
-  for (const { block, blocks } of map.usedRuns())
+  const { start, tail } = reach(filesystem);
+  for (const { block, blocks } of map.usedRuns(Math.floor(start / blockBytes)))
     for (let at = block; at < block + blocks && (at + 1) * blockBytes <= tail; at++)
       missing[at >>> 5]! |= 1 << (at & 31);
   let count = 0;
@@ -72,10 +72,11 @@ export function* planRollback(device: BlockDevice, { original }: Migrated): Gene
 const EXTENT = keyTypes.idOf('extent');
 const REFLINK_V = keyTypes.idOf('reflink_v');
 
-/** Where the last whole bucket ends: bcachefs writes nothing after it. */
-function tailStart({ sb }: Filesystem): number {
-  const { nbuckets, bucket_size } = members(sb)[0]!; // a migrated filesystem that was opened has a member
-  return Math.min(nbuckets, BUCKETS_MAX) * sectorsToBytes(bucket_size);
+/** Where the first bucket begins and the last one ends: bcachefs writes nothing in front of that or after it. */
+function reach({ sb }: Filesystem): { readonly start: number; readonly tail: number } {
+  const { first_bucket, nbuckets, bucket_size } = members(sb)[0]!; // a migrated filesystem that was opened has a member
+  const bucketBytes = sectorsToBytes(bucket_size);
+  return { start: first_bucket * bucketBytes, tail: Math.min(nbuckets, BUCKETS_MAX) * bucketBytes };
 }
 
 /** Blocks that an extent lies on, and may have lain on since the migration. */

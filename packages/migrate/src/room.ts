@@ -54,7 +54,7 @@ export function findRoom(request: RoomRequest): Room | undefined {
   const sizes = request.bucketBytes === undefined ? BUCKET_BYTES_TRIED : [request.bucketBytes];
   const rooms = sizes
     .filter(size => size % request.blockBytes === 0 || request.blockBytes % size === 0)
-    .filter(size => Math.floor(request.sizeBytes / size) >= BUCKETS_MIN)
+    .filter(size => Math.floor(request.sizeBytes / size) > BUCKETS_MIN)
     .map(size => roomWith(request, size));
   const most = Math.max(0, ...rooms.map(freeBytesOf));
   const good = rooms.filter(
@@ -76,7 +76,7 @@ function roomWith({ map, blockBytes, sizeBytes, superblockBytes }: RoomRequest, 
       used[bucket >>> 3]! |= 1 << (bucket & 7);
   };
   for (const { block, blocks } of map.usedRuns()) take(block * blockBytes, (block + blocks) * blockBytes);
-  // Bucket 0 is never given: the sectors that lead to the filesystem are in it.
+  // Bucket 0 is none of the new filesystem's: the sectors that lead to it are there.
   take(0, 1);
   const isUsed = (bucket: number) => ((used[bucket >>> 3]! >>> (bucket & 7)) & 1) === 1;
   let wanted = superblockBytes ?? defaultSuperblockBytes(sizeBytes);

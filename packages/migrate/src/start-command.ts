@@ -30,15 +30,8 @@ import {
 import { type Ext4, openExt4 } from '@bcachefs-ts/ext4';
 import { IMAGE_PATH } from './build.ts';
 import { finishSteps } from './finish.ts';
-import {
-  askOptions,
-  carryOut,
-  devicePositional,
-  type Planned,
-  plannedJson,
-  printPlanned,
-  withOpen,
-} from './manners.ts';
+import { lookAtTree } from './look.ts';
+import { askOptions, carryOut, devicePositional, type Planned, plannedOutput, withOpen } from './manners.ts';
 import { type Migrated, migrateSteps, NotEqualError } from './migrate.ts';
 import { expectedSeconds, inodesOf, type MigrationPlan, planMigration } from './plan.ts';
 import { migrationState } from './state.ts';
@@ -119,6 +112,9 @@ export const migrateStartCommand = defineCommand({
       const ext4 = openExt4(device);
       const nowNs = BigInt(context.date().getTime()) * 1_000_000n;
       const usage = await withProgress(context, 'looking at ext4', ext4);
+      const looking = context.progress.start({ what: 'looking at its files', unit: 'files', total: inodesOf(usage) });
+      await runSteps(lookAtTree(ext4), () => looking.advance(1));
+      looking.end();
       const plan = planMigration(device, ext4, usage, {
         options,
         bucketBytes: args.bucket_size,
@@ -151,8 +147,7 @@ export const migrateStartCommand = defineCommand({
       });
     });
   },
-  text: printPlanned,
-  json: plannedJson,
+  ...plannedOutput,
 });
 
 /** @throws UsageError for what is not an ext4 on which no migration has begun */

@@ -69,6 +69,12 @@ const commands = [
     ],
   },
   {
+    name: 'migrate-superblock',
+    summary: 'Give a filesystem that bcachefs-tools has migrated its superblocks at the usual places',
+    heading: making,
+    ...from(() => import('@bcachefs-ts/migrate'), 'migrateSuperblockCommand'),
+  },
+  {
     name: 'show-super',
     summary: 'Print the superblock of a device or image',
     heading: superblock,

@@ -8,13 +8,6 @@ const kernel = (words: string, does: string, instead: string): ElsewhereRow => (
   instead,
   why: 'kernel',
 });
-const unbuilt = (words: string, does: string, instead: string): ElsewhereRow => ({
-  words,
-  does,
-  instead,
-  why: 'unbuilt',
-});
-
 const mounted = 'use it on the machine that has the filesystem mounted';
 const members =
   'this works on filesystems that are not mounted, whose members are those that are named; on the machine that has it mounted, use bcachefs-tools';
@@ -45,9 +38,4 @@ export const elsewhere: readonly ElsewhereRow[] = [
     'cat and explain read it from the devices',
   ),
   kernel('unpoison', 'clears the mark of extents that cannot be read', mounted),
-  unbuilt(
-    'migrate-superblock',
-    'finishes migrate',
-    'migrate finish does it for what migrate made; for what the reference migrated, use bcachefs-tools on Linux',
-  ),
 ];

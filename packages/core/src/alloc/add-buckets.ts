@@ -35,3 +35,10 @@ export function addBuckets(context: TriggerContext, tx: Transaction, dev: number
   addFreespace(tx, dev, start, end, 0);
   context.counters.addDevice(dev, TYPE.free, end - start, 0, 0);
 }
+
+/** The same of a device's first buckets, below `end`, which it has not used. What a commit that was cut off before the superblock has added stays. */
+export function addFirstBuckets(context: TriggerContext, tx: Transaction, dev: number, end: number): void {
+  if (end === 0 || tx.get(ALLOC, bucketPos(dev, 0)) !== undefined) return;
+  addFreespace(tx, dev, 0, end, 0);
+  context.counters.addDevice(dev, TYPE.free, end, 0, 0);
+}

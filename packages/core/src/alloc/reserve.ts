@@ -20,13 +20,18 @@ const WRITE_POINTS = 3;
 const REPLICAS_MAX = 4;
 
 /** Buckets for the reserve of nodes. */
-export function nodeReserveBuckets({ bucketSizeSectors }: AllocDevice, nodeSectors: number): number {
+export function nodeReserveBuckets(
+  { bucketSizeSectors }: Pick<AllocDevice, 'bucketSizeSectors'>,
+  nodeSectors: number,
+): number {
   return Math.ceil(RESERVED_NODES / Math.max(1, Math.floor(bucketSizeSectors / nodeSectors)));
 }
 
 /** Buckets of a device that no user's data is put into. */
-export const dataReserveBuckets = (device: AllocDevice, nodeSectors: number): number =>
-  2 * nodeReserveBuckets(device, nodeSectors) + (device.bucketEnd >>> 6);
+export const dataReserveBuckets = (
+  device: Pick<AllocDevice, 'bucketSizeSectors' | 'bucketEnd'>,
+  nodeSectors: number,
+): number => 2 * nodeReserveBuckets(device, nodeSectors) + (device.bucketEnd >>> 6);
 
 /** Sectors of which users get nothing, on these devices. */
 export function reservedSectors(sb: Superblock, devices: readonly AllocDevice[]): number {

@@ -36,6 +36,8 @@ export interface ChangeOptions extends Pick<AllocatorOptions, 'usesReserve' | 'e
    * nodes that it replaced behind, and a small filesystem would be full of them.
    */
   readonly releasesEmptied?: boolean;
+  /** The superblock as `superblockAfter` will make it, as far as it says which buckets there are. */
+  readonly sbAfter?: ((sb: Superblock) => Superblock) | undefined;
 }
 
 /** What a change is made with. */
@@ -67,10 +69,11 @@ export const nodePlacement = ({ flags }: Superblock): NodePlacement => ({
 
 /** @param writer whose next commit this may become */
 export function beginChange(writer: FilesystemWriter, options: ChangeOptions = {}): Change {
-  const { after, usesReserve, ends, isExcluded, releasesEmptied = false } = options;
+  const { after, usesReserve, ends, isExcluded, sbAfter, releasesEmptied = false } = options;
   if (after === undefined) writer.dropStaged();
   const { filesystem } = writer;
-  const triggers = triggersOf(standOf(filesystem), writer.nextSeq, options);
+  const stand = standOf(filesystem);
+  const triggers = triggersOf({ ...stand, sb: sbAfter?.(stand.sb) ?? stand.sb }, writer.nextSeq, options);
   const tx = writer.begin(triggers);
   renewGens(triggers, tx);
   const isHeld = (dev: number, bucket: number) => writer.isHeld(dev, bucket);

@@ -41,6 +41,8 @@ export interface DeviceRequest extends DeviceSize {
   readonly discard: boolean;
   /** Bits of data types: what may be stored on the device. */
   readonly dataAllowed: number;
+  /** Buckets below it are never used: something else is there. */
+  readonly firstBucket?: number;
 }
 
 export interface FormatRequest {
@@ -182,6 +184,7 @@ function withMembersAndLabels(sb: Superblock, request: FormatRequest, geometry: 
       ...blankMember(),
       uuid: randomUuid(request.random),
       nbuckets: bucketCount,
+      first_bucket: device.firstBucket ?? 0,
       bucket_size: bytesToSectors(bucketBytes),
       flags: memberFlags(device, group),
     };

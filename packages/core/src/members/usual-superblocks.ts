@@ -1,11 +1,12 @@
 // The superblocks of a member go to their usual places, the first two at the start of the device: of one whose start something else has had, another
 // filesystem that it was migrated from. What lies there is moved first, in as many commits as it takes; the last commit takes bucket 0, in which
-// the sector is that leads to the superblocks, together with the new layout.
+// the sector is that leads to the superblocks, together with the new layout. Until then the member may begin after that bucket.
 //
 // A crash leaves a filesystem with all its files at any time. Until the last commit the superblocks are where they were, and after it they are in both
 // places. Cut off between its journal entry and its superblocks, the buckets at the start are taken although nothing is there yet, and
 // asking for the same completes it.
 
+import { addFirstBuckets } from '../alloc/add-buckets.ts';
 import { type AllocDevice, allocDevices } from '../alloc/alloc-devices.ts';
 import { bucketPos } from '../alloc/bucket-indexes.ts';
 import { bucketStateOf, TYPE } from '../alloc/bucket-state.ts';
@@ -17,7 +18,8 @@ import { beginChange, type Change } from '../change/change.ts';
 import type { FilesystemWriter } from '../change/writer.ts';
 import { type BucketNode, bucketContents, bucketNodes, moveBucketData } from '../data/move-extents.ts';
 import { UsageError } from '../ondisk/errors.ts';
-import { type BchSbLayout, SB_SECTOR } from '../ondisk/superblock.ts';
+import { withMember } from '../ondisk/sb-fields/members.ts';
+import { type BchSbLayout, SB_SECTOR, type Superblock } from '../ondisk/superblock.ts';
 import { layoutOf } from '../superblock/layout.ts';
 import type { OpenMember } from '../superblock/member-set.ts';
 import { wholeCopyAt } from '../superblock/read.ts';
@@ -73,7 +75,8 @@ export function* usualSuperblocksSteps(
     ) + 1;
   refuseInTheWay(writer, device, end);
   const isExcluded = (index: number, bucket: number) => index === dev && bucket < end;
-  const begin = () => beginChange(writer, { usesReserve: true, isExcluded });
+  const begin = (sbAfter?: (sb: Superblock) => Superblock) =>
+    beginChange(writer, { usesReserve: true, isExcluded, sbAfter });
   let movedSectors = 0;
   let commits = 0;
   const move = (change: Change, start: number, stop: number, keysMax: number) => {
@@ -105,13 +108,16 @@ export function* usualSuperblocksSteps(
       },
     };
   };
-  for (const _ of inBatches(begin, fill, keysPerCommit)) yield;
+  for (const _ of inBatches(() => begin(), fill, keysPerCommit)) yield;
 
-  const change = begin();
+  const beginsWithFirst = (sb: Superblock) => withMember(sb, dev, known => ({ ...known, first_bucket: 0 }));
+  const change = begin(beginsWithFirst);
   const { sectors, extras } = move(change, 0, 1, Number.POSITIVE_INFINITY);
   change.tx.settle();
+  addFirstBuckets(change.triggers, change.tx, dev, device.firstBucket);
   markSuperblocks(change.triggers, change.tx, device, layout);
-  change.commit({ ...extras, layoutsAfter: new Map([[dev, layout]]) });
+  // Not before that: until the superblocks are there, nothing may be put into bucket 0.
+  change.commit({ ...extras, superblockAfter: beginsWithFirst, layoutsAfter: new Map([[dev, layout]]) });
   movedSectors += sectors;
   commits++;
   wipeCopies(member, layout);
