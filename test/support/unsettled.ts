@@ -71,7 +71,7 @@ export const unsettledDamages: readonly Unsettled[] = [
       const [, version] = rootVersions(tx);
       tx.update('inodes', makeKey(GENERATION, version!.k.p, new Uint8Array(8)));
     },
-    finds: { subvol_root_wrong_bi_subvol: 1 },
+    finds: { subvol_to_missing_root: 1 },
     keepsTree: true,
   },
   {
@@ -123,6 +123,24 @@ export const unsettledDamages: readonly Unsettled[] = [
       move(tx, 'inodes', file!, makeBpos(0n, bposOffset(version!.k.p), 0xffff_ffff));
     },
     finds: { inode_snapshot_mismatch: 1 },
+  },
+  {
+    what: 'the root of a subvolume is hidden in its snapshot',
+    alter(tx) {
+      const [version] = rootVersions(tx);
+      tx.store(btrees.idOf('inodes'), makeKey(keyTypes.idOf('whiteout'), version!.k.p, new Uint8Array()));
+    },
+    finds: { subvol_to_missing_root: 1 },
+    keepsTree: true,
+  },
+  {
+    what: 'all inodes are gone',
+    alter(tx) {
+      for (const { k } of keysOf(tx, 'inodes'))
+        tx.store(btrees.idOf('inodes'), makeKey(keyTypes.idOf('deleted'), k.p, new Uint8Array()));
+    },
+    finds: { key_in_missing_inode: 9, root_dir_missing: 1, subvol_to_missing_root: 2 },
+    shows: [/\/(volume|snapshot)\//, 5],
   },
   {
     what: 'the root of a subvolume is in a snapshot that never was, too',

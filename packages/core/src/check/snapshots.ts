@@ -1,6 +1,7 @@
 // Snapshots, their trees, and subvolumes: every link has its counterpart.
 // Source: check_snapshot and check_snapshot_tree in snapshot.c, check_subvol and check_subvol_child in subvolume.c, v1.13.0.
 
+import { readInode } from '../fs/inode.ts';
 import type { Key } from '../ondisk/bkey.ts';
 import { bposInode, makeBpos } from '../ondisk/bpos.ts';
 import { btrees } from '../ondisk/btrees.ts';
@@ -125,7 +126,9 @@ export class SnapshotLinks {
       report.add('subvol_root_fs_path_parent_nonzero', where, { found: value.fs_path_parent, expected: 0 });
     }
     const root = rows.seenFrom(value.inode, value.snapshot, this.#table);
-    if (root === undefined) {
+    // What hides an older version has no row.
+    const isSeen = readInode(this.#context.source, this.#table, value.snapshot, value.inode, { onDamage: () => {} });
+    if (root === undefined || isSeen === undefined) {
       report.add('subvol_to_missing_root', where, { inum: value.inode });
     } else {
       report.compare('subvol_root_wrong_bi_subvol', where, rows.columns.subvolume[root]!, id);

@@ -386,6 +386,9 @@ class Recovery {
           continue;
         }
         this.#lostData.add(name);
+      } else if (survey.gaps.length > 0 && leaves.some(leaf => leaf.generation >= GENERATION)) {
+        // Nodes of a repair that was cut off may have been found, and what it could not find is not in them.
+        this.#lostData.add(name);
       }
       for (const what of bytesOfLostLeaves(this.#filesystem, survey.lostLeaves, gaps))
         this.#leaveOut(survey.btree, what);

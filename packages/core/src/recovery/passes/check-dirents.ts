@@ -237,12 +237,14 @@ class TargetCheck {
     );
   }
 
-  #missingBackpointer(key: Key, row: number): void {
+  /** @param older versions that do not know it either, and have no name of their own */
+  #missingBackpointer(key: Key, row: number, older: readonly number[] = []): void {
     const detail = 'a directory that does not know its name';
     const error = 'inode_dir_missing_backpointer';
     const where = placeOf(this.#context, this.#index, row, this.#context.reporter.countOf(error));
     const found = finding(error, where, { detail });
-    if (this.#isToBeFixed(found)) this.#setBackpointer(row, key);
+    if (!this.#isToBeFixed(found)) return;
+    for (const version of [row, ...older]) this.#setBackpointer(version, key);
   }
 
   /** The name that it has noted is there, and leads to it. */
@@ -405,7 +407,11 @@ class TargetCheck {
       return true;
     }
     if (columns.dir[row] === 0n) {
-      this.#missingBackpointer(key, row);
+      const [first, end] = rows.of(rootInode);
+      const older = Array.from({ length: end - first }, (_, nr) => first + nr).filter(
+        other => other !== row && columns.subvolume[other] === id && columns.dir[other] === 0n,
+      );
+      this.#missingBackpointer(key, row, older);
       return true;
     }
     if (this.#isSubvolumeNamedElsewhere(row, id)) {

@@ -15,7 +15,7 @@ import { ROOT_SUBVOLUME, type SubvolumeEntry } from '../../snapshots/snapshot-ta
 import type { Pass, PassContext } from '../pass.ts';
 import { FileRepairs } from './file-repairs.ts';
 import { type InodeIndex, inodeIndex, placeOf } from './inode-index.ts';
-import { homeOf } from './owners.ts';
+import { homeOf, makeVersions } from './owners.ts';
 import { RepairQueue } from './repair-queue.ts';
 import { SnapshotKeys } from './snapshot-keys.ts';
 
@@ -32,6 +32,12 @@ export const checkRoot: Pass = {
       if (subvolume.state !== 'live') continue;
       const { id, rootInode, snapshot } = subvolume;
       const row = index.rows.seenFrom(rootInode, snapshot, index.table);
+      if (row !== undefined && files.inode(rootInode, snapshot) === undefined) {
+        const version = index.rows.columns.snapshot[row]!;
+        const proposal = { after: 'as the snapshot above has it' };
+        if (isMissingFixed(context, subvolume, proposal)) repairs.add(() => uncoverRoot(files, subvolume, version));
+        continue;
+      }
       const right = rightNumber(index, subvolume, row, roots);
       if (right !== rootInode) {
         if (!isNumberFixed(context, index, row, subvolume, right)) continue;
@@ -120,6 +126,16 @@ function isTypeFixed(context: PassContext, index: InodeIndex, row: number): bool
   return context.reporter.found(finding('root_inode_not_dir', where, { detail })) === 'fix';
 }
 
+/** A key of another type hides the version that the subvolume would see. */
+function uncoverRoot(files: FileRepairs, { id, rootInode, snapshot }: SubvolumeEntry, version: number): void {
+  const seen = files.versions(rootInode).find(({ keySnapshot }) => keySnapshot === version);
+  if (seen === undefined || files.inode(rootInode, snapshot) !== undefined) return;
+  files.makeOwn(rootInode, seen, snapshot);
+  files.editInode(rootInode, snapshot, inode => {
+    inode.bi_subvol = id;
+  });
+}
+
 function makeRoot(files: FileRepairs, { id, rootInode, snapshot, fsPathParent }: SubvolumeEntry): void {
   // One that was made for the subvolume that it is a snapshot of may do.
   if (files.inode(rootInode, snapshot) !== undefined) return;
@@ -128,4 +144,5 @@ function makeRoot(files: FileRepairs, { id, rootInode, snapshot, fsPathParent }:
     bi_subvol: id,
     bi_parent_subvol: id === ROOT_SUBVOLUME ? 0 : fsPathParent,
   });
+  makeVersions(files, rootInode);
 }

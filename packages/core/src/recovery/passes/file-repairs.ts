@@ -305,7 +305,7 @@ export class FileRepairs {
       if (known !== undefined && isDirectory(known.inode)) return { ...known, inum: target.inum };
     }
     const name = this.freeName(names, LOST_AND_FOUND, 'fsck');
-    this.#makeOwn(subvolume.rootInode, root, snapshot);
+    this.makeOwn(subvolume.rootInode, root, snapshot);
     const inum = this.newInum();
     const pos = this.addName(names, name, FILE_TYPE_DIR, { inum });
     const inode = this.createInode(inum, snapshot, {
@@ -324,12 +324,12 @@ export class FileRepairs {
     const root = this.inode(rootInode, own);
     if (root === undefined || !isDirectory(root.inode)) return undefined;
     // No entry of it is seen from there.
-    this.#makeOwn(rootInode, { ...root, inode: { ...root.inode, bi_nlink: 0 } }, snapshot);
+    this.makeOwn(rootInode, { ...root, inode: { ...root.inode, bi_nlink: 0 } }, snapshot);
     return this.inode(rootInode, snapshot);
   }
 
   /** Where a snapshot has keys of an inode it has a version of it: a kernel sees to that, and complains where it is not so. */
-  #makeOwn(inum: bigint, { inode, keySnapshot }: FoundInode, snapshot: number): void {
+  makeOwn(inum: bigint, { inode, keySnapshot }: FoundInode, snapshot: number): void {
     if (keySnapshot === snapshot) return;
     const others = this.versions(inum).map(version => version.keySnapshot);
     for (const other of others) {
@@ -367,7 +367,7 @@ export class FileRepairs {
     if (directory === undefined || directory.inum === inum) return false;
     const names = this.direntTable(directory.inum, snapshot, directory.inode);
     const free = this.freeName(names, name ?? nameBytes(`#${inum}`), 'fsck');
-    this.#makeOwn(directory.inum, directory, snapshot);
+    this.makeOwn(directory.inum, directory, snapshot);
     const pos = this.addName(names, free, modeType(own.inode.bi_mode), { inum });
     this.#hideWhereGone(inum, snapshot, pos);
     this.editInode(inum, snapshot, edited => {
@@ -399,7 +399,7 @@ export class FileRepairs {
     if (directory === undefined) return false;
     const names = this.direntTable(directory.inum, parent.snapshot, directory.inode);
     const name = this.freeName(names, nameBytes(`subvol-${id}`), 'fsck');
-    this.#makeOwn(directory.inum, directory, parent.snapshot);
+    this.makeOwn(directory.inum, directory, parent.snapshot);
     const target = { child_subvol: id, parent_subvol: parent.id };
     const pos = this.addName(names, name, FILE_TYPE_SUBVOL, target);
     for (const { inode, keySnapshot } of this.versions(own.rootInode)) {

@@ -122,6 +122,28 @@ export function recreate(files: FileRepairs, btree: OwnedBtree, inum: bigint, sn
     const size = { bi_size: BigInt(end * SECTOR_BYTES), bi_sectors: BigInt(sectors) };
     files.createInode(inum, home, { bi_mode: mode, ...size });
   }
+  makeVersions(files, inum);
+}
+
+/** Where a snapshot has keys of an inode it has a version of it. */
+export function makeVersions(files: FileRepairs, inum: bigint): void {
+  const snapshots = new Set<number>();
+  for (const btree of ['extents', 'dirents', 'xattrs'] as const) {
+    for (const key of files.tx.btree(btree).keys({ ...rangeOfInode(inum), onDamage: reportedBefore }))
+      if (!isWhiteout(key)) snapshots.add(key.k.p[0]!);
+  }
+  // The oldest ones first: the others are made from them.
+  for (const snapshot of [...snapshots].sort((a, b) => b - a)) {
+    const seen = files.inode(inum, snapshot);
+    if (seen === undefined || seen.keySnapshot === snapshot) continue;
+    files.makeOwn(inum, seen, snapshot);
+    if (modeType(seen.inode.bi_mode) === FILE_TYPE_DIR) continue;
+    const { end, sectors } = extentOf(files, inum, snapshot);
+    files.editInode(inum, snapshot, inode => {
+      inode.bi_size = BigInt(end * SECTOR_BYTES);
+      inode.bi_sectors = BigInt(sectors);
+    });
+  }
 }
 
 /** The snapshot that all of what is seen of an inode hangs below: the highest that one of its keys is in. */
