@@ -146,6 +146,12 @@ test('refused: the last one, and what there is no room for', () => {
     });
     expect(a!.equals(b!)).toBe(true);
   }
+  // With room for it, it is done.
+  const smaller = new FileEdit(writer, options);
+  smaller.files.remove(smaller.files.root(), text.encode('large'));
+  smaller.commit();
+  expect(evacuateMembers(writer, [1]).leftCount).toBe(0);
+  expect(checkInvariants(writer.filesystem).findings.map(findingText)).toEqual([]);
 });
 
 test('the only good copy stays, where no other member may have it', { timeout: patient(60_000) }, () => {

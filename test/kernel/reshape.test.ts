@@ -5,15 +5,26 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type MountNeed, mountVerdict, openDevice, openMembers } from '@bcachefs-ts/core/engine';
+import {
+  type FileDevice,
+  type MountNeed,
+  mountVerdict,
+  openDevice,
+  openFilesystem,
+  openMembers,
+  UsageError,
+} from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { succeed } from '../support/cli.ts';
 import { MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { copySparse } from '../support/sparse.ts';
+import { treeManifest } from '../support/tree-manifest.ts';
 import { caseNamed, compareManifests, type RunResult, resultOf, runInKernel } from './vm/index.ts';
+import { entryKey } from './vm/manifest.ts';
 import { kernelSuite } from './vm/suite.ts';
 
+const SECTOR_BYTES = 512;
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-devices-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const path = (name: string) => join(folder, `${name}.img`);
@@ -52,6 +63,76 @@ const stateRows: readonly StateRow[] = [
   { name: 'ro-there', state: 'ro', isMissing: false, need: 'nothing' },
 ];
 const three = [0, 1, 2].map(nr => path(`three${nr}`));
+
+/** Members that do not agree, or are damaged: the images that are given to a mount, made from the three. */
+interface OddRow {
+  readonly name: string;
+  readonly make: (images: readonly string[]) => Promise<readonly string[]>;
+  /** What a mount of them needs; a kernel that refuses says `words`. */
+  readonly need: 'nothing' | 'nothing helps';
+  readonly words?: RegExp;
+  /** Whether ours reads their files. */
+  readonly isRead: boolean;
+}
+
+function changed(image: string, body: (device: FileDevice) => void): void {
+  const device = openDevice(image, { write: true });
+  body(device);
+  device.close();
+}
+
+const odd: readonly OddRow[] = [
+  {
+    name: 'one missed the last superblocks',
+    async make(images) {
+      const kept = `${images[2]!}.kept`;
+      copySparse(images[2]!, kept);
+      await succeed('set-fs-option', ['--data_replicas=1', ...images]);
+      return [images[0]!, images[1]!, kept];
+    },
+    need: 'nothing',
+    isRead: true,
+  },
+  {
+    name: 'one has lost its first superblock',
+    make(images) {
+      changed(images[2]!, device => device.write(8 * SECTOR_BYTES, new Uint8Array(8 * SECTOR_BYTES)));
+      return Promise.resolve(images);
+    },
+    need: 'nothing',
+    isRead: true,
+  },
+  {
+    name: 'one was removed while it was missing',
+    async make(images) {
+      await succeed('device remove', ['-y', '--allow_missing', images.slice(0, 2).join(':'), '2']);
+      return images;
+    },
+    need: 'nothing',
+    isRead: true,
+  },
+  {
+    name: 'one is shorter than its buckets',
+    make(images) {
+      changed(images[2]!, device => device.setSize(device.sizeBytes - 16 * 1024));
+      return Promise.resolve(images);
+    },
+    need: 'nothing helps',
+    words: /device too small/,
+    isRead: true,
+  },
+  {
+    name: 'one is there twice',
+    make(images) {
+      copySparse(images[2]!, `${images[2]!}.again`);
+      return Promise.resolve([...images, `${images[2]!}.again`]);
+    },
+    need: 'nothing helps',
+    words: /already have device online in slot 2/,
+    isRead: false,
+  },
+];
+const oddDisks = new Map<string, readonly { readonly name: string; readonly path: string }[]>();
 const givenOf = ({ name, isMissing }: StateRow) => (isMissing ? [0, 1] : [0, 1, 2]).map(nr => path(`${name}${nr}`));
 
 kernelSuite('members reshaped', () => {
@@ -90,8 +171,18 @@ kernelSuite('members reshaped', () => {
       const words = ['-y', '--force', row.state, givenOf(row).join(':'), '2'];
       await succeed('device set-state', row.isMissing ? ['--allow_missing', ...words] : words);
     }
+    for (const [at, row] of odd.entries()) {
+      const images = [0, 1, 2].map(nr => path(`odd${at}.${nr}`));
+      for (const [nr, image] of images.entries()) copySparse(three[nr]!, image);
+      const given = await row.make(images);
+      oddDisks.set(
+        row.name,
+        given.map((path, nr) => ({ name: `odd${at}.${nr}`, path })),
+      );
+    }
     looked = await runInKernel({
       disks: [
+        ...[...oddDisks.values()].flat(),
         ...reshapings.map(({ name }) => ({ name, path: path(name) })),
         ...stateRows.flatMap(row => givenOf(row).map((each, nr) => ({ name: `${row.name}${nr}`, path: each }))),
       ],
@@ -106,6 +197,12 @@ kernelSuite('members reshaped', () => {
             { do: 'umount' },
           ] as const,
         })),
+        ...odd.map(({ name, need }) => {
+          const disks = oddDisks.get(name)!.map(disk => disk.name);
+          const plain = { do: 'mount', disks, readOnly: true, options: 'nochanges' } as const;
+          const seen = [plain, { do: 'manifest', as: 'seen', timeoutSeconds: 200 }, { do: 'umount' }] as const;
+          return { name, steps: need === 'nothing' ? seen : ([{ ...plain, expectFailure: true }] as const) };
+        }),
         ...stateRows.map(row => {
           const disks = givenOf(row).map((_, nr) => `${row.name}${nr}`);
           const plain = { do: 'mount', disks, readOnly: true, options: 'nochanges' } as const;
@@ -164,5 +261,24 @@ kernelSuite('members reshaped', () => {
     expect(compareManifests(resultOf(caseNamed(looked, `state ${row.name}`), 'seen').manifest ?? [], before)).toEqual(
       [],
     );
+  });
+
+  test.each(odd)('$name: $need', ({ name, need, words, isRead }) => {
+    const given = oddDisks.get(name)!.map(({ path }) => path);
+    const before = resultOf(caseNamed(filled, 'three'), 'seen').manifest ?? [];
+    const kernel = caseNamed(looked, name);
+    if (need === 'nothing') expect(compareManifests(resultOf(kernel, 'seen').manifest ?? [], before)).toEqual([]);
+    if (words !== undefined) expect(kernel.steps.flatMap(({ log }) => log).join('\n')).toMatch(words);
+    const devices = given.map(image => openDevice(image, { write: false }));
+    try {
+      if (isRead) {
+        const data = new Map(before.map(entry => [entryKey(entry), entry.data]));
+        const { entries, complaints } = treeManifest(openFilesystem(given), path => data.get(path));
+        expect(complaints).toEqual([]);
+        expect(compareManifests(entries, before, { ignore: ['data'] })).toEqual([]);
+      } else expect(() => openMembers(devices)).toThrow(UsageError);
+    } finally {
+      for (const device of devices) device.close();
+    }
   });
 });
