@@ -36,6 +36,7 @@ export class Marks {
   readonly #hasGenInBackpointers: boolean;
   readonly #backpointerShift: number;
   readonly #asksBackpointers: boolean;
+  readonly #hasCachedBackpointers: boolean;
 
   constructor(
     context: InvariantContext,
@@ -50,6 +51,7 @@ export class Marks {
     this.#stripes = stripes;
     this.#rebalance = rebalance;
     this.#hasGenInBackpointers = context.atLeast('backpointer_bucket_gen');
+    this.#hasCachedBackpointers = context.atLeast('cached_backpointers');
     this.#backpointerShift = rulesOf(context.sb).backpointerShift;
     this.#asksBackpointers = context.report.asks('ptr_to_missing_backpointer');
   }
@@ -110,11 +112,16 @@ export class Marks {
   expectBackpointers(btree: number, level: number, key: Key, difference: BackpointerDifference): void {
     for (const pointer of pointersOf(entriesOf(key), key.k.size)) {
       const place = this.#placeOf(pointer.ptr);
-      if (place === undefined || pointer.ptr.cached) continue;
+      if (place === undefined || !this.#hasBackpointer(place, pointer.ptr)) continue;
       const onDisk = diskSectors(level > 0 ? this.#context.nodeSectors : key.k.size, pointer);
       const { words, target } = this.#backpointer(btree, level, key, pointer, place, onDisk);
       difference.expect(place.own.device.index, place.bucket, words, target);
     }
+  }
+
+  /** Cached ones have them since 1.21, as long as they are not stale. */
+  #hasBackpointer({ own, bucket }: { readonly own: DeviceBuckets; readonly bucket: number }, ptr: ExtentPtr): boolean {
+    return !ptr.cached || (this.#hasCachedBackpointers && own.page(bucket).gen[rowOf(bucket)] === ptr.gen);
   }
 
   /** @returns false for a pointer that does not count: it is stale, or goes nowhere */
@@ -149,7 +156,7 @@ export class Marks {
     sums[row] = sums[row]! + onDisk;
     if (level === 0) page.markRounding[row] = page.markRounding[row]! + onDisk - exactSectors(key.k.size, pointer);
 
-    if (!ptr.cached && this.#asksBackpointers) {
+    if (this.#asksBackpointers && (!ptr.cached || this.#hasCachedBackpointers)) {
       const { words } = this.#backpointer(btree, level, key, pointer, place, onDisk);
       addBackpointer(own, bucket, words, 1);
     }

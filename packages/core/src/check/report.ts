@@ -42,7 +42,7 @@ export class InvariantReport {
   readonly #skipped = new Map<RuleName, string>();
 
   constructor(
-    sb: Pick<Superblock, 'version' | 'version_min'>,
+    sb: Pick<Superblock, 'version' | 'version_min' | 'flags'>,
     { onFinding, isStream = false }: InvariantReportOptions = {},
   ) {
     this.#reporter = new Reporter({

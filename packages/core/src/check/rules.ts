@@ -1,7 +1,9 @@
 // The rules: what must hold between the keys of a filesystem, by the name of a breach (ondisk/faults.ts). Each says which pass of fsck asks
 // it, and which metadata versions have it: a filesystem outside of that range is not judged by the rule, and the result says so.
 
+import { getBits } from '../ondisk/bits.ts';
 import type { PassName } from '../ondisk/passes.ts';
+import { sbBits } from '../ondisk/sb-bits.ts';
 import type { Superblock } from '../ondisk/superblock.ts';
 import { type Row, type Table, table } from '../ondisk/table.ts';
 import { type VersionName, versionOf } from '../ondisk/versions.ts';
@@ -16,6 +18,8 @@ interface RuleRow extends Row {
   readonly since?: VersionName;
   /** The first one that has it otherwise than it is checked here. */
   readonly until?: VersionName;
+  /** Likewise, where its incompatible features are in use. */
+  readonly untilUsed?: VersionName;
   /** The first one that a filesystem may have been made with: no upgrade brings what is older into line. */
   readonly madeSince?: VersionName;
 }
@@ -31,16 +35,19 @@ export type RuleGroup =
   | 'snapshots'
   | 'files';
 
-const COUNTED = { since: 'disk_accounting_inum', until: 'backpointer_bucket_gen' } as const;
-const SNAPSHOTS = { until: 'snapshot_deletion_v2' } as const;
-const CHILDREN = { since: 'btree_subvolume_children', until: 'snapshot_deletion_v2' } as const;
+/** The first version whose counters, and what else follows from keys, are not known in full. */
+const KNOWN = { until: 'btree_node_accounting' } as const;
+const COUNTED = { since: 'disk_accounting_inum', ...KNOWN } as const;
+/** Snapshots may only be marked as deleted, where that is in use. */
+const SNAPSHOTS = { ...KNOWN, untilUsed: 'snapshot_deletion_v2' } as const;
+const CHILDREN = { since: 'btree_subvolume_children', ...SNAPSHOTS } as const;
 
 /** Rules of one group, one pass, one range of versions. Ids are only there to tell rows apart. */
 function rules<const N extends ValuedName>(
   from: number,
   group: RuleGroup,
   pass: PassName,
-  range: Pick<RuleRow, 'since' | 'until' | 'madeSince'>,
+  range: Pick<RuleRow, 'since' | 'until' | 'untilUsed' | 'madeSince'>,
   names: readonly N[],
 ) {
   return names.map((name, i) => ({ id: from + i, name, group, pass, ...range }));
@@ -92,15 +99,11 @@ const rows = [
     'alloc_key_stripe_wrong',
     'alloc_key_stripe_redundancy_wrong',
   ]),
-  ...rules(200, 'lru', 'check_alloc_to_lru_refs', { until: 'stripe_lru' }, ['alloc_key_to_missing_lru_entry']),
-  ...rules(210, 'lru', 'check_lrus', { until: 'stripe_lru' }, ['lru_entry_to_invalid_bucket', 'lru_entry_bad']),
-  ...rules(250, 'backpointers', 'check_extents_to_backpointers', { until: 'cached_backpointers' }, [
-    'ptr_to_missing_backpointer',
-  ]),
-  ...rules(260, 'backpointers', 'check_backpointers_to_extents', { until: 'cached_backpointers' }, [
-    'backpointer_to_missing_ptr',
-  ]),
-  ...rules(270, 'backpointers', 'check_btree_backpointers', { until: 'cached_backpointers' }, [
+  ...rules(200, 'lru', 'check_alloc_to_lru_refs', KNOWN, ['alloc_key_to_missing_lru_entry']),
+  ...rules(210, 'lru', 'check_lrus', KNOWN, ['lru_entry_to_invalid_bucket', 'lru_entry_bad']),
+  ...rules(250, 'backpointers', 'check_extents_to_backpointers', KNOWN, ['ptr_to_missing_backpointer']),
+  ...rules(260, 'backpointers', 'check_backpointers_to_extents', KNOWN, ['backpointer_to_missing_ptr']),
+  ...rules(270, 'backpointers', 'check_btree_backpointers', KNOWN, [
     'backpointer_to_missing_device',
     'backpointer_to_missing_alloc',
   ]),
@@ -196,11 +199,13 @@ export const invariantRules: Table<Rule> = table<Rule>('invariant', rows);
 
 /** Why a filesystem is not judged by a rule; undefined when it is. */
 export function whySkipped(
-  { since, until, madeSince }: Rule,
-  { version, version_min }: Pick<Superblock, 'version' | 'version_min'>,
+  { since, until, untilUsed, madeSince }: Rule,
+  { version, version_min, flags }: Pick<Superblock, 'version' | 'version_min' | 'flags'>,
 ): string | undefined {
   if (since !== undefined && version < versionOf(since)) return `before ${since}`;
   if (until !== undefined && version >= versionOf(until)) return `changed by ${until}`;
+  if (untilUsed !== undefined && getBits(flags, sbBits.VERSION_INCOMPAT) >= versionOf(untilUsed))
+    return `changed by ${untilUsed}, which is in use`;
   if (madeSince !== undefined && version_min < versionOf(madeSince)) return `made before ${madeSince}`;
   return undefined;
 }

@@ -252,7 +252,8 @@ export class DerivedKeys {
     const keys: Key[] = [];
     const add = (btree: number, level: number, key: Key, pointer: SpacePointer) => {
       const bucket = Math.floor(pointer.offset / bucketSizeSectors);
-      if (pointer.dev !== dev || pointer.cached || bucket < start || bucket >= end || !own.has(bucket)) return;
+      if (pointer.dev !== dev || (pointer.cached && !rules.hasCachedBackpointers)) return;
+      if (bucket < start || bucket >= end || !own.has(bucket)) return;
       if (own.page(bucket).gen[rowOf(bucket)] !== pointer.gen) return;
       const type = level > 0 ? TYPE.btree : pointer.stripe === undefined ? TYPE.user : TYPE.stripe;
       const value = backpointerValue(

@@ -18,6 +18,17 @@ test('nothing is found where nothing is wrong', () => {
   expect(recovered(smallTree({ hasSubvolumes: true, version }))).toMatchObject({ found: {}, left: [], again: [] });
 });
 
+test.each(['bp-missing', 'acct-missing'])('%s is found as at 1.13', name => {
+  const recipe = damageRecipes.find(one => one.name === name);
+  const foundAt = (options: { readonly version?: number }) => {
+    const devices = smallTree({ hasSubvolumes: true, ...options });
+    recipe?.run(new DamageTarget(devices, { random: seededRandom('later'), now: () => 1_800_000_000n }));
+    return Object.keys(recovered(devices).found);
+  };
+  expect(foundAt({ version })).toEqual(foundAt({}));
+  expect(foundAt({ version })).not.toEqual([]);
+});
+
 // Any damage at all is random-damage.test.ts's.
 const named = damageRecipes.filter(({ name }) => name !== 'random');
 const FEW = ['alloc-gen', 'bp-missing', 'acct-missing', 'inode-nlink-high', 'leaf-zero-extents', 'snap-depth'];
