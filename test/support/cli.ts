@@ -48,7 +48,7 @@ import {
   treeCommand,
 } from '@bcachefs-ts/files';
 import { formatCommand, imageCreateCommand, imageUpdateCommand } from '@bcachefs-ts/format';
-import { fsckCommand, scrubCommand } from '@bcachefs-ts/fsck';
+import { fsckCommand, scrubCommand, upgradeCommand } from '@bcachefs-ts/fsck';
 import { corruptCommand, killBtreeNodeCommand, kvdbCommand } from '@bcachefs-ts/inspect';
 import {
   migrateFinishCommand,
@@ -137,6 +137,7 @@ const commands = {
   undo: undoCommand,
   undump: undumpCommand,
   unlock: unlockCommand,
+  upgrade: upgradeCommand,
 };
 export type CommandName = keyof typeof commands;
 

@@ -30,7 +30,8 @@ export function validator(
     | 'migrate'
     | 'subvolume-list-snapshots'
     | 'scrub'
-    | 'undo',
+    | 'undo'
+    | 'upgrade',
 ): (value: unknown) => readonly unknown[] {
   // Properties of a key are declared in one schema and required in the one that refers to it.
   const ajv = new Ajv2020({ strict: true, strictRequired: false, strictTypes: false, allowUnionTypes: true });

@@ -233,6 +233,7 @@ export * from './opened/filesystem.ts';
 export * from './opened/master-key.ts';
 export * from './opened/rewound.ts';
 export * from './probe/index.ts';
+export * from './recovery/change-version.ts';
 export * from './recovery/error-counts.ts';
 export * from './recovery/member-sizes.ts';
 export * from './recovery/recover.ts';

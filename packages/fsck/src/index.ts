@@ -2,3 +2,4 @@
 
 export { fsckCommand } from './command.ts';
 export { scrubCommand } from './scrub-command.ts';
+export { upgradeCommand } from './upgrade-command.ts';

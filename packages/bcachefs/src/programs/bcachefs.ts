@@ -105,6 +105,12 @@ const commands = [
     ...from(() => import('@bcachefs-ts/show-super'), 'recoveryPassCommand'),
   },
   {
+    name: 'upgrade',
+    summary: 'Take a filesystem to another metadata version, up or down, without a mount',
+    heading: superblock,
+    ...from(() => import('@bcachefs-ts/fsck'), 'upgradeCommand'),
+  },
+  {
     name: 'strip-alloc',
     summary: 'Drop the allocation info of a filesystem that is only read',
     heading: superblock,

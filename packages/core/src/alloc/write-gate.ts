@@ -34,7 +34,7 @@ export function checkWritable(sb: Pick<Superblock, 'version' | 'version_min' | '
   const complete = getBits(sb.flags, sbBits.VERSION_UPGRADE_COMPLETE) || version;
   if (complete < version) {
     const detail = `its upgrade from ${versionText(complete)} to ${versionText(version)} was not completed`;
-    refuse(detail, 'mount it for writing once, which completes the upgrade');
+    refuse(detail, '`bcachefs upgrade` completes it, and so does a mount for writing');
   }
   const hasOldNodes = version_min < versionOf('btree_ptr_sectors_written');
   if (version_min < version && (hasOldNodes || ((sb.compat[0] ?? 0n) & NODES_REWRITTEN) === 0n)) {

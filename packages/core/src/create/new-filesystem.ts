@@ -32,7 +32,7 @@ import { dataTypes } from '../ondisk/data-types.ts';
 import { assert, UsageError } from '../ondisk/errors.ts';
 import { compatFeatures } from '../ondisk/features.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
-import { encodeDowngrade } from '../ondisk/sb-fields/downgrade.ts';
+import { withDowngradeEntries } from '../ondisk/sb-fields/downgrade.ts';
 import { blankExt, encodeExt } from '../ondisk/sb-fields/ext.ts';
 import { encodeJournalV2, journalRanges } from '../ondisk/sb-fields/journal.ts';
 import { quotaField } from '../ondisk/sb-fields/quota.ts';
@@ -40,7 +40,7 @@ import { type Superblock, withSection } from '../ondisk/superblock.ts';
 import { downgradeEntries } from '../ondisk/upgrade-downgrade.ts';
 import { nextGeneration } from '../superblock/write.ts';
 import type { RandomSource } from '../util/random.ts';
-import { bytesToSectors, roundUp, sectorsToBytes } from '../util/sizes.ts';
+import { bytesToSectors, sectorsToBytes } from '../util/sizes.ts';
 import type { FormatPlan } from './plan.ts';
 import type { NewFilesystem } from './write.ts';
 
@@ -230,16 +230,7 @@ function initialized(sb: Superblock): Superblock {
   const hasQuotas = [sbBits.USRQUOTA, sbBits.GRPQUOTA, sbBits.PRJQUOTA].some(bit => getBits(sb.flags, bit) !== 0);
   if (hasQuotas) changed = withSection(changed, 'quota', quotaDefaults());
   changed = withSection(changed, 'ext', encodeExt(blankExt()));
-  const downgrade = encodeDowngrade(
-    downgradeEntries(sb.version).map(({ version, passes, errors }) => ({
-      version,
-      recovery_passes: [passes, 0n],
-      errors: [...errors],
-    })),
-  );
-  const padded = new Uint8Array(roundUp(downgrade.length, 8));
-  padded.set(downgrade);
-  return withSection(changed, 'downgrade', padded);
+  return withDowngradeEntries(changed, downgradeEntries(sb.version));
 }
 
 /** How long a soft limit may be exceeded: a week, as in bch2_sb_get_or_create_quota. */

@@ -134,7 +134,15 @@ const laterDowngradeTable: readonly VersionChange[] = [
 
 /** Passes to schedule and errors to silence when upgrading; mirrors bch2_sb_set_upgrade. */
 export function upgradeNeeds(from: number, to: number): Omit<VersionChange, 'version'> {
-  const crossed = upgradeTable.filter(({ version }) => version > from && version <= to);
+  return together(upgradeTable.filter(({ version }) => version > from && version <= to));
+}
+
+/** What is to be checked when a filesystem of version `from` goes back to `to`; mirrors bch2_sb_set_downgrade. */
+export function downgradeNeeds(from: number, to: number): Omit<VersionChange, 'version'> {
+  return together(downgradeEntries(from).filter(({ version }) => version > to && version <= from));
+}
+
+function together(crossed: readonly VersionChange[]): Omit<VersionChange, 'version'> {
   return {
     passes: crossed.reduce((mask, change) => mask | change.passes, 0n),
     errors: [...new Set(crossed.flatMap(change => change.errors))].sort((a, b) => a - b),

@@ -65,6 +65,12 @@ export interface RecoverOptions {
   readonly isWanted?: ((pass: PassName) => boolean) | undefined;
   /** Everything that says what is in which bucket is made anew, whatever it says. */
   readonly reconstructAlloc?: boolean;
+  /** Derived btrees that are made anew, since what is in them follows other rules than the superblock says (change-version.ts). */
+  readonly remade?: readonly (typeof derivedBtrees)[number][];
+  /** What the superblock says until the commit counts. */
+  readonly superblockBegun?: ((sb: Superblock) => Superblock) | undefined;
+  /** What it says once all is as it should be: where it was, or was repaired. */
+  readonly superblockWhole?: ((sb: Superblock) => Superblock) | undefined;
   /** Members that are missing are given up, once it is agreed what is lost with them; else nothing is done about what they would show. */
   readonly giveUpMissing?: boolean;
   /** Seconds since 1970: what is found is counted in the superblock. Without it, nothing is. */
@@ -184,7 +190,8 @@ class Recovery {
     this.#reportOpening();
     const isRebuilt = yield* this.#repairTopology();
     if (this.#gone.size > 0) leaveStripes(writer, this.#gone, () => this.#given());
-    if (this.#options.reconstructAlloc) for (const name of derivedBtrees) this.#lostDerived.add(name);
+    const { reconstructAlloc, remade = [] } = this.#options;
+    for (const name of reconstructAlloc ? derivedBtrees : remade) this.#lostDerived.add(name);
     const atFirst = this.#reporter.repairCount;
     this.#recount(isRebuilt, false);
     yield;
@@ -225,10 +232,16 @@ class Recovery {
     const change = beginChange(this.#writer, { after: 'staged', usesReserve: true, onDamage: () => {} });
     const needed = editFor(change.triggers.needs);
     this.#options.onCommit?.();
+    const { superblockBegun = sb => sb } = this.#options;
     return change.commit({
-      superblock: sb => this.#counted(this.#edits.reduce((edited, edit) => edit(edited), needed(sb))),
-      superblockAfter: sb => (isWhole ? withoutErrors(sb) : this.#unrepaired.length > 0 ? withCheckRequired(sb) : sb),
+      superblock: sb => superblockBegun(this.#counted(this.#edits.reduce((edited, edit) => edit(edited), needed(sb)))),
+      superblockAfter: sb => (isWhole ? this.#settled(sb) : this.#unrepaired.length > 0 ? withCheckRequired(sb) : sb),
     }).seq;
+  }
+
+  #settled(sb: Superblock): Superblock {
+    const settled = withoutErrors(sb);
+    return this.#options.superblockWhole?.(settled) ?? settled;
   }
 
   #counted(sb: Superblock): Superblock {

@@ -1,9 +1,12 @@
 // Section `downgrade`: for kernels older than the one that wrote it: on going back below a version, these passes must run, and these
 // errors are to be expected. Source: sb/downgrade_format.h and sb/downgrade.c, v1.36.1.
 
+import { roundUp } from '../../util/sizes.ts';
 import { fsckErrors, fsckErrorText } from '../fsck-errors.ts';
 import { array, at, layout, u16, u64, viewOf } from '../layout.ts';
 import { passNames } from '../passes.ts';
+import { type Superblock, sectionPayload, withSection } from '../superblock.ts';
+import type { VersionChange } from '../upgrade-downgrade.ts';
 import { versionMajor, versionNumber, versionText } from '../versions.ts';
 import { problem, type SbFieldKind } from './kind.ts';
 
@@ -50,6 +53,23 @@ export function encodeDowngrade(entries: readonly DowngradeEntry[]): Uint8Array 
     start += sizes[i]!;
   });
   return target;
+}
+
+/**
+ * A superblock with the section for these changes. A longer one stays: older kernels know only what they have passes for.
+ * Mirrors bch2_sb_downgrade_update.
+ */
+export function withDowngradeEntries(sb: Superblock, changes: readonly VersionChange[]): Superblock {
+  const entries = changes.map(({ version, passes, errors }) => ({
+    version,
+    recovery_passes: [passes, 0n],
+    errors: [...errors],
+  }));
+  const encoded = encodeDowngrade(entries);
+  const padded = new Uint8Array(roundUp(encoded.length, 8));
+  padded.set(encoded);
+  const before = sectionPayload(sb, 'downgrade');
+  return before !== undefined && before.length > padded.length ? sb : withSection(sb, 'downgrade', padded);
 }
 
 /** Passes beyond the first word do not exist yet. */
