@@ -122,7 +122,7 @@ describe('the built programs', () => {
       [parts['show-super'], 700, 1020],
       [parts.files, 580, 450],
       [parts.format, 380, 300],
-      [parts.others, 1050, 800],
+      [parts.others, 1100, 800],
     ];
     for (const [script, source, code] of bounds) {
       const [sourceKib, codeKib] = withCode(script) as [number, number];
