@@ -40,7 +40,7 @@ function decodeDowngrade(payload: Uint8Array): readonly DowngradeEntry[] {
   return entries;
 }
 
-export function encodeDowngrade(entries: readonly DowngradeEntry[]): Uint8Array {
+function encodeDowngrade(entries: readonly DowngradeEntry[]): Uint8Array {
   const sizes = entries.map(entry => DowngradeEntryHeader.size + 2 * entry.errors.length);
   const target = new Uint8Array(sizes.reduce((sum, size) => sum + size, 0));
   const view = viewOf(target);
