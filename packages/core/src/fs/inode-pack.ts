@@ -25,10 +25,15 @@ export function packInode(inode: Inode): Uint8Array {
   let nrFields = 0;
   for (const { id, name, bits } of inodeFields.rows) {
     const value = inode[name];
+    // Most are 0.
+    if (!value) {
+      buffer[at++] = 0;
+      if (bits > 64) buffer[at++] = 0;
+      continue;
+    }
     if (typeof value === 'number') at = putVarint(at, value >>> 0, 0);
     else at = putVarint(at, Number(value & 0xffff_ffffn), Number((value >> 32n) & 0xffff_ffffn));
     if (bits > 64) buffer[at++] = 0;
-    if (value === 0 || value === 0n) continue;
     nrFields = id + 1;
     used = at;
   }
