@@ -57,7 +57,7 @@ kernelSuite('changed while a member is missing', () => {
     await made.run(
       (one, nr) => [
         { do: 'mount', disks: one.disks, ...made.keyOf(one) },
-        { do: 'fill', seed: nr, sizeBytes: 8 * MIB, subvolumes: true, timeoutSeconds: 200 },
+        { do: 'fill', seed: nr, sizeBytes: 4 * MIB, subvolumes: true, timeoutSeconds: 200 },
         { do: 'write', path: 'to go', pattern: { kind: 'random', seed: nr }, sizeBytes: 3 * MIB },
         { do: 'umount' },
       ],
@@ -214,11 +214,11 @@ kernelSuite('reshaped', () => {
     await made.run(
       (one, nr) => [
         { do: 'mount', disks: firstOf(one, one.disks), ...made.keyOf(one) },
-        { do: 'fill', seed: nr, sizeBytes: 12 * MIB, subvolumes: true, timeoutSeconds: 300 },
+        { do: 'fill', seed: nr, sizeBytes: 5 * MIB, subvolumes: true, timeoutSeconds: 300 },
         {
           do: 'sh',
           script:
-            'mkdir many; i=0; while [ $i -lt 40 ]; do head -c 60000 /dev/urandom > many/$i; i=$((i+1)); done; sync; echo 3 > /proc/sys/vm/drop_caches; cat many/* > /dev/null; sleep 1; cp --reflink=always many/1 many/shared; sync',
+            'mkdir many; i=0; while [ $i -lt 40 ]; do noise 60000 > many/$i; i=$((i+1)); done; sync; echo 3 > /proc/sys/vm/drop_caches; cat many/* > /dev/null; sleep 1; cp --reflink=always many/1 many/shared; sync',
           timeoutSeconds: 200,
         },
         { do: 'umount' },

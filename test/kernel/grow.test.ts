@@ -68,7 +68,7 @@ kernelSuite('members made larger', () => {
         { do: 'fill', seed: nr, sizeBytes: MIB, subvolumes: true, timeoutSeconds: 200 },
         {
           do: 'sh',
-          script: `head -c ${Math.floor(statSync(one.images.at(-1)!).size / 4)} /dev/urandom > ballast; sync`,
+          script: `noise ${Math.floor(statSync(one.images.at(-1)!).size / 4)} > ballast; sync`,
           timeoutSeconds: 300,
         },
         { do: 'umount' },
@@ -106,7 +106,7 @@ kernelSuite('members made larger', () => {
         { do: 'mount', disks: one.disks, ...keyOf(one) },
         {
           do: 'sh',
-          script: `head -c ${more(one)} /dev/urandom > more && sync && test $(stat -c %s more) = ${more(one)}`,
+          script: `noise ${more(one)} > more && sync && test $(stat -c %s more) = ${more(one)}`,
           timeoutSeconds: 300,
         },
         { do: 'umount' },

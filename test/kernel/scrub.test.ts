@@ -58,8 +58,8 @@ kernelSuite(`scrubbed filesystems (seed ${seed})`, () => {
     seen.before = await made.run(
       (one, nr) => [
         { do: 'mount', disks: one.disks, ...made.keyOf(one) },
-        { do: 'fill', seed: nr, sizeBytes: 6 * MIB, subvolumes: true, timeoutSeconds: 300 },
-        { do: 'sh', script: 'head -c 3000000 /dev/urandom > large; cp --reflink=always large shared; sync' },
+        { do: 'fill', seed: nr, sizeBytes: 4 * MIB, subvolumes: true, timeoutSeconds: 300 },
+        { do: 'sh', script: 'noise 3000000 > large; cp --reflink=always large shared; sync' },
         // As it is on the disks: 6.12 may show another ctime of a file that has lost a link until it is read again.
         { do: 'umount' },
         { do: 'mount', disks: one.disks, readOnly: true, ...made.keyOf(one) },

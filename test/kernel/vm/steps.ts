@@ -102,7 +102,10 @@ interface StepFields {
 
   // Anything else.
   sleep: { seconds: number };
-  /** A busybox shell script. It starts in /mnt; the disks are at /disks/NAME. A non-zero exit status is a failure. */
+  /**
+   * A busybox shell script. It starts in /mnt; the disks are at /disks/NAME. A non-zero exit status is a failure. `noise BYTES` prints that
+   * many bytes that no compressor shrinks, at four times the speed of /dev/urandom.
+   */
   sh: { script: string; outputLimitBytes?: number };
 }
 
