@@ -75,6 +75,19 @@ test('every reader takes --at, by number and by time', () =>
     expect((await run('ls', [`--at=${oldest}`, image!])).exitCode).toBe(0);
   }));
 
+test('list shows the keys of then, of the btrees that files are read from', () =>
+  withTestImage('basic', async ([image]) => {
+    const seq = await lastWith(image!, 'subvolumes/main/removed');
+    const count = async (...words: readonly string[]) =>
+      (await succeed('list', ['--btree=subvolumes', ...words, image!])).trimEnd().split('\n').length;
+    // Two snapshots were made since.
+    expect([await count(`--at=${seq}`), await count()]).toEqual([2, 4]);
+    expect(await succeed('list', ['--btree=alloc', `--at=${seq}`, image!])).toBe(
+      await succeed('list', ['--btree=alloc', image!]),
+    );
+    expect((await run('list', ['--mode=nodes', `--at=${seq}`, image!])).exitCode).toBe(2);
+  }));
+
 test('each image reaches back to where its journal ends; what is not reached is refused', async () => {
   for (const { name, passphrase } of testImages) {
     await withTestImage(name, async images => {

@@ -2,6 +2,7 @@
 // With --fsck it is repaired in memory first. Mirrors src/commands/list.rs, v1.36.1.
 
 import {
+  atOption,
   CommandFailed,
   type Context,
   defineStreamCommand,
@@ -32,8 +33,10 @@ import {
   parsePosition,
   Reporter,
   recover,
+  rewoundFilesystem,
   SPOS_MAX,
   systemRandom,
+  UsageError,
 } from '@bcachefs-ts/core/engine';
 
 export const listCommand = defineStreamCommand({
@@ -106,6 +109,7 @@ export const listCommand = defineStreamCommand({
     },
     end: { type: 'string', alias: 'e', value: 'POS', parse: parsePosition, help: 'last position' },
     fsck: { type: 'flag', alias: 'f', help: 'check and repair the filesystem first, in memory only' },
+    at: { ...atOption.at, heading: 'Options', conflictsWith: ['fsck'] },
     verbose: { type: 'flag', alias: 'v', help: 'say on stderr what is read' },
     ...filesystemOptions,
   },
@@ -113,13 +117,17 @@ export const listCommand = defineStreamCommand({
     await loadChecksums();
     const opened = await openForReading(context, args);
     try {
-      const filesystem = args.fsck ? await repairedInMemory(context, opened) : opened;
-      if (args.verbose) describe(context, filesystem);
       let losses = 0;
       const onDamage: OnDamage = damage => {
         losses++;
         context.warn(damage.message);
       };
+      if (args.at !== undefined && args.mode !== 'keys') {
+        throw new UsageError('nodes are there as they are now: only keys can be gone back to', '--at');
+      }
+      const present = args.fsck ? await repairedInMemory(context, opened) : opened;
+      const filesystem = args.at === undefined ? present : rewoundFilesystem(present, args.at, onDamage);
+      if (args.verbose) describe(context, filesystem);
       const wanted = args.btree === 'all' ? allBtrees(filesystem) : (args.btree ?? [0]);
       for (const id of wanted) {
         const request = {

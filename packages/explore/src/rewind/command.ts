@@ -20,7 +20,7 @@ export const journalRewindInfoCommand = defineCommand({
   summary: 'List the earlier states that the journal still reaches',
   description:
     'Kernels write into the journal what each change overwrites. As long as that is there, files can be read as they were after an earlier ' +
-    'entry: with --at of ls, tree, stat, cat, get, restore, tar and du, and with FS@at:SEQ of diff. This lists the entries that were flushed, newest last, with the times ' +
+    'entry: with --at of ls, tree, stat, cat, get, restore, tar, list, du and get-file-option, and with FS@at:SEQ of diff. This lists the entries that were flushed, newest last, with the times ' +
     'that they were written; with --all the others too.\n\n' +
     'It ends at the first entry that is missing or does not say what it overwrote, as commits of this program do not. Data whose buckets ' +
     'were used anew since are lost, and reported where they are read. Where newer kernels say since when they keep such buckets, ' +
