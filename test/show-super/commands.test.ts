@@ -320,6 +320,7 @@ describe('recover-super', () => {
         const refused = await run(command, [image!]);
         expect(refused.exitCode).toBe(3);
         expect(refused.stderr).toContain('has lost only its magic, as after wipefs: recover-super restores it');
+        expect(refused.stderr).toContain('Where an undo was cut off, `undo` has to be run again instead');
       }
       expect(readFileSync(image!).equals(wiped)).toBe(true);
       expect(await succeed('recover-super', ['--yes', image!])).toContain(

@@ -115,7 +115,7 @@ function wipedText(scanned: readonly SuperblockCopy[]): string {
   if (wiped === undefined) return '';
   return (
     `; the superblock of filesystem ${wiped.sb.user_uuid} at sector ${wiped.sector} has lost only its magic, as after wipefs: ` +
-    'recover-super restores it'
+    'recover-super restores it. Where an undo was cut off, `undo` has to be run again instead'
   );
 }
 
