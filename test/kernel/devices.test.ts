@@ -145,6 +145,8 @@ interface ReshapedKind {
   readonly isEncrypted?: boolean;
   /** Words after `device`, or other commands in full, MEMBERS, BEFORE, LEFT (members afterwards), STAYING (those among them that were) and PATHn of images; each is a command. */
   readonly commands: readonly (readonly string[])[];
+  /** The same, before the kernel writes. */
+  readonly first?: readonly (readonly string[])[];
   /** The images that are members before and afterwards; all when left out. */
   readonly before?: readonly number[];
   readonly after?: readonly number[];
@@ -158,7 +160,7 @@ const reshapedKinds: readonly ReshapedKind[] = [
   { name: 'evacuated, two copies', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['evacuate', '-y', 'MEMBERS', 'PATH1']] },
   { name: 'evacuated, encrypted, cached', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--compression=lz4', '--foreground_target=hdd', '--promote_target=ssd', '--label=ssd.a', '--fs_size=96M', 'DEV0', '--label=hdd.b', '--fs_size=96M', 'DEV1', '--label=hdd.c', '--fs_size=96M', 'DEV2'], devices: 3, isEncrypted: true, commands: [['evacuate', '-y', 'MEMBERS', 'PATH0']] },
   { name: 'removed, one copy', format: ['--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 2, commands: [['remove', '-y', 'MEMBERS', 'PATH0']], after: [1] },
-  { name: 'removed, two copies', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['remove', '-y', 'MEMBERS', 'PATH1']], after: [0, 2] },
+  { name: 'removed, two copies', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, first: [['evacuate', '-y', 'MEMBERS', 'PATH1'], ['set-state', '-y', 'rw', 'MEMBERS', '1']], commands: [['remove', '-y', 'MEMBERS', 'PATH1']], after: [0, 2] },
   { name: 'removed by force', format: ['--replicas=2', '--compression=zstd', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['remove', '-y', '--force', 'MEMBERS', 'PATH2']], after: [0, 1] },
   { name: 'copies made after a loss', format: ['--replicas=2', '--compression=lz4', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['remove', '-y', '--force', 'MEMBERS', 'PATH2'], ['data rereplicate', '-y', 'LEFT']], after: [0, 1] },
   { name: 'extra copies dropped', format: ['--replicas=2', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1', '--fs_size=96M', 'DEV2'], devices: 3, commands: [['set-fs-option', '--data_replicas=1', '--metadata_replicas=1', 'PATH0', 'PATH1', 'PATH2'], ['data drop_extra_replicas', '-y', 'MEMBERS']] },
@@ -208,9 +210,26 @@ kernelSuite('reshaped', () => {
   const stayingOf = (one: One) => leftOf(one, one.images).filter(image => firstOf(one, one.images).includes(image));
   const firstOf = <T>({ before }: One, all: readonly T[]): readonly T[] => before?.map(nr => all[nr]!) ?? all;
 
+  async function runAll(one: One, commands: readonly (readonly string[])[]): Promise<void> {
+    for (const command of commands) {
+      const [name, ...words] = command.map(word =>
+        word
+          .replace('MEMBERS', one.images.join(':'))
+          .replace('STAYING', stayingOf(one).join(':'))
+          .replace('LEFT', leftOf(one, one.images).join(':'))
+          .replace('BEFORE', firstOf(one, one.images).join(':'))
+          .replace(/^PATH(\d)$/, (_, nr: string) => one.images[Number(nr)]!),
+      );
+      const whole = name?.startsWith('data ') || name === 'set-fs-option' ? name : `device ${name}`;
+      const more = one.isEncrypted ? [`--passphrase_file=${join(made.folder, 'passphrase')}`] : [];
+      console.info(one.name, await succeed(whole as 'device evacuate', [...more, ...words]));
+    }
+  }
+
   beforeAll(async () => {
     await made.format();
     for (const one of made.all) for (const path of one.images) if (!existsSync(path)) truncateNew(path, 128 * MIB);
+    for (const one of made.all) await runAll(one, one.first ?? []);
     await made.run(
       (one, nr) => [
         { do: 'mount', disks: firstOf(one, one.disks), ...made.keyOf(one) },
@@ -226,21 +245,7 @@ kernelSuite('reshaped', () => {
       true,
     );
     seen.before = await made.run(one => made.lookSteps({ ...one, disks: firstOf(one, one.disks) }), false);
-    for (const one of made.all) {
-      for (const command of one.commands) {
-        const [name, ...words] = command.map(word =>
-          word
-            .replace('MEMBERS', one.images.join(':'))
-            .replace('STAYING', stayingOf(one).join(':'))
-            .replace('LEFT', leftOf(one, one.images).join(':'))
-            .replace('BEFORE', firstOf(one, one.images).join(':'))
-            .replace(/^PATH(\d)$/, (_, nr: string) => one.images[Number(nr)]!),
-        );
-        const whole = name?.startsWith('data ') || name === 'set-fs-option' ? name : `device ${name}`;
-        const more = one.isEncrypted ? [`--passphrase_file=${join(made.folder, 'passphrase')}`] : [];
-        console.info(one.name, await succeed(whole as 'device evacuate', [...more, ...words]));
-      }
-    }
+    for (const one of made.all) await runAll(one, one.commands);
     const lines = new Map<string, string>();
     for (const one of made.all) lines.set(one.name, await mountLine(leftOf(one, one.images), leftOf(one, one.disks)));
     for (const one of made.all) if (one.cutOff !== undefined) replaceCutOff(one.images);
