@@ -385,7 +385,11 @@ export class FileRepairs {
       const id = k.p[0]!;
       if (INODES.includes(k.type) || !this.table.isAncestor(id, snapshot)) continue;
       const pos = atSnapshot(name, id);
-      if (this.tx.get('dirents', pos) === undefined) this.tx.update('dirents', makeKey(HASH_WHITEOUT, pos, NO_VALUE));
+      if (this.tx.get('dirents', pos) !== undefined) continue;
+      this.tx.update('dirents', makeKey(HASH_WHITEOUT, pos, NO_VALUE));
+      // To a kernel, that is a key too.
+      const directory = this.inode(bposInode(name), id);
+      if (directory !== undefined) this.makeOwn(bposInode(name), directory, id);
     }
   }
 
