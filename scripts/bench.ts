@@ -15,7 +15,18 @@ if (!existsSync(join(root, 'packages/bcachefs/dist/bcachefs.cjs'))) {
 }
 
 const wanted = process.argv[2] ?? '';
-for (const name of ['everyday', 'checksum', 'compress', 'list', 'restore', 'populate', 'fsck', 'devices', 'ext4']) {
+for (const name of [
+  'everyday',
+  'checksum',
+  'compress',
+  'list',
+  'restore',
+  'populate',
+  'fsck',
+  'devices',
+  'ext4',
+  'migrate',
+]) {
   if (!name.includes(wanted)) continue;
   const { bench } = await import(`./bench/${name}.ts`);
   console.log(`\n${name}`);

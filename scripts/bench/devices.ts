@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { writeArchive } from './fsck.ts';
 import type { Measurement } from './measurement.ts';
-import { runOnce } from './run-program.ts';
+import { runOnce, secondsOf } from './run-program.ts';
 
 /** Fewer to try out a change of this file: the aims are for these. */
 const FILES = Number(process.env.BENCH_FILES ?? 1_000_000);
@@ -65,13 +65,6 @@ function planning(folder: string): Measurement[] {
     { name: what, value: seconds, unit: 's', aim: { atMost: 10 } },
     { name: `${what}, peak memory`, value: peakMegabytes, unit: 'MB', aim: { atMost: 400 } },
   ];
-}
-
-function secondsOf(command: string, words: readonly string[]): number {
-  const started = performance.now();
-  const { status } = spawnSync(command, words, { stdio: 'ignore' });
-  if (status !== 0) throw new Error(`${command} ended with ${status}`);
-  return (performance.now() - started) / 1000;
 }
 
 /** Their bytes all different. */

@@ -48,3 +48,11 @@ export function best(words: readonly string[], before: () => void): Omit<Ran, 's
   before();
   return { seconds, peakMegabytes };
 }
+
+/** How long another program takes by the clock. @throws Error when it fails */
+export function secondsOf(command: string, words: readonly string[]): number {
+  const started = performance.now();
+  const { status } = spawnSync(command, words, { stdio: 'ignore' });
+  if (status !== 0) throw new Error(`${command} ended with ${status}`);
+  return (performance.now() - started) / 1000;
+}
