@@ -100,7 +100,7 @@ test('the list of commands', async () => {
       set-fs-option   Change options that are stored in the superblock
       reset-counters  Set the counters in the superblock back to zero
       recovery-pass   List, schedule or cancel recovery passes of the next mount
-      upgrade         Take a filesystem to another metadata version, up or down, without a mount
+      upgrade         Take a filesystem to another metadata version, up or down
       strip-alloc     Drop the allocation info of a filesystem that is only read
       undo            Undo a command, from the file that its --undo_file made
 

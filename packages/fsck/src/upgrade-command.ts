@@ -44,7 +44,7 @@ interface Result {
 
 export const upgradeCommand = defineCommand({
   name: 'upgrade',
-  summary: 'Take a filesystem to another metadata version, up or down, without a mount',
+  summary: 'Take a filesystem to another metadata version, up or down',
   description:
     'Says first what it will do and which kernels can mount the result, and asks. The whole filesystem is checked before and after: where ' +
     'something is wrong, nothing is changed, and fsck comes first. It has to be unmounted cleanly, with all members.\n\n' +

@@ -106,7 +106,7 @@ const commands = [
   },
   {
     name: 'upgrade',
-    summary: 'Take a filesystem to another metadata version, up or down, without a mount',
+    summary: 'Take a filesystem to another metadata version, up or down',
     heading: superblock,
     ...from(() => import('@bcachefs-ts/fsck'), 'upgradeCommand'),
   },

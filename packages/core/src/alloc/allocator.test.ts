@@ -56,7 +56,9 @@ describe('checkWritable', () => {
   test('unless the upgrade was not completed, or has left nodes of the first kind', () => {
     const made = versionOf('rebalance_work');
     const from = (complete: number) => of(VERSION_CURRENT_WRITTEN, made, { complete });
-    expect(() => checkWritable(from(made))).toThrow(/upgrade from .*1\.3\) to .*1\.13\) was not completed: .*mount it/);
+    expect(() => checkWritable(from(made))).toThrow(
+      /upgrade from .*1\.3\) to .*1\.13\) was not completed: .*bcachefs upgrade/,
+    );
     const oldest = of(VERSION_CURRENT_WRITTEN, versionOf('inode_backpointers'), { complete: VERSION_CURRENT_WRITTEN });
     expect(() => checkWritable(oldest)).toThrow(/nodes of before .*0\.14\).*mount it/);
     const unmarked = of(VERSION_CURRENT_WRITTEN, made, { complete: VERSION_CURRENT_WRITTEN, compat: 0n });
