@@ -1,7 +1,7 @@
 // `device evacuate`: how fast data leaves a member, beside `cp` of the same bytes with a sync at its end, and what it takes to say what an
 // evacuation would do where there are many files.
 //
-// The aim of 0.7 of cp's speed is missed: 0.51 where nothing else runs. cp has the kernel copy (copy_file_range, which Node lacks) and keeps no
+// The aim of 0.7 of cp's speed is missed: 0.31 to 0.51 on a machine with other work. cp has the kernel copy (copy_file_range, which Node lacks) and keeps no
 // books. For 2 GiB it takes 0.5 s of the processor; evacuating 0.2 s for reading into a buffer, 2.2 s for writing from there into a file that is
 // still empty, 1.7 s for 24 576 extents with their backpointers, alloc keys and counters, and the start; then both wait for the disk. Asking
 // the system to begin writing while more is read made no difference that was larger than the noise.
