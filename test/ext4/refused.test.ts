@@ -109,6 +109,9 @@ describe.skipIf(whyNoE2fsprogs !== undefined)('refused', () => {
     for (const [at, value, words] of [
       [0x18, 7, /block size is 2\^17/],
       [0x20, 0, /0 clusters in a group/],
+      [0x1c, 3, /clusters are of 2\^13 bytes/],
+      [0x24, 4096, /4096 in a group/],
+      [0x174, 0x1c8, /2\^200 groups/],
       [0x28, 0, /0 inodes in a group/],
       [0x00, 1, /it has 1 inodes/],
       [0x04, 0xffff_ffff, /cut off/],

@@ -114,6 +114,13 @@ export function readSuperblock(device: ReadableDevice): Superblock {
   if (blocksPerGroup !== clustersPerGroup * blocksPerCluster)
     throw bad(`it has ${blocksPerGroup} blocks in a group, expected ${clustersPerGroup * blocksPerCluster}`);
 
+  // Neither a kernel nor e2fsprogs opens it otherwise.
+  if (!has.bigalloc && (u32(0x1c) !== logBlockSize || u32(0x24) !== blocksPerGroup))
+    throw bad(
+      `its clusters are of 2^${10 + u32(0x1c)} bytes, ${u32(0x24)} in a group, expected what blocks are (2^${10 + logBlockSize} bytes, ${blocksPerGroup})`,
+    );
+  if (dynamic(0x174) % 256 > 31) throw bad(`its flexible groups are of 2^${dynamic(0x174) % 256} groups`);
+
   const facts = { blocks, firstDataBlock, blocksPerGroup, blockBytes };
   const isJournal = (words.incompat & INCOMPAT_JOURNAL_DEV) !== 0;
   if (blocks <= firstDataBlock || blocks * blockBytes > Number.MAX_SAFE_INTEGER)
