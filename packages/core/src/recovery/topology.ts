@@ -4,8 +4,8 @@
 // Errors: btree_root_bkey_invalid, btree_root_read_error, btree_root_unreadable_and_scan_found_nothing, btree_node_read_error,
 // btree_node_unreadable, btree_node_topology_* and what reading a node finds (node-read.ts).
 // Memory: a pointer for each leaf of one btree, and a record for each node that a scan finds.
-// Repair: the btree is built anew from what can be read of it: its leaves; where one is missing, the newest nodes that a scan finds there;
-// damaged ones key by key. Nothing that is readable loses against what was found. The btrees that are counted anew in any case (recount.ts)
+// Repair: the btree is built anew from what can be read of it: its leaves; where one is missing, the newest nodes that a scan finds there,
+// those first that are where nodes had been (node-buckets.ts); damaged ones key by key. Nothing that is readable loses against what was found. The btrees that are counted anew in any case (recount.ts)
 // are not looked for.
 // Source: bch2_check_topology in btree_gc.c and handle_overwrites in btree_node_scan.c, v1.13.0; the repair is our own.
 
@@ -33,6 +33,7 @@ import { keyContext } from '../superblock/key-context.ts';
 import { memberText } from '../superblock/member-set.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
 import { repairedKey } from './key-repair.ts';
+import { isInNodeBucket } from './node-buckets.ts';
 
 /** A leaf that answers for a range of positions, as far as it can be read. */
 export interface Leaf {
@@ -334,14 +335,15 @@ export function fillGaps(
   found: readonly FoundNode[],
 ): { readonly leaves: readonly Leaf[]; readonly gaps: readonly Gap[]; readonly generation: number } {
   const live = new Set(survey.leaves.map(({ ptr }) => nodeSeqOf(ptr)));
-  const candidates: Leaf[] = [];
+  const candidates: (Leaf & { readonly isInPlace: boolean })[] = [];
   let { generation } = survey;
   for (const { btree, level, min, max, ptr } of found) {
     if (btree !== survey.btree || level !== 0 || live.has(nodeSeqOf(ptr))) continue;
     if (!survey.gaps.some(gap => compareBpos(min, gap.max) <= 0 && compareBpos(max, gap.min) >= 0)) continue;
     try {
       const node = filesystem.reader.read(btree, level, ptr, { salvage: true });
-      candidates.push({ min, max, ptr, generation: node.generation, journalSeq: journalSeqOf(node) });
+      const isInPlace = isInNodeBucket(filesystem, ptr);
+      candidates.push({ min, max, ptr, generation: node.generation, journalSeq: journalSeqOf(node), isInPlace });
       generation = Math.max(generation, node.generation);
     } catch (thrown) {
       // What cannot be read is not a node that was found.
@@ -349,10 +351,12 @@ export function fillGaps(
         throw thrown;
     }
   }
-  candidates.sort((a, b) => b.generation - a.generation || b.journalSeq - a.journalSeq);
+  candidates.sort(
+    (a, b) => Number(b.isInPlace) - Number(a.isInPlace) || b.generation - a.generation || b.journalSeq - a.journalSeq,
+  );
   const filled: Leaf[] = [];
   let gaps: readonly Gap[] = survey.gaps;
-  for (const candidate of candidates) {
+  for (const { isInPlace: _, ...candidate } of candidates) {
     const left: Gap[] = [];
     for (const gap of gaps) {
       const min = compareBpos(candidate.min, gap.min) > 0 ? candidate.min : gap.min;

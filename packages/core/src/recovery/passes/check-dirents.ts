@@ -273,7 +273,8 @@ class TargetCheck {
     this.#repairs.add(() => this.#files.removeName(copy));
   }
 
-  #wrongBackpointer(key: Key, row: number, isInSight: boolean): void {
+  /** @param older see #missingBackpointer */
+  #wrongBackpointer(key: Key, row: number, isInSight: boolean, older: readonly number[] = []): void {
     const { columns } = this.#index.rows;
     const facts = {
       inum: columns.inum[row]!,
@@ -284,7 +285,7 @@ class TargetCheck {
     };
     const where = this.#place(key, 'inode_wrong_backpointer');
     if (!this.#isToBeFixed(finding('inode_wrong_backpointer', where, facts))) return;
-    if (isInSight) this.#setBackpointer(row, key);
+    if (isInSight) for (const version of [row, ...older]) this.#setBackpointer(version, key);
     else this.#ownVersion(row, key);
   }
 
@@ -407,19 +408,28 @@ class TargetCheck {
       return true;
     }
     if (columns.dir[row] === 0n) {
-      const [first, end] = rows.of(rootInode);
-      const older = Array.from({ length: end - first }, (_, nr) => first + nr).filter(
-        other => other !== row && columns.subvolume[other] === id && columns.dir[other] === 0n,
-      );
-      this.#missingBackpointer(key, row, older);
+      this.#missingBackpointer(key, row, this.#olderRoots(row, id));
       return true;
     }
     if (this.#isSubvolumeNamedElsewhere(row, id)) {
       this.#secondSubvolumeName(key, row);
       return false;
     }
-    this.#wrongBackpointer(key, row, true);
+    this.#wrongBackpointer(key, row, true, this.#olderRoots(row, id));
     return true;
+  }
+
+  /** Other versions of the root of a subvolume, which have noted what this one has, or nothing. */
+  #olderRoots(row: number, id: number): readonly number[] {
+    const { rows } = this.#index;
+    const { inum, subvolume, dir, dirOffset } = rows.columns;
+    const [first, end] = rows.of(inum[row]!);
+    return Array.from({ length: end - first }, (_, nr) => first + nr).filter(
+      other =>
+        other !== row &&
+        subvolume[other] === id &&
+        (dir[other] === 0n || (dir[other] === dir[row] && dirOffset[other] === dirOffset[row])),
+    );
   }
 
   #secondSubvolumeName(key: Key, row: number): void {

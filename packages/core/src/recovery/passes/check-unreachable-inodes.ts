@@ -60,6 +60,8 @@ function nameless(rows: InodeRows): readonly number[] {
 }
 
 function attach(files: FileRepairs, inum: bigint, snapshot: number): void {
+  // All versions of a subvolume's root get its name at once.
+  if (files.versions(inum).some(({ inode, keySnapshot }) => keySnapshot === snapshot && inode.bi_dir !== 0n)) return;
   // An older version got a name in the meantime, which this snapshot sees too.
   for (const { inode, keySnapshot } of files.versions(inum)) {
     if (inode.bi_dir === 0n || !files.table.isAncestor(snapshot, keySnapshot)) continue;
