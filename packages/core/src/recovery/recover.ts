@@ -314,11 +314,27 @@ class Recovery {
     for (const { btree, level, leftOut } of replay.leftOut)
       if (level === 0 && !derivedIds.has(btree)) this.#leaveOut(btree, leftOut);
     if (!isAgreed) this.#reporter.leaveRest();
+    this.#repairRootVersions();
     for (const [id, { key }] of replay.roots) {
       if (btrees.byId(id) !== undefined || key === undefined) continue;
       // A btree of a later version would be named there too.
       const survey = surveyBtree(this.#filesystem, id);
       if (survey.findings.length > 0 && this.#areAgreed(survey.findings)) this.#writer.replaceRoot(id, undefined);
+    }
+  }
+
+  /** Pointers to nodes have no version; a kernel asks of all keys that they have none that was not given yet. */
+  #repairRootVersions(): void {
+    const { replay } = this.#filesystem;
+    const { keyVersion } = replay.clocks;
+    for (const [id, root] of replay.roots) {
+      const { key } = root;
+      if (key === undefined || key.k.bversion_lo <= keyVersion) continue;
+      const detail = `version ${key.k.bversion_lo} of the pointer to the root, expected at most ${keyVersion}`;
+      const found = finding('bkey_version_in_future', { btree: btrees.nameOf(id), level: root.level }, { detail });
+      if (this.#reporter.found(found, { pass: 'check_topology' }) !== 'fix') continue;
+      const k = { ...key.k, bversion_lo: 0n, bversion_hi: 0 };
+      this.#writer.replaceRoot(id, { ...root, key: { ...key, k } });
     }
   }
 

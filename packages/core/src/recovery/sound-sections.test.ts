@@ -10,9 +10,13 @@ import { loadChecksums } from '../checksum/checksum.ts';
 import { loadCompression } from '../compress/decompress.ts';
 import { editSuperblocks } from '../damage/superblock-damage.ts';
 import { DamageTarget } from '../damage/target.ts';
+import { btrees } from '../ondisk/btrees.ts';
 import { assert } from '../ondisk/errors.ts';
 import type { FaultName } from '../ondisk/faults.ts';
+import type { JsetEntry } from '../ondisk/jset-entries.ts';
+import { jsetEntryTypes } from '../ondisk/jset-entry-types.ts';
 import type { SbFieldName } from '../ondisk/sb-field-ids.ts';
+import { decodeClean, encodeClean } from '../ondisk/sb-fields/clean.ts';
 import { BchMember } from '../ondisk/sb-fields/members.ts';
 import { type Superblock, sectionPayload, withSection } from '../ondisk/superblock.ts';
 import { openMember } from '../superblock/member-set.ts';
@@ -25,6 +29,9 @@ beforeAll(async () => {
 
 const small = (): MemoryImage => ({ devices: smallTree(), key: undefined });
 const ENTRY = 8;
+const BTREE_ROOT = jsetEntryTypes.idOf('btree_root');
+/** In a key as the journal has it. */
+const BVERSION_AT = 4;
 
 /** Another byte at a place of a section. */
 const byte =
@@ -118,6 +125,27 @@ describe('sections of superblocks that are broken in every copy', () => {
     expect(repair(devices, key)).toMatchObject({ found: [], left: [], hasCommitted: false });
     expect(stateOf(openOn(devices, key))).toBe(before);
   });
+});
+
+test('a root whose pointer has a version, which no pointer has', () => {
+  const devices = smallTree();
+  const before = stateOf(openOn(devices));
+  editSuperblocks(new DamageTarget(devices, { random: seededRandom('version'), now: () => 0n }), sb => {
+    const clean = decodeClean(sectionPayload(sb, 'clean')!);
+    const isRoot = ({ type, btree_id }: JsetEntry) => type === BTREE_ROOT && btree_id === btrees.idOf('dirents');
+    const entries = clean.entries.map(entry =>
+      isRoot(entry) ? { ...entry, payload: entry.payload.with(BVERSION_AT, 255) } : entry,
+    );
+    return withSection(sb, 'clean', encodeClean({ ...clean, entries }));
+  });
+  const { found, left } = repair(devices);
+  expect({ found: found.join(), left }).toEqual({
+    found: expect.stringContaining('bkey_version_in_future'),
+    left: [],
+  });
+  expect(repair(devices)).toMatchObject({ found: [], left: [], hasCommitted: false });
+  expect(openOn(devices).replay.roots.get(btrees.idOf('dirents'))?.key?.k.bversion_lo).toBe(0n);
+  expect(stateOf(openOn(devices))).toBe(before);
 });
 
 describe('sections of superblocks that are broken in the first copy', () => {
