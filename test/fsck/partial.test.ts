@@ -2,25 +2,28 @@
 // leave fsck -y repairs.
 
 import {
-  correctedSizes,
   FilesystemWriter,
   loadChecksums,
   loadCompression,
   loadCompressors,
   type MemoryDevice,
-  openMember,
   type Policy,
   Reporter,
   recover,
   seededRandom,
-  soundJournals,
-  soundSections,
 } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
-import { type Damaged, damageBases, isTyped, randomlyDamaged, repair } from '../support/random-damage.ts';
+import {
+  type Damaged,
+  damageBases,
+  isTyped,
+  openedForRepair,
+  randomlyDamaged,
+  repair,
+} from '../support/random-damage.ts';
 
 const seed = testSeed();
 console.info(`repairs in part: TEST_SEED=${seed}`);
@@ -41,17 +44,16 @@ const policies: { readonly [name: string]: (random: Random) => Policy } = {
 };
 
 function repairInPart(devices: readonly MemoryDevice[], key: Uint8Array | undefined, policy: Policy): void {
-  const sound = soundJournals(soundSections(devices.map(openMember)), key);
-  const { set, findings } = correctedSizes(sound.set, key);
+  const { set, corrected } = openedForRepair(devices, key);
   const options = { random: seededRandom('repair'), now: () => 1_800_000_000n, key, isRepair: true };
   const reporter = new Reporter({ policy });
-  recover(new FilesystemWriter(set, options), { reporter, corrected: [...sound.findings, ...findings] });
+  recover(new FilesystemWriter(set, options), { reporter, corrected });
 }
 
-/** Where every copy of a superblock is hit, nothing can be repaired. */
-function isReadable({ devices }: Damaged): boolean {
+/** Where every copy of a superblock is hit, or the key in it, nothing can be repaired. */
+function isReadable({ devices, key }: Damaged): boolean {
   try {
-    devices.forEach(openMember);
+    openedForRepair(devices, key);
     return true;
   } catch (thrown) {
     if (!isTyped(thrown)) throw thrown;

@@ -97,20 +97,26 @@ export const isTyped = (thrown: unknown): thrown is Error =>
   [CorruptError, IncompatibleError, NoSpaceError, UsageError, DeviceError].some(kind => thrown instanceof kind);
 
 /**
- * `fsck -y` on devices. The key of an encrypted filesystem only says that it is one: as in a program, it has to come from the superblock.
- * @returns the names and counts of what was found, and of what is left by every rule of the checker
+ * Devices as a repair opens them. The key of an encrypted filesystem only says that it is one: as in a program, it has to come from the superblock.
+ * @throws what a program reports in a line, see isTyped
  */
-export function repair(devices: readonly BlockDevice[], key?: Uint8Array) {
-  const reporter = new Reporter({ policy: { kind: 'yes' } });
+export function openedForRepair(devices: readonly BlockDevice[], key?: Uint8Array) {
   const sections = soundSections(devices.map(openMember));
   if (key !== undefined && findMasterKey(sections.set, text.encode(PASSPHRASE)) === undefined)
     throw new UsageError('wrong passphrase');
   const sound = soundJournals(sections, key);
   const { set, findings } = correctedSizes(sound.set, key);
+  return { set, corrected: [...sound.findings, ...findings] };
+}
+
+/** `fsck -y` on devices. @returns the names and counts of what was found, and of what is left by every rule of the checker */
+export function repair(devices: readonly BlockDevice[], key?: Uint8Array) {
+  const reporter = new Reporter({ policy: { kind: 'yes' } });
+  const { set, corrected } = openedForRepair(devices, key);
   // As a program does: nodes of a repair that was cut off may be live, and no other one may have their numbers.
   const random = seededRandom(`repair ${set.newest.sb.seq}`);
   const writer = new FilesystemWriter(set, { random, now: () => NOW, key, isRepair: true });
-  const { seq, remaining } = recover(writer, { reporter, corrected: [...sound.findings, ...findings] });
+  const { seq, remaining } = recover(writer, { reporter, corrected });
   return {
     found: reporter.groups().map(({ error, found }) => `${error} ×${found}`),
     left: [...(seq === undefined ? remainingOn(devices, key) : remaining)].map(([error, nr]) => `${error} ×${nr}`),
