@@ -1,6 +1,7 @@
 // Repairs of damage at random with all their writes recorded, to be cut off anywhere, and with an undo file.
 
-import { MemoryDevice } from '@bcachefs-ts/core/engine';
+import { DamageTarget, MemoryDevice, sbBits, seededRandom, withBits } from '@bcachefs-ts/core/engine';
+import { editSuperblocks } from '../../packages/core/src/damage/superblock-damage.ts';
 import { openOn, stateOf } from './cut-states.ts';
 import { MIB } from './memory-images.ts';
 import { type PowerCut, PowerCuts } from './power-cuts.ts';
@@ -40,6 +41,27 @@ function isRepairable(damaged: readonly MemoryDevice[], key: Uint8Array | undefi
   } catch (thrown) {
     if (!isTyped(thrown)) throw thrown;
     return false;
+  }
+}
+
+/**
+ * Whether a repair after a cut has come to the same end. From the first write of its superblocks on, the old state is one that was not unmounted:
+ * what a damaged bset has may then count as lost, by the journal entry that it says it depends on.
+ */
+export function isSameEnd(recorded: RecordedRepair, end: string): boolean {
+  return end === recorded.end || end === uncleanEnd(recorded);
+}
+
+function uncleanEnd({ damaged, key }: RecordedRepair): string | undefined {
+  const devices = damaged.map(device => device.clone());
+  try {
+    const target = new DamageTarget(devices, { key, random: seededRandom('unclean'), now: () => 0n });
+    editSuperblocks(target, sb => ({ ...sb, flags: withBits(sb.flags, sbBits.CLEAN, 0) }));
+    repair(devices, key);
+    return endOf(devices, key);
+  } catch (thrown) {
+    if (!isTyped(thrown)) throw thrown;
+    return undefined;
   }
 }
 
