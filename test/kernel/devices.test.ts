@@ -246,9 +246,9 @@ kernelSuite('reshaped', () => {
     );
     seen.before = await made.run(one => made.lookSteps({ ...one, disks: firstOf(one, one.disks) }), false);
     for (const one of made.all) await runAll(one, one.commands);
+    for (const one of made.all) if (one.cutOff !== undefined) replaceCutOff(one.images);
     const lines = new Map<string, string>();
     for (const one of made.all) lines.set(one.name, await mountLine(leftOf(one, one.images), leftOf(one, one.disks)));
-    for (const one of made.all) if (one.cutOff !== undefined) replaceCutOff(one.images);
     seen.after = await made.run(one => {
       const disks = leftOf(one, one.disks);
       const key = made.keyOf({ ...one, images: leftOf(one, one.images) });
@@ -258,11 +258,12 @@ kernelSuite('reshaped', () => {
         { do: 'umount' },
       ]);
       return [
+        // First: once the new device was used without the old one, that one is only one that has missed something.
+        ...cutOff,
         // Without a key in its keyring the kernel cannot.
         ...(one.isEncrypted
           ? []
           : [{ do: 'sh', script: `mkdir -p /by-us; ${lines.get(one.name)}; ls /by-us/many; umount /by-us` } as const]),
-        ...cutOff,
         { do: 'fsck', disks, as: 'after', timeoutSeconds: 200, ...key },
         { do: 'mount', disks, ...key },
         { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
