@@ -248,7 +248,9 @@ describe('buckets that are discarded while they are checked', () => {
     const two = [...log(gone, ...alloc('need_discard')), ...log(gone, ...alloc('need_discard', 124)), end];
     expect(readFsckLog(two, { mounted: true }).complaints).toHaveLength(3);
     const beside = [...log(gone, ...alloc('need_discard')), ...log('incorrect gen in bucket_gens btree'), end];
-    expect(readFsckLog(beside, { mounted: true }).complaints).toHaveLength(2);
+    expect(readFsckLog(beside, { mounted: true }).complaints.map(({ text }) => text)).toEqual([
+      'incorrect gen in bucket_gens btree',
+    ]);
     expect(readFsckLog([end], { mounted: true }).complaints).toHaveLength(1);
   });
 });

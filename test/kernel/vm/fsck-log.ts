@@ -139,9 +139,8 @@ function withoutDiscards(complaints: readonly Complaint[]): readonly Complaint[]
   const discarded = complaints.filter(({ text }) => BEING_DISCARDED.test(text));
   const buckets = new Set(discarded.map(({ text }) => / alloc_v4 (\S+) /.exec(text)?.[1]));
   if (buckets.size !== 1) return complaints;
-  const others = complaints.filter(complaint => !discarded.includes(complaint));
-  const isAll = others.every(({ text }) => text === NOT_CLEAN);
-  return isAll ? [] : others;
+  // A real complaint still counts; what follows from it says nothing more. A test may expect others, and would be left with that.
+  return complaints.filter(complaint => !discarded.includes(complaint) && complaint.text !== NOT_CLEAN);
 }
 
 /** Lines of a kernel log that are not on the list of harmless ones, as complaints. Empty is good news. */
