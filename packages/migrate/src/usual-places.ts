@@ -41,17 +41,29 @@ export function findBySector(device: BlockDevice, sector: number): FoundSuperblo
     throw new UsageError(`${device.name} ends in front of sector ${sector}`, '--offset');
   const old = superblockOr(() => readSuperblockAt(device, sector));
   if (old === undefined) {
-    // Cut off when the old copy was gone already, and the first of the new ones perhaps torn.
+    // Cut off while this copy was written: the layout that was written first leads to another one. Or it was gone already, and the first
+    // of the new ones is perhaps torn.
     const led = hasOtherMagic(device) ? superblockOr(() => readSuperblock(device, 0)) : undefined;
-    if (led !== undefined && isListed(led, SB_SECTOR)) return { device, sb: led };
+    if (led !== undefined && (isListed(led, SB_SECTOR) || isListed(led, sector))) return { device, sb: led };
   }
-  const { sb } = readSuperblockAt(device, sector);
+  const sb = old ?? nextCopy(device, sector) ?? readSuperblockAt(device, sector).sb; // which says what is wrong with it
   const usual = wholeCopyAt(device, SB_SECTOR, sb.uuid);
   if (usual === undefined) return { device: new LedDevice(device, [layoutOnTop(sb)]), sb };
   // Else it was cut off near its end: the old copy is still there, or the old filesystem's magic.
   if (isListed(usual.sb, sector) && !hasOtherMagic(device))
     throw new UsageError(`${device.name}: the superblock layout already has the default superblock`);
   return { device, sb: usual.sb };
+}
+
+/** The copy after one that a power cut has torn: nothing leads there yet, but copies follow each other, and each lists all of them. */
+function nextCopy(device: BlockDevice, sector: number): Superblock | undefined {
+  for (let bits = 0; bits <= SB_MAX_SIZE_BITS; bits++) {
+    const next = sector + 2 ** bits;
+    if (sectorsToBytes(next + 2) > device.sizeBytes) return undefined;
+    const sb = superblockOr(() => readSuperblockAt(device, next));
+    if (sb !== undefined && isListed(sb, sector)) return sb;
+  }
+  return undefined;
 }
 
 function superblockOr(read: () => { readonly sb: Superblock }): Superblock | undefined {
@@ -78,6 +90,9 @@ export function* usualPlacesSteps(
   wipeSignatures(device, othersAtStart(device));
   return report;
 }
+
+/** Of a copy, in 512-byte sectors: BCH_SB_LAYOUT_SIZE_BITS_MAX */
+const SB_MAX_SIZE_BITS = 16;
 
 /** The magic is among them. */
 const WIPED_BYTES = 4096;
