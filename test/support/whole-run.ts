@@ -37,6 +37,7 @@ export const ALONE: readonly string[] = [
   'packages/core/src/journal/write.test.ts',
   'packages/core/src/ondisk/keys/key-fields.test.ts',
   'packages/core/src/opened/filesystem.test.ts',
+  'packages/core/src/recovery/ahead-versions.test.ts',
   'packages/core/src/recovery/backpointer-shift.test.ts',
   'packages/core/src/recovery/change-version.test.ts',
   'packages/core/src/recovery/contested-journal.test.ts',

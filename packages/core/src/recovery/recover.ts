@@ -46,6 +46,7 @@ import { type CopyState, readAllCopies } from '../superblock/read.ts';
 import { withCheckRequired } from '../superblock/require-check.ts';
 import { isAllocInfoStripped } from '../superblock/strip-alloc.ts';
 import { allSteps } from '../util/steps.ts';
+import { withoutAheadVersions } from './ahead-versions.ts';
 import { readGens, repairAllocations } from './allocations.ts';
 import { contestedJournal } from './contested-journal.ts';
 import { derivedBtrees, derivedIds, isGivable } from './derived-keys.ts';
@@ -122,6 +123,8 @@ const GENERATION = 2 ** 20;
 const RECOUNTS_MAX = 3;
 
 const NONE: Missing = new Set();
+/** Its versions are others. */
+const ACCOUNTING = btrees.idOf('accounting');
 
 class Recovery {
   readonly #writer: FilesystemWriter;
@@ -329,7 +332,7 @@ class Recovery {
     const { keyVersion } = replay.clocks;
     for (const [id, root] of replay.roots) {
       const { key } = root;
-      if (key === undefined || key.k.bversion_lo <= keyVersion) continue;
+      if (key === undefined || key.k.bversion_lo <= keyVersion || id === ACCOUNTING) continue;
       const detail = `version ${key.k.bversion_lo} of the pointer to the root, expected at most ${keyVersion}`;
       const found = finding('bkey_version_in_future', { btree: btrees.nameOf(id), level: root.level }, { detail });
       if (this.#reporter.found(found, { pass: 'check_topology' }) !== 'fix') continue;
@@ -374,12 +377,21 @@ class Recovery {
     let isRebuilt = this.#gone.size > 0;
     const seqs = new NodeSeqs();
     const leafCounts = new Map<number, number>();
+    /** Btrees whose keys are to keep the versions that they have. */
+    const keptVersions = new Set<number>();
     for (const id of [...this.#filesystem.replay.roots.keys()].sort((a, b) => a - b)) {
       if (btrees.byId(id) === undefined || this.#unreadable.has(btrees.nameOf(id) as BtreeName)) continue;
       const survey = surveyBtree(this.#filesystem, id, { gone: this.#gone, onSeq: seq => seqs.add(id, seq) });
       leafCounts.set(id, survey.leaves.length);
       yield;
-      if (survey.findings.length === 0 && survey.gaps.length === 0 && !survey.hasGone) continue;
+      const isReset = survey.aheadVersions !== undefined && this.#areAgreed([survey.aheadVersions]);
+      if (survey.aheadVersions !== undefined && !isReset) keptVersions.add(id);
+      if (survey.findings.length === 0 && survey.gaps.length === 0 && !survey.hasGone) {
+        if (isReset && !derivedIds.has(id)) damaged.push(survey);
+        // All of them are made anew then, from what can be read of them.
+        else if (isReset) isRebuilt = true;
+        continue;
+      }
       const isAgreed = this.#areAgreed(survey.findings);
       const name = btrees.nameOf(id) as BtreeName; // of the table
       if (!isAgreed) this.#unreadable.add(name);
@@ -421,7 +433,8 @@ class Recovery {
       }
       for (const what of bytesOfLostLeaves(this.#filesystem, survey.lostLeaves, gaps))
         this.#leaveOut(survey.btree, what);
-      const keys = keysOfLeaves(this.#filesystem, survey.btree, leaves, what => this.#leaveOut(survey.btree, what));
+      const found = keysOfLeaves(this.#filesystem, survey.btree, leaves, what => this.#leaveOut(survey.btree, what));
+      const keys = keptVersions.has(survey.btree) ? found : withoutAheadVersions(this.#filesystem, survey.btree, found);
       this.#writer.build(survey.btree, keys, given, Math.min(generation + GENERATION, 2 ** 32 - 1));
       isRebuilt = true;
       yield;

@@ -2,7 +2,8 @@
 // position to the last, each is what its pointer says, and all keys in it are sound.
 //
 // Errors: btree_root_bkey_invalid, btree_root_read_error, btree_root_unreadable_and_scan_found_nothing, btree_node_read_error,
-// btree_node_unreadable, btree_node_topology_* and what reading a node finds (node-read.ts).
+// btree_node_unreadable, btree_node_topology_* and what reading a node finds (node-read.ts). Since every node is read here: also
+// bkey_version_in_future, of all keys but those whose data is written with their version (check-extents.ts).
 // Memory: a pointer for each leaf of one btree, and a record for each node that a scan finds.
 // Repair: the btree is built anew from what can be read of it: its leaves; where one is missing, the newest nodes that a scan finds there,
 // those first that are where nodes had been (node-buckets.ts); damaged ones key by key. Nothing that is readable loses against what was found. The btrees that are counted anew in any case (recount.ts)
@@ -32,6 +33,7 @@ import { type Finding, finding, findingOf } from '../report/finding.ts';
 import { keyContext } from '../superblock/key-context.ts';
 import { memberText } from '../superblock/member-set.ts';
 import { sectorsToBytes } from '../util/sizes.ts';
+import { AheadVersions } from './ahead-versions.ts';
 import { repairedKey } from './key-repair.ts';
 import { isInNodeBucket } from './node-buckets.ts';
 
@@ -65,6 +67,8 @@ export interface BtreeSurvey {
   readonly hasGone: boolean;
   /** Pointers to leaves of which nothing can be read, as many as are worth keeping. */
   readonly lostLeaves: readonly Key[];
+  /** Says that keys have versions which were not given yet: they have none once the btree is built anew. */
+  readonly aheadVersions: Finding | undefined;
 }
 
 export interface SurveyOptions {
@@ -101,6 +105,7 @@ class Survey {
   readonly #onMissing: Finding[] = [];
   readonly #lostLeaves: Key[] = [];
   readonly #onSeq: SurveyOptions['onSeq'];
+  readonly #versions: AheadVersions;
   #hasGone = false;
   #generation = 0;
 
@@ -112,6 +117,7 @@ class Survey {
     this.#gone = gone;
     this.#members = new Set(members(filesystem.sb).flatMap((member, index) => (memberAlive(member) ? [index] : [])));
     this.#onSeq = onSeq;
+    this.#versions = new AheadVersions(filesystem, btree);
   }
 
   run(): BtreeSurvey {
@@ -130,6 +136,7 @@ class Survey {
         this.#visit(root.level, root.key, POS_MIN, SPOS_MAX, true);
       }
     }
+    this.#versions.visitJournal();
     return {
       btree: this.#btree,
       findings: this.#findings,
@@ -139,6 +146,7 @@ class Survey {
       onMissing: this.#onMissing,
       hasGone: this.#hasGone,
       lostLeaves: this.#lostLeaves,
+      aheadVersions: this.#versions.finding(),
     };
   }
 
@@ -155,6 +163,7 @@ class Survey {
       this.#gap(min, max);
       return;
     }
+    this.#versions.visitNode(level, node);
     if (node.facts.damage.length === 0) this.#checkReplicas(level, ptr);
     this.#findings.push(...node.facts.damage);
     this.#generation = Math.max(this.#generation, node.generation);

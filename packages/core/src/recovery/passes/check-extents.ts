@@ -2,7 +2,7 @@
 //
 // Checks: as every version of an inode sees its extents. Needs: check_inodes, and snapshots without dead nodes. Raises: key_in_missing_inode,
 // key_in_wrong_inode_type (owners.ts), extent_overlapping, extent_past_end_of_inode, inode_i_sectors_wrong,
-// bkey_version_in_future (the kernel: check_allocations). Memory: the inode index, and 16
+// bkey_version_in_future of data (the kernel: check_allocations, of all keys; the others: topology.ts). Memory: the inode index, and 16
 // bytes for each row.
 // Repair: an inode that is missing is made again. Of two extents that overlap the one that was written later stays whole, and the other
 // keeps what is not covered; what lies past the end of a file goes, as in a kernel that crashed before the size was written; sectors are
@@ -46,6 +46,9 @@ const RESERVATION = keyTypes.idOf('reservation');
 const EXTENTS = btrees.idOf('extents');
 const ERROR = keyTypes.idOf('error');
 const NO_VALUE = new Uint8Array(0);
+/** What data has a version in. */
+const DATA_BTREES = ['extents', 'reflink'] as const;
+type DataBtree = (typeof DATA_BTREES)[number];
 /** Keys that are read before any is changed. */
 const KEYS_AT_ONCE = 1024;
 /** The size of a key has 32 bits. */
@@ -76,7 +79,7 @@ class ExtentCheck {
   #inum = -1n;
   /** The highest version, and where it is. */
   #version = 0n;
-  #newest: Bpos | undefined;
+  #newest: { readonly btree: DataBtree; readonly pos: Bpos } | undefined;
   /** Rows whose extents change: their sectors are counted afterwards. */
   readonly #changed = new Set<number>();
 
@@ -97,7 +100,7 @@ class ExtentCheck {
     const { rows, table } = this.#index;
     const { snapshot } = rows.columns;
     for (const group of groupsOf(this.#context, 'extents')) {
-      for (const key of group) if (versionOf(key) > this.#version) this.#noteVersion(key);
+      for (const key of group) this.#noteVersion('extents', key);
       const inum = bposInode(group[0].k.p);
       if (inum !== this.#inum) {
         this.#inum = inum;
@@ -111,16 +114,20 @@ class ExtentCheck {
     }
   }
 
-  #noteVersion(key: Key): void {
+  #noteVersion(btree: DataBtree, key: Key): void {
+    if (versionOf(key) <= this.#version) return;
     this.#version = versionOf(key);
-    this.#newest = key.k.p.slice();
+    this.#newest = { btree, pos: key.k.p.slice() };
   }
 
-  /** What is written later has a higher one than all that there is: with encryption it is the nonce. */
+  /** What is written later has a higher one than all that there is: with encryption it is the nonce. Shared data keeps the one that it had. */
   checkVersion(): void {
+    if (!this.#context.unreadable.has('reflink'))
+      for (const key of keysOf(this.#context, 'reflink')) this.#noteVersion('reflink', key);
     const recorded = this.#context.state.replay.clocks.keyVersion;
     if (this.#newest === undefined || this.#version <= recorded) return;
-    const where = placeOfKey(this.#context, this.#index, 'extents', this.#newest);
+    const { btree, pos } = this.#newest;
+    const where = placeOfKey(this.#context, this.#index, btree, pos);
     const detail = `version ${this.#version}, expected at most ${recorded}`;
     const found = finding('bkey_version_in_future', where, { detail });
     const isPossible = this.#version < KEY_VERSION_LIMIT;
@@ -135,17 +142,20 @@ class ExtentCheck {
   /** No write has counted that far: the versions of these keys are damaged. Those that are only ahead are raised to in the next round. */
   #lowerVersions(version: bigint): void {
     const { tx } = this.#files;
-    let waiting: Key[] = [];
-    const lowerAll = () => {
-      for (const { k, value } of waiting)
-        tx.update('extents', makeKey(k.type, k.p, value, { ...k, bversion_lo: version, bversion_hi: 0 }));
-      waiting = [];
-    };
-    for (const key of keysOf(this.#context, 'extents')) {
-      if (versionOf(key) >= KEY_VERSION_LIMIT) waiting.push(ownCopy(key));
-      if (waiting.length === KEYS_AT_ONCE) lowerAll();
+    for (const btree of DATA_BTREES) {
+      if (this.#context.unreadable.has(btree)) continue;
+      let waiting: Key[] = [];
+      const lowerAll = () => {
+        for (const { k, value } of waiting)
+          tx.update(btree, makeKey(k.type, k.p, value, { ...k, bversion_lo: version, bversion_hi: 0 }));
+        waiting = [];
+      };
+      for (const key of keysOf(this.#context, btree)) {
+        if (versionOf(key) >= KEY_VERSION_LIMIT) waiting.push(ownCopy(key));
+        if (waiting.length === KEYS_AT_ONCE) lowerAll();
+      }
+      lowerAll();
     }
-    lowerAll();
   }
 
   #visit(row: number, key: Key): void {

@@ -5,7 +5,7 @@ import type { ErrorExplanations } from './explanation.ts';
 export const keyErrors = {
   bkey_version_in_future: {
     means: 'A key has a version that was not given out yet.',
-    repair: 'The counter of versions is raised above it.',
+    repair: 'The counter of versions is raised above that of data; keys that are not of data get none.',
     lost: 'Nothing.',
   },
   bkey_u64s_too_small: {
