@@ -13,7 +13,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { commitsOf, wornImage, writerOn } from '../support/commits.ts';
 import { type Milestone, openOn, stateOf, statesOf, tryCuts } from '../support/cut-states.ts';
 import { whyNoFixtures } from '../support/fixtures.ts';
-import { halfOf, sized } from '../support/long.ts';
+import { sized, someOf } from '../support/long.ts';
 import { fixtureImage, formattedImage, type MemoryImage, testImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText, type PowerCut, PowerCuts } from '../support/power-cuts.ts';
@@ -33,7 +33,7 @@ interface Kind {
   readonly image: () => MemoryImage;
   readonly steps: number;
   readonly needsFixtures?: boolean;
-  /** How many of a hundred points are looked at where time is short. */
+  /** How many of a hundred points are looked at, at most, but for the soak. */
   readonly percent?: number;
   /** How many of the commits are done; all when left out. */
   readonly commits?: number;
@@ -60,53 +60,58 @@ const kinds: readonly Kind[] = [
   { name: 'ours, its journal gone round, in parts', image: () => wornImage(seed), steps: 24, percent: 20, isStaged: true },
 ];
 
-const runnable = halfOf(
+const runnable = someOf(
   'power cuts over changes of files',
   kinds.filter(({ needsFixtures }) => !needsFixtures || whyNoFixtures === undefined),
 );
 
 describe(`power cuts over changes of files (seed ${seed})`, () => {
-  test.each(runnable)('$name', { timeout: patient(300_000) }, ({ image, steps, percent = 100, commits, isStaged }) => {
-    const { devices, key } = image();
-    const random = randomFrom(seed);
-    const cuts = new PowerCuts(devices);
-    const { writer, options } = writerOn(cuts.devices, key, seed);
-    const states = statesOf(key);
-    const here = (): Milestone => ({ events: cuts.count, state: states.of(cuts.after({ events: cuts.count })) });
-    const milestones = [here()];
-    for (const { edit } of commitsOf(writer, random, options, steps, isStaged).slice(0, commits)) {
-      edit().commit();
-      milestones.push(here());
-    }
-    expect(milestones.filter(({ state }) => state.startsWith('broken'))).toEqual([]);
-    expect(new Set(milestones.map(({ state }) => state)).size).toBe(milestones.length);
+  test.each(runnable)(
+    '$name',
+    { timeout: patient(300_000) },
+    ({ image, steps, percent: most = 100, commits, isStaged }) => {
+      const percent = Math.min(100, sized(0.5, 0.5, 3) * most);
+      const { devices, key } = image();
+      const random = randomFrom(seed);
+      const cuts = new PowerCuts(devices);
+      const { writer, options } = writerOn(cuts.devices, key, seed);
+      const states = statesOf(key);
+      const here = (): Milestone => ({ events: cuts.count, state: states.of(cuts.after({ events: cuts.count })) });
+      const milestones = [here()];
+      for (const { edit } of commitsOf(writer, random, options, steps, isStaged).slice(0, commits)) {
+        edit().commit();
+        milestones.push(here());
+      }
+      expect(milestones.filter(({ state }) => state.startsWith('broken'))).toEqual([]);
+      expect(new Set(milestones.map(({ state }) => state)).size).toBe(milestones.length);
 
-    let [seen, goneOn] = [0, 0];
-    const onCut = (cut: PowerCut) => {
-      if (seen++ % 20 !== 0) return;
-      goneOn++;
-      const left = cuts.after(cut);
-      const again = writerOn(left, key, seed);
-      const edit = new FileEdit(again.writer, again.options);
-      edit.files.create(edit.files.root(), new TextEncoder().encode('after'), { mode: 0o100644 });
-      edit.commit();
-      expect(stateOf(openOn(left, key)), cutText(cut)).not.toMatch(/^broken/);
-    };
-    const lostRounds = sized(1, 1, 4);
-    const tally = tryCuts({
-      cuts,
-      milestones,
-      states,
-      random,
-      lostRounds,
-      percent: Math.min(100, sized(1, 1, 3) * percent),
-      onCut,
-    });
-    expect(tally.wrong).toEqual([]);
-    expect(goneOn).toBeGreaterThan(0);
-    expect(tally.tried).toBeGreaterThan(5);
-    if (percent === 100) for (const count of tally.seen) expect(count).toBeGreaterThan(0);
-  });
+      let [seen, goneOn] = [0, 0];
+      const onCut = (cut: PowerCut) => {
+        if (seen++ % 20 !== 0) return;
+        goneOn++;
+        const left = cuts.after(cut);
+        const again = writerOn(left, key, seed);
+        const edit = new FileEdit(again.writer, again.options);
+        edit.files.create(edit.files.root(), new TextEncoder().encode('after'), { mode: 0o100644 });
+        edit.commit();
+        expect(stateOf(openOn(left, key)), cutText(cut)).not.toMatch(/^broken/);
+      };
+      const lostRounds = sized(1, 1, 4);
+      const tally = tryCuts({
+        cuts,
+        milestones,
+        states,
+        random,
+        lostRounds,
+        percent,
+        onCut,
+      });
+      expect(tally.wrong).toEqual([]);
+      expect(goneOn).toBeGreaterThan(0);
+      expect(tally.tried).toBeGreaterThan(5);
+      if (percent === 100) for (const count of tally.seen) expect(count).toBeGreaterThan(0);
+    },
+  );
 
   test('a first superblock of which only the head is new is found out', () => {
     const { devices } = formattedImage({});

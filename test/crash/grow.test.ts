@@ -92,11 +92,11 @@ describe(`power cuts (seed ${seed})`, () => {
     const grown = writerOn(cuts.devices, undefined, seed).writer;
     expect(growMember(grown, dev, after)).toMatchObject({ bucketCount: after, commits: 3 });
     expect(rulesOf(grown.filesystem).map(findingText)).toEqual([]);
-    const everyWhole = sized(memberCount, memberCount, 1);
+    const everyWhole = sized(4 * memberCount, 3 * memberCount, 1);
     const seen = { old: 0, 'no list': 0, 'two places': 0, new: 0 };
     for (const cut of cuts.points(random, sized(1, 1, 4))) {
       const isWhole = cut.sectorsOfLast === undefined && cut.arrived === undefined;
-      if (random.below(isWhole ? everyWhole : sized(6 * memberCount, 6 * memberCount, 1)) !== 0) continue;
+      if (random.below(isWhole ? everyWhole : sized(18 * memberCount, 18 * memberCount, 1)) !== 0) continue;
       const left = cuts.after(cut);
       const { filesystem } = writerOn(left, undefined, seed).writer;
       const found = bucketsOf(filesystem, dev);

@@ -23,7 +23,7 @@ beforeAll(async () => {
 const UNDO_BYTES = 8 * MIB;
 const undoDevice = (): MemoryDevice => new MemoryDevice(UNDO_BYTES, { name: 'undo file' });
 /** So many points are looked at. */
-const POINTS = sized(40, 80, 3000);
+const POINTS = sized(20, 30, 3000);
 
 interface Kind {
   readonly name: string;

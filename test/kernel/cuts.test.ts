@@ -14,7 +14,7 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { commitsOf, journalRanges, wornImage, writerOn } from '../support/commits.ts';
 import { type Milestone, openOn, statesOf, tryCuts } from '../support/cut-states.ts';
-import { isLong } from '../support/long.ts';
+import { isLong, someOf } from '../support/long.ts';
 import { formattedImage, type MemoryImage, PASSPHRASE, saveImage, testImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText, type PowerCut, PowerCuts } from '../support/power-cuts.ts';
@@ -38,7 +38,7 @@ type Sort = 'before' | 'after' | 'superblock' | 'journal';
 const sorts: readonly Sort[] = ['before', 'after', 'superblock', 'journal'];
 
 // biome-ignore format: a table
-const kinds: readonly Kind[] = [
+const allKinds: readonly Kind[] = [
   { name: 'ours', image: () => formattedImage({ options: { compression: 'zstd' } }), steps: 60, counts: isLong ? { before: 1, after: 1, superblock: 1, journal: 1 } : { superblock: 1, journal: 1 } },
   { name: 'two', image: () => formattedImage({ members: 2, options: { metadata_replicas: '2', data_replicas: '2' } }), steps: 40, counts: isLong ? { before: 1, after: 1, superblock: 1, journal: 1 } : { after: 1 } },
   { name: 'worn', image: () => wornImage(1), steps: 20, counts: isLong ? { journal: 1 } : {} },
@@ -46,6 +46,8 @@ const kinds: readonly Kind[] = [
   { name: 'kernels', image: () => testImage('basic'), steps: 8, counts: isLong ? { before: 1 } : {} },
   { name: 'encrypted', image: () => formattedImage({ isEncrypted: true }), steps: 40, counts: isLong ? { after: 1 } : {} },
 ];
+/** An everyday run has some of them only as it is. */
+const kinds = isLong ? someOf('power cuts for the kernel', allKinds) : allKinds;
 
 /** What a kernel says of the journal entry or the superblock that was being written; it has what was there before, or another copy. */
 const isOfTornWrite = (text: string): boolean =>

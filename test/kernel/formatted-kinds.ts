@@ -19,6 +19,7 @@ import { succeed } from '../support/cli.ts';
 import { copySparse } from '../support/sparse.ts';
 import {
   type CaseResult,
+  caseNamed,
   KernelFailure,
   type KernelSeries,
   type RunResult,
@@ -137,21 +138,30 @@ export class FormattedKinds<K extends Formatted> {
   }
 
   /**
-   * Steps named `fsck` and `seen`: the kernel's check, and a manifest of what it sees, without anything that it writes. Linux 6.16 does not
+   * Steps named `fsck` and `seen`, with a word before them where one is given: the kernel's check, and a manifest of what it sees, without anything that it writes. Linux 6.16 does not
    * find a file in a filesystem that is mounted read-only when the name is gone that the inode notes, and another is left (`echo > a; ln a
    * b; rm b` by itself is enough): a lookup wants to note the name that it came by. It is given a mount for writing, of a disk that is
    * thrown away.
    */
-  lookSteps(one: Placed<K>): readonly Step[] {
+  lookSteps(one: Placed<K>, word = ''): readonly Step[] {
     return [
-      { do: 'fsck', disks: one.disks, as: 'fsck', timeoutSeconds: 200, ...this.keyOf(one) },
+      { do: 'fsck', disks: one.disks, as: `${word}fsck`, timeoutSeconds: 200, ...this.keyOf(one) },
       { do: 'mount', disks: one.disks, ...(this.#series === '6.12' ? READ_ONLY : {}), ...this.keyOf(one) },
-      { do: 'manifest', as: 'seen', timeoutSeconds: 200 },
+      { do: 'manifest', as: `${word}seen`, timeoutSeconds: 200 },
       { do: 'umount' },
     ];
   }
 
   look(): Promise<RunResult> {
     return this.run(one => this.lookSteps(one), false);
+  }
+
+  /** What the kernel writes is kept, and looked at: in the same boot, where looking writes nothing. */
+  async runAndLook(stepsOf: (one: Placed<K>, nr: number) => readonly Step[]): Promise<RunResult> {
+    if (this.#series === '6.12') return this.run((one, nr) => [...stepsOf(one, nr), ...this.lookSteps(one)], true);
+    const done = await this.run(stepsOf, true);
+    const seen = await this.look();
+    const cases = seen.cases.map(one => ({ ...one, steps: [...caseNamed(done, one.name).steps, ...one.steps] }));
+    return { ...seen, cases };
   }
 }

@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkInvariants, findingText, openFilesystem } from '@bcachefs-ts/core/engine';
 import { beforeAll, expect, test } from 'vitest';
-import { sized } from '../support/long.ts';
+import { sized, someOf } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
@@ -22,13 +22,14 @@ const EACH = 30;
 const SECONDS = sized(5, 7, 30);
 
 // biome-ignore format: a table
-const kinds: readonly Formatted[] = [
+const allKinds: readonly Formatted[] = [
   { name: 'compressed, in small nodes', devices: 1, format: ['--compression=zstd', '--btree_node_size=16k', '--block_size=512', '--fs_size=512M', 'DEV0'] },
   { name: 'encrypted', devices: 1, isEncrypted: true, format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--compression=lz4', '--fs_size=512M', 'DEV0'] },
   { name: 'two copies on three', devices: 3, format: ['--replicas=2', '--fs_size=512M', 'DEV0', '--fs_size=512M', 'DEV1', '--fs_size=512M', 'DEV2'] },
   { name: 'other hashes and checksums', devices: 1, format: ['--str_hash=crc64', '--data_checksum=xxhash', '--metadata_checksum=crc64', '--compression=gzip', '--fs_size=512M', 'DEV0'] },
   { name: 'quotas, large buckets', devices: 1, format: ['--usrquota', '--grpquota', '--prjquota', '--bucket_size=512k', '--fs_size=512M', 'DEV0'] },
 ];
+const kinds = someOf('a random workload by the kernel', allKinds);
 
 kernelSuite('a random workload by the kernel', () => {
   const seed = testSeed();

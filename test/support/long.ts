@@ -1,7 +1,7 @@
 // Tests that take minutes run in full with `npm test -- --long`, which CI gives; else a part of them stands for the rest. What is random
 // and larger still runs on demand, with `npm run soak`; CI takes a sample of it, another one each time, whose seed it prints.
 
-import { randomFrom, testSeed } from './random.ts';
+import { type Random, randomFrom, testSeed } from './random.ts';
 
 export const isSoak: boolean = process.env.BCACHEFS_SOAK === '1';
 export const isLong: boolean = isSoak || process.env.BCACHEFS_LONG_TESTS === '1';
@@ -10,25 +10,28 @@ export const isLong: boolean = isSoak || process.env.BCACHEFS_LONG_TESTS === '1'
 export const sized = <T>(short: T, long: T, soak: T): T => (isSoak ? soak : isLong ? long : short);
 
 /** In so many long runs, each of the others has its turn once. */
-const OTHERS = 12;
+const OTHERS = 24;
 
-/**
- * Half of them in an everyday run, another half each time; all in longer ones.
- * @param what names them where the seed is printed
- */
-export function halfOf<Kind extends { readonly name: string }>(what: string, all: readonly Kind[]): readonly Kind[] {
-  if (isLong || all.length < 2) return all;
-  const seed = testSeed();
-  const random = randomFrom(seed);
-  const chosen = new Set<Kind>();
-  while (chosen.size < Math.ceil(all.length / 2)) chosen.add(random.pick(all));
-  const kinds = all.filter(kind => chosen.has(kind));
-  console.info(`${what}: ${kinds.map(({ name }) => name).join(', ')} (TEST_SEED=${seed})`);
-  return kinds;
+/** So many of them, at random. */
+function* drawn<Kind>(random: Random, all: readonly Kind[], count: number): Generator<Kind> {
+  const left = [...all];
+  for (let nr = 0; nr < count && left.length > 0; nr++) yield left.splice(random.below(left.length), 1)[0]!;
 }
 
 /**
- * Which of many kinds a run takes: half of `few` in an everyday one, in a long one all of `few` and a twelfth of the others, all in a soak.
+ * A quarter of them in an everyday run, half in CI's, others each time; all in the soak.
+ * @param what names them where the seed is printed
+ */
+export const someOf = <Kind extends { readonly name: string }>(what: string, all: readonly Kind[]): readonly Kind[] =>
+  sampleOf(
+    what,
+    all,
+    all.map(({ name }) => name),
+  );
+
+/**
+ * Which of many kinds a run takes: a quarter of `few` in an everyday one, in CI's half of `few` and a part of the others, all in the
+ * soak. Each part is rounded up.
  * @param what names the sample where its seed is printed
  */
 export function sampleOf<Kind extends { readonly name: string }>(
@@ -36,15 +39,15 @@ export function sampleOf<Kind extends { readonly name: string }>(
   all: readonly Kind[],
   few: readonly string[],
 ): readonly Kind[] {
-  if (isSoak) return all;
-  const standing = all.filter(({ name }) => few.includes(name));
-  if (!isLong) return halfOf(what, standing);
+  if (isSoak || all.length < 2) return all;
   const seed = testSeed();
   const random = randomFrom(seed);
-  const others = all.filter(({ name }) => !few.includes(name));
-  const chosen = new Set<Kind>();
-  while (chosen.size < Math.ceil(others.length / OTHERS)) chosen.add(random.pick(others));
-  const kinds = all.filter(kind => standing.includes(kind) || chosen.has(kind));
+  const [standing, others] = [true, false].map(isOfFew => all.filter(({ name }) => few.includes(name) === isOfFew));
+  const chosen = new Set([
+    ...drawn(random, standing!, Math.ceil(standing!.length / sized(4, 2, 1))),
+    ...(isLong ? drawn(random, others!, Math.ceil(others!.length / OTHERS)) : []),
+  ]);
+  const kinds = all.filter(kind => chosen.has(kind));
   console.info(`${what}: ${kinds.map(({ name }) => name).join(', ')} (TEST_SEED=${seed})`);
   return kinds;
 }
