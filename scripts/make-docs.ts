@@ -5,24 +5,29 @@
 //   docs/fsck-errors.md  what each error means and what its repair does, and what raises it, from the source
 //   docs/versions.md     what can be done with each metadata version, and which kernels have it
 //   docs/format/*.md     the on-disk format: pages that people write, with regions that are filled in (format-regions.ts)
+//   packages/bcachefs/man/*.8   man pages, from the same declarations as docs/commands, which its package.json lists for npm to install
 //
 // With --check it writes nothing and fails when a file would change. Either way it fails when docs/format lacks something.
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { commandToMarkdown, listedEntries } from '@bcachefs-ts/command';
+import { commandToMarkdown, listedEntries, manPages, singleManPage } from '@bcachefs-ts/command';
 import * as core from '@bcachefs-ts/core/engine';
 import { bcachefs } from '../packages/bcachefs/src/programs/bcachefs.ts';
+import { fsckBcachefs } from '../packages/bcachefs/src/programs/fsck.bcachefs.ts';
+import { mkfsBcachefs } from '../packages/bcachefs/src/programs/mkfs.bcachefs.ts';
+import { mountBcachefs } from '../packages/bcachefs/src/programs/mount.bcachefs.ts';
 import { errorPlaces } from './error-places.ts';
 import { filledPages, formatProblems } from './format-regions.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const docs = join(root, 'docs');
 
-/** Generated files by path; folders in `ownedFolders` hold nothing else. */
+/** Generated files by their paths from docs; folders in `ownedFolders` hold nothing else. */
 const files = new Map<string, string>();
-const ownedFolders = ['commands', 'format'];
+const man = '../packages/bcachefs/man';
+const ownedFolders = ['commands', 'format', man];
 /** What pages lack, for people. */
 const problems: string[] = [];
 
@@ -34,6 +39,20 @@ async function commandPages(): Promise<void> {
     index.push(`| [${words.join(' ')}](${name}.md) | ${entry.summary} |`);
   }
   files.set('commands/README.md', `${index.join('\n')}\n`);
+}
+
+async function manualPages(): Promise<void> {
+  for (const [name, page] of await manPages(bcachefs)) files.set(`${man}/${name}`, page);
+  for (const program of [mkfsBcachefs, fsckBcachefs, mountBcachefs]) {
+    const { name, page } = await singleManPage(program);
+    files.set(`${man}/${name}`, page);
+  }
+  // npm links only what is listed by name.
+  const pages = [...files.keys()].filter(path => path.startsWith(`${man}/`)).sort();
+  const manifest = `${dirname(man)}/package.json`;
+  const described: object = JSON.parse(readFileSync(join(docs, manifest), 'utf8'));
+  const listed = { ...described, man: pages.map(path => `./man/${basename(path)}`) };
+  files.set(manifest, `${JSON.stringify(listed, undefined, 2)}\n`);
 }
 
 function optionPage(): void {
@@ -179,6 +198,7 @@ async function formatPages(): Promise<void> {
 }
 
 await commandPages();
+await manualPages();
 optionPage();
 versionsPage();
 await fsckErrorsPage();

@@ -89,6 +89,29 @@ describe('packed packages', { timeout: patient(300_000) }, () => {
     expect(notices).toContain('Permission is hereby granted');
   });
 
+  test('install a man page for every command, as links that man finds', () => {
+    const prefix = join(folder, 'prefix');
+    const file = join(tarballs, readdirSync(tarballs).find(name => name.startsWith('bcachefs-ts-0'))!);
+    sh(
+      folder,
+      'npm',
+      'install',
+      '--global',
+      `--prefix=${prefix}`,
+      '--offline',
+      '--silent',
+      '--ignore-scripts',
+      '--omit=optional',
+      file,
+    );
+    const pages = readdirSync(join(prefix, 'share/man/man8'));
+    expect(pages).toEqual(readdirSync(join(root, 'packages/bcachefs/man')));
+    expect(pages).toEqual(
+      expect.arrayContaining(['bcachefs.8', 'bcachefs-ls.8', 'mkfs.bcachefs.8', 'fsck.bcachefs.8']),
+    );
+    expect(readFileSync(join(prefix, 'share/man/man8/mkfs.bcachefs.8'), 'utf8')).toMatch(/^\.TH "MKFS\.BCACHEFS" "8"/);
+  });
+
   test('npx runs the packed file without a network', () => {
     const file = join(tarballs, readdirSync(tarballs).find(name => name.startsWith('bcachefs-ts-0'))!);
     const cwd = join(folder, 'elsewhere');

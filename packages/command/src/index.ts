@@ -41,6 +41,7 @@ export { type ByteSink, Interrupted } from './host.ts';
 export { bytesFields } from './json.ts';
 export { addKeyOf, neededAddKey } from './kernel-key.ts';
 export { type FoundPath, lookUp, unescapedBytes } from './look-up.ts';
+export { manPages, singleManPage } from './man.ts';
 export { commandToMarkdown } from './markdown.ts';
 export { main } from './node-host.ts';
 export { type OpenedTree, openTree, type TreeArgs } from './opened-tree.ts';
