@@ -1,5 +1,6 @@
 // Shell completions: scripts that complete commands, options, choices and files, generated whole from the commands' own
-// declarations, so that pressing Tab never starts Node. One function for each shell; what they share is `CommandWords`.
+// declarations, so that pressing Tab does not start Node; but for paths in a filesystem, which the hidden command complete-path
+// is asked about. One function for each shell; what they share is `Tree`.
 
 import { defineCommand } from './command.ts';
 import { isGroup, type Listed } from './command-list.ts';
@@ -72,6 +73,11 @@ function positionalWords(node: Node): readonly string[] {
   return node.command?.positionals[0]?.choices ?? [];
 }
 
+/** Whether paths in a filesystem are among the words of its command. */
+function hasPathsInside(node: Node): boolean {
+  return node.command?.positionals.some(({ inside }) => inside !== null) ?? false;
+}
+
 /** How an option is offered: with `=` where it takes a value. */
 function offered(option: OptionDescription): string[] {
   if (option.value !== null) return [`--${option.name}=`];
@@ -111,7 +117,9 @@ function bashScript({ program, nodes }: Tree): string {
   const places = nodes.map(node => {
     const options = quoted((node.command?.options ?? []).flatMap(offered));
     const words = quoted([...node.entries.flatMap(entry => entry.names), ...positionalWords(node)]);
-    return `    ${quoted([[program, ...node.path].join(' ')])}) options=${options} words=${words} ;;`;
+    // The first word of such a command names the filesystem, a file.
+    const inside = hasPathsInside(node) ? ` inside=${node.path.length + 1}` : '';
+    return `    ${quoted([[program, ...node.path].join(' ')])}) options=${options} words=${words}${inside} ;;`;
   });
   const helpNode = quoted([`${program} help`]);
   const allCommands = quoted(nodes[0]?.entries.flatMap(entry => entry.names) ?? []);
@@ -130,8 +138,57 @@ ${fn}_files() {
 
 ${fn}_none() { COMPREPLY=(); }
 
+# Sets plain to what a typed word means.
+${fn}_plain() {
+  plain=$1
+  case $plain in
+    \\'*) plain=\${plain#\\'} plain=\${plain%\\'} ;;
+    '"'*) plain=\${plain#'"'} plain=\${plain%'"'} ;;
+    *\\\\*) IFS= read plain <<< "$plain" ;;
+  esac
+  if [[ $1 == '~/'* ]]; then plain=$HOME/\${plain#'~/'}; fi
+}
+
+# Paths in a filesystem, which the program is asked for.
+${fn}_paths() {
+  local typed=() piece last='' plain program word kind='' i
+  for ((i = 1; i <= COMP_CWORD; i++)); do
+    piece=\${COMP_WORDS[i]}
+    # Readline breaks words at = and : too.
+    if ((\${#typed[@]} > 0)) && [[ $piece == [=:]* || $last == *[=:] ]]; then
+      typed[\${#typed[@]} - 1]+=$piece
+    else
+      typed+=("$piece")
+    fi
+    last=$piece
+  done
+  # What is replaced is the piece that the cursor is in, which = and : are not part of.
+  word=\${typed[\${#typed[@]} - 1]} piece=$cur
+  [[ $piece == *[!=:]* ]] || piece=''
+  ${fn}_plain "\${word%"$piece"}"
+  local before=$plain
+  for ((i = 0; i < \${#typed[@]}; i++)); do
+    ${fn}_plain "\${typed[i]}"
+    typed[i]=$plain
+  done
+  ${fn}_plain "\${COMP_WORDS[0]}"
+  program=$plain
+  COMPREPLY=()
+  while IFS= read -r piece; do
+    if [[ -z $kind ]]; then kind=$piece
+    else COMPREPLY+=("\${piece#"$before"}")
+    fi
+  done < <("$program" complete-path -- "\${typed[@]}" 2>/dev/null </dev/null)
+  if [[ $kind == files ]]; then ${fn}_files; return; fi
+  compopt -o filenames 2>/dev/null
+  if [[ \${#COMPREPLY[@]} == 1 && \${COMPREPLY[0]} == */ ]]; then compopt -o nospace 2>/dev/null; fi
+  if [[ $kind == both ]]; then
+    while IFS= read -r piece; do COMPREPLY+=("$piece"); done < <(compgen -f -- "$cur")
+  fi
+}
+
 ${fn}() {
-  local cur=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} path=${quoted([program])} options='' words='' joined='' i
+  local cur=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} path=${quoted([program])} options='' words='' joined='' inside='' i
   # Readline breaks --option=value into three words.
   if [[ $cur == = ]]; then
     cur='' joined=1
@@ -157,6 +214,7 @@ ${places.join('\n')}
   if [[ $cur == -* ]]; then ${fn}_words "$options"
   elif [[ $path == ${helpNode} ]]; then ${fn}_words ${allCommands}
   elif [[ -n $words ]]; then ${fn}_words "$words"
+  elif [[ -n $inside ]] && ((COMP_CWORD > inside)); then ${fn}_paths
   else ${fn}_files
   fi
 }
@@ -178,7 +236,9 @@ function zshScript({ program, nodes }: Tree): string {
     if (command !== undefined) {
       const specs = command.options.flatMap(zshOption);
       const words = path.join(' ') === 'help' ? (nodes[0]?.entries.flatMap(e => e.names) ?? []) : positionalWords(node);
-      const rest = words.length > 0 ? `'*:word:(${words.join(' ')})'` : `'*:file:_files'`;
+      const inside = `'1:filesystem:_files' '*:path:{${root}_paths ${path.join(' ')}}'`;
+      const rest =
+        words.length > 0 ? `'*:word:(${words.join(' ')})'` : hasPathsInside(node) ? inside : `'*:file:_files'`;
       return `${name(path)}() {\n  _arguments -s -S \\\n    ${[...specs, rest].join(' \\\n    ')}\n}\n`;
     }
     const described = entries.flatMap(({ names, summary }) => names.map(each => `    '${each}:${zshText(summary)}'`));
@@ -202,6 +262,17 @@ ${cases.join('\n')}
   });
   return `#compdef ${program}
 # zsh completion for ${program}, generated by '${program} completions zsh'
+# Paths in a filesystem, which the program is asked for.
+${root}_paths() {
+  local -a typed=("\${(@Q)words[2,CURRENT-1]}" "\${(Q)PREFIX}") answer folders others
+  answer=("\${(@f)$(command ${program} complete-path -- "$@" "\${typed[@]}" 2>/dev/null </dev/null)}")
+  local kind=$answer[1]
+  shift answer
+  folders=("\${(@M)answer:#*/}") others=("\${(@)answer:#*/}")
+  ((\${#folders})) && compadd -S '' -a folders
+  ((\${#others})) && compadd -a others
+  [[ $kind == (files|both) ]] && _files
+}
 ${functions.reverse().join('\n')}
 if [[ $funcstack[1] == ${root} ]]; then ${root} "$@"; else compdef ${root} ${program}; fi
 `;
@@ -224,6 +295,7 @@ function zshOption(option: OptionDescription): string[] {
 function fishScript({ program, nodes }: Tree): string {
   const line = (condition: string, rest: string) => `complete -c ${program} -n '${condition}' ${rest}`;
   const text = (words: string) => `'${words.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+  const paths = `__${program.replaceAll(/\W/g, '_')}_paths`;
   const lines = nodes.flatMap(node => {
     const { path, entries, command } = node;
     // The words so far, in order: `device` and then `add`.
@@ -243,6 +315,7 @@ function fishScript({ program, nodes }: Tree): string {
     const words = path.join(' ') === 'help' ? (nodes[0]?.entries.flatMap(e => e.names) ?? []) : positionalWords(node);
     return [
       ...(words.length > 0 ? [line(condition, `-f -a ${text(words.join(' '))}`)] : []),
+      ...(hasPathsInside(node) ? [line(condition, `-f -a '(${paths})'`)] : []),
       ...command.options.flatMap(option => {
         const letter = option.letter === null ? '' : ` -s ${option.letter}`;
         const value =
@@ -260,5 +333,19 @@ function fishScript({ program, nodes }: Tree): string {
       }),
     ];
   });
-  return `# fish completion for ${program}, generated by '${program} completions fish'\n${lines.join('\n')}\n`;
+  return `# fish completion for ${program}, generated by '${program} completions fish'
+# Paths in a filesystem, which the program is asked for.
+function ${paths}
+  set -l typed (commandline -opc)
+  set -l current (commandline -ct)
+  set -l plain (string unescape -- "$current")
+  or set plain "$current"
+  set -l answer (command ${program} complete-path -- $typed[2..] "$plain" 2>/dev/null </dev/null)
+  if contains -- "$answer[1]" files both
+    __fish_complete_path "$current"
+  end
+  string join \\n -- $answer[2..]
+end
+${lines.join('\n')}
+`;
 }

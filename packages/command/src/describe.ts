@@ -31,6 +31,8 @@ export interface PositionalDescription {
   /** How a usage line shows it. */
   readonly usage: string;
   readonly choices: readonly string[] | null;
+  /** Which of its words are paths in the filesystem that the first word names; null for none. */
+  readonly inside: 'all' | 'all_but_last' | 'last' | null;
   readonly help: string;
 }
 
@@ -61,6 +63,7 @@ export function describeCommand(title: string, words: readonly string[], command
       count: spec.count,
       usage: positionalText(name, spec),
       choices: spec.choices ?? null,
+      inside: spec.inside ?? null,
       help: spec.help,
     })),
     options: Object.entries(allOptions(command)).flatMap(([name, option]) =>

@@ -55,6 +55,7 @@ export { bytesText, durationText, type Progress, type Task, type TaskSpec } from
 export { type Interruption, runSteps, Turns } from './steps.ts';
 export { type Collected, type RunOptions, runCli } from './testing.ts';
 export { atOption, filesystemWord, filterOptions, parseMoment, treeOptions } from './tree-options.ts';
+export { type TypedWord, typedWord } from './typed-word.ts';
 export { identifyMember, type UndoFileArgs, type UndoWrap, undoFileOption, undoWrap } from './undo-file.ts';
 export {
   ID_MAX,

@@ -88,6 +88,11 @@ export interface PositionalSpec {
   readonly choices?: readonly string[];
   /** Paths are completed by the shell. */
   readonly file?: boolean;
+  /**
+   * Its words are paths in the filesystem that the command's first word names, and are completed from it: all of them, all but the last one,
+   * which is of the host, or the last one only.
+   */
+  readonly inside?: 'all' | 'all_but_last' | 'last';
   /** Its words may have bytes that are not UTF-8, which the command takes with bytesOfWord; elsewhere they are refused. */
   readonly bytes?: boolean;
 }

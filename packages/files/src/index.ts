@@ -1,6 +1,7 @@
 // The public door of @bcachefs-ts/files: files of a filesystem without mounting it, read and changed.
 
 export { catCommand } from './cat/command.ts';
+export { pathCompletion } from './complete-path/command.ts';
 export { damageClearCommand } from './damage/clear.ts';
 export { damageLsCommand } from './damage/ls.ts';
 export { getFileOptionCommand } from './file-option/get.ts';

@@ -2,10 +2,10 @@
 // is loaded when it is run. Names and summaries are the commands' own, which a test compares. A command that a package has and that is
 // forgotten here does not compile.
 
-import { defineProgram, type Listed } from '@bcachefs-ts/command';
+import { defineProgram, type Listed, type Program } from '@bcachefs-ts/command';
 import { version } from '../version.ts';
 import { elsewhere } from './elsewhere.ts';
-import { type Forgotten, from } from './from.ts';
+import { type Forgotten, from, fromProgram } from './from.ts';
 
 const making = 'Making filesystems';
 const superblock = 'Superblock';
@@ -466,9 +466,19 @@ const commands = [
     heading: byHand,
     ...from(() => import('@bcachefs-ts/inspect'), 'kvdbCommand'),
   },
+  {
+    name: 'complete-path',
+    summary: 'Complete a path in a filesystem, for the scripts of completions',
+    hidden: true,
+    ...fromProgram(
+      () => import('@bcachefs-ts/files'),
+      'pathCompletion',
+      () => bcachefs,
+    ),
+  },
 ] as const satisfies readonly Listed[];
 
-export const bcachefs = defineProgram({
+export const bcachefs: Program = defineProgram({
   name: 'bcachefs',
   version,
   summary: 'make and look into bcachefs filesystems, without the kernel and without root',

@@ -1,7 +1,7 @@
 // Where the commands of a program come from: the doors of the packages, each opened when its command is run. In a bundle the file that has the
 // command is loaded instead of its door (scripts/direct-imports.ts).
 
-import type { Command } from '@bcachefs-ts/command';
+import type { Command, Program } from '@bcachefs-ts/command';
 
 /** What a row of the list needs to load a command; its name stays in the type, so that the list can be compared with the doors. */
 interface Loaded<Name extends string> {
@@ -15,6 +15,15 @@ export function from<Name extends string, Door extends { readonly [N in Name]: C
   command: Name,
 ): Loaded<Name> {
   return { command, load: async () => (await door())[command] };
+}
+
+/** The same of a command about the program's own command lines. */
+export function fromProgram<Name extends string, Door extends { readonly [N in Name]: (program: Program) => Command }>(
+  door: () => Promise<Door>,
+  maker: Name,
+  program: () => Program,
+): { load(): Promise<Command> } {
+  return { load: async () => (await door())[maker](program()) };
 }
 
 /** Names of commands at the door of a package. */

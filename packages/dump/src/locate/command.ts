@@ -62,7 +62,12 @@ export const locateCommand = defineCommand({
   ],
   positionals: {
     fs: filesystemPositional,
-    paths: { count: 'some', bytes: true, help: 'files, directories or symbolic links, from the root of the tree' },
+    paths: {
+      count: 'some',
+      inside: 'all',
+      bytes: true,
+      help: 'files, directories or symbolic links, from the root of the tree',
+    },
   },
   options: {
     subvolume: {

@@ -59,7 +59,7 @@ export const duCommand = defineCommand({
   ],
   positionals: {
     ...filesystemWord,
-    path: { count: 'optional', bytes: true, help: 'where to begin; the root' },
+    path: { count: 'optional', inside: 'all', bytes: true, help: 'where to begin; the root' },
   },
   options: {
     depth: {

@@ -44,7 +44,7 @@ export const catCommand = defineCommand({
   ],
   positionals: {
     ...filesystemWord,
-    paths: { count: 'some', bytes: true, help: 'files, as paths from the root' },
+    paths: { count: 'some', inside: 'all', bytes: true, help: 'files, as paths from the root' },
   },
   options: {
     ignore_errors: { type: 'flag', help: 'go on where data is lost, with zeroes in its place' },

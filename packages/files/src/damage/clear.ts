@@ -28,7 +28,7 @@ export const damageClearCommand = defineCommand({
   ],
   positionals: {
     ...filesystemWord,
-    path: { count: 'one', bytes: true, help: 'a file or directory, as a path from the root' },
+    path: { count: 'one', inside: 'all', bytes: true, help: 'a file or directory, as a path from the root' },
   },
   options: {
     recursive: { type: 'flag', alias: 'R', help: 'also what is below a directory' },

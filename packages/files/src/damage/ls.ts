@@ -51,6 +51,7 @@ export const damageLsCommand = defineStreamCommand({
     ...filesystemWord,
     path: {
       count: 'optional',
+      inside: 'all',
       bytes: true,
       help: 'a directory or file, as a path from the root: the root when left out',
     },

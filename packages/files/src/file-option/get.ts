@@ -46,7 +46,7 @@ export const getFileOptionCommand = defineCommand({
   ],
   positionals: {
     ...filesystemWord,
-    paths: { count: 'some', help: 'files and directories, as paths from the root' },
+    paths: { count: 'some', inside: 'all', help: 'files and directories, as paths from the root' },
   },
   options: {
     effective: { type: 'flag', alias: 'e', help: 'also options that the file has from a directory' },

@@ -73,7 +73,7 @@ export const setFileOptionCommand = defineCommand({
   ],
   positionals: {
     ...changedFilesystemPositional,
-    paths: { count: 'some', help: 'files and directories, as paths from the root' },
+    paths: { count: 'some', inside: 'all', help: 'files and directories, as paths from the root' },
   },
   options: {
     remove_all: { type: 'flag', help: 'take all options away that are set on the files, before others are set' },

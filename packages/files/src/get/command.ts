@@ -65,6 +65,7 @@ export const getCommand = defineCommand({
     words: {
       count: 'some',
       usage: '<path>... <dest>',
+      inside: 'all_but_last',
       file: true,
       bytes: true,
       help: 'paths in the filesystem; then DEST, a folder or a new name on the host',

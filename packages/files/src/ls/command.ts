@@ -80,7 +80,12 @@ export const lsCommand = defineStreamCommand({
   ],
   positionals: {
     ...filesystemWord,
-    paths: { count: 'any', bytes: true, help: 'directories and files, as paths from the root; the root' },
+    paths: {
+      count: 'any',
+      inside: 'all',
+      bytes: true,
+      help: 'directories and files, as paths from the root; the root',
+    },
   },
   options: {
     long: { type: 'flag', alias: 'l', help: 'mode, links, owner, group, size, time of change and target of each' },

@@ -30,7 +30,7 @@ export const mkdirCommand = defineCommand({
   ],
   positionals: {
     ...changedFilesystemPositional,
-    paths: { count: 'some', bytes: true, help: 'the directories, as paths from the root' },
+    paths: { count: 'some', inside: 'all', bytes: true, help: 'the directories, as paths from the root' },
   },
   options: {
     parents: { type: 'flag', alias: 'p', help: 'also those above it; directories that are there are no error' },

@@ -45,6 +45,7 @@ export const mvCommand = defineCommand({
     words: {
       count: 'some',
       usage: '<from>... <to>',
+      inside: 'all',
       bytes: true,
       help: 'what is moved, as paths from the root; then TO, a new name or a directory',
     },

@@ -63,6 +63,7 @@ export const putCommand = defineCommand({
     words: {
       count: 'some',
       usage: '<src>... <path>',
+      inside: 'last',
       file: true,
       bytes: true,
       help: 'files of the host, - for standard input; then PATH in the filesystem',

@@ -96,6 +96,7 @@ export const restoreCommand = defineCommand({
     words: {
       count: 'some',
       usage: '[path]... <dest>',
+      inside: 'all_but_last',
       file: true,
       bytes: true,
       help: 'paths in the filesystem, none for everything; then DEST, the folder to restore into',

@@ -34,7 +34,7 @@ export const rmCommand = defineCommand({
   ],
   positionals: {
     ...changedFilesystemPositional,
-    paths: { count: 'some', bytes: true, help: 'what is removed, as paths from the root' },
+    paths: { count: 'some', inside: 'all', bytes: true, help: 'what is removed, as paths from the root' },
   },
   options: {
     recursive: { type: 'flag', alias: 'r', help: 'directories too, with all that is in them' },

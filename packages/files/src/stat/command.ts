@@ -69,7 +69,7 @@ export const statCommand = defineCommand({
   ],
   positionals: {
     ...filesystemWord,
-    paths: { count: 'some', bytes: true, help: 'files, as paths from the root' },
+    paths: { count: 'some', inside: 'all', bytes: true, help: 'files, as paths from the root' },
   },
   options: {
     dereference: { type: 'flag', alias: 'L', help: 'follow symlinks' },

@@ -12,7 +12,12 @@ export const subvolumeCreateCommand = defineCommand({
   examples: [{ command: 'bcachefs subvolume create disk.img home', does: 'Makes the subvolume /home' }],
   positionals: {
     ...changedFilesystemPositional,
-    path: { count: 'one', bytes: true, help: 'its path from the root; the directory above has to be there' },
+    path: {
+      count: 'one',
+      inside: 'all',
+      bytes: true,
+      help: 'its path from the root; the directory above has to be there',
+    },
   },
   options: { ...newDirectoryOptions, ...changeOptions },
   run(context, args) {

@@ -13,7 +13,7 @@ export const subvolumeDeleteCommand = defineCommand({
   examples: [{ command: 'bcachefs subvolume delete disk.img snapshots/monday', does: 'Deletes a snapshot' }],
   positionals: {
     ...changedFilesystemPositional,
-    path: { count: 'one', bytes: true, help: 'its path from the root' },
+    path: { count: 'one', inside: 'all', bytes: true, help: 'its path from the root' },
   },
   options: changeOptions,
   run(context, args) {

@@ -20,8 +20,13 @@ export const subvolumeSnapshotCommand = defineCommand({
   ],
   positionals: {
     ...changedFilesystemPositional,
-    from: { count: 'one', bytes: true, help: 'the path of a subvolume; / for the root' },
-    to: { count: 'one', bytes: true, help: 'the path of the snapshot; the directory above has to be there' },
+    from: { count: 'one', inside: 'all', bytes: true, help: 'the path of a subvolume; / for the root' },
+    to: {
+      count: 'one',
+      inside: 'all',
+      bytes: true,
+      help: 'the path of the snapshot; the directory above has to be there',
+    },
   },
   options: {
     read_only: { type: 'flag', alias: 'r', help: 'nothing in it can be changed' },

@@ -62,7 +62,12 @@ export const tarCommand = defineCommand({
   ],
   positionals: {
     ...filesystemWord,
-    paths: { count: 'any', bytes: true, help: 'files and directories, as paths from the root; everything' },
+    paths: {
+      count: 'any',
+      inside: 'all',
+      bytes: true,
+      help: 'files and directories, as paths from the root; everything',
+    },
   },
   options: {
     output: {

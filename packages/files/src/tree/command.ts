@@ -56,7 +56,7 @@ export const treeCommand = defineStreamCommand({
   ],
   positionals: {
     ...filesystemWord,
-    path: { count: 'optional', bytes: true, help: 'where to begin; the root' },
+    path: { count: 'optional', inside: 'all', bytes: true, help: 'where to begin; the root' },
   },
   options: {
     level: { type: 'number', alias: 'L', min: 1, max: 4096, help: 'go down so many directories' },
