@@ -1,4 +1,5 @@
-// The random changes that the kernel makes for other tests (vm/agent/changes.py): nothing that they draw may fill a filesystem.
+// The random changes that the kernel makes for other tests (vm/agent/changes.py): nothing that they draw may fill a filesystem, nor
+// meet a deletion of a snapshot that the kernel is still at.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -51,5 +52,25 @@ kernelSuite('random changes', () => {
       expect(totalBytes).toBeGreaterThan(2 ** 24);
       expect(freeBytes / totalBytes).toBeGreaterThan(0.4);
     }
+  });
+
+  test('what has a snapshot in common with a subvolume that is deleted is changed when that is gone', async () => {
+    const path = join(folder, 'deleted');
+    await succeed('format', ['--fs_size=32M', path]);
+    for (const name of ['volume', 'volume/a', 'volume/b', 'volume/c'])
+      await succeed(name === 'volume' ? 'subvolume create' : 'mkdir', [path, name]);
+    for (let nr = 1; nr <= 4; nr++) await succeed('subvolume snapshot', [path, 'volume', `volume@${nr}`]);
+    const among = ['delete_subvolume', 'make_subvolume', 'make_directory'];
+    const result = await runInKernel({
+      disks: [{ name: 'deleted', path }],
+      steps: [
+        { do: 'mount', disks: ['deleted'] },
+        { do: 'change', as: 'change', operations: 60, among, each: among },
+        { do: 'umount' },
+        { do: 'fsck', as: 'fsck', disks: ['deleted'] },
+      ],
+    });
+    expect(resultOf(result, 'change').counts.delete_subvolume).toBeGreaterThan(0);
+    expect(resultOf(result, 'fsck').fsck!.complaints).toEqual([]);
   });
 });

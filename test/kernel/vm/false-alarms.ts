@@ -11,21 +11,6 @@ const LINK_COUNT = / has wrong i_nlink \(\d+, should be \d+\)/;
 /** Follows any complaint. */
 const NOT_CLEAN = 'done going read-only, filesystem not clean';
 
-/**
- * What 6.12 leaves wrong by itself, now and then: it deletes a snapshot while it goes on changing the root directory that the snapshot shares
- * with a subvolume that lives, and the root keeps the flag. The same operations on the same image, which its check had found clean, left
- * it in 10 of 56 repetitions.
- */
-const CHILD_FLAG = /^inode has_child_snapshots flag wrong \(should be 0\)/;
-
-/** Those that count of what a kernel alone has changed, deletions of subvolumes among it. Of what we have written, all count. */
-export function withoutOwnRaces(complaints: readonly Complaint[]): readonly Complaint[] {
-  const others = complaints.filter(({ text }) => !CHILD_FLAG.test(text));
-  return withoutFalseAlarms(
-    others.length < complaints.length ? others.filter(({ text }) => text !== NOT_CLEAN) : complaints,
-  );
-}
-
 /** The complaints that count. */
 export function withoutFalseAlarms(complaints: readonly Complaint[]): readonly Complaint[] {
   if (!complaints.some(({ text }) => LINK_COUNT.test(text))) return complaints;

@@ -12,7 +12,7 @@ import time
 
 import linux
 from pattern import pattern_bytes
-from space import snapshotted_subvolumes, space, wait_for_deletions
+from space import snapshot_of, snapshotted_subvolumes, space, wait_for_deletion, wait_for_deletions
 
 REFUSALS = {errno.EROFS, errno.ENOTEMPTY, errno.EXDEV}
 BLOCK = 4096
@@ -299,10 +299,15 @@ class Changes:
 
     def delete_subvolume(self):
         path = self.existing('subvolume')
-        if path is None or self.numbers.below(3) or linux.statx(path).subvol in snapshotted_subvolumes():
+        if path is None or self.numbers.below(3):
             return False
+        subvolume = linux.statx(path).subvol
+        if subvolume in snapshotted_subvolumes():
+            return False
+        snapshot = snapshot_of(subvolume)
         linux.subvolume_delete(path)
         self.forget_below(path)
+        wait_for_deletion(snapshot)
         return True
 
     def sync(self):
