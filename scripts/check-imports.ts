@@ -110,8 +110,18 @@ function checkCoreImport(file: string, target: string): void {
 }
 
 /** The only files of core that stand outside of a room, and what they are called outside. */
-const coreDoors: readonly string[] = ['packages/core/src/index.ts', 'packages/core/src/engine.ts'];
-const coreEntries: readonly string[] = ['@bcachefs-ts/core', '@bcachefs-ts/core/engine'];
+const coreDoors: readonly string[] = [
+  'packages/core/src/index.ts',
+  'packages/core/src/engine.ts',
+  'packages/core/src/node.ts',
+  'packages/core/src/browser.ts',
+];
+const coreEntries: readonly string[] = [
+  '@bcachefs-ts/core',
+  '@bcachefs-ts/core/engine',
+  '@bcachefs-ts/core/node',
+  '@bcachefs-ts/core/browser',
+];
 
 const references = new Map<string, string>();
 

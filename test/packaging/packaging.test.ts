@@ -176,9 +176,16 @@ describe('packed packages', { timeout: patient(300_000) }, () => {
         fs.close();
       }`,
       'core/engine': `core => console.log(core.openFilesystem(['b.img']).sb.nr_devices, typeof core.loadChecksums)`,
+      'core/node': `core => console.log(core.openDevice('b.img', { write: false }).kind)`,
+      'core/browser': `core => core.HttpDevice.open('http://there/').catch(({ message }) => console.log(message))`,
     };
-    const prints = { core: '1 lost+found\n', 'core/engine': '1 function\n' };
-    for (const door of ['core', 'core/engine'] as const) {
+    const prints = {
+      core: '1 lost+found\n',
+      'core/engine': '1 function\n',
+      'core/node': 'file\n',
+      'core/browser': 'a file on a server can be read as a device in a worker only\n',
+    };
+    for (const door of ['core', 'core/engine', 'core/node', 'core/browser'] as const) {
       const [use, name] = [uses[door], `@bcachefs-ts/${door}`];
       writeFileSync(join(home, 'static.mjs'), `import * as core from '${name}';\n(${use})(core);\n`);
       writeFileSync(join(home, 'dynamic.cjs'), `import('${name}').then(${use});\n`);
@@ -195,10 +202,19 @@ describe('packed packages', { timeout: patient(300_000) }, () => {
         how('core'),
         `const opened: Promise<core.Bcachefs> = core.Bcachefs.open('b.img', { degraded: true });`,
         `void opened.then(fs => fs.stat('').mode satisfies number);`,
+        how('browser'),
+        `const device: core.BlockDevice = new browser.BlobDevice(new Blob());\nvoid core.Bcachefs.openDevices([device]);`,
+        how('node'),
+        `node.openDevice('b.img', { write: false }) satisfies core.BlockDevice;`,
         how('engine'),
         `const fs: engine.Filesystem = engine.openFilesystem(['b.img']);\nconst seq: number = fs.sb.seq;\nvoid seq;\n`,
       ].join('\n');
-    const from = { core: '@bcachefs-ts/core', engine: '@bcachefs-ts/core/engine' };
+    const from = {
+      core: '@bcachefs-ts/core',
+      engine: '@bcachefs-ts/core/engine',
+      node: '@bcachefs-ts/core/node',
+      browser: '@bcachefs-ts/core/browser',
+    };
     writeFileSync(
       join(home, 'types.mts'),
       program(name => `import * as ${name} from '${from[name as 'core']}';`),

@@ -2,9 +2,9 @@
 // directory, which stands for the members in it. What is found may belong to more than one filesystem: a UUID chooses. A file
 // that is named twice, also through a symbolic link, is one member; two files with the same member are an error.
 
+import { openDevice } from '#open-device';
 import { platform } from '#platform';
 import type { BlockDevice } from '../device/block-device.ts';
-import { openDevice } from '../device/file-device.ts';
 import { CorruptError, DeviceError, IncompatibleError, UsageError } from '../ondisk/errors.ts';
 import { viewOf } from '../ondisk/layout.ts';
 import { hasSuperblockMagic, SB_SECTOR } from '../ondisk/superblock.ts';
