@@ -16,7 +16,7 @@ const THROUGH_A_DOOR = /^(import|export) \{([^{}]*)\} from '@bcachefs-ts\/([a-z-
 
 /** `import('@bcachefs-ts/files'), 'lsCommand'`, as the list of commands has it: what is loaded later is one command, not its package. */
 const APART = 'command:';
-const ONE_LATER = /\bimport\('@bcachefs-ts\/([a-z-]+)'\), '(\w+)'/g;
+const ONE_LATER = /\bimport\('@bcachefs-ts\/([a-z-]+)'\),\s+'(\w+)'/g;
 
 /** `set-fs-option` for `setFsOptionCommand`: what its chunk is called. In metafiles it is `command:show-super/set-fs-option`. */
 const chunkName = (command: string): string =>

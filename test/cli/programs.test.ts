@@ -134,6 +134,7 @@ test('the list of commands', async () => {
       restore          Copy files out of a filesystem, and say whether they are
                        whole
       tar              Write files as a tar archive
+      shell            Look at files and change them, one command after the other
 
     Changing files without a mount:
       put                Copy files of the host into a filesystem

@@ -51,7 +51,7 @@ export interface Input {
   typedLines(question: string, complete: Completer): AsyncIterable<string>;
 }
 
-/** What the last word of a line may become. @returns whole words */
+/** What the last word of a line may become, in which a backslash keeps a blank. @returns whole words, as they are typed */
 export type Completer = (line: string) => readonly string[];
 
 /** The reader of a pipe went away (`| head`): not an error, the rest of the output is simply unwanted. */

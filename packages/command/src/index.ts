@@ -2,7 +2,14 @@
 
 export { changeRandom } from './change-random.ts';
 export type { DotColor, Palette } from './color.ts';
-export { type Command, type CommandDeclaration, defineCommand, defineStreamCommand, type Example } from './command.ts';
+export {
+  type Command,
+  type CommandDeclaration,
+  type Delivery,
+  defineCommand,
+  defineStreamCommand,
+  type Example,
+} from './command.ts';
 export { type CommandEntry, type CommandGroup, type Listed, listedEntries } from './command-list.ts';
 export { commonOptions } from './common-options.ts';
 export type { Context } from './context.ts';
@@ -45,12 +52,13 @@ export { manPages, singleManPage } from './man.ts';
 export { commandToMarkdown } from './markdown.ts';
 export { main } from './node-host.ts';
 export { type OpenedTree, openTree, type TreeArgs } from './opened-tree.ts';
-export type { Args, OptionSpec, OptionSpecs, OptionValue, PositionalSpec, WithOptions } from './option.ts';
+export type { Args, OptionSpec, OptionSpecs, OptionValue, ParsedArgs, PositionalSpec, WithOptions } from './option.ts';
 export { type TableOptionsRequest, tableOptions, tableOptionValues, valueHints } from './option-table.ts';
 export type { Out, TableSpec } from './out.ts';
+export { parseArguments } from './parse.ts';
 export { PASSPHRASE_VARIABLE, type PassphraseSource, readNewPassphrase, readPassphrase } from './passphrase.ts';
 export { isRootPattern, type PathPattern, type PathWords, pathPattern, pathWords } from './path-pattern.ts';
-export { defineProgram, type Program, type SingleCommandProgram } from './program.ts';
+export { defineProgram, locate, type Program, type SingleCommandProgram, usageLine } from './program.ts';
 export { bytesText, durationText, type Progress, type Task, type TaskSpec } from './progress.ts';
 export { type Interruption, runSteps, Turns } from './steps.ts';
 export { type Collected, type RunOptions, runCli } from './testing.ts';

@@ -167,7 +167,10 @@ class NodeInput implements Input {
       prompt: question,
       historySize: 1000,
       removeHistoryDuplicates: true,
-      completer: (line: string): [string[], string] => [[...complete(line)], line.slice(line.lastIndexOf(' ') + 1)],
+      completer: (line: string): [string[], string] => [
+        [...complete(line)],
+        line.slice(line.search(/(?:\\.|[^\s\\])*$/)),
+      ],
     });
     lines.on('SIGINT', () => {
       if (lines.line === '') lines.close();

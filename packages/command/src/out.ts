@@ -25,6 +25,8 @@ export interface Out {
   write(text: string): void;
   /** Columns without borders, two spaces apart. To be awaited: the table library is loaded on first use. */
   table(table: TableSpec): Promise<void>;
+  /** Writes what has been gathered: before bytes go to standard output past it, and where somebody waits for it. */
+  flush(): void;
 }
 
 export class SinkOut implements Out {

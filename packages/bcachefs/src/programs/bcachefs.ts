@@ -467,6 +467,16 @@ const commands = [
     ...from(() => import('@bcachefs-ts/inspect'), 'kvdbCommand'),
   },
   {
+    name: 'shell',
+    summary: 'Look at files and change them, one command after the other',
+    heading: files,
+    ...fromProgram(
+      () => import('@bcachefs-ts/explore'),
+      'shellOf',
+      () => bcachefs,
+    ),
+  },
+  {
     name: 'complete-path',
     summary: 'Complete a path in a filesystem, for the scripts of completions',
     hidden: true,
