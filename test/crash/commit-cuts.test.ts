@@ -52,7 +52,7 @@ describe(`power cuts (seed ${seed})`, () => {
     expect(after).not.toBe(before);
 
     const seen = { before: 0, after: 0 };
-    for (const cut of cuts.points(random, sized(1, 2, 8))) {
+    for (const cut of cuts.points(random, sized(1, 1, 8))) {
       const found = filesystemOf(openMembers(cuts.after(cut)));
       const state = stateOf(found);
       expect([before, after].includes(state), `events ${cut.events} of ${cuts.count}`).toBe(true);

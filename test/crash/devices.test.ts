@@ -58,7 +58,7 @@ const WITHOUT_MEMBER = [
 /** How many members there are. */
 const COUNTS = isSoak ? [2, 3] : [2 + (seed % 2)];
 /** Of so many cuts one is tried: all of them take a quarter of an hour. */
-const ONE_OF = sized(60, 25, 1);
+const ONE_OF = sized(60, 50, 1);
 
 function filled(count: number) {
   const random = randomFrom(seed);
@@ -156,13 +156,13 @@ describe(`power cuts (seed ${seed})`, () => {
     const turn = cuts.events.findIndex(({ device, offset }) => device === count && offset === 4096 + 512) + 1;
     expect(turn).toBeGreaterThan(0);
     const seen = { old: 0, both: 0, new: 0 };
-    for (const cut of cuts.points(random, sized(1, 2, 4))) {
+    for (const cut of cuts.points(random, sized(1, 1, 4))) {
       // Of the copies, and of the growing, one is as good as another.
       const isTurn = cut.events > turn - 3 && cut.events < turn + 12;
       const isWhole = cut.sectorsOfLast === undefined && cut.arrived === undefined;
       // Only at the end the old one has left.
       const isSeen = isWhole && (isTurn || cut.events === cuts.count);
-      if (!isSeen && random.below(isTurn ? sized(12, 4, 1) : 4 * ONE_OF) !== 0) continue;
+      if (!isSeen && random.below(isTurn ? sized(12, 10, 1) : 4 * ONE_OF) !== 0) continue;
       const left = cuts.after(cut);
       const given = left.filter(isReadable);
       const mounted = mountedOf(given);
@@ -205,7 +205,7 @@ describe(`power cuts (seed ${seed})`, () => {
     for (const cut of cuts.points(random, sized(1, 1, 4))) {
       const isEnd = cut.events <= 1 || cut.events === cuts.count;
       const isTurn = cut.events < 30 || cut.events > cuts.count - 25;
-      if (!isEnd && random.below(isTurn ? sized(16, 4, 1) : 4 * ONE_OF) !== 0) continue;
+      if (!isEnd && random.below(isTurn ? sized(16, 12, 1) : 4 * ONE_OF) !== 0) continue;
       const left = cuts.after(cut);
       const fresh = left[2]!;
       const old = left.slice(0, 2);

@@ -19,7 +19,7 @@ import { randomFrom, testSeed } from '../support/random.ts';
 
 const seed = testSeed();
 console.info(`hosts without room: TEST_SEED=${seed}`);
-const ROUNDS = sized(4, 6, 20);
+const ROUNDS = sized(4, 4, 20);
 const DEVICE = 5;
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
 

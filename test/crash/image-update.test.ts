@@ -18,7 +18,7 @@ import { treeManifest } from '../support/tree-manifest.ts';
 
 const seed = testSeed();
 console.info(`image update killed: TEST_SEED=${seed}`);
-const KILLS = sized(8, 12, 60);
+const KILLS = sized(8, 8, 60);
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
 
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-update-kills-'));

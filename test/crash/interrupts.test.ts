@@ -60,7 +60,7 @@ test.each([
     expect(course).toMatchObject({ exitCode: 0, stderr: '' });
     const whole = states.of([loadImage(at('out', 'a.img'))]);
     const seen = { stopped: 0, done: 0 };
-    for (let nr = 0; nr < sized(3, 6, 30); nr++) {
+    for (let nr = 0; nr < sized(3, 4, 30); nr++) {
       prepare();
       const { signal, exitCode } = signals[nr % signals.length]!;
       // From the first byte on: before it there is nothing that could stay.

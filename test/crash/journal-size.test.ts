@@ -56,7 +56,9 @@ describe.each([1, 2])(`%d members (seed ${seed})`, memberCount => {
     const seen = { old: 0, unlisted: 0, new: 0 };
     for (const cut of cuts.points(random, sized(1, 1, 4))) {
       const isWhole = cut.sectorsOfLast === undefined && cut.arrived === undefined;
-      if (random.below(isWhole ? sized(memberCount * memberCount, 1, 1) : sized(12 * memberCount, 5, 1)) !== 0)
+      if (
+        random.below(isWhole ? sized(memberCount * memberCount, memberCount, 1) : sized(12 * memberCount, 12, 1)) !== 0
+      )
         continue;
       const left = cuts.after(cut);
       const { filesystem } = writerOn(left, undefined, seed).writer;
@@ -75,7 +77,7 @@ describe.each([1, 2])(`%d members (seed ${seed})`, memberCount => {
       expect(resized(again, dev, after), cutText(cut)).toBe(0);
     }
     console.info(`${memberCount} members, ${before} to ${after}: ${cuts.count} events, ${JSON.stringify(seen)}`);
-    const least = sized(memberCount, 1, 1) === 1 ? 1 : 0;
+    const least = sized(memberCount, memberCount, 1) === 1 ? 1 : 0;
     for (const count of Object.values(seen)) expect(count).toBeGreaterThanOrEqual(least);
   });
 });

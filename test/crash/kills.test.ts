@@ -25,9 +25,9 @@ import { type Random, randomFrom, testSeed } from '../support/random.ts';
 
 const seed = testSeed();
 console.info(`kills: TEST_SEED=${seed}`);
-const KILLS = sized(6, 12, 40);
+const KILLS = sized(6, 8, 40);
 /** Of each command: on a busy machine there are fewer kills. */
-const BUDGET_MS = sized(3000, 5000, 15_000);
+const BUDGET_MS = sized(3000, 3000, 15_000);
 const KILLS_MIN = 3;
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
 

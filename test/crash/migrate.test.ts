@@ -19,7 +19,7 @@ import { openOn } from '../support/cut-states.ts';
 import { makeExt4, whyNoE2fsprogs } from '../support/ext4.ts';
 import { makeSmallTree } from '../support/ext4-trees.ts';
 import { KnownReadings } from '../support/known-readings.ts';
-import { sized } from '../support/long.ts';
+import { isSoak, sized } from '../support/long.ts';
 import { loadImage } from '../support/memory-images.ts';
 import { allOf, finishIt, migrateIt, rollItBack } from '../support/migrations.ts';
 import { patient } from '../support/patience.ts';
@@ -96,8 +96,8 @@ function judge([device]: readonly BlockDevice[], isFinishing = false): string {
   }
 }
 
-/** A short run takes one of them, another one each time. */
-const blockSizes = sized([['4096', '1024'][Number(seed) % 2]!], ['4096', '1024'], ['4096', '1024']);
+/** All but the soak take one of them, another one each time. */
+const blockSizes = isSoak ? ['4096', '1024'] : [['4096', '1024'][Number(seed) % 2]!];
 
 describe.skipIf(whyNoE2fsprogs !== undefined).each(blockSizes)('cut off (blocks of %s)', blockSize => {
   const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-migrate-cuts-'));
@@ -133,12 +133,12 @@ describe.skipIf(whyNoE2fsprogs !== undefined).each(blockSizes)('cut off (blocks 
     const redone = new Map<string, string>();
     for (const cut of cuts.points(random, 1)) {
       const isNearEnd = cut.events >= cuts.count - 12;
-      if (!isNearEnd && random.below(100) >= sized(8, 30, 100)) continue;
+      if (!isNearEnd && random.below(100) >= sized(8, 15, 100)) continue;
       const devices = cuts.after(cut);
       const verdict = known.of(devices);
       seen.set(verdict, (seen.get(verdict) ?? 0) + 1);
       if (!allowed.includes(verdict)) wrong.push(`${cutText(cut)} of ${cuts.count}: ${verdict}`);
-      else if (!redone.has(verdict) || (isNearEnd && random.below(sized(3, 2, 1)) === 0))
+      else if (!redone.has(verdict) || (isNearEnd && random.below(sized(3, 3, 1)) === 0))
         redone.set(`${cutText(cut)}: ${verdict}`, redo(devices[0]!));
     }
     expect(wrong.slice(0, 5)).toEqual([]);

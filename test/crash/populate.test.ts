@@ -122,7 +122,7 @@ describe('power cuts while a filesystem is filled', () => {
     expect(whole).toMatch(/^new [0-9a-f]{16}$/);
     const random = randomFrom(seed);
     const found = new Set<string>();
-    const percent = sized(8, 16, 100);
+    const percent = sized(8, 8, 100);
     let nr = 0;
     for (const cut of cuts.points(random, sized(1, 1, 4))) {
       // The first cut is among them; and the last superblocks are where it counts.

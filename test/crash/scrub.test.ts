@@ -57,7 +57,7 @@ describe(`power cuts (seed ${seed})`, () => {
 
     const seen = { left: 0, done: 0 };
     for (const cut of cuts.points(random, sized(1, 1, 4))) {
-      if (random.below(cuts.count) >= sized(12, 30, cuts.count)) continue;
+      if (random.below(cuts.count) >= sized(12, 15, cuts.count)) continue;
       const left = cuts.after(cut);
       const filesystem = openOn(left, key);
       expect(readBackProblems(filesystem.set), cutText(cut)).toEqual([]);

@@ -64,7 +64,7 @@ describe(`power cuts (seed ${seed})`, () => {
     const seen = { old: 0, between: 0, new: 0 };
     for (const cut of cuts.points(random, sized(1, 1, 4))) {
       const isLate = cut.events > cuts.count - 25;
-      if (!isLate && random.below(sized(20, 2, 1)) !== 0) continue;
+      if (!isLate && random.below(sized(20, 10, 1)) !== 0) continue;
       const left = cuts.after(cut);
       const { filesystem } = writerOn(left, undefined, seed).writer;
       const found = members(filesystem.sb)[0]!.nbuckets;

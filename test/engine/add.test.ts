@@ -73,7 +73,7 @@ function change(devices: Parameters<typeof writerOn>[0], key: Uint8Array | undef
   const root = edit.files.root();
   const known = edit.files.lookup(root, text.encode(TOP));
   const top = known ?? edit.files.create(root, text.encode(TOP), { mode: 0o040755 });
-  for (let i = 0; i < sized(40, 80, 200); i++) model.step(edit, top);
+  for (let i = 0; i < sized(40, 50, 200); i++) model.step(edit, top);
   edit.commit();
 }
 

@@ -12,7 +12,7 @@ import { sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import type { BuiltBackpointers } from './many-backpointers.ts';
 
-const COUNT = sized(150_000, 300_000, 4_000_000);
+const COUNT = sized(150_000, 200_000, 4_000_000);
 /** Of the whole process. Measured: 110 for four million as for one, of which 56 before it begins. */
 const MEGABYTES_MAX = 150;
 

@@ -64,7 +64,7 @@ describe.each(kinds)('$name', ({ members: count, options, isEncrypted = false })
       const root = edit.files.root();
       const top =
         edit.files.lookup(root, text.encode(TOP)) ?? edit.files.create(root, text.encode(TOP), { mode: 0o040755 });
-      for (let i = 0; i < sized(15, 60, 200); i++) model.step(edit, top);
+      for (let i = 0; i < sized(15, 30, 200); i++) model.step(edit, top);
       edit.commit();
       return writer.filesystem;
     };
@@ -73,7 +73,7 @@ describe.each(kinds)('$name', ({ members: count, options, isEncrypted = false })
     const left = devices.filter((_, nr) => nr !== missing);
     const before = devices[missing]!.clone();
     expect(() => writerOn(left, key, seed)).toThrow(UsageError);
-    for (let round = 1; round <= sized(2, 3, 3); round++) {
+    for (let round = 1; round <= sized(2, 2, 3); round++) {
       const filesystem = step(left, round);
       expect(filesystem.set.missing).toEqual([missing]);
       expect(findings(filesystem)).toEqual([]);

@@ -89,7 +89,7 @@ describe.each(kinds)('$name', ({ members: count, options, hasTarget, isEncrypted
   test('files, snapshots, shared data', { timeout: patient(120_000) }, () => {
     const { devices, key } = formattedImage({ members: count, sizeBytes: 32 * MIB, options, isEncrypted });
     const { writer, options: own } = writerOn(devices, key, seed);
-    for (const { edit } of commitsOf(writer, randomFrom(seed), own, sized(30, 60, 200))) edit().commit();
+    for (const { edit } of commitsOf(writer, randomFrom(seed), own, sized(30, 40, 200))) edit().commit();
     // Data that knows of the target, and data that does not.
     if (hasTarget) writer.editSuperblocks(withTarget(1));
     write(devices, key, 'abcd', 300_000);

@@ -79,7 +79,7 @@ function change(writer: FilesystemWriter, options: ConstructorParameters<typeof 
   const root = edit.files.root();
   const known = edit.files.lookup(root, text.encode(TOP));
   const top = known ?? edit.files.create(root, text.encode(TOP), { mode: 0o040755 });
-  for (let i = 0; i < sized(25, 80, 200); i++) model.step(edit, top);
+  for (let i = 0; i < sized(25, 40, 200); i++) model.step(edit, top);
   edit.commit();
 }
 

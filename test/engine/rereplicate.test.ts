@@ -55,7 +55,7 @@ function change(writer: FilesystemWriter, options: ConstructorParameters<typeof 
   const root = edit.files.root();
   const top =
     edit.files.lookup(root, text.encode(TOP)) ?? edit.files.create(root, text.encode(TOP), { mode: 0o040755 });
-  for (let i = 0; i < sized(25, 60, 200); i++) model.step(edit, top);
+  for (let i = 0; i < sized(25, 40, 200); i++) model.step(edit, top);
   edit.commit();
 }
 

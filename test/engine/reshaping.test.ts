@@ -9,7 +9,7 @@ import { Reshaping } from '../support/reshaping.ts';
 
 const seed = testSeed();
 console.info(`arrays that are reshaped at random: TEST_SEED=${seed}`);
-const COUNT = process.env.TEST_SEED === undefined ? sized(2, 6, 300) : 1;
+const COUNT = process.env.TEST_SEED === undefined ? sized(2, 3, 300) : 1;
 const STEPS = 16;
 /**
  * Found once: inodes of new snapshots with the flag of those above; members that joined where too few were left, and were never complete; what

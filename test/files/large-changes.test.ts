@@ -12,7 +12,7 @@ import { succeed } from '../support/cli.ts';
 import { isLong, sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 
-const FILES = sized(20_000, 30_000, 100_000);
+const FILES = sized(20_000, 20_000, 100_000);
 const IN_EACH = 200;
 const MEGABYTES_MAX = 300;
 /** A part of the removal is of files that lie near each other. In the order of hashes, 100,000 took 1900 nodes, and 400 MB. */

@@ -266,7 +266,7 @@ describe('power cuts', () => {
     formatDevices(request('new', 'now'), cuts.devices);
     const random = randomFrom(seed);
     const seen = new Set<string>();
-    for (const cut of cuts.points(random, sized(1, 2, 8))) {
+    for (const cut of cuts.points(random, sized(1, 1, 8))) {
       const state = stateOf(cuts.after(cut));
       expect(states, `events ${cut.events} of ${cuts.count}`).toContain(state);
       seen.add(state);

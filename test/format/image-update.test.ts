@@ -141,7 +141,7 @@ const ofCounts = (counts: Record<string, number>) =>
   Object.fromEntries(Object.entries(counts).filter(([, n]) => n !== 0));
 
 describe.runIf(whyNoPython === undefined)(`random changes (seed ${seed})`, () => {
-  const rounds = sized(3, 5, 12);
+  const rounds = sized(3, 3, 12);
   test.each([
     ['plain', []],
     ['compressed', ['--compression=zstd', '--bucket_size=16k', '--btree_node_size=16k']],

@@ -12,7 +12,7 @@ import { built } from '../support/built.ts';
 import { sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 
-const FILES = sized(10_000, 30_000, 1_000_000);
+const FILES = sized(10_000, 20_000, 1_000_000);
 const IN_EACH = 1000;
 /** Measured: 455 to make it, 150 to list and to archive it. */
 const MEGABYTES = { make: 600, read: 400 } as const;

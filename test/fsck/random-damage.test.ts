@@ -24,7 +24,7 @@ const SOAK: { readonly [N in DamageBaseName]: number } = {
   encrypted: 4000,
   unclean: 4000,
 };
-const PART = sized(1 / 500, 1 / 80, 1);
+const PART = sized(1 / 1000, 1 / 200, 1);
 /** Where every copy of the superblock is hit nothing leads to anything; never that many, and of few never all. */
 const UNREPAIRED_MAX = 0.2;
 const FEW = 50;

@@ -8,7 +8,7 @@ import { patient } from '../support/patience.ts';
 import { testSeed } from '../support/random.ts';
 import { CASE_BYTES, CASE_MS, readWatched } from './watched.ts';
 
-const MUTANTS = Number(process.env.FUZZ_CASES ?? sized(300, 500, 5_000));
+const MUTANTS = Number(process.env.FUZZ_CASES ?? sized(300, 300, 5_000));
 describe('damaged filesystems', () => {
   const seed = testSeed();
 

@@ -9,7 +9,7 @@ import { testSeed } from '../support/random.ts';
 import { changeOriginals } from './edit-mutants.ts';
 import { CASE_BYTES, CASE_MS, readWatched } from './watched.ts';
 
-const MUTANTS = Number(process.env.FUZZ_CASES ?? sized(32, 80, 300));
+const MUTANTS = Number(process.env.FUZZ_CASES ?? sized(32, 40, 300));
 
 describe('changes to what is not as it should be', () => {
   const seed = testSeed();

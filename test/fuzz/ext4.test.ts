@@ -13,7 +13,7 @@ if (whyNoE2fsprogs !== undefined) console.warn(`damaged ext4 skipped: ${whyNoE2f
 
 describe.skipIf(whyNoE2fsprogs !== undefined)('damaged ext4 filesystems', () => {
   const seed = testSeed();
-  const count = sized(120, 400, 5000);
+  const count = sized(120, 200, 5000);
   let outcome: Outcome;
   beforeAll(async () => {
     await loadChecksums();

@@ -29,7 +29,7 @@ import { sized } from '../support/long.ts';
 import { cpuMs, patient } from '../support/patience.ts';
 import { type Random, randomFrom, testSeed } from '../support/random.ts';
 
-const CASES = Number(process.env.FUZZ_CASES ?? sized(500, 800, 5_000));
+const CASES = Number(process.env.FUZZ_CASES ?? sized(500, 500, 5_000));
 /** The slowest case may take this long; the usual one takes 20 ms. */
 const CASE_MS = 5000;
 /** The pieces that a case's damage falls into. */

@@ -47,7 +47,7 @@ const SB_OFFSET_BYTES = 4096;
 const DEVICE_BYTES = 2 * 2 ** 20;
 const SLOWEST_MS = 2000;
 const LONGEST_OUTPUT = 4 * 2 ** 20;
-const MUTANTS = sized(1_500, 2_000, 40_000);
+const MUTANTS = sized(1_500, 1_500, 40_000);
 
 /** Superblocks of our own making, with every section that format writes. */
 function ownSuperblocks(): Uint8Array[] {

@@ -93,7 +93,7 @@ test(
   () => {
     const random = randomFrom(seed);
     let [refused, undone] = [0, 0];
-    for (let round = 0; round < sized(300, 800, 20_000); round++) {
+    for (let round = 0; round < sized(300, 300, 20_000); round++) {
       const bytes = file.slice(0, random.below(10) === 0 ? random.below(file.length + 1) : file.length);
       if (bytes.length > 4096 + BATCH_HEAD_BYTES && bytes.length === file.length) mutate(bytes, random);
       const left = changed.map(device => device.clone());

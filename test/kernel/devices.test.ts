@@ -54,16 +54,12 @@ kernelSuite('changed while a member is missing', () => {
 
   beforeAll(async () => {
     await made.format();
-    await made.run(
-      (one, nr) => [
-        { do: 'mount', disks: one.disks, ...made.keyOf(one) },
-        { do: 'fill', seed: nr, sizeBytes: 4 * MIB, subvolumes: true, timeoutSeconds: 200 },
-        { do: 'write', path: 'to go', pattern: { kind: 'random', seed: nr }, sizeBytes: 3 * MIB },
-        { do: 'umount' },
-      ],
-      true,
-    );
-    seen.before = await made.look();
+    seen.before = await made.runAndLook((one, nr) => [
+      { do: 'mount', disks: one.disks, ...made.keyOf(one) },
+      { do: 'fill', seed: nr, sizeBytes: 4 * MIB, subvolumes: true, timeoutSeconds: 200 },
+      { do: 'write', path: 'to go', pattern: { kind: 'random', seed: nr }, sizeBytes: 3 * MIB },
+      { do: 'umount' },
+    ]);
     const source = join(made.folder, 'put here');
     writeFileSync(source, new Uint8Array(2 * MIB).fill(77));
     for (const one of made.all) {
@@ -230,7 +226,7 @@ kernelSuite('reshaped', () => {
     await made.format();
     for (const one of made.all) for (const path of one.images) if (!existsSync(path)) truncateNew(path, 128 * MIB);
     for (const one of made.all) await runAll(one, one.first ?? []);
-    await made.run(
+    seen.before = await made.run(
       (one, nr) => [
         { do: 'mount', disks: firstOf(one, one.disks), ...made.keyOf(one) },
         { do: 'fill', seed: nr, sizeBytes: 5 * MIB, subvolumes: true, timeoutSeconds: 300 },
@@ -241,10 +237,10 @@ kernelSuite('reshaped', () => {
           timeoutSeconds: 200,
         },
         { do: 'umount' },
+        ...made.lookSteps({ ...one, disks: firstOf(one, one.disks) }),
       ],
       true,
     );
-    seen.before = await made.run(one => made.lookSteps({ ...one, disks: firstOf(one, one.disks) }), false);
     for (const one of made.all) await runAll(one, one.commands);
     for (const one of made.all) if (one.cutOff !== undefined) replaceCutOff(one.images);
     const lines = new Map<string, string>();

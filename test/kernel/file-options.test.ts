@@ -9,6 +9,16 @@ import { succeed } from '../support/cli.ts';
 import { resultOf, runInKernel } from './vm/index.ts';
 import { kernelSuite } from './vm/suite.ts';
 
+/** What is to be written anew is in a btree, which is empty in the end. */
+const UNTIL_REBALANCED = `
+mkdir -p /debug; mount -t debugfs debugfs /debug
+for try in $(seq 600); do
+  test -z "$(cat /debug/bcachefs/*/btrees/rebalance_work/keys)" && exit 0
+  sleep 0.1
+done
+cat /debug/bcachefs/*/btrees/rebalance_work/keys
+exit 1`;
+
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-file-options-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -35,7 +45,7 @@ kernelSuite('file options', () => {
         { do: 'getxattr', path: 'plain', name: 'bcachefs_effective.compression', expectFailure: 'ENODATA' },
         { do: 'write', path: 'd/below/new', pattern: { kind: 'text' }, sizeBytes: 2 ** 20 },
         { do: 'sync' },
-        { do: 'sleep', seconds: 15 },
+        { do: 'sh', script: UNTIL_REBALANCED, timeoutSeconds: 100 },
         { do: 'umount' },
         { do: 'fsck', disks: ['disk'], as: 'fsck' },
       ],

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ChangingTree } from '../support/changing-tree.ts';
 import { succeed } from '../support/cli.ts';
 import { asCopied, hostManifest, OF_THE_HOST } from '../support/host-manifest.ts';
-import { sampleOf } from '../support/long.ts';
+import { sampleOf, sized } from '../support/long.ts';
 import { patient } from '../support/patience.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import { makeSourceTree } from '../support/source-tree.ts';
@@ -25,7 +25,7 @@ import {
 import { kernelSuite } from './vm/suite.ts';
 
 const PASSPHRASE = 'correct horse';
-const ROUNDS = 4;
+const ROUNDS = sized(2, 3, 4);
 
 // biome-ignore format: a table
 const allKinds: readonly { readonly name: string; readonly words: readonly string[]; readonly isEncrypted?: boolean }[] = [

@@ -68,9 +68,9 @@ const text = new TextEncoder();
 const folder = mkdtempSync(join(tmpdir(), 'bcachefs-ts-reshaping-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const ENDS = sized(1, 3, 20);
+const ENDS = sized(1, 2, 20);
 const STEPS = 12;
-const CUTS = sized(3, 6, 50);
+const CUTS = sized(3, 4, 50);
 
 /** A filesystem on the kernel's disks. */
 interface Sample {

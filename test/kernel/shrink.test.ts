@@ -48,7 +48,7 @@ const allKinds: readonly Kind[] = [
   { name: 'nodes-in-buckets', format: ['--bucket_size=64k', '--btree_node_size=16k', '--fs_size=128M', 'DEV0'], fillBytes: 70 * MIB, isMoved: true },
   { name: 'encrypted', format: ['--encrypted', '--passphrase_file=PASSPHRASE', '--compression=lz4', '--bucket_size=32k', '--fs_size=96M', 'DEV0'], fillBytes: 40 * MIB, isEncrypted: true, isMoved: true },
   { name: 'two', format: ['--replicas=2', '--bucket_size=32k', '--fs_size=96M', 'DEV0', '--fs_size=96M', 'DEV1'], devices: 2, member: 1, fillBytes: 40 * MIB, isMoved: true },
-  { name: 'large-buckets', format: ['--bucket_size=512k', '--fs_size=1G', 'DEV0'], fillBytes: 120 * MIB },
+  { name: 'large-buckets', format: ['--bucket_size=512k', '--fs_size=1G', 'DEV0'], fillBytes: 60 * MIB },
 ];
 const FEW = ['full', 'two'];
 const kinds = sampleOf('members that get smaller', allKinds, FEW);

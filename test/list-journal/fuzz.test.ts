@@ -43,7 +43,7 @@ import { type Random, randomFrom, testSeed } from '../support/random.ts';
 const SLOWEST_MS = 5000;
 const LONGEST_OUTPUT = 64 * 2 ** 20;
 const LARGEST_GROWTH_BYTES = 512 * 2 ** 20;
-const MUTANTS = sized(400, 800, 5_000);
+const MUTANTS = sized(400, 400, 5_000);
 
 /** A journal to damage: its members, the key, and where its entries are. */
 interface Original {

@@ -133,7 +133,7 @@ describe.skipIf(whyNoE2fsprogs !== undefined)('damaged sources', () => {
       const bytesInUse: number[] = [];
       for (let at = 1024; at < 80 * blockBytes; at++) if (bytes[at] !== 0) bytesInUse.push(at);
       const seen = { refused: 0, migrated: 0 };
-      for (let round = 0; round < sized(15, 60, 1000); round++) {
+      for (let round = 0; round < sized(15, 20, 1000); round++) {
         const mutant = original.clone();
         // The first is the same each time: ext4's magic is another one.
         if (round === 0) mutant.write(1024 + 0x38, Uint8Array.of(0x54));

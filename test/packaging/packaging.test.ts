@@ -31,9 +31,8 @@ describe('packed packages', { timeout: patient(300_000) }, () => {
     sh(root, process.execPath, '--import', 'tsx', 'scripts/bundle.ts', '--clean');
     mkdirSync(tarballs);
     mkdirSync(home);
-    for (const name of readdirSync(join(root, 'packages'))) {
-      sh(join(root, 'packages', name), 'npm', 'pack', '--silent', '--pack-destination', tarballs);
-    }
+    const packages = readdirSync(join(root, 'packages')).map(name => `./packages/${name}`);
+    sh(root, 'npm', 'pack', '--silent', '--pack-destination', tarballs, ...packages);
     writeFileSync(join(home, 'package.json'), '{ "name": "stranger", "private": true, "type": "module" }');
     const files = readdirSync(tarballs).map(name => join(tarballs, name));
     sh(home, 'npm', 'install', '--silent', '--no-audit', '--no-fund', '--ignore-scripts', ...files);

@@ -90,7 +90,7 @@ describe('random damage', () => {
     ['unclean', testImage('unclean')],
   ])('is made or refused, and what is left can be read: %s', (name, base) => {
     const refused: string[] = [];
-    const rounds = sized(8, 150, 2000);
+    const rounds = sized(8, 40, 2000);
     for (let seed = 0; seed < rounds; seed++) {
       const image = copyOf(base);
       const target = targetOf(image, `${name} ${seed}`);

@@ -21,7 +21,7 @@ import { superblockJson } from './json.ts';
 import { superblockText } from './text.ts';
 
 const seed = Number(process.env.FUZZ_SEED ?? 20_260_728);
-const rounds = Number(process.env.FUZZ_ROUNDS ?? sized(700, 2000, 8000));
+const rounds = Number(process.env.FUZZ_ROUNDS ?? sized(700, 800, 8000));
 
 /** mulberry32: numbers from 0 to below 1. */
 function randomNumbers(from: number): () => number {
