@@ -12,7 +12,7 @@ import time
 
 import linux
 from pattern import pattern_bytes
-from space import snapshot_of, snapshotted_subvolumes, space, wait_for_deletion, wait_for_deletions
+from space import place_of, snapshotted_subvolumes, space, wait_for_deletion, wait_for_deletions
 
 REFUSALS = {errno.EROFS, errno.ENOTEMPTY, errno.EXDEV}
 BLOCK = 4096
@@ -304,10 +304,10 @@ class Changes:
         subvolume = linux.statx(path).subvol
         if subvolume in snapshotted_subvolumes():
             return False
-        snapshot = snapshot_of(subvolume)
+        place = place_of(subvolume)
         linux.subvolume_delete(path)
         self.forget_below(path)
-        wait_for_deletion(snapshot)
+        wait_for_deletion(place)
         return True
 
     def sync(self):

@@ -184,8 +184,10 @@ def wait_for_deletions(at):
         errno.ETIMEDOUT, f'subvolumes {known - there} have no path, {there - known} no key; {len(dying)} deleted snapshots, {dying[:3]}')
 
 
-def wait_for_deletion(snapshot):
-    """Until the kernel has deleted a snapshot, and the one above it too if that has only one child left.
+def wait_for_deletion(subvolume):
+    """Until the kernel has deleted the snapshot of a subvolume, and the one above it too if that has only one child left.
+
+    The subvolume is given as place_of had it before.
 
     While 6.12 is at it, what the subvolume in that child changes can be lost. Keys are moved down to it in the order of
     positions, where the child's own come first. If there was none when it went past, the older version is written
@@ -195,17 +197,23 @@ def wait_for_deletion(snapshot):
     that only a kernel had made, ten lost a link while each got a directory twelve times and a snapshot of them was
     deleted each time; none with a pause after the deletion.
     """
+    number, _, snapshot = subvolume
     for _ in range(GONE_AFTER_SECONDS * 10):
-        if not keys_of('snapshots', f' type snapshot 0:{snapshot}:0 '):
-            return
+        # Both numbers are given again at once, to another process too; the inode of its root is another one.
+        if place_of(number) != subvolume:
+            keys = keys_of('snapshots', f' type snapshot 0:{snapshot}:0 ')
+            if not any(' deleted 1 ' in key for key in keys):
+                return
         time.sleep(0.1)
-    raise TimeoutError(errno.ETIMEDOUT, f'snapshot {snapshot} is not deleted')
+    raise TimeoutError(errno.ETIMEDOUT, f'snapshot {snapshot} of subvolume {number} is not deleted')
 
 
-def snapshot_of(subvolume):
-    """The snapshot that a subvolume is in now."""
-    [key] = keys_of('subvolumes', f' type subvolume 0:{subvolume}:0 ')
-    return int(key.split(' snapshot id ')[1].split()[0])
+def place_of(subvolume):
+    """@return its number, the inode of its root and the snapshot that it is in now; None if there is none"""
+    for key in keys_of('subvolumes', f' type subvolume 0:{subvolume}:0 '):
+        root, snapshot = key.split(' root ')[1].split(' snapshot id ')
+        return subvolume, int(root), int(snapshot.split()[0])
+    return None
 
 
 def snapshotted_subvolumes():
