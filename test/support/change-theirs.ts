@@ -62,6 +62,8 @@ function changeOne({ files, content }: FileEdit, random: Random, one: Found, ste
 
 /** One of the subvolumes with nothing below them goes, others having been snapshotted from it or not. */
 export function dropTheirs(edit: FileEdit, top: string): void {
+  // A name is in the transaction at once, the inode of a new file is not.
+  edit.files.flush();
   const tree = FileTree.open(edit.tx);
   for (const { entry, node, path } of tree.walk()) {
     if (entry?.type !== 16 || node === undefined || Buffer.from(path).toString().startsWith(top)) continue;
