@@ -6,8 +6,11 @@ import {
   FileEdit,
   type FilesystemWriter,
   findingText,
+  getBits,
   loadChecksums,
+  type MemoryDevice,
   resizeJournalSteps,
+  sbBits,
 } from '@bcachefs-ts/core/engine';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { journalRanges, writerOn } from '../support/commits.ts';
@@ -16,7 +19,7 @@ import { sized } from '../support/long.ts';
 import { formattedImage, MIB } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText, PowerCuts } from '../support/power-cuts.ts';
-import { randomFrom, testSeed } from '../support/random.ts';
+import { type Random, randomFrom, testSeed } from '../support/random.ts';
 
 const seed = testSeed();
 console.info(`cut off while a journal changes: TEST_SEED=${seed}`);
@@ -31,6 +34,26 @@ function resized(writer: FilesystemWriter, dev: number, count: number): number {
     const { done, value } = steps.next();
     if (done) return value.steps;
   }
+}
+
+/** Devices that a commit was cut off on, so that there is a journal to be replayed. */
+function cutOff(devices: readonly MemoryDevice[], random: Random): readonly MemoryDevice[] {
+  const cuts = new PowerCuts(devices);
+  const { writer, options } = writerOn(cuts.devices, undefined, seed + 5);
+  const edit = new FileEdit(writer, options);
+  edit.files.create(
+    edit.files.lookup(edit.files.root(), new TextEncoder().encode(TOP))!,
+    new TextEncoder().encode('late'),
+    {
+      mode: 0o100644,
+    },
+  );
+  edit.commit();
+  const isUnclean = (left: readonly MemoryDevice[]) =>
+    getBits(writerOn(left, undefined, seed).writer.filesystem.sb.flags, sbBits.CLEAN) === 0;
+  const ends = Array.from({ length: cuts.count }, (_, nr) => cuts.after({ events: nr + 1 })).filter(isUnclean);
+  expect(ends.length).toBeGreaterThan(0);
+  return ends[random.below(ends.length)]!;
 }
 
 describe.each([1, 2])(`%d members (seed ${seed})`, memberCount => {
@@ -49,9 +72,12 @@ describe.each([1, 2])(`%d members (seed ${seed})`, memberCount => {
     for (let i = 0; i < 20; i++) model.step(edit, top);
     edit.commit();
     resized(writer, dev, before);
-    const expected = model.text();
+    // Half of the time it was cut off before: what its journal has is replayed first.
+    const isUnclean = random.below(2) === 0;
+    const begun = isUnclean ? cutOff(devices, random) : devices.map(device => device.clone());
+    const expected = isUnclean ? treeText(writerOn(begun, undefined, seed).writer.filesystem, TOP) : model.text();
 
-    const cuts = new PowerCuts(devices.map(device => device.clone()));
+    const cuts = new PowerCuts(begun);
     resized(writerOn(cuts.devices, undefined, seed).writer, dev, after);
     const seen = { old: 0, unlisted: 0, new: 0 };
     for (const cut of cuts.points(random, sized(1, 1, 4))) {

@@ -92,6 +92,7 @@ export function turnOf(path: string): number {
  */
 const LEFT: readonly string[] = [
   'test/crash/btree-replacement',
+  'test/crash/data-jobs',
   'test/crash/devices',
   'test/crash/grow',
   'test/crash/image-update',
