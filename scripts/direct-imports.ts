@@ -14,7 +14,7 @@ type Door = ReadonlyMap<string, string>;
 /** `import { a, type B, c as d } from '@bcachefs-ts/core/engine';`, as biome writes it; the same with `export`. */
 const THROUGH_A_DOOR = /^(import|export) \{([^{}]*)\} from '@bcachefs-ts\/([a-z-]+(?:\/(?:engine|node|browser))?)';$/gm;
 
-/** `import('@bcachefs-ts/files'), 'lsCommand'`, as the list of commands has it: what is loaded later is one command, not its package. */
+/** `import('@bcachefs-ts/files'), 'lsCommand'`, as the list of commands has it, in one line or more: what is loaded later is one command, not its package. */
 const APART = 'command:';
 const ONE_LATER = /\bimport\('@bcachefs-ts\/([a-z-]+)'\),\s+'(\w+)'/g;
 
