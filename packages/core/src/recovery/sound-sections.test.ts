@@ -106,6 +106,17 @@ const broken: readonly Broken[] = [
     edit: byte('members_v2', ENTRY + BchMember.offset.btree_bitmap_shift, 0xff),
     finds: 'invalid_sb_members',
   },
+  {
+    what: 'a member has a state that no kernel knows',
+    edit: byte('members_v2', ENTRY + BchMember.offset.flags, 0x0c),
+    finds: 'invalid_sb_members',
+  },
+  {
+    what: 'a member has a state that no kernel knows, in the list for older versions too',
+    edit: sb =>
+      byte('members_v1', BchMember.offset.flags, 0x0c)(byte('members_v2', ENTRY + BchMember.offset.flags, 0x0c)(sb)),
+    finds: 'invalid_sb_members',
+  },
   { what: 'members are as long as none is', edit: byte('members_v2', 0, 111), finds: 'invalid_sb_members' },
   {
     what: 'the list of members for older versions is wrong',

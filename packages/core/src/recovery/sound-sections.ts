@@ -2,7 +2,7 @@
 // all else; what it puts right is written with the repairs. Where another copy that was written together with it has the section whole, on
 // the same member or, but for what is each member's own, on another, that is taken; else what the rest of the filesystem knows of it:
 //
-// - Members: members_v1 has the first fields of each member of members_v2. Counts of errors begin anew; where the list of places with nodes is
+// - Members: members_v1 has the first fields of each member of members_v2; a state that is not known in either becomes rw. Counts of errors begin anew; where the list of places with nodes is
 //   broken, a scan looks everywhere.
 // - The journal: its buckets are those that the alloc keys give to it, and those in which an entry begins.
 // - Replicas are counted anew with everything else; downgrade is made by the next mount; without `clean` the journal is replayed; counters and
@@ -14,15 +14,25 @@
 import { readBytes } from '../device/block-device.ts';
 import { readJournal } from '../journal/journal.ts';
 import { readReplayState } from '../journal/replay.ts';
-import { getBits } from '../ondisk/bits.ts';
+import { getBits, withBits } from '../ondisk/bits.ts';
 import { CorruptError, DeviceError } from '../ondisk/errors.ts';
 import { Jset, jsetMagic } from '../ondisk/jset.ts';
 import { viewOf } from '../ondisk/layout.ts';
+import { memberBits } from '../ondisk/member-bits.ts';
+import { memberStates } from '../ondisk/member-states.ts';
 import { sbBits } from '../ondisk/sb-bits.ts';
 import { type SbFieldName, sbFieldIds } from '../ondisk/sb-field-ids.ts';
 import { sbFieldKind } from '../ondisk/sb-fields/index.ts';
 import type { SbProblem } from '../ondisk/sb-fields/kind.ts';
-import { BchMember, MEMBER_V1_BYTES, memberAt, members, withMembers } from '../ondisk/sb-fields/members.ts';
+import {
+  BchMember,
+  MEMBER_V1_BYTES,
+  type Member,
+  memberAlive,
+  memberAt,
+  members,
+  withMembers,
+} from '../ondisk/sb-fields/members.ts';
 import { type Superblock, sectionPayload, withSection } from '../ondisk/superblock.ts';
 import { Filesystem } from '../opened/filesystem.ts';
 import { type Finding, findingOf } from '../report/finding.ts';
@@ -132,7 +142,7 @@ function problemsOf(sb: Superblock, name: SbFieldName): readonly SbProblem[] {
 function problemWith(sb: Superblock, name: SbFieldName, opened: readonly OpenMember[]): SbProblem | undefined {
   const [own] = problemsOf(sb, name);
   if (own !== undefined) return own;
-  if (name === 'members_v2') return problemOfEntries(sb) ?? problemOfSizes(opened, sb);
+  if (name === 'members_v2') return problemOfMembers(sb, opened);
   const isKeyless = name === 'crypt' && sectionPayload(sb, 'crypt') === undefined;
   if (!isKeyless || getBits(sb.flags, sbBits.ENCRYPTION_TYPE) === 0) return undefined;
   return { error: 'invalid_sb_crypt', where: { field: 'crypt' }, detail: 'the section with the key is missing' };
@@ -174,7 +184,7 @@ const copiesOfWrite = ({ device, sb: own }: OpenMember, { uuid, seq }: Superbloc
 
 /** The first fields of members from members_v1, and nothing in those that have to be right. */
 function soundMembers(sb: Superblock, opened: readonly OpenMember[], note: (problem: SbProblem) => void): Superblock {
-  const own = problemsOf(sb, 'members_v2')[0] ?? problemOfEntries(sb) ?? problemOfSizes(opened, sb);
+  const own = problemsOf(sb, 'members_v2')[0] ?? problemOfMembers(sb, opened);
   if (own === undefined) {
     const [older] = problemsOf(sb, 'members_v1');
     if (older === undefined) return sb;
@@ -183,12 +193,40 @@ function soundMembers(sb: Superblock, opened: readonly OpenMember[], note: (prob
   }
   for (const attempt of [fromV1(sb, false), fromV1(sb, true)]) {
     if (attempt === undefined || problemsOf(attempt, 'members_v2').length > 0) continue;
-    if (problemOfEntries(attempt) !== undefined || problemOfSizes(opened, attempt) !== undefined) continue;
+    if (problemOfMembers(attempt, opened) !== undefined) continue;
     note(own);
     return attempt;
   }
-  return sb;
+  const working = withKnownStates(sb);
+  if (problemsOf(working, 'members_v2').length > 0 || problemOfMembers(working, opened) !== undefined) return sb;
+  note(own);
+  return working;
 }
+
+/** What validation leaves open. */
+const problemOfMembers = (sb: Superblock, opened: readonly OpenMember[]): SbProblem | undefined =>
+  problemOfEntries(sb) ?? problemOfStates(sb) ?? problemOfSizes(opened, sb);
+
+/** A kernel neither reads nor writes a member whose state it does not know, and says nothing of it. */
+function problemOfStates(sb: Superblock): SbProblem | undefined {
+  const index = members(sb).findIndex(member => memberAlive(member) && !hasKnownState(member));
+  if (index < 0) return undefined;
+  const states = memberStates.rows.map(({ name }) => name).join(', ');
+  const detail = `state ${memberState(members(sb)[index]!)}, expected one of ${states}`;
+  return { error: 'invalid_sb_members', where: { field: `members_v2[${index}].flags` }, detail };
+}
+
+/** Nothing says any more which it was: a member that works can be read, and be taken out of use again. */
+function withKnownStates(sb: Superblock): Superblock {
+  const known = (member: Member): Member =>
+    !memberAlive(member) || hasKnownState(member)
+      ? member
+      : { ...member, flags: withBits([member.flags], memberBits.STATE, memberStates.idOf('rw'))[0]! };
+  return withMembers(sb, members(sb).map(known));
+}
+
+const memberState = ({ flags }: Member): number => getBits([flags], memberBits.STATE);
+const hasKnownState = (member: Member): boolean => memberStates.byId(memberState(member)) !== undefined;
 
 /** Every release makes them of whole words. */
 function problemOfEntries(sb: Superblock): SbProblem | undefined {
