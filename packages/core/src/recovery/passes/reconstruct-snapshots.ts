@@ -10,7 +10,7 @@
 // Source: bch2_reconstruct_snapshots and check_snapshot_exists in snapshot.c (which knows trees of one node only), v1.13.0.
 
 import { makeKey } from '../../btree/transaction.ts';
-import { IS_DIRECTORY } from '../../check/inode-rows.ts';
+import { type InodeRows, IS_DIRECTORY } from '../../check/inode-rows.ts';
 import type { Key } from '../../ondisk/bkey.ts';
 import { bposText } from '../../ondisk/bpos.ts';
 import type { BtreeName } from '../../ondisk/btrees.ts';
@@ -223,12 +223,64 @@ function reconstructNodes(context: PassContext, keys: SnapshotKeys, lost: readon
     else bringBack(context, few);
   }
   if (agreed.size > 1) for (const family of lostFamilies(context, keys, agreed)) rebuildTree(context, keys, family);
+  const shared = new SharedInodes(inodeIndex(context).rows);
   for (const id of agreed) {
     if (keys.nodes.has(id)) continue;
     let lowest = 0xffff_ffff;
     for (const other of keys.nodes.keys()) lowest = Math.min(lowest, other);
-    makeNode(context, keys, id);
-    if (id < lowest - GAP_MAX) rename(context, keys, id, lowest - 1);
+    makeNode(context, keys, shared, id);
+    if (id < lowest - GAP_MAX && rename(context, keys, id, lowest - 1)) shared.rename(id, lowest - 1);
+  }
+}
+
+/**
+ * Which snapshots have versions of the same inodes. It is taken once for all nodes that are made, since each of them changes inodes: reading all
+ * of those anew for each takes minutes where a hostile image has a thousand. What is made is not in it, and none of that is shared.
+ */
+class SharedInodes {
+  readonly #rows: InodeRows;
+  /** By snapshot: the first rows of the inodes that have a version there. */
+  readonly #inodes = new Map<number, number[]>();
+  /** By snapshot: the first directory there that takes itself for the root of a subvolume. */
+  readonly #roots = new Map<number, bigint>();
+  readonly #renamed = new Map<number, number>();
+
+  constructor(rows: InodeRows) {
+    this.#rows = rows;
+    const { inum, snapshot, subvolume } = rows.columns;
+    let first = 0;
+    for (let row = 0; row < rows.count; row++) {
+      if (inum[row] !== inum[first]) first = row;
+      const id = snapshot[row]!;
+      const known = this.#inodes.get(id);
+      if (known === undefined) this.#inodes.set(id, [first]);
+      else if (known.at(-1) !== first) known.push(first);
+      if (subvolume[row] !== 0 && rows.has(row, IS_DIRECTORY) && !this.#roots.has(id)) this.#roots.set(id, inum[row]!);
+    }
+  }
+
+  /** Snapshots that have versions of the same inodes as this one. */
+  companions(id: number): ReadonlySet<number> {
+    const { inum, snapshot } = this.#rows.columns;
+    const found = new Set<number>();
+    for (const first of this.#inodes.get(id) ?? []) {
+      for (let row = first; row < this.#rows.count && inum[row] === inum[first]; row++) {
+        const other = snapshot[row]!;
+        found.add(this.#renamed.get(other) ?? other);
+      }
+    }
+    found.delete(id);
+    return found;
+  }
+
+  /** A directory that has its version in a snapshot and takes itself for the root of a subvolume. */
+  rootIn(id: number): bigint | undefined {
+    return this.#roots.get(id);
+  }
+
+  rename(from: number, to: number): void {
+    this.#renamed.set(from, to);
+    this.#inodes.set(to, this.#inodes.get(from) ?? []);
   }
 }
 
@@ -254,9 +306,9 @@ function isToBeMade(
 const RUN = 1024;
 
 /** Another id for a node without relatives, and all that is in it. */
-function rename(context: PassContext, keys: SnapshotKeys, from: number, to: number): void {
+function rename(context: PassContext, keys: SnapshotKeys, from: number, to: number): boolean {
   const node = keys.nodes.get(from);
-  if (node === undefined || node.parent !== 0 || keys.children(from).length > 0) return;
+  if (node === undefined || node.parent !== 0 || keys.children(from).length > 0) return false;
   for (const btree of VERSIONED) {
     let waiting: Key[] = [];
     const moveAll = () => {
@@ -278,6 +330,7 @@ function rename(context: PassContext, keys: SnapshotKeys, from: number, to: numb
   if (tree?.root_snapshot === from) keys.writeTree(node.tree, { ...tree, root_snapshot: to });
   for (const [id, { snapshot }] of [...keys.subvolumes])
     if (snapshot === from) keys.editSubvolume(id, { snapshot: to });
+  return true;
 }
 
 function lostNodes(context: PassContext, keys: SnapshotKeys): readonly Lost[] {
@@ -302,14 +355,14 @@ function lostNodes(context: PassContext, keys: SnapshotKeys): readonly Lost[] {
   return [...lost.values()];
 }
 
-function makeNode(context: PassContext, keys: SnapshotKeys, id: number): void {
+function makeNode(context: PassContext, keys: SnapshotKeys, shared: SharedInodes, id: number): void {
   const above = [...keys.nodes].find(([other, { children }]) => other > id && children.includes(id))?.[0];
   const below = [...keys.nodes].filter(([other, { parent }]) => other < id && parent === id).map(([other]) => other);
   let home = [...keys.subvolumes].find(([, value]) => value.snapshot === id)?.[0] ?? 0;
-  const tops = below.length > 0 ? below : home === 0 ? topsBelow(context, keys, id) : [];
-  const parent = above ?? (tops.length > 0 ? 0 : (placeInTree(context, keys, id) ?? 0));
+  const tops = below.length > 0 ? below : home === 0 ? topsBelow(keys, shared, id) : [];
+  const parent = above ?? (tops.length > 0 ? 0 : (placeInTree(keys, shared, id) ?? 0));
   // Nothing says what it was: without a subvolume in it all that is in it would go.
-  if (home === 0 && tops.length === 0) home = makeHome(context, keys, id);
+  if (home === 0 && tops.length === 0) home = makeHomeAt(context, keys, id, shared.rootIn(id));
   const relative = keys.nodes.get(parent === 0 ? (tops[0] ?? 0) : parent);
   const known = [...keys.trees].find(([, { root_snapshot }]) => root_snapshot === id)?.[0];
   const tree = relative?.tree ?? known ?? keys.newTreeId();
@@ -328,11 +381,15 @@ function makeNode(context: PassContext, keys: SnapshotKeys, id: number): void {
 
 /** A subvolume that shows what is in a snapshot, by the names that it then gets in lost+found. */
 export function makeHome(context: PassContext, keys: SnapshotKeys, snapshot: number): number {
+  return makeHomeAt(context, keys, snapshot, new SharedInodes(inodeIndex(context).rows).rootIn(snapshot));
+}
+
+/** @param known the directory there that is its root; one is made where there is none */
+function makeHomeAt(context: PassContext, keys: SnapshotKeys, snapshot: number, known: bigint | undefined): number {
   const files = new FileRepairs(context);
   let last = ROOT_SUBVOLUME;
   for (const other of keys.subvolumes.keys()) last = Math.max(last, other);
   const id = last + 1;
-  const known = rootIn(context, snapshot);
   const inode = known ?? files.newInum();
   keys.writeSubvolume(id, newSubvolume({ snapshot, inode, fs_path_parent: ROOT_SUBVOLUME }));
   const root = { bi_subvol: id, bi_parent_subvol: ROOT_SUBVOLUME };
@@ -341,21 +398,10 @@ export function makeHome(context: PassContext, keys: SnapshotKeys, snapshot: num
   return id;
 }
 
-/** A directory that has its version in a snapshot and takes itself for the root of a subvolume. */
-function rootIn(context: PassContext, snapshot: number): bigint | undefined {
-  const { rows } = inodeIndex(context);
-  const { columns } = rows;
-  for (let row = 0; row < rows.count; row++) {
-    if (columns.snapshot[row] !== snapshot || columns.subvolume[row] === 0 || !rows.has(row, IS_DIRECTORY)) continue;
-    return columns.inum[row]!;
-  }
-  return undefined;
-}
-
 /** Roots of trees that share inodes with a lost node of a higher id: it was above them. */
-function topsBelow(context: PassContext, keys: SnapshotKeys, id: number): readonly number[] {
+function topsBelow(keys: SnapshotKeys, shared: SharedInodes, id: number): readonly number[] {
   const tops = new Set<number>();
-  for (const other of companions(context, id)) {
+  for (const other of shared.companions(id)) {
     if (other > id || !keys.nodes.has(other)) continue;
     const top = keys.rootOf(other);
     if (top < id) tops.add(top);
@@ -364,9 +410,9 @@ function topsBelow(context: PassContext, keys: SnapshotKeys, id: number): readon
 }
 
 /** A node of the tree that a lost one shares inodes with, above it and with room for another child. */
-function placeInTree(context: PassContext, keys: SnapshotKeys, id: number): number | undefined {
+function placeInTree(keys: SnapshotKeys, shared: SharedInodes, id: number): number | undefined {
   const trees = new Set<number>();
-  for (const other of companions(context, id)) {
+  for (const other of shared.companions(id)) {
     const tree = keys.nodes.get(other)?.tree;
     if (tree !== undefined) trees.add(tree);
   }
@@ -374,20 +420,4 @@ function placeInTree(context: PassContext, keys: SnapshotKeys, id: number): numb
     ([other, { tree, subvol, children }]) => other > id && trees.has(tree) && subvol === 0 && children.includes(0),
   );
   return places.length === 0 ? undefined : places.reduce((least, [other]) => Math.min(least, other), 0xffff_ffff);
-}
-
-/** Snapshots that have versions of the same inodes. */
-function companions(context: PassContext, id: number): ReadonlySet<number> {
-  const { rows } = inodeIndex(context);
-  const { inum, snapshot } = rows.columns;
-  const found = new Set<number>();
-  for (let first = 0; first < rows.count; ) {
-    let end = first + 1;
-    while (end < rows.count && inum[end] === inum[first]) end++;
-    let isThere = false;
-    for (let row = first; row < end; row++) isThere ||= snapshot[row] === id;
-    if (isThere) for (let row = first; row < end; row++) if (snapshot[row] !== id) found.add(snapshot[row]!);
-    first = end;
-  }
-  return found;
 }
