@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadChecksums, loadCompression, loadCompressors, type MemoryDevice } from '@bcachefs-ts/core/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { sized } from '../support/long.ts';
+import { isSoak, sized } from '../support/long.ts';
 import { PASSPHRASE, saveImage } from '../support/memory-images.ts';
 import { patient } from '../support/patience.ts';
 import { cutText } from '../support/power-cuts.ts';
@@ -64,7 +64,7 @@ kernelSuite('damage at random', () => {
   test('the kernel finds nothing left of it', { timeout: patient(sized(300_000, 600_000, 7_200_000)) }, async () => {
     const random = randomFrom(seed);
     const samples: Sample[] = [];
-    for (const recorded of someRepairs(random, REPAIRED)) {
+    for (const recorded of someRepairs(random, REPAIRED, { isUnnoticedToo: isSoak })) {
       const { cuts, key, name } = recorded;
       samples.push(saved(name, cuts.after({ events: cuts.count }), key, samples.length));
     }

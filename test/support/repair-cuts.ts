@@ -22,22 +22,31 @@ export interface RecordedRepair {
   readonly end: string;
 }
 
+interface DamageChoice {
+  /** Also damage that a check finds nothing of: only a kernel can say whether that is right. */
+  readonly isUnnoticedToo?: boolean;
+}
+
 /** @returns undefined where nothing is repaired, or not all */
-export function recordedRepair(base: DamageBaseName, seed: number): RecordedRepair | undefined {
+export function recordedRepair(
+  base: DamageBaseName,
+  seed: number,
+  { isUnnoticedToo = false }: DamageChoice = {},
+): RecordedRepair | undefined {
   const { devices: damaged, key, hits } = randomlyDamaged(base, seed);
   // What cannot be repaired throws, or leaves something: random-damage.test.ts judges that.
-  if (!isRepairable(damaged, key)) return undefined;
+  if (!isRepairable(damaged, key, isUnnoticedToo)) return undefined;
   const cuts = new PowerCuts(damaged);
   repair(cuts.devices, key);
   const end = endOf(cuts.after({ events: cuts.count }), key);
   return { name: `${base} ${seed} (${hits.join('; ')})`, key, damaged, cuts, end };
 }
 
-function isRepairable(damaged: readonly MemoryDevice[], key: Uint8Array | undefined): boolean {
+function isRepairable(damaged: readonly MemoryDevice[], key: Uint8Array | undefined, isUnnoticedToo: boolean): boolean {
   const devices = damaged.map(device => device.clone());
   try {
     const { left, leftCount, hasCommitted } = repair(devices, key);
-    return hasCommitted && left.length === 0 && leftCount === 0;
+    return (hasCommitted || isUnnoticedToo) && left.length === 0 && leftCount === 0;
   } catch (thrown) {
     if (!isTyped(thrown)) throw thrown;
     return false;
@@ -66,9 +75,13 @@ function uncleanEnd({ damaged, key }: RecordedRepair): string | undefined {
 }
 
 /** Repairs of some seeds. */
-export function* someRepairs(random: Random, count: number, bases = damageBases): Generator<RecordedRepair> {
+export function* someRepairs(
+  random: Random,
+  count: number,
+  { bases = damageBases, ...choice }: DamageChoice & { readonly bases?: typeof damageBases } = {},
+): Generator<RecordedRepair> {
   for (let found = 0; found < count; ) {
-    const repaired = recordedRepair(random.pick(bases), random.below(SEEDS));
+    const repaired = recordedRepair(random.pick(bases), random.below(SEEDS), choice);
     if (repaired === undefined) continue;
     found++;
     yield repaired;
