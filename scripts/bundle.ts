@@ -24,6 +24,7 @@ import { type BuildOptions, build, type Metafile, type OutputFile, type Plugin }
 import { lentBy, namedImports, PART_ENTRY, PARTS, partChunks, placeChunks } from './bundle-parts.ts';
 import { directImports } from './direct-imports.ts';
 import { noticesOf } from './notices.ts';
+import { writeViewerPage } from './viewer-page.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const binFolder = join(root, 'packages/bcachefs/src/bin');
@@ -151,8 +152,10 @@ async function bundle(): Promise<string> {
     apart.set(name, publish(`${stem}-${hashOf(text)}.cjs`, text));
   }
   written.push(...apart.values(), await bundleWorker());
+  const page = await writeViewerPage(root);
+  written.push(publish('viewer.html', page.html));
   // The worker's dependencies are among them.
-  publish('THIRD-PARTY-NOTICES.txt', noticesOf(root, Object.keys(metafile.inputs)));
+  publish('THIRD-PARTY-NOTICES.txt', noticesOf(root, [...Object.keys(metafile.inputs), ...page.inputs]));
 
   refuseChanging(Object.keys(metafile.inputs));
   const parts = await bundleParts(split, metafile, apart);

@@ -37,6 +37,7 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
   fsck: ['core', 'command'],
   inspect: ['core', 'command'],
   explore: ['core', 'command'],
+  viewer: ['core', 'command'],
   device: ['core', 'command'],
   migrate: ['core', 'command', 'ext4'],
   bcachefs: [
@@ -51,6 +52,7 @@ const packageImports: Readonly<Record<string, readonly string[]>> = {
     'fsck',
     'inspect',
     'explore',
+    'viewer',
     'device',
     'migrate',
   ],

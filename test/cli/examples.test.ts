@@ -112,8 +112,9 @@ const before: readonly (readonly [words: string, line: string])[] = [
   ['bcachefs unlock', 'cp encrypted.img sda; mv encrypted.img disk.img'],
 ];
 
-/** Those of mount take a kernel with a driver: test/device/mount.test.ts has a machine for them. migrate-superblock is for what nothing here makes. */
-const DONE_ELSEWHERE = ['format', 'image create', 'image update', 'migrate-superblock', 'mount'];
+/** Those of mount take a kernel with a driver: test/device/mount.test.ts has a machine for them. migrate-superblock is for what nothing here makes.
+ * view runs until it is stopped: test/viewer/view.test.ts. */
+const DONE_ELSEWHERE = ['format', 'image create', 'image update', 'migrate-superblock', 'mount', 'view'];
 if (whyNoE2fsprogs !== undefined) console.warn(`examples of migrate skipped: ${whyNoE2fsprogs}`);
 const isLeftOut = (words: readonly string[]): boolean =>
   DONE_ELSEWHERE.includes(words.join(' ')) || (words[0] === 'migrate' && whyNoE2fsprogs !== undefined);

@@ -119,6 +119,7 @@ test('the list of commands', async () => {
       locate               Say where on the devices files are
       fs                   Show filesystem-wide information
       map                  Draw what is in the buckets of every device
+      view                 Show a filesystem in a browser
       du                   Say what files and directories take, and what is theirs
                            alone
       diff                 Say what differs between two filesystems, or two

@@ -82,6 +82,8 @@ describe('packed packages', { timeout: patient(300_000) }, () => {
       'zstddec',
       '@noble/ciphers',
       'fflate',
+      'preact',
+      '@noble/hashes',
     ]) {
       expect(notices).toMatch(new RegExp(`^${name} \\d+\\.\\d+\\.\\d+, `, 'm'));
     }
@@ -252,6 +254,7 @@ describe('packed packages', { timeout: patient(300_000) }, () => {
       'fsck',
       'inspect',
       'explore',
+      'viewer',
       'device',
     ];
     writeFileSync(

@@ -31,7 +31,8 @@ export function validator(
     | 'subvolume-list-snapshots'
     | 'scrub'
     | 'undo'
-    | 'upgrade',
+    | 'upgrade'
+    | 'view',
 ): (value: unknown) => readonly unknown[] {
   // Properties of a key are declared in one schema and required in the one that refers to it.
   const ajv = new Ajv2020({ strict: true, strictRequired: false, strictTypes: false, allowUnionTypes: true });

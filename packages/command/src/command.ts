@@ -55,6 +55,8 @@ interface StreamCommandSpec<P extends PositionalSpecs, O extends OptionSpecs, It
   run(context: Context, args: Args<P, O>): Iterable<Item> | AsyncIterable<Item>;
   text(item: NoInfer<Item>, out: Out): void | Promise<void>;
   json?(item: NoInfer<Item>): object;
+  /** Somebody waits for what is printed: it goes out at once, not in pieces of 64 KiB. */
+  readonly live?: boolean;
   /** The exit code, by the last thing that was printed. */
   exitCode?(last: NoInfer<Item>): number;
 }
@@ -112,7 +114,10 @@ export function defineStreamCommand<const P extends PositionalSpecs, const O ext
           if (printing !== undefined) await printing; // Awaiting every item would cost more than printing it.
         }
       } else {
-        for await (const item of items) await print(item);
+        for await (const item of items) {
+          await print(item);
+          if (spec.live) out.flush();
+        }
       }
       context.progress.end();
       return exitCode;

@@ -272,6 +272,12 @@ const commands = [
     ...from(() => import('@bcachefs-ts/explore'), 'mapCommand'),
   },
   {
+    name: 'view',
+    summary: 'Show a filesystem in a browser',
+    heading: looking,
+    ...from(() => import('@bcachefs-ts/viewer'), 'viewCommand'),
+  },
+  {
     name: 'du',
     summary: 'Say what files and directories take, and what is theirs alone',
     heading: looking,

@@ -39,7 +39,8 @@ type Known =
   | CommandsAt<typeof import('@bcachefs-ts/fsck')>
   | CommandsAt<typeof import('@bcachefs-ts/inspect')>
   | CommandsAt<typeof import('@bcachefs-ts/migrate')>
-  | CommandsAt<typeof import('@bcachefs-ts/show-super')>;
+  | CommandsAt<typeof import('@bcachefs-ts/show-super')>
+  | CommandsAt<typeof import('@bcachefs-ts/viewer')>;
 
 /** Names in rows, and in the rows of groups. */
 type CommandsIn<Row> = Row extends { readonly command: infer Name }

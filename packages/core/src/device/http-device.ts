@@ -55,11 +55,15 @@ export class HttpDevice implements BlockDevice {
   /** By number; the one that was used last is the last. */
   readonly #pieces = new Map<number, Uint8Array>();
 
+  readonly #url: string;
+
   private constructor(
     readonly name: string,
+    url: string,
     version: Version,
     request: RangeRequest,
   ) {
+    this.#url = url;
     this.#version = version;
     this.#request = request;
   }
@@ -68,16 +72,20 @@ export class HttpDevice implements BlockDevice {
    * Asks for the first bytes, and with them whether the server gives ranges: a server that does not would send all of the file, which only an
    * asynchronous request can stop. From another server than the page's own it has to allow the page to see Content-Range
    * (Access-Control-Expose-Headers).
+   * @param name for messages: the address
    * @param request how to ask: by XMLHttpRequest, in a worker
    * @throws DeviceError kind `missing`, `permission` or `io`; UsageError outside of a worker
    */
-  static async open(url: string, { request }: { readonly request?: RangeRequest } = {}): Promise<HttpDevice> {
+  static async open(
+    url: string,
+    { name = url, request }: { readonly name?: string; readonly request?: RangeRequest } = {},
+  ): Promise<HttpDevice> {
     const [from, to] = [0, FIRST_BYTES - 1];
     const ask = request ?? requestOfWorker();
-    const answer = request === undefined ? await firstAnswer(url, from, to) : asked(ask, url, from, to);
+    const answer = request === undefined ? await firstAnswer(name, url, from, to) : asked(ask, name, url, from, to);
     // An empty file has no range that could be given.
-    const version = answer.status === 416 ? { sizeBytes: 0, tag: null } : versionOf(url, answer);
-    return new HttpDevice(url, version, ask);
+    const version = answer.status === 416 ? { sizeBytes: 0, tag: null } : versionOf(name, answer);
+    return new HttpDevice(name, url, version, ask);
   }
 
   get sizeBytes(): number {
@@ -130,7 +138,7 @@ export class HttpDevice implements BlockDevice {
   }
 
   #fetch(from: number, to: number): Uint8Array {
-    const answer = asked(this.#request, this.name, from, to - 1);
+    const answer = asked(this.#request, this.name, this.#url, from, to - 1);
     const { sizeBytes, tag } = versionOf(this.name, answer);
     if (sizeBytes !== this.#version.sizeBytes || tag !== this.#version.tag) {
       throw new DeviceError('io', this.name, 'the file on the server has changed since it was opened; open it again');
@@ -152,23 +160,23 @@ const noAnswer = (name: string, from: number, to: number, cause: unknown): Devic
   return new DeviceError('io', name, `no answer for bytes ${from} to ${to}: ${words}`, { cause });
 };
 
-function asked(request: RangeRequest, url: string, from: number, to: number): RangeAnswer {
+function asked(request: RangeRequest, name: string, url: string, from: number, to: number): RangeAnswer {
   try {
     return request(url, from, to);
   } catch (cause) {
-    throw noAnswer(url, from, to, cause);
+    throw noAnswer(name, from, to, cause);
   }
 }
 
 /** The head of an answer; the rest is not waited for. */
-async function firstAnswer(url: string, from: number, to: number): Promise<Omit<RangeAnswer, 'body'>> {
+async function firstAnswer(name: string, url: string, from: number, to: number): Promise<Omit<RangeAnswer, 'body'>> {
   try {
     const stop = new AbortController();
     const { status, headers } = await fetch(url, { headers: { Range: `bytes=${from}-${to}` }, signal: stop.signal });
     stop.abort();
     return { status, header: name => headers.get(name) };
   } catch (cause) {
-    throw noAnswer(url, from, to, cause);
+    throw noAnswer(name, from, to, cause);
   }
 }
 
