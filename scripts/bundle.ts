@@ -151,11 +151,13 @@ async function bundle(): Promise<string> {
     const stem = name.replace(/-[A-Z0-9]{8}\.js$/, '');
     apart.set(name, publish(`${stem}-${hashOf(text)}.cjs`, text));
   }
-  written.push(...apart.values(), await bundleWorker());
+  const screen = await bundleScreen();
+  written.push(...apart.values(), await bundleWorker(), screen.name);
   const page = await writeViewerPage(root);
   written.push(publish('viewer.html', page.html));
   // The worker's dependencies are among them.
-  publish('THIRD-PARTY-NOTICES.txt', noticesOf(root, [...Object.keys(metafile.inputs), ...page.inputs]));
+  const inputs = [...Object.keys(metafile.inputs), ...screen.inputs, ...page.inputs];
+  publish('THIRD-PARTY-NOTICES.txt', noticesOf(root, inputs));
 
   refuseChanging(Object.keys(metafile.inputs));
   const parts = await bundleParts(split, metafile, apart);
@@ -235,6 +237,41 @@ async function bundleWorker(): Promise<string> {
   });
   const [{ text }] = outputFiles as [OutputFile];
   return publish('decode-worker.js', text);
+}
+
+/** ink imports them where DEV is set; it does not depend on them. */
+const withoutDevelopersTools: Plugin = {
+  name: 'without-developers-tools',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^react-devtools-core$/ }, ({ path }) => ({ path, namespace: 'nothing' }));
+    onLoad({ filter: /.*/, namespace: 'nothing' }, () => ({ contents: 'export default undefined;' }));
+  },
+};
+
+/**
+ * The screen of `explore`, which has a process of its own: a module, since ink waits for the layout engine before its first line has run.
+ * @returns its name, and what went into it
+ */
+async function bundleScreen(): Promise<{ readonly name: string; readonly inputs: readonly string[] }> {
+  const { outputFiles, metafile } = await build({
+    ...common,
+    ...small,
+    metafile: true,
+    entryPoints: [join(root, 'packages/explore/src/explorer/explorer-screen.ts')],
+    outdir: outFolder,
+    conditions: ['@bcachefs-ts/source'],
+    format: 'esm',
+    // What React says to developers is left out, and the tools that ink would load for them.
+    define: { 'process.env.NODE_ENV': '"production"', 'process.env.DEV': 'undefined' },
+    plugins: [withoutDevelopersTools],
+    // Dependencies that are CommonJS ask for modules of Node by `require`.
+    banner: {
+      js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);",
+    },
+    write: false,
+  });
+  const [{ text }] = outputFiles as [OutputFile];
+  return { name: publish('explorer-screen.js', text), inputs: Object.keys(metafile.inputs) };
 }
 
 const kib = (file: string): number => Math.ceil(statSync(join(outFolder, file)).size / 1024);

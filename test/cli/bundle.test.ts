@@ -129,6 +129,7 @@ describe('the built programs', () => {
       expect(sourceKib, script).toBeLessThan(source);
       expect(codeKib, `${script}.cache`).toBeLessThan(code);
     }
+    expect(kib('explorer-screen.js')).toBeLessThan(720);
   });
 
   test('everyday commands read no script that they have nothing from', () => {

@@ -112,9 +112,11 @@ const before: readonly (readonly [words: string, line: string])[] = [
   ['bcachefs unlock', 'cp encrypted.img sda; mv encrypted.img disk.img'],
 ];
 
-/** Those of mount take a kernel with a driver: test/device/mount.test.ts has a machine for them. migrate-superblock is for what nothing here makes.
- * view runs until it is stopped: test/viewer/view.test.ts. */
-const DONE_ELSEWHERE = ['format', 'image create', 'image update', 'migrate-superblock', 'mount', 'view'];
+/**
+ * Those of mount take a kernel with a driver: test/device/mount.test.ts has a machine for them. explore takes a terminal: test/explore/explore.test.ts
+ * has one. view runs until it is stopped: test/viewer/view.test.ts. migrate-superblock is for what nothing here makes.
+ */
+const DONE_ELSEWHERE = ['explore', 'format', 'image create', 'image update', 'migrate-superblock', 'mount', 'view'];
 if (whyNoE2fsprogs !== undefined) console.warn(`examples of migrate skipped: ${whyNoE2fsprogs}`);
 const isLeftOut = (words: readonly string[]): boolean =>
   DONE_ELSEWHERE.includes(words.join(' ')) || (words[0] === 'migrate' && whyNoE2fsprogs !== undefined);

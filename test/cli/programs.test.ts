@@ -110,6 +110,7 @@ test('the list of commands', async () => {
       data         Bring data to where it is to be, in as many copies as wanted
 
     Looking into filesystems:
+      explore              Look around in a filesystem, on a terminal
       list                 Print the keys of a btree, or its nodes
       list_journal         Print the contents of the journal
       journal_rewind_info  List the earlier states that the journal still reaches

@@ -2,6 +2,7 @@
 
 export { diffCommand } from './diff/command.ts';
 export { duCommand } from './du/command.ts';
+export { exploreOf } from './explorer/command.ts';
 export { mapCommand } from './map/command.ts';
 export { journalRewindInfoCommand } from './rewind/command.ts';
 export { shellOf } from './shell/command.ts';

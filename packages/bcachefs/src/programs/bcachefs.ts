@@ -206,6 +206,16 @@ const commands = [
     ],
   },
   {
+    name: 'explore',
+    summary: 'Look around in a filesystem, on a terminal',
+    heading: looking,
+    ...fromProgram(
+      () => import('@bcachefs-ts/explore'),
+      'exploreOf',
+      () => bcachefs,
+    ),
+  },
+  {
     name: 'list',
     summary: 'Print the keys of a btree, or its nodes',
     heading: looking,

@@ -16,20 +16,16 @@ import {
   lookUp,
   type OpenedTree,
   openTree,
-  PASSPHRASE_VARIABLE,
   type ParsedArgs,
   type PositionalSpec,
   type Program,
   parseArguments,
-  passphraseFor,
   type TreeArgs,
   treeOptions,
   usageLine,
-  withMembers,
 } from '@bcachefs-ts/command';
 import {
   DeviceError,
-  encryptionOf,
   FileError,
   type FileTree,
   fileTypes,
@@ -37,6 +33,7 @@ import {
   printableBytes,
   UsageError,
 } from '@bcachefs-ts/core/engine';
+import { passphraseOnce } from '../passphrase-once.ts';
 import { pathFrom, shellWords, typedAs } from './words.ts';
 
 interface Row {
@@ -168,7 +165,9 @@ class Session {
     const isScript = request.length > 0 || (script !== undefined && script !== '-');
     const isTyped = !isScript && script === undefined && this.#context.prompt.isAttended;
     if (!isScript && !isTyped) this.#context.prompt.claimInput('the commands');
-    await this.#learnPassphrase();
+    const once = await passphraseOnce(this.#context, this.#args);
+    this.#context = once.context;
+    this.#args = once.args;
     if (isTyped) return await this.#runTyped();
     if (isScript) return await this.#runAll(request.length > 0 ? request : linesOf(script!));
     return await this.#runAll(new TextDecoder().decode(await this.#context.readStdin()).split('\n'));
@@ -296,20 +295,6 @@ class Session {
     const silent = { ...this.#context, warn: () => {} };
     this.#opened ??= await openTree(silent, this.#args, () => {});
     return this.#opened;
-  }
-
-  /** Asks for a passphrase once: commands find it in the environment that they are given. */
-  async #learnPassphrase(): Promise<void> {
-    const { filesystem, uuid, passphrase_file: file } = this.#args;
-    const isGiven = (file !== undefined && file !== '-') || (this.#context.env[PASSPHRASE_VARIABLE] ?? '') !== '';
-    if (isGiven) return;
-    const isSealed = withMembers(this.#context, { devices: [filesystem], uuid }, { write: false }, ({ newest }) => {
-      return encryptionOf(newest.sb) === 'passphrase';
-    });
-    if (!isSealed) return;
-    const passphrase = new TextDecoder().decode(await passphraseFor(this.#context, file));
-    this.#args = { ...this.#args, passphrase_file: undefined };
-    this.#context = { ...this.#context, env: { ...this.#context.env, [PASSPHRASE_VARIABLE]: passphrase } };
   }
 
   /** Commands, then paths in the filesystem. */
