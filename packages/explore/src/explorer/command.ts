@@ -58,8 +58,11 @@ export function exploreOf(program: Program): Command {
 async function explore(program: Program, first: Context, given: TreeArgs, { out }: Delivery): Promise<number> {
   const { context, args } = await passphraseOnce(first, given);
   let screen: ChildProcess | undefined;
-  const say = (message: string) => screen?.send({ id: 0, kind: 'said', message: printable(message) });
-  const onDamage = (damage: Damage) => say(damage.message);
+  const onDamage = ({ message }: Damage) => {
+    // Before there is a screen, what is lost stands on the terminal, and is there again at the end.
+    if (screen === undefined) context.warn(message);
+    else if (screen.connected) screen.send({ id: 0, kind: 'said', message: printable(message) });
+  };
   const opened = await openTree(context, args, onDamage, true);
   const hasColor = out.color.halves !== undefined;
   const env = Object.fromEntries(Object.entries(context.env).filter(([, value]) => value !== undefined));

@@ -104,6 +104,20 @@ describe('a list', () => {
     expect(screen.state.message).toBe('');
   });
 
+  test('a loss that is reported meanwhile stays on the screen, and G still moves to the end', () => {
+    const screen = new Screen(1000).press('G').reply({ id: 0, kind: 'said', message: 'a node is lost' });
+    expect(screen.answer().level.cursor).toBe(999);
+    expect(screen.state.message).toBe('a node is lost');
+  });
+
+  test('rows that arrive while a pager is waited for move nothing', () => {
+    const screen = new Screen(1000);
+    for (let page = 0; page < 10; page++) screen.press('pagedown');
+    const { cursor } = screen.level;
+    expect(screen.press('o').answer().level.cursor).toBe(cursor);
+    expect(screen.state.message).toBe('reading …');
+  });
+
   test('an answer to an older question changes nothing', () => {
     const screen = new Screen(5);
     const { state } = screen.reply({ id: 77, kind: 'rows', from: 0, rows: [], count: 0, isWhole: true });

@@ -38,6 +38,8 @@ export interface State {
   /** The newest request for details, for a search, and for something to be written. */
   readonly detailAsked: number;
   readonly searchAsked: number;
+  /** The request of G, whose answer moves to the end of the list. */
+  readonly endAsked: number;
   readonly taskAsked: number;
   readonly searched: string;
   readonly message: string;
@@ -94,6 +96,7 @@ export function firstState(columns: number, rows: number): State {
     detail: [],
     detailAsked: 0,
     searchAsked: 0,
+    endAsked: 0,
     taskAsked: 0,
     searched: '',
     message: '',
@@ -336,8 +339,9 @@ class Draft {
   askRows(from: number | 'end'): void {
     const level = levelOf(this.state)!;
     const count = bodyRows(this.state) + 2 * MARGIN;
-    this.#setLevel({ ...level, asked: this.#ask({ kind: 'rows', place: level.place, from, count }) });
-    if (from === 'end') this.set({ message: 'reading …' });
+    const asked = this.#ask({ kind: 'rows', place: level.place, from, count });
+    this.#setLevel({ ...level, asked });
+    if (from === 'end') this.set({ message: 'reading …', endAsked: asked });
   }
 
   askDetail(): void {
@@ -386,9 +390,8 @@ class Draft {
     this.set({ panes });
     const level = levelOf(this.state);
     if (level?.asked !== id) return;
-    if (this.state.message === 'reading …') {
-      this.set({ message: '' });
-      // G: what was asked for is the end.
+    if (id === this.state.endAsked) {
+      if (this.state.message === 'reading …') this.set({ message: '' });
       this.#jumpTo(count - 1);
     } else {
       const cursor = Math.max(0, Math.min(level.cursor, count - 1));
