@@ -69,6 +69,8 @@ export interface ShownFile {
   readonly snapshot: number;
   readonly path: string;
   readonly isDirectory: boolean;
+  /** 0 where its inode is lost. */
+  readonly sizeBytes: number;
 }
 
 export interface ListsContext extends OpenedTree {
@@ -152,7 +154,7 @@ export class Lists {
     return known;
   }
 
-  #directory({ subvolume, snapshot, path }: Omit<ShownFile, 'isDirectory'>): Shown {
+  #directory({ subvolume, snapshot, path }: Pick<ShownFile, 'subvolume' | 'snapshot' | 'path'>): Shown {
     const tree = this.#tree(subvolume, snapshot);
     const here = bytesOfWord(path);
     const directory = path === '' ? tree.root() : tree.lookup(here, { followLinks: false });
@@ -184,7 +186,9 @@ export class Lists {
       },
       file: nr => {
         const entry = items.items[nr]!;
-        return { subvolume, snapshot, path: wordOfBytes(pathOf(entry)), isDirectory: isFolder(entry) };
+        const node = opened(entry);
+        const sizeBytes = node === undefined ? 0 : Number(tree.stat(node).sizeBytes);
+        return { subvolume, snapshot, path: wordOfBytes(pathOf(entry)), isDirectory: isFolder(entry), sizeBytes };
       },
     };
   }

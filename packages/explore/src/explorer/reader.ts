@@ -4,11 +4,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { type Collected, describeError } from '@bcachefs-ts/command';
+import { bytesText, type Collected, describeError } from '@bcachefs-ts/command';
 import { printable } from '@bcachefs-ts/core/engine';
 import type { Lists, Shown, ShownFile } from './lists.ts';
 import type { Answer, Request } from './messages.ts';
 
+/** A file for the pager is held whole. A sparse one can say that it has exbibytes. */
+const PAGED_BYTES_MAX = 64 * 2 ** 20;
 /** Lists whose rows are kept. */
 const LISTS_MAX = 16;
 
@@ -16,7 +18,7 @@ const LISTS_MAX = 16;
 export type RunCommand = (name: string, file: ShownFile, words: readonly string[]) => Promise<Collected>;
 
 export class Reader {
-  readonly #lists: Lists;
+  readonly #lists: Pick<Lists, 'open'>;
   readonly #run: RunCommand;
   readonly #answer: (answer: Answer) => void;
   readonly #waiting: Request[] = [];
@@ -26,7 +28,7 @@ export class Reader {
   #isClosed = false;
 
   /** @param answer takes answers, in any order */
-  constructor(lists: Lists, run: RunCommand, answer: (answer: Answer) => void) {
+  constructor(lists: Pick<Lists, 'open'>, run: RunCommand, answer: (answer: Answer) => void) {
     this.#lists = lists;
     this.#run = run;
     this.#answer = answer;
@@ -120,6 +122,11 @@ export class Reader {
   async #page(id: number, shown: Shown, row: number): Promise<Answer> {
     const file = shown.file?.(row);
     if (file === undefined || file.isDirectory) return { id, kind: 'said', message: 'only files are shown in a pager' };
+    if (file.sizeBytes > PAGED_BYTES_MAX) {
+      const limit = bytesText(PAGED_BYTES_MAX);
+      const message = `${bytesText(file.sizeBytes)}, a pager gets at most ${limit}: c copies the file`;
+      return { id, kind: 'said', message };
+    }
     const { exitCode, stderr, stdoutBytes } = await this.#run('cat', file, [file.path]);
     if (exitCode !== 0) return { id, kind: 'said', message: firstLine(stderr) };
     this.#folder ??= mkdtempSync(join(tmpdir(), 'bcachefs-explore-'));
